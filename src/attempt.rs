@@ -1,0 +1,484 @@
+//! One process of an instance, as a state machine: what was heard from it goes in, what is to be done about it comes out.
+//!
+//! Pure: it is told the time and never waits. It knows what to say to claude and when, what a result means, and how to
+//! stop a process that does not end; it knows no process, pipe or signal of the system.
+
+use std::time::Duration;
+
+use crate::claude::commands::Commands;
+use crate::claude::control;
+use crate::claude::events::{Denial, Event, Message, Retry, Said, TurnResult, is_result};
+use crate::claude::session;
+use crate::claude::usage::{Meter, Used};
+use crate::claude::verdict::{Judgement, is_hopeless, judge};
+use crate::outcome::{Exit, Failure, Reason};
+use crate::plan::{Instance, Turn};
+
+/// How long after SIGTERM comes SIGKILL.
+pub const TERMINATE_TO_KILL: Duration = Duration::from_secs(2);
+
+/// How long after SIGKILL it is sent again, to a process that something in the kernel holds.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long pipes may stay open after the process has ended: somebody who cannot be killed may hold them.
+pub const DRAIN: Duration = Duration::from_secs(2);
+
+/// How much of the end of standard error is remembered, in bytes.
+const STDERR_TAIL_BYTES: usize = 4096;
+
+/// What is to be done to the process.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this to its standard input.
+    Send(Vec<u8>),
+    /// Close its standard input, once all is written.
+    CloseInput,
+    /// Ask it to end: SIGTERM and SIGCONT to its group.
+    Terminate,
+    /// End it and all its descendants, wherever they are.
+    Kill,
+    /// Tell this of it.
+    Tell(Said),
+}
+
+/// Where the conversation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `initialize` was sent; its answer has not come.
+    Asking,
+    /// A turn's message was sent; its result has not come.
+    InTurn,
+    /// Nothing more will be said to it; it should end by itself before the deadline.
+    Leaving(Duration),
+    /// SIGTERM was sent; SIGKILL follows at the deadline.
+    Terminating(Duration),
+    /// SIGKILL was sent; it is sent again at the deadline.
+    Killing(Duration),
+    /// The process has ended; its pipes may be open until the deadline.
+    Draining(Duration),
+    /// All has ended.
+    Over,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The instance did its work.
+    Completed,
+    /// It did not.
+    Failed(Failure),
+}
+
+/// One process of an instance.
+#[derive(Debug)]
+pub struct Attempt {
+    turns: Vec<Turn>,
+    grace: Duration,
+    timeout: Duration,
+    idle_timeout: Option<Duration>,
+    started: Duration,
+    last_heard: Duration,
+    phase: Phase,
+    verdict: Option<Verdict>,
+    /// Why it is being stopped, until a result or the end makes that its verdict.
+    stopping: Option<Failure>,
+    exit: Option<Exit>,
+    initialized: bool,
+    output_open: bool,
+    stderr_open: bool,
+    /// Which pipe claude closed before its time; a fault only if it does not end soon after.
+    closed: Option<&'static str>,
+    limit_rejected: Option<Option<u64>>,
+    meter: Meter,
+    /// What it has told of itself.
+    pub told: Told,
+}
+
+/// What an attempt has told of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The session that claude gave it.
+    pub session_id: Option<String>,
+    /// The model that answers.
+    pub model: Option<String>,
+    /// The text of the last result.
+    pub result: Option<String>,
+    /// How many turns have ended well.
+    pub turns_done: usize,
+    /// Tools that were refused.
+    pub denials: Vec<Denial>,
+    /// The retry it waits for.
+    pub retry: Option<Retry>,
+    /// How many requests were retried.
+    pub retries: u64,
+    /// Lines that were no event.
+    pub garbage_lines: u64,
+    /// Lines over the bound.
+    pub long_lines: u64,
+    /// When the usage limit ends, in seconds since 1970.
+    pub limit_resets_at: Option<u64>,
+    /// The end of what it wrote to standard error.
+    pub stderr_tail: Vec<u8>,
+}
+
+impl Attempt {
+    /// The process of this instance has started, now.
+    #[must_use]
+    pub fn start(instance: &Instance, grace: Duration, now: Duration) -> (Self, Vec<Effect>) {
+        let attempt = Attempt {
+            turns: instance.turns.clone(),
+            grace,
+            timeout: instance.timeout,
+            idle_timeout: instance.idle_timeout,
+            started: now,
+            last_heard: now,
+            phase: Phase::Asking,
+            verdict: None,
+            stopping: None,
+            exit: None,
+            initialized: false,
+            output_open: true,
+            stderr_open: true,
+            closed: None,
+            limit_rejected: None,
+            meter: Meter::default(),
+            told: Told::default(),
+        };
+        (attempt, vec![Effect::Send(control::initialize())])
+    }
+
+    /// Something came on its standard output.
+    pub fn heard(&mut self, now: Duration) {
+        self.last_heard = now;
+    }
+
+    /// One decoded line of its standard output.
+    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        match event {
+            Event::Answer { request_id, commands } if request_id == control::INITIALIZE_ID => {
+                self.initialized(commands, now)
+            }
+            Event::Init { session_id, model } => {
+                self.told.session_id = session_id.or(self.told.session_id.take());
+                self.told.model = model.or(self.told.model.take());
+                Vec::new()
+            }
+            Event::Message(message) => self.message(*message),
+            Event::MessageSoFar(tokens) => {
+                self.meter.message_so_far(tokens);
+                Vec::new()
+            }
+            Event::Result(result) => self.result(*result, now),
+            Event::Retry(retry) => self.retry(retry, now),
+            Event::RateLimit { rejected, resets_at } => {
+                if rejected {
+                    self.limit_rejected = Some(resets_at);
+                    self.told.limit_resets_at = resets_at;
+                }
+                Vec::new()
+            }
+            Event::ConversationReset => {
+                self.meter.conversation_reset();
+                Vec::new()
+            }
+            Event::Garbage => {
+                self.told.garbage_lines += 1;
+                Vec::new()
+            }
+            Event::Answer { .. } | Event::Other => Vec::new(),
+        }
+    }
+
+    /// A line of its standard output that was longer than is kept.
+    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Effect> {
+        self.told.long_lines += 1;
+        if is_result(head) && self.phase == Phase::InTurn {
+            let error = format!("claude's result is a line of {bytes} bytes, which is longer than zen reads");
+            return self.fail(Failure::new(Reason::Error, error), now);
+        }
+        Vec::new()
+    }
+
+    /// Something came on its standard error.
+    pub fn stderr(&mut self, bytes: &[u8]) {
+        let tail = &mut self.told.stderr_tail;
+        tail.extend_from_slice(bytes);
+        if tail.len() > STDERR_TAIL_BYTES {
+            tail.drain(..tail.len() - STDERR_TAIL_BYTES);
+        }
+    }
+
+    /// Its standard output is at its end: no result can come any more.
+    pub fn output_ended(&mut self, now: Duration) -> Vec<Effect> {
+        self.output_open = false;
+        self.pipe_closed("closed its output and lived on", now)
+    }
+
+    /// Its standard error is at its end.
+    pub fn stderr_ended(&mut self) {
+        self.stderr_open = false;
+        self.end_if_drained();
+    }
+
+    /// It closed its standard input before all was written to it.
+    pub fn input_refused(&mut self, now: Duration) -> Vec<Effect> {
+        self.pipe_closed("closed its input and lived on", now)
+    }
+
+    /// Its process has ended and was reaped.
+    pub fn exited(&mut self, exit: Exit, now: Duration) -> Vec<Effect> {
+        self.exit = Some(exit);
+        self.phase = Phase::Draining(now + DRAIN);
+        self.end_if_drained();
+        vec![Effect::Kill] // whatever it left behind
+    }
+
+    /// Its end is wanted, for this reason. A result that shows that the work was done before still counts.
+    pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<Effect> {
+        match self.phase {
+            Phase::Asking | Phase::InTurn => {
+                self.stopping.get_or_insert(why);
+                self.phase = Phase::Leaving(now + self.grace);
+                vec![Effect::Send(control::interrupt()), Effect::CloseInput]
+            }
+            // It is ending already.
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Its end is wanted, and nobody waits for it.
+    pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<Effect> {
+        match self.phase {
+            Phase::Asking | Phase::InTurn | Phase::Leaving(_) | Phase::Terminating(_) => {
+                self.stopping.get_or_insert(why);
+                self.phase = Phase::Killing(now + KILL_AGAIN);
+                vec![Effect::Kill]
+            }
+            Phase::Killing(_) | Phase::Draining(_) | Phase::Over => Vec::new(),
+        }
+    }
+
+    /// The next moment at which [`deadline`](Self::deadline) has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Asking | Phase::InTurn => {
+                let timeout = self.started.saturating_add(self.timeout);
+                let idle = self.idle_timeout.map(|limit| self.last_heard.saturating_add(limit));
+                Some(idle.map_or(timeout, |idle| idle.min(timeout)))
+            }
+            Phase::Leaving(at) | Phase::Terminating(at) | Phase::Killing(at) | Phase::Draining(at) => Some(at),
+            Phase::Over => None,
+        }
+    }
+
+    /// Does what is due.
+    pub fn deadline(&mut self, now: Duration) -> Vec<Effect> {
+        if self.next_deadline().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::Asking | Phase::InTurn => {
+                let timed_out = self.started.saturating_add(self.timeout) <= now;
+                match self.idle_timeout {
+                    Some(limit) if !timed_out => self.stop(Failure::idle_timeout(limit), now),
+                    _ => self.stop(Failure::timeout(self.timeout), now),
+                }
+            }
+            Phase::Leaving(_) => {
+                if let Some(how) = self.closed {
+                    self.verdict.get_or_insert(Verdict::Failed(Failure::new(Reason::Error, format!("claude {how}"))));
+                }
+                self.phase = Phase::Terminating(now + TERMINATE_TO_KILL);
+                vec![Effect::Terminate]
+            }
+            Phase::Terminating(_) | Phase::Killing(_) => {
+                self.phase = Phase::Killing(now + KILL_AGAIN);
+                vec![Effect::Kill]
+            }
+            Phase::Draining(_) => {
+                self.over();
+                Vec::new()
+            }
+            Phase::Over => Vec::new(),
+        }
+    }
+
+    /// Whether the process has ended, and all that it wrote was read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Whether the process has ended.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// What it has used up to now.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        self.meter.used()
+    }
+
+    /// Whether it ended at once because its session was there already (`Some(true)`) or was not there (`Some(false)`).
+    #[must_use]
+    pub fn session_mismatch(&self) -> Option<bool> {
+        if self.initialized || self.stopping.is_some() {
+            return None;
+        }
+        let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
+        let errors = self.told.result.as_deref().unwrap_or("");
+        if session::is_in_use(&stderr) || session::is_in_use(errors) {
+            Some(true)
+        } else if session::is_missing(&stderr) || session::is_missing(errors) {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
+    /// What it came to. To be asked when it is over.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if let Some(verdict) = &self.verdict {
+            return verdict.clone();
+        }
+        if let Some(failure) = &self.stopping {
+            return Verdict::Failed(failure.clone());
+        }
+        let how = match self.exit {
+            Some(Exit::Code(0)) | None => "ended".to_owned(),
+            Some(exit) => format!("ended with {exit}"),
+        };
+        let when = if self.initialized { "without a result" } else { "before it answered" };
+        let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
+        let last_words = stderr.lines().rev().find(|line| !line.trim().is_empty());
+        let last_words = last_words.map_or_else(String::new, |line| format!(": {}", crate::text::clean(line)));
+        Verdict::Failed(Failure::new(Reason::Error, format!("claude {how} {when}{last_words}")))
+    }
+
+    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Effect> {
+        if self.phase != Phase::Asking {
+            return Vec::new(); // answered twice, or while it is being stopped
+        }
+        let commands = match commands {
+            Ok(names) => {
+                self.initialized = true;
+                Commands::new(names)
+            }
+            Err(error) => {
+                let error = format!("claude did not initialize: {error}");
+                return self.fail(Failure::new(Reason::Error, error), now);
+            }
+        };
+        let mut called = self.turns.iter().filter_map(|turn| turn.command.as_deref());
+        match called.find(|name| !commands.have(name)) {
+            Some(missing) => self.fail(Failure::new(Reason::CommandNotFound, commands.not_found(missing)), now),
+            None => self.send_turn(now),
+        }
+    }
+
+    fn send_turn(&mut self, now: Duration) -> Vec<Effect> {
+        match self.turns.get(self.told.turns_done) {
+            Some(turn) => {
+                self.phase = Phase::InTurn;
+                vec![Effect::Send(control::user(&turn.text))]
+            }
+            None => self.decide(Verdict::Completed, now),
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Vec<Effect> {
+        self.told.retry = None;
+        if let Some(id) = &message.id {
+            self.meter.message(id, &message.model, message.tokens, message.of_subagent);
+        }
+        message.said.into_iter().map(Effect::Tell).collect()
+    }
+
+    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Effect> {
+        self.meter.settle(result.settlement.clone());
+        self.told.retry = None;
+        self.told.denials.extend(result.permission_denials.iter().cloned());
+        self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
+        if self.phase == Phase::Asking || self.verdict.is_some() {
+            return Vec::new(); // not the result of anything that was sent
+        }
+        let judgement = judge(&result, self.limit_rejected.take());
+        self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
+        match judgement {
+            // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
+            Judgement::Good => {
+                self.told.turns_done += 1;
+                if self.told.turns_done >= self.turns.len() {
+                    self.decide(Verdict::Completed, now)
+                } else if self.phase == Phase::InTurn {
+                    self.send_turn(now)
+                } else {
+                    Vec::new()
+                }
+            }
+            Judgement::Interrupted | Judgement::Bad(_) if self.stopping.is_some() => Vec::new(),
+            Judgement::Interrupted => {
+                self.fail(Failure::new(Reason::Error, "claude says that it was interrupted, and not by zen"), now)
+            }
+            Judgement::Bad(failure) => self.fail(failure, now),
+        }
+    }
+
+    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {
+        self.told.retries += 1;
+        let hopeless = is_hopeless(&retry);
+        self.told.retry = Some(retry);
+        hopeless.map_or_else(Vec::new, |failure| self.stop(failure, now))
+    }
+
+    fn fail(&mut self, failure: Failure, now: Duration) -> Vec<Effect> {
+        self.decide(Verdict::Failed(failure), now)
+    }
+
+    /// It is known what the instance came to; the process is to end.
+    fn decide(&mut self, verdict: Verdict, now: Duration) -> Vec<Effect> {
+        self.verdict.get_or_insert(verdict);
+        match self.phase {
+            Phase::Asking | Phase::InTurn => {
+                self.phase = Phase::Leaving(now + self.grace);
+                vec![Effect::CloseInput]
+            }
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// A pipe was closed. That is the usual way to end, so the process gets its time to do so.
+    fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<Effect> {
+        match self.phase {
+            Phase::Asking | Phase::InTurn => {
+                self.phase = Phase::Leaving(now + self.grace);
+                self.closed = Some(how);
+                vec![Effect::CloseInput]
+            }
+            Phase::Draining(_) => {
+                self.end_if_drained();
+                Vec::new()
+            }
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Over => Vec::new(),
+        }
+    }
+
+    fn end_if_drained(&mut self) {
+        if matches!(self.phase, Phase::Draining(_)) && !self.output_open && !self.stderr_open {
+            self.over();
+        }
+    }
+
+    fn over(&mut self) {
+        self.phase = Phase::Over;
+        self.meter.process_ended();
+    }
+}

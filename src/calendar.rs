@@ -1,0 +1,122 @@
+//! The date and time in UTC that a number of milliseconds since 1970 stands for, in the two forms that zen writes.
+//! Pure; knows no clock, no time zone and no leap second (Unix time has none).
+
+const MS_PER_DAY: u64 = 86_400_000;
+const DAYS_PER_400_YEARS: u64 = 146_097;
+
+struct Moment {
+    year: u64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+    ms: u64,
+}
+
+/// The moment in the form that machines read: `2026-11-22T10:30:00.123Z`.
+#[must_use]
+pub fn rfc3339_utc(epoch_ms: u64) -> String {
+    let Moment { year, month, day, hour, minute, second, ms } = moment(epoch_ms);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// The moment in the form that file names take: `20261122T103000Z`.
+#[must_use]
+pub fn compact_utc(epoch_ms: u64) -> String {
+    let Moment { year, month, day, hour, minute, second, .. } = moment(epoch_ms);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+fn moment(epoch_ms: u64) -> Moment {
+    let (year, month, day) = date(epoch_ms / MS_PER_DAY);
+    let ms_of_day = epoch_ms % MS_PER_DAY;
+    Moment {
+        year,
+        month,
+        day,
+        hour: ms_of_day / 3_600_000,
+        minute: ms_of_day / 60_000 % 60,
+        second: ms_of_day / 1000 % 60,
+        ms: ms_of_day % 1000,
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01.
+///
+/// Counts in years that begin in March, so that the leap day is a year's last, and from 0000-03-01, where a cycle of
+/// 400 years begins. From March on, the months have 31, 30, 31, 30, 31 days, and again: 153 days in five.
+fn date(epoch_days: u64) -> (u64, u64, u64) {
+    let days = epoch_days + 719_468;
+    let cycle = days / DAYS_PER_400_YEARS;
+    let day_of_cycle = days % DAYS_PER_400_YEARS;
+    let leap_days = day_of_cycle / 1460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
+    let year_of_cycle = (day_of_cycle - leap_days) / 365;
+    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let months_since_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
+    let year = cycle * 400 + year_of_cycle;
+    if months_since_march < 10 { (year, months_since_march + 3, day) } else { (year + 1, months_since_march - 9, day) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn known_moments() {
+        assert_eq!(rfc3339_utc(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339_utc(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(rfc3339_utc(1_709_251_199_999), "2024-02-29T23:59:59.999Z");
+        assert_eq!(rfc3339_utc(1_709_251_200_000), "2024-03-01T00:00:00.000Z");
+        assert_eq!(rfc3339_utc(1_795_343_400_123), "2026-11-22T10:30:00.123Z");
+        assert_eq!(rfc3339_utc(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+        assert_eq!(rfc3339_utc(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
+        assert_eq!(compact_utc(1_795_343_400_123), "20261122T103000Z");
+    }
+
+    #[test]
+    fn the_last_moment_that_fits_is_no_panic() {
+        assert!(rfc3339_utc(u64::MAX).starts_with("584556019-04-03T"));
+    }
+
+    fn is_leap(year: u64) -> bool {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    }
+
+    /// The same by counting: takes whole years, then whole months, off the days.
+    fn counted_date(mut days: u64) -> (u64, u64, u64) {
+        let mut year = 1970;
+        while days >= 365 + u64::from(is_leap(year)) {
+            days -= 365 + u64::from(is_leap(year));
+            year += 1;
+        }
+        let months = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let mut month = 1;
+        for length in months {
+            if days < length {
+                break;
+            }
+            days -= length;
+            month += 1;
+        }
+        (year, month, days + 1)
+    }
+
+    #[test]
+    fn every_day_of_eight_hundred_years() {
+        for days in 0..2 * DAYS_PER_400_YEARS {
+            assert_eq!(date(days), counted_date(days), "day {days}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_tell_the_same_moment(epoch_ms in 0..253_402_300_800_000_u64) {
+            let plain = rfc3339_utc(epoch_ms).replace(['-', ':'], "");
+            prop_assert_eq!(compact_utc(epoch_ms), format!("{}Z", &plain[..15]));
+            prop_assert_eq!(date(epoch_ms / MS_PER_DAY), counted_date(epoch_ms / MS_PER_DAY));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
+
+use crate::plan::Instance;
+
+/// What a generation of claude can do, found in what its `--help` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// `--tools`: only these tools exist (2.0 and later).
+    pub tools: bool,
+}
+
+impl Abilities {
+    /// Reads them off the text of `claude --help`.
+    #[must_use]
+    pub fn of_help(help: &str) -> Self {
+        let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
+        Abilities { tools: has("--tools") }
+    }
+
+    /// Those of the newest generation.
+    #[must_use]
+    pub fn newest() -> Self {
+        Abilities { tools: true }
+    }
+}
+
+/// How an attempt enters its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The session is new.
+    New,
+    /// The session is there already.
+    Resume,
+}
+
+/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
+const TOOLS_OF_1_0: &[&str] = &[
+    "Task",
+    "Bash",
+    "Glob",
+    "Grep",
+    "ExitPlanMode",
+    "Read",
+    "Edit",
+    "MultiEdit",
+    "Write",
+    "NotebookEdit",
+    "WebFetch",
+    "TodoWrite",
+    "WebSearch",
+    "BashOutput",
+    "KillShell",
+    "SlashCommand",
+];
+
+/// What claude must be able to do for a plan, beyond what all generations can.
+#[must_use]
+pub fn needs_abilities(instances: &[Instance]) -> bool {
+    instances.iter().any(|instance| instance.allowed_tools.is_some())
+}
+
+/// Why these tool restrictions cannot be enforced, if they cannot: better no start than a silent hole.
+#[must_use]
+pub fn unenforceable(instance: &Instance) -> Option<String> {
+    let pattern = instance.allowed_tools.iter().flatten().find(|tool| tool.contains('('))?;
+    let bypasses = instance.permission_mode == "bypassPermissions";
+    bypasses.then(|| {
+        format!(
+            "'{pattern}' cannot be enforced with permission_mode bypassPermissions, which asks nobody: \
+             set \"permission_mode\": \"default\", or allow the whole tool"
+        )
+    })
+}
+
+/// The arguments for one process of an instance.
+#[must_use]
+pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        "-p",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        "--include-partial-messages",
+        "--permission-mode",
+        &instance.permission_mode,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+    if let Some(model) = &instance.model {
+        add("--model", model.clone());
+    }
+    if let Some(session) = &instance.session {
+        match entry {
+            Entry::New => add("--session-id", session.uuid.clone()),
+            Entry::Resume => add("--resume", session.uuid.clone()),
+        }
+    }
+    let mut refused = instance.disallowed_tools.clone();
+    if let Some(allowed) = &instance.allowed_tools {
+        let names: Vec<&str> = allowed.iter().map(|tool| tool.split('(').next().unwrap_or(tool)).collect();
+        if abilities.tools {
+            add("--tools", names.join(","));
+        } else {
+            refused.extend(TOOLS_OF_1_0.iter().filter(|tool| !names.contains(tool)).map(|&tool| tool.to_owned()));
+        }
+        if !allowed.is_empty() {
+            add("--allowedTools", allowed.join(","));
+        }
+    }
+    if !refused.is_empty() {
+        add("--disallowedTools", refused.join(","));
+    }
+    arguments.extend(instance.claude_args.iter().cloned());
+    arguments
+}

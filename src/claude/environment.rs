@@ -1,0 +1,18 @@
+//! Which variables of zen's own environment claude must not inherit.
+
+/// Set by claude for what it runs. A claude that sees them takes itself for one nested in another, and refuses to start
+/// or behaves as if someone else spoke to it.
+pub const NOT_PASSED_ON: &[&str] = &[
+    "CLAUDECODE",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_CODE_SSE_PORT",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_CHILD_SESSION",
+];
+
+/// Whether claude, run by root, takes `bypassPermissions` with these variables. The newest generation insists on the
+/// exact value 1; the older ones take any.
+#[must_use]
+pub fn is_sandbox(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable("IS_SANDBOX").as_deref() == Some("1") || variable("CLAUDE_CODE_BUBBLEWRAP").is_some_and(|v| !v.is_empty())
+}

@@ -1,0 +1,396 @@
+//! What claude says: one line of its stream, decoded to what zen acts on.
+//!
+//! New kinds of events and fields come with every release, so everything unknown is passed over and everything may be
+//! missing. Most lines are deltas of text, which are told by their first bytes and not decoded at all.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::usage::{ModelUse, Settlement, Tokens};
+
+/// One line of the stream.
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// The answer to a control request.
+    Answer {
+        /// Which request it answers.
+        request_id: String,
+        /// The session's slash commands without their slashes, if the answer has them; or what went wrong.
+        commands: Result<Vec<String>, String>,
+    },
+    /// A turn begins.
+    Init {
+        /// The session it belongs to.
+        session_id: Option<String>,
+        /// The model that will answer.
+        model: Option<String>,
+    },
+    /// A message of the model has begun, or a part of it has come.
+    Message(Box<Message>),
+    /// The message under way has come to these counts.
+    MessageSoFar(Tokens),
+    /// A turn has ended.
+    Result(Box<TurnResult>),
+    /// A request to the API failed and will be tried again.
+    Retry(Retry),
+    /// The account's usage limit.
+    RateLimit {
+        /// Whether the request was rejected for it.
+        rejected: bool,
+        /// When it ends, in seconds since 1970.
+        resets_at: Option<u64>,
+    },
+    /// The conversation began anew; later events carry another session id.
+    ConversationReset,
+    /// Nothing that zen acts on.
+    Other,
+    /// No JSON object with a `type`.
+    Garbage,
+}
+
+/// A message of the model, or the part of it that one line brings.
+#[derive(Debug, PartialEq)]
+pub struct Message {
+    /// Its id; the same message comes several times.
+    pub id: Option<String>,
+    /// The model that wrote it.
+    pub model: String,
+    /// Its counts so far; the output is a placeholder.
+    pub tokens: Tokens,
+    /// Whether a subagent's.
+    pub of_subagent: bool,
+    /// What it says and which tools it uses, in words.
+    pub said: Vec<Said>,
+}
+
+/// A part of a message, for a person to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Text of the agent.
+    Text(String),
+    /// A tool it uses, and on what.
+    Tool {
+        /// The tool's name.
+        name: String,
+        /// The one thing in its input that tells most.
+        on: String,
+    },
+}
+
+/// A request to the API that failed and will be tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Which one this is, from 1.
+    pub attempt: u64,
+    /// How many there will be at most.
+    pub max_retries: u64,
+    /// How long claude waits before it.
+    pub delay_ms: u64,
+    /// The HTTP status, if there was one.
+    pub status: Option<u64>,
+    /// claude's word for the error.
+    pub error: String,
+}
+
+/// The result of one turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnResult {
+    /// `success`, `error_during_execution`, …
+    pub subtype: String,
+    /// Whether claude calls it an error. `success` can come with it.
+    pub is_error: bool,
+    /// The text of the answer; may be empty.
+    pub text: String,
+    /// What went wrong, in claude's words.
+    pub errors: Vec<String>,
+    /// The session it belongs to.
+    pub session_id: Option<String>,
+    /// How many messages the model wrote.
+    pub num_turns: u64,
+    /// Why it ended, where claude says so (2.1).
+    pub terminal_reason: Option<String>,
+    /// The HTTP status of the error that ended it (2.1).
+    pub api_error_status: Option<u64>,
+    /// claude's word for that error (2.1).
+    pub api_error: Option<String>,
+    /// claude's numbers.
+    pub settlement: Settlement,
+    /// The tools that were refused.
+    pub permission_denials: Vec<Denial>,
+}
+
+/// A use of a tool that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The tool.
+    pub tool: String,
+    /// The one thing in its input that tells most.
+    pub on: String,
+}
+
+/// How a line begins that nobody asks for. Such a line is a delta whatever follows, for claude writes the keys in this order.
+const DELTAS: &[&[u8]] = &[
+    br#"{"type":"stream_event","event":{"type":"content_block_"#,
+    br#"{"type":"stream_event","event":{"type":"ping""#,
+];
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    subtype: Option<Cow<'a, str>>,
+}
+
+/// Decodes one line.
+#[must_use]
+pub fn decode(line: &[u8]) -> Event {
+    if DELTAS.iter().any(|delta| line.starts_with(delta)) {
+        return Event::Other;
+    }
+    let Ok(head) = serde_json::from_slice::<Head>(line) else {
+        return Event::Garbage;
+    };
+    let decode: fn(&Value) -> Event = match (head.kind.as_ref(), head.subtype.as_deref()) {
+        ("control_response", _) => answer,
+        ("system", Some("init")) => init,
+        ("system", Some("api_retry")) => retry,
+        ("stream_event", _) => stream_event,
+        ("assistant", _) => assistant,
+        ("result", _) => result,
+        ("rate_limit_event", _) => rate_limit,
+        ("conversation_reset", _) => |_| Event::ConversationReset,
+        _ => return Event::Other,
+    };
+    match serde_json::from_slice(line) {
+        Ok(value) => decode(&value),
+        // Nested beyond what is decoded. A result is never taken for nothing: see `is_result`.
+        Err(_) => Event::Garbage,
+    }
+}
+
+/// Whether a line that cannot be decoded was to be a turn's result, by its beginning. 2.1 puts the type at the end, and
+/// what it cost before that. In a text the quotes would be escaped.
+#[must_use]
+pub fn is_result(head: &[u8]) -> bool {
+    const OF_A_RESULT: &[u8] = br#""total_cost_usd":"#;
+    head.starts_with(br#"{"type":"result""#) || head.windows(OF_A_RESULT.len()).any(|window| window == OF_A_RESULT)
+}
+
+fn answer(line: &Value) -> Event {
+    let response = &line["response"];
+    let commands = match response["subtype"].as_str() {
+        Some("error") => Err(text(&response["error"]).unwrap_or_else(|| "claude gave no reason".into())),
+        _ => {
+            let names = response["response"]["commands"].as_array().into_iter().flatten();
+            // Names come without the slash; one that comes with it shall not be lost.
+            Ok(names.filter_map(|c| text(&c["name"])).map(|n| n.trim_start_matches('/').to_owned()).collect())
+        }
+    };
+    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands }
+}
+
+fn init(line: &Value) -> Event {
+    Event::Init { session_id: text(&line["session_id"]), model: text(&line["model"]) }
+}
+
+fn retry(line: &Value) -> Event {
+    Event::Retry(Retry {
+        attempt: count(&line["attempt"]),
+        max_retries: count(&line["max_retries"]),
+        delay_ms: line["retry_delay_ms"].as_f64().unwrap_or(0.0).max(0.0) as u64,
+        status: line["error_status"].as_u64(),
+        error: text(&line["error"]).unwrap_or_default(),
+    })
+}
+
+fn stream_event(line: &Value) -> Event {
+    let event = &line["event"];
+    match event["type"].as_str() {
+        Some("message_start") => message(&event["message"], is_of_subagent(line)),
+        Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar(tokens(&event["usage"])),
+        _ => Event::Other,
+    }
+}
+
+fn assistant(line: &Value) -> Event {
+    message(&line["message"], is_of_subagent(line))
+}
+
+fn is_of_subagent(line: &Value) -> bool {
+    line["parent_tool_use_id"].is_string()
+}
+
+fn message(message: &Value, of_subagent: bool) -> Event {
+    let content = message["content"].as_array().into_iter().flatten();
+    Event::Message(Box::new(Message {
+        id: text(&message["id"]),
+        model: text(&message["model"]).unwrap_or_default(),
+        tokens: tokens(&message["usage"]),
+        of_subagent,
+        said: content.filter_map(said).collect(),
+    }))
+}
+
+fn said(block: &Value) -> Option<Said> {
+    match block["type"].as_str()? {
+        "text" => text(&block["text"]).filter(|t| !t.trim().is_empty()).map(Said::Text),
+        "tool_use" | "server_tool_use" => {
+            Some(Said::Tool { name: text(&block["name"])?, on: essence(&block["input"]) })
+        }
+        _ => None,
+    }
+}
+
+/// The one thing in a tool's input that tells most.
+fn essence(input: &Value) -> String {
+    const TELLING: &[&str] =
+        &["command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt", "skill"];
+    let told = TELLING.iter().find_map(|key| text(&input[*key]));
+    told.or_else(|| input.as_object()?.values().find_map(text)).unwrap_or_default()
+}
+
+fn result(line: &Value) -> Event {
+    let denials = line["permission_denials"].as_array().into_iter().flatten();
+    let errors = line["errors"].as_array().into_iter().flatten();
+    Event::Result(Box::new(TurnResult {
+        subtype: text(&line["subtype"]).unwrap_or_default(),
+        // Whoever leaves out whether it is an error has not said that it is none.
+        is_error: line["is_error"].as_bool().unwrap_or(true),
+        text: text(&line["result"]).unwrap_or_default(),
+        errors: errors.filter_map(text).collect(),
+        session_id: text(&line["session_id"]),
+        num_turns: count(&line["num_turns"]),
+        terminal_reason: text(&line["terminal_reason"]),
+        api_error_status: line["api_error_status"].as_u64(),
+        api_error: text(&line["api_error"]),
+        settlement: settlement(line),
+        permission_denials: denials
+            .map(|d| Denial { tool: text(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
+            .collect(),
+    }))
+}
+
+fn settlement(line: &Value) -> Settlement {
+    if let Some(models) = line["model_usage_since_last_result"].as_object() {
+        return Settlement::SinceLast(by_model(models));
+    }
+    match line["modelUsage"].as_object() {
+        Some(models) => Settlement::Cumulative(by_model(models)),
+        None => Settlement::None,
+    }
+}
+
+fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUse> {
+    models
+        .iter()
+        .map(|(model, said)| {
+            let tokens = Tokens {
+                input: count(&said["inputTokens"]),
+                output: count(&said["outputTokens"]),
+                cache_creation: count(&said["cacheCreationInputTokens"]),
+                cache_read: count(&said["cacheReadInputTokens"]),
+            };
+            (model.clone(), ModelUse { tokens, micros: micros(&said["costUSD"]) })
+        })
+        .collect()
+}
+
+fn rate_limit(line: &Value) -> Event {
+    let info = &line["rate_limit_info"];
+    Event::RateLimit { rejected: info["status"] == "rejected", resets_at: info["resetsAt"].as_u64() }
+}
+
+fn tokens(usage: &Value) -> Tokens {
+    Tokens {
+        input: count(&usage["input_tokens"]),
+        output: count(&usage["output_tokens"]),
+        cache_creation: count(&usage["cache_creation_input_tokens"]),
+        cache_read: count(&usage["cache_read_input_tokens"]),
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// Dollars, which claude gives as a double, as micro-dollars.
+fn micros(dollars: &Value) -> u64 {
+    (dollars.as_f64().unwrap_or(0.0).max(0.0) * 1e6).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deltas_are_not_decoded_and_unknown_events_are_passed_over() {
+        for line in [
+            r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":"#,
+            r#"{"type":"stream_event","event":{"type":"message_stop"}}"#,
+            r#"{"type":"system","subtype":"hook_started"}"#,
+            r#"{"type":"something_new","subtype":7.5}"#.replace("7.5", "null").as_str(),
+            r#"{"type":"user","message":{"content":"x"}}"#,
+        ] {
+            assert_eq!(decode(line.as_bytes()), Event::Other, "{line}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_told_as_such() {
+        let nested = format!(r#"{{"type":"result","x":{}"#, "[".repeat(100_000));
+        for line in [&b""[..], b"{", b"\xff\xfe", b"null", b"[1]", b"{\"type\":1}", b"text", nested.as_bytes()] {
+            assert_eq!(decode(line), Event::Garbage, "{:?}", &line[..line.len().min(40)]);
+        }
+    }
+
+    #[test]
+    fn a_result_is_known_by_its_beginning_on_every_generation() {
+        for (head, is) in [
+            (r#"{"type":"result","subtype":"success","result":"aaa"#, true),
+            (r#"{"duration_api_ms":47,"stop_reason":"end_turn","session_id":"x","total_cost_usd":0.0008,"usa"#, true),
+            (r#"{"type":"assistant","message":{"content":[{"type":"text","text":"\"total_cost_usd\":0.1"#, false),
+            ("", false),
+        ] {
+            assert_eq!(is_result(head.as_bytes()), is, "{head}");
+        }
+    }
+
+    #[test]
+    fn everything_may_be_missing() {
+        for kind in ["control_response", "stream_event", "assistant", "rate_limit_event", "conversation_reset"] {
+            assert_ne!(decode(format!(r#"{{"type":"{kind}"}}"#).as_bytes()), Event::Garbage, "{kind}");
+        }
+        let Event::Result(result) = decode(br#"{"type":"result","usage":null,"modelUsage":7,"errors":{"a":1}}"#) else {
+            panic!("a result is a result");
+        };
+        assert!(result.is_error, "what does not say that it is none is an error");
+        assert_eq!(result.settlement, Settlement::None);
+    }
+
+    #[test]
+    fn what_an_agent_says_is_told_in_words() {
+        let line = r#"{"type":"assistant","message":{"id":"m","model":"x","content":[
+            {"type":"text","text":"Let me look."},{"type":"thinking","thinking":"…"},
+            {"type":"tool_use","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
+            {"type":"tool_use","name":"mcp__a__b","input":{"n":1,"what":"this"}}]}}"#;
+        let Event::Message(message) = decode(line.as_bytes()) else { panic!("a message") };
+        let tool = |name: &str, on: &str| Said::Tool { name: name.into(), on: on.into() };
+        let said = [Said::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
+        assert_eq!(message.said, said);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = decode(&line);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Everything that is known about claude: how it is called, what is said to it, what it answers, what it costs, and how
+//! its generations differ. A new release of it is one visit here.
+//!
+//! All of it is pure: text and bytes in, values out. Who runs claude and when is the business of the rest.
+
+pub mod command_line;
+pub mod commands;
+pub mod control;
+pub mod environment;
+pub mod events;
+pub mod prices;
+pub mod session;
+pub mod usage;
+pub mod verdict;

@@ -1,0 +1,335 @@
+//! What one claude process has used: counted live from its messages, and settled to claude's own numbers at each result.
+//!
+//! Live counts see the main conversation's messages only; `modelUsage` of a result has everything, and is cumulative over
+//! the process. What was seen live and never settled (the process was killed first) stays on the books as *at least*.
+
+use std::collections::BTreeMap;
+use std::ops::{Add, AddAssign, Sub};
+
+use super::prices;
+
+/// Tokens by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Input that was neither written to the cache nor read from it.
+    pub input: u64,
+    /// Output.
+    pub output: u64,
+    /// Input written to the cache.
+    pub cache_creation: u64,
+    /// Input read from the cache.
+    pub cache_read: u64,
+}
+
+impl Tokens {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output).saturating_add(self.cache_creation).saturating_add(self.cache_read)
+    }
+
+    fn by_kind(self, other: Tokens, combine: fn(u64, u64) -> u64) -> Tokens {
+        Tokens {
+            input: combine(self.input, other.input),
+            output: combine(self.output, other.output),
+            cache_creation: combine(self.cache_creation, other.cache_creation),
+            cache_read: combine(self.cache_read, other.cache_read),
+        }
+    }
+}
+
+impl Add for Tokens {
+    type Output = Tokens;
+    fn add(self, other: Tokens) -> Tokens {
+        self.by_kind(other, u64::saturating_add)
+    }
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, other: Tokens) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Tokens {
+    type Output = Tokens;
+    fn sub(self, other: Tokens) -> Tokens {
+        self.by_kind(other, u64::saturating_sub)
+    }
+}
+
+/// How sure a number is. The later one wins when numbers are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// claude said so.
+    #[default]
+    Exact,
+    /// Reckoned with the price table.
+    Estimate,
+    /// That much, and perhaps more: the process ended before it could say.
+    AtLeast,
+}
+
+impl Certainty {
+    /// The word in `report.json`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Certainty::Exact => "exact",
+            Certainty::Estimate => "estimate",
+            Certainty::AtLeast => "at_least",
+        }
+    }
+}
+
+/// What was used, and how sure that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Tokens by kind.
+    pub tokens: Tokens,
+    /// How sure the tokens are; never an estimate.
+    pub tokens_certainty: Certainty,
+    /// Micro-dollars.
+    pub micros: u64,
+    /// How sure the dollars are.
+    pub micros_certainty: Certainty,
+}
+
+impl AddAssign for Used {
+    fn add_assign(&mut self, other: Used) {
+        self.tokens += other.tokens;
+        self.tokens_certainty = self.tokens_certainty.max(other.tokens_certainty);
+        self.micros = self.micros.saturating_add(other.micros);
+        self.micros_certainty = self.micros_certainty.max(other.micros_certainty);
+    }
+}
+
+/// What claude says of one model: tokens and micro-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelUse {
+    /// Tokens by kind.
+    pub tokens: Tokens,
+    /// Micro-dollars.
+    pub micros: u64,
+}
+
+/// claude's own numbers in a result, by model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// What was used since the last result (2.1): exact, also in a resumed session.
+    SinceLast(BTreeMap<String, ModelUse>),
+    /// What was used since the process began.
+    Cumulative(BTreeMap<String, ModelUse>),
+    /// The result names no model: nothing was used, or claude does not say.
+    None,
+}
+
+/// Counts one claude process.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    /// Settled, by earlier results.
+    settled: BTreeMap<String, ModelUse>,
+    /// What `Cumulative` settlements said last, since the process or its conversation began.
+    cumulative: BTreeMap<String, ModelUse>,
+    /// Messages since the last result, by id.
+    live: Vec<Message>,
+    /// Which of `live` is being streamed: the deltas do not say.
+    streamed: usize,
+    /// Seen live, and left out of a result: at least that much.
+    left_out: ModelUse,
+    ended_unsettled: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    id: String,
+    model: String,
+    tokens: Tokens,
+}
+
+impl Meter {
+    /// A message began (or one of its content blocks came again, with the same id and the same input side).
+    pub fn message(&mut self, id: &str, model: &str, tokens: Tokens, of_subagent: bool) {
+        let index = match self.live.iter().rposition(|m| m.id == id) {
+            Some(index) => {
+                // The output of a block's event is a placeholder; what a delta has said is more.
+                let message = &mut self.live[index];
+                message.tokens = message.tokens.by_kind(tokens, u64::max);
+                index
+            }
+            None => {
+                self.live.push(Message { id: id.into(), model: model.into(), tokens });
+                self.live.len() - 1
+            }
+        };
+        // Subagents do not stream.
+        if !of_subagent {
+            self.streamed = index;
+        }
+    }
+
+    /// The message under way has come to this many tokens; a kind that is not said stays as it was.
+    pub fn message_so_far(&mut self, tokens: Tokens) {
+        if let Some(message) = self.live.get_mut(self.streamed) {
+            message.tokens = message.tokens.by_kind(tokens, u64::max);
+        }
+    }
+
+    /// A result came: claude's numbers take the place of what was counted live.
+    pub fn settle(&mut self, settlement: Settlement) {
+        let grown: BTreeMap<String, ModelUse> = match settlement {
+            Settlement::SinceLast(models) => models,
+            Settlement::Cumulative(models) => {
+                let grown = models.iter().map(|(model, now)| {
+                    let before = self.cumulative.get(model).copied().unwrap_or_default();
+                    let micros = now.micros.saturating_sub(before.micros);
+                    (model.clone(), ModelUse { tokens: now.tokens - before.tokens, micros })
+                });
+                let grown = grown.collect();
+                self.cumulative = models;
+                grown
+            }
+            // What was seen stays seen.
+            Settlement::None => return,
+        };
+        self.keep_what_is_left_out(&grown);
+        for (model, more) in grown {
+            let sum = self.settled.entry(model).or_default();
+            sum.tokens += more.tokens;
+            sum.micros = sum.micros.saturating_add(more.micros);
+        }
+        self.live.clear();
+    }
+
+    /// Of a message that was interrupted, 1.0 tells nothing in its result. What was seen of it was served all the same.
+    fn keep_what_is_left_out(&mut self, grown: &BTreeMap<String, ModelUse>) {
+        let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
+        let seen = self.live.iter().fold(Tokens::default(), |sum, message| sum + message.tokens);
+        let left_out = seen - told;
+        if let (1.., Some(last)) = (left_out.total(), self.live.last()) {
+            self.left_out.tokens += left_out;
+            self.left_out.micros += prices::estimate_micros(&last.model, &left_out);
+        }
+    }
+
+    /// The conversation began anew (`/clear`): claude's cumulative numbers start again at 0.
+    pub fn conversation_reset(&mut self) {
+        self.cumulative.clear();
+    }
+
+    /// The process has ended, and says no more.
+    pub fn process_ended(&mut self) {
+        self.ended_unsettled = !self.live.is_empty();
+    }
+
+    /// What was used up to now.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        let mut used = Used::default();
+        for model in self.settled.values() {
+            used.tokens += model.tokens;
+            used.micros = used.micros.saturating_add(model.micros);
+        }
+        for message in &self.live {
+            used.tokens += message.tokens;
+            used.micros = used.micros.saturating_add(prices::estimate_micros(&message.model, &message.tokens));
+            used.micros_certainty = Certainty::Estimate;
+        }
+        used.tokens += self.left_out.tokens;
+        used.micros = used.micros.saturating_add(self.left_out.micros);
+        if self.ended_unsettled || self.left_out != ModelUse::default() {
+            used.tokens_certainty = Certainty::AtLeast;
+            used.micros_certainty = Certainty::AtLeast;
+        }
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SONNET: &str = "claude-sonnet-4-20250514";
+
+    fn tokens(input: u64, output: u64) -> Tokens {
+        Tokens { input, output, ..Tokens::default() }
+    }
+
+    fn models(input: u64, output: u64, micros: u64) -> BTreeMap<String, ModelUse> {
+        BTreeMap::from([(SONNET.to_owned(), ModelUse { tokens: tokens(input, output), micros })])
+    }
+
+    #[test]
+    fn a_message_counts_once_however_often_it_comes() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.message_so_far(tokens(0, 40));
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        assert_eq!(meter.used().tokens, tokens(100, 40));
+        assert_eq!(meter.used().tokens_certainty, Certainty::Exact);
+        assert_eq!(meter.used().micros, 900);
+        assert_eq!(meter.used().micros_certainty, Certainty::Estimate);
+    }
+
+    #[test]
+    fn a_result_settles_what_was_counted_live() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        meter.settle(Settlement::Cumulative(models(150, 60, 1_350)));
+        let expected = Used { tokens: tokens(150, 60), micros: 1_350, ..Used::default() };
+        assert_eq!(meter.used(), expected);
+        meter.message("m2", SONNET, tokens(10, 1), false);
+        meter.settle(Settlement::Cumulative(models(160, 65, 1_455)));
+        assert_eq!(meter.used().tokens, tokens(160, 65));
+        assert_eq!(meter.used().micros, 1_455);
+    }
+
+    #[test]
+    fn a_cleared_conversation_starts_claude_s_sum_again_and_not_ours() {
+        let mut meter = Meter::default();
+        meter.settle(Settlement::Cumulative(models(100, 10, 450)));
+        meter.conversation_reset();
+        meter.settle(Settlement::Cumulative(models(20, 5, 135)));
+        assert_eq!(meter.used().tokens, tokens(120, 15));
+        assert_eq!(meter.used().micros, 585);
+    }
+
+    #[test]
+    fn an_increment_is_exact_in_a_resumed_session() {
+        let mut meter = Meter::default();
+        meter.settle(Settlement::SinceLast(models(5, 5, 90)));
+        meter.settle(Settlement::SinceLast(models(7, 7, 126)));
+        assert_eq!(meter.used().tokens, tokens(12, 12));
+    }
+
+    #[test]
+    fn what_a_killed_process_had_begun_is_at_least_that() {
+        let mut meter = Meter::default();
+        meter.settle(Settlement::Cumulative(models(100, 10, 450)));
+        meter.message("m2", SONNET, tokens(30, 1), false);
+        meter.process_ended();
+        let used = meter.used();
+        assert_eq!((used.tokens, used.tokens_certainty), (tokens(130, 11), Certainty::AtLeast));
+        assert_eq!(used.micros_certainty, Certainty::AtLeast);
+    }
+
+    #[test]
+    fn what_a_result_leaves_out_of_an_interrupted_message_stays_on_the_books() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.settle(Settlement::Cumulative(BTreeMap::new()));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 1), Certainty::AtLeast));
+        meter.settle(Settlement::Cumulative(models(10, 10, 180)));
+        assert_eq!(meter.used().tokens, tokens(110, 11));
+        assert_eq!(meter.used().micros, 315 + 180);
+    }
+
+    #[test]
+    fn a_result_that_names_no_model_takes_nothing_back() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        meter.settle(Settlement::None);
+        assert_eq!(meter.used().tokens, tokens(100, 40));
+    }
+}

@@ -1,0 +1,67 @@
+//! What a turn's result means. claude's `success` can be an error and its exit status says nothing, so the fields of the
+//! result decide, and never a search in its text.
+
+use super::events::{Retry, TurnResult};
+use crate::outcome::{Failure, Reason};
+
+/// What a turn came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It did its work.
+    Good,
+    /// It was ended before it had.
+    Interrupted,
+    /// It failed.
+    Bad(Failure),
+}
+
+/// Judges the result of a turn. `limit_rejected` tells of a rejected rate-limit event in the same turn, and when the limit ends.
+#[must_use]
+pub fn judge(result: &TurnResult, limit_rejected: Option<Option<u64>>) -> Judgement {
+    if is_interruption(result) {
+        return Judgement::Interrupted;
+    }
+    if result.subtype == "success" && !result.is_error {
+        return Judgement::Good;
+    }
+    let error = words(result);
+    Judgement::Bad(match result.subtype.as_str() {
+        _ if limit_rejected.is_some() || result.api_error.as_deref() == Some("usage_limit_reached") => {
+            Failure::new(Reason::Limit, error)
+        }
+        "error_max_budget_usd" => Failure::new(Reason::Budget, error),
+        _ if result.api_error_status == Some(401) => authentication(&error),
+        _ => Failure::new(Reason::Error, error),
+    })
+}
+
+/// The older generations call an interruption an error during execution that is no error; 2.1 names its reason.
+fn is_interruption(result: &TurnResult) -> bool {
+    match &result.terminal_reason {
+        Some(reason) => reason.starts_with("aborted"),
+        None => result.subtype == "error_during_execution" && !result.is_error,
+    }
+}
+
+/// Whether claude will try for minutes what cannot come to anything.
+#[must_use]
+pub fn is_hopeless(retry: &Retry) -> Option<Failure> {
+    let hopeless = retry.status == Some(401) || retry.error == "authentication_failed";
+    hopeless.then(|| authentication(&format!("the API answered {}", retry.status.unwrap_or(401))))
+}
+
+fn authentication(what: &str) -> Failure {
+    let way_out = "log in (run claude once and type /login) or set ANTHROPIC_API_KEY";
+    Failure::new(Reason::Error, format!("Authentication failed: {what}: {way_out}"))
+}
+
+/// What went wrong, in claude's words.
+fn words(result: &TurnResult) -> String {
+    let said = if result.errors.is_empty() { result.text.clone() } else { result.errors.join("; ") };
+    match (result.subtype.as_str(), said.trim()) {
+        ("success" | "", "") => "claude reported an error and no reason".to_owned(),
+        ("success" | "", said) => said.to_owned(),
+        (subtype, "") => subtype.to_owned(),
+        (subtype, said) => format!("{subtype}: {said}"),
+    }
+}

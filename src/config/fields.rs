@@ -1,0 +1,430 @@
+//! The fields of a config, in one table a section: what each is called, what it must be, and where it goes.
+//!
+//! A field that is not in its table is a mistake, so that a mistyped budget is never ignored; keys that begin with `//`,
+//! `_` or `$` are comments. `null` is the same as leaving a field out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::json::{Document, Kind, Node, Place};
+use super::{
+    BudgetConfig, BudgetType, Config, DependencyConfig, Enforcement, InstanceConfig, Mistake, OUTPUT_FORMATS,
+    PERMISSION_MODES, TokenBasis, When,
+};
+use crate::nearest::nearest;
+
+/// No wait, timeout or delay is longer than a year.
+const MAX_SECONDS: f64 = 365.0 * 86_400.0;
+/// A quadrillion tokens: far above any use, far below what sums could overflow.
+const MAX_TOKENS: f64 = 1e15;
+const MAX_DOLLARS: f64 = 1e9;
+
+/// A field of a section read into a `T`: how it is called, and how it is read.
+struct Field<T: 'static> {
+    name: &'static str,
+    read: fn(&mut T, Node) -> Result<(), String>,
+}
+
+/// A macro, because each row is the same sentence: this name, this reader, that place.
+macro_rules! table {
+    ($($name:literal => $target:ident: $read:expr),+ $(,)?) => {
+        &[$(Field { name: $name, read: |into, node| { into.$target = $read(node)?; Ok(()) } }),+]
+    };
+}
+
+const INSTANCE: &[Field<InstanceConfig>] = table![
+    "name" => name: |n| filled(n).map(Some),
+    "command" => command: |n| string(n).map(Some),
+    "prompt" => prompt: |n| string(n).map(Some),
+    "description" => description: |n| string(n).map(Some),
+    "permission_mode" => permission_mode: |n| one_of(n, PERMISSION_MODES).map(Some),
+    "output_format" => output_format: |n| one_of(n, OUTPUT_FORMATS).map(Some),
+    "max_tokens_per_command" => max_tokens: |n| tokens(n).map(Some),
+    "session_id" => session_id: |n| filled(n).map(Some),
+    "clear_history" => clear_history: |n| boolean(n).map(Some),
+    "compact_history" => compact_history: |n| boolean(n).map(Some),
+    "allowed_tools" => allowed_tools: |n| strings(n).map(Some),
+    "disallowed_tools" => disallowed_tools: |n| strings(n).map(Some),
+    "pre_commands" => pre_commands: |n| strings(n).map(Some),
+    "timeout" => timeout: |n| seconds(n).map(Some),
+    "idle_timeout" => idle_timeout: |n| seconds(n).map(Some),
+    "depends_on" => depends_on: |n| dependencies(n).map(Some),
+    "model" => model: |n| filled(n).map(Some),
+    "env" => env: variables,
+    "cwd" => cwd: |n| filled(n).map(Some),
+    "claude_args" => claude_args: |n| strings(n).map(Some),
+];
+
+/// What makes no sense as a default for every instance.
+const NOT_IN_DEFAULTS: &[&str] = &["name", "command", "prompt", "description", "depends_on"];
+
+const BUDGET: &[Field<BudgetConfig>] = table![
+    "overall_budget" => overall_tokens: |n| tokens(n).map(Some),
+    "overall_cost_budget" => overall_micros: |n| dollars(n).map(Some),
+    "command_budgets" => command_tokens: |n| per_command(n, tokens),
+    "command_cost_budgets" => command_micros: |n| per_command(n, dollars),
+    "budget_type" => budget_type: |n| named(n, &[
+        ("tokens", BudgetType::Tokens),
+        ("cost", BudgetType::Cost),
+        ("mixed", BudgetType::Mixed),
+    ]).map(Some),
+    "enforcement_mode" => enforcement: |n| named(n, &[
+        ("block", Enforcement::Block),
+        ("warn", Enforcement::Warn),
+    ]).map(Some),
+    "disable_visuals" => disable_visuals: |n| boolean(n).map(Some),
+    "token_basis" => token_basis: |n| named(n, &[
+        ("total", TokenBasis::Total),
+        ("uncached", TokenBasis::Uncached),
+    ]).map(Some),
+];
+
+const SECTIONS: &[&str] = &["instances", "budget", "defaults"];
+
+/// Reads a document, and keeps what is wrong with it.
+pub(super) struct Reader<'a> {
+    document: Document<'a>,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(document: Document<'a>) -> Self {
+        Reader { document, mistakes: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The config, if nothing was wrong with it.
+    pub(super) fn finish(mut self, config: Config) -> Result<Config, Vec<Mistake>> {
+        if self.mistakes.is_empty() {
+            return Ok(Config { warnings: self.warnings, ..config });
+        }
+        self.mistakes.sort_by_key(|m| m.place);
+        Err(self.mistakes)
+    }
+
+    pub(super) fn config(&mut self) -> Config {
+        let mut config = Config::default();
+        let root = self.document.root();
+        let Some(sections) = self.members(root, "", "the config", SECTIONS) else {
+            return config;
+        };
+        // The defaults hold for every instance, wherever in the file they stand.
+        let mut defaults = InstanceConfig::default();
+        if let Some(node) = sections.get("defaults") {
+            let allowed: Vec<_> = INSTANCE.iter().filter(|f| !NOT_IN_DEFAULTS.contains(&f.name)).collect();
+            self.fill(*node, "defaults", &allowed, &mut defaults);
+        }
+        if let Some(node) = sections.get("budget") {
+            self.fill(*node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
+        }
+        match sections.get("instances") {
+            Some(node) => config.instances = self.instances(*node, &defaults),
+            None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),
+        }
+        config
+    }
+
+    fn instances(&mut self, node: Node<'a>, defaults: &InstanceConfig) -> Vec<InstanceConfig> {
+        let Some(elements) = node.elements() else {
+            self.mistake(node, "", "instances", format!("must be an array of instances, and is {}", node.kind()));
+            return Vec::new();
+        };
+        if elements.is_empty() {
+            self.mistake(node, "", "instances", "empty: there is nothing to run".into());
+        }
+        let mut first_of_name: HashMap<String, usize> = HashMap::new();
+        let mut instances = Vec::with_capacity(elements.len());
+        let mut places = Places::new(self.document);
+        for (i, element) in elements.into_iter().enumerate() {
+            let instance = self.instance(i, element, defaults, &mut places);
+            if let Some(name) = &instance.name {
+                if let Some(first) = first_of_name.get(name) {
+                    let what = format!("is the name of instances[{first}] too: names must be unique");
+                    self.mistake(element, &label(i, Some(name)), "name", what);
+                } else {
+                    first_of_name.insert(name.clone(), i);
+                }
+            }
+            instances.push(instance);
+        }
+        instances
+    }
+
+    fn instance(
+        &mut self,
+        index: usize,
+        node: Node<'a>,
+        defaults: &InstanceConfig,
+        places: &mut Places,
+    ) -> InstanceConfig {
+        let offset = self.document.offset(node);
+        let mut instance = InstanceConfig { place: Some(places.of(offset)), ..defaults.clone() };
+        if node.kind() != Kind::Object {
+            self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
+            return instance;
+        }
+        // The name comes first, wherever it stands: every other mistake is told with it.
+        let name = node.members().and_then(|m| m.into_iter().find(|m| m.key == "name")?.value.string());
+        let label = label(index, name.as_deref());
+        let mistakes_before = self.mistakes.len();
+        self.fill(node, &label, &INSTANCE.iter().collect::<Vec<_>>(), &mut instance);
+        for (name, value) in &defaults.env {
+            instance.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
+        let of_command = |m: &Mistake| m.field == "command" || m.field == "prompt";
+        if !given(&instance.command) && !given(&instance.prompt) {
+            // A command of the wrong type has been told already.
+            if !self.mistakes[mistakes_before..].iter().any(of_command) {
+                let what = "Either 'command' or 'prompt' must be provided".to_owned();
+                self.mistake(node, &label, "command", what);
+            }
+        } else if given(&instance.command) && given(&instance.prompt) {
+            let line = self.document.place(offset).line;
+            self.warnings.push(format!("line {line}: {label}: 'command' is used and 'prompt' is ignored"));
+        }
+        instance.command = instance.command.filter(|c| !c.trim().is_empty());
+        instance.prompt = instance.prompt.filter(|p| !p.trim().is_empty());
+        instance
+    }
+
+    /// Reads the members of an object by a table into `into`, and tells what does not fit.
+    fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&Field<T>], into: &mut T) {
+        let names: Vec<&str> = table.iter().map(|f| f.name).collect();
+        let Some(members) = self.members(node, whose, whose, &names) else {
+            return;
+        };
+        for field in table {
+            if let Some(&value) = members.get(field.name)
+                && let Err(what) = (field.read)(into, value)
+            {
+                self.mistake(value, whose, field.name, what);
+            }
+        }
+    }
+
+    /// The members of an object that are known, null ones left out. What is unknown or there twice is told.
+    fn members(
+        &mut self,
+        node: Node<'a>,
+        whose: &str,
+        what_it_is: &str,
+        known: &[&'static str],
+    ) -> Option<HashMap<&'static str, Node<'a>>> {
+        let Some(members) = node.members() else {
+            let field = if whose.is_empty() { "" } else { what_it_is };
+            let what = format!(
+                "{}must be an object, and is {}",
+                if field.is_empty() { "the config " } else { "" },
+                node.kind()
+            );
+            self.mistake(node, "", field, what);
+            return None;
+        };
+        let mut found = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for member in members {
+            if is_comment(&member.key) {
+                continue;
+            }
+            let Some(&name) = known.iter().find(|k| **k == member.key) else {
+                let what = match nearest(&member.key, known.iter().copied()) {
+                    Some(name) => format!("unknown field, did you mean '{name}'?"),
+                    None => format!("unknown field; known are: {}", known.join(", ")),
+                };
+                self.mistake(member.value, whose, &printable(&member.key), what);
+                continue;
+            };
+            if !seen.insert(name) {
+                self.mistake(member.value, whose, name, "stands here a second time".into());
+            } else if member.value.kind() != Kind::Null {
+                found.insert(name, member.value);
+            }
+        }
+        Some(found)
+    }
+
+    fn mistake(&mut self, node: Node, instance: &str, field: &str, what: String) {
+        let place = self.document.place(self.document.offset(node));
+        self.mistakes.push(Mistake { place, instance: instance.into(), field: field.into(), what });
+    }
+}
+
+/// The places of ever larger offsets, each counted on from the one before: a config of many instances is gone through
+/// once, also when all of it is one line.
+struct Places<'a> {
+    document: Document<'a>,
+    last: (usize, Place),
+}
+
+impl<'a> Places<'a> {
+    fn new(document: Document<'a>) -> Self {
+        Places { document, last: (0, Place { line: 1, column: 1 }) }
+    }
+
+    fn of(&mut self, offset: usize) -> Place {
+        self.last = (offset, self.document.place_after(self.last.0, self.last.1, offset));
+        self.last.1
+    }
+}
+
+fn is_comment(key: &str) -> bool {
+    key.starts_with("//") || key.starts_with('_') || key.starts_with('$')
+}
+
+/// How messages name an instance.
+fn label(index: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) if !name.is_empty() => format!("instance '{}'", printable(name)),
+        _ => format!("instances[{index}]"),
+    }
+}
+
+fn printable(text: &str) -> String {
+    crate::text::cut(&crate::text::clean(text), 60, "…").into_owned()
+}
+
+fn string(node: Node) -> Result<String, String> {
+    let text = node.string().ok_or_else(|| format!("must be a string, and is {}", node.kind()))?;
+    if text.contains('\0') {
+        return Err("has a NUL character, which no process can be given".into());
+    }
+    Ok(text.into_owned())
+}
+
+fn filled(node: Node) -> Result<String, String> {
+    let text = string(node)?;
+    if text.trim().is_empty() { Err("is empty".into()) } else { Ok(text) }
+}
+
+fn boolean(node: Node) -> Result<bool, String> {
+    node.boolean().ok_or_else(|| format!("must be true or false, and is {}", node.kind()))
+}
+
+fn strings(node: Node) -> Result<Vec<String>, String> {
+    let elements = node.elements().ok_or_else(|| format!("must be an array of strings, and is {}", node.kind()))?;
+    elements
+        .into_iter()
+        .enumerate()
+        .map(|(i, e)| filled(e).map_err(|what| format!("element {} {what}", i + 1)))
+        .collect()
+}
+
+fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {
+    let text = string(node)?;
+    if allowed.contains(&text.as_str()) {
+        return Ok(text);
+    }
+    let typed = printable(&text);
+    Err(match nearest(&text, allowed.iter().copied()) {
+        Some(name) => format!("'{typed}' is not known, did you mean '{name}'?"),
+        None => format!("'{typed}' is not known; known are: {}", allowed.join(", ")),
+    })
+}
+
+fn named<T: Copy>(node: Node, values: &[(&str, T)]) -> Result<T, String> {
+    let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+    let text = one_of(node, &names)?;
+    values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| "is not known".into())
+}
+
+/// A number above 0 and at most `max`, which stands for `unit`.
+fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
+    let number = node.number().ok_or_else(|| match node.kind() {
+        Kind::Number => format!("{} is no number of {unit} that can be", printable(node.text())),
+        kind => format!("must be a number of {unit}, and is {kind}"),
+    })?;
+    if number > 0.0 && number <= max {
+        Ok(number)
+    } else {
+        Err(format!("must be above 0 and at most {max} {unit}, and is {}", printable(node.text())))
+    }
+}
+
+fn seconds(node: Node) -> Result<Duration, String> {
+    // Below a millisecond the loop's clock would round it to nothing.
+    positive(node, MAX_SECONDS, "seconds").map(|s| Duration::from_secs_f64(s.max(0.001)))
+}
+
+fn tokens(node: Node) -> Result<u64, String> {
+    let number = positive(node, MAX_TOKENS, "tokens")?;
+    if number.fract() != 0.0 {
+        return Err(format!("must be a whole number of tokens, and is {}", printable(node.text())));
+    }
+    Ok(number as u64)
+}
+
+/// Dollars, as micro-dollars.
+fn dollars(node: Node) -> Result<u64, String> {
+    positive(node, MAX_DOLLARS, "dollars").map(|d| ((d * 1e6).round() as u64).max(1))
+}
+
+fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTreeMap<String, u64>, String> {
+    let members = node.members().ok_or_else(|| format!("must be an object of commands, and is {}", node.kind()))?;
+    let mut limits = BTreeMap::new();
+    for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
+        let limit = read(member.value).map_err(|what| format!("'{}' {what}", printable(&member.key)))?;
+        if limits.insert(member.key.to_string(), limit).is_some() {
+            return Err(format!("'{}' stands here twice", printable(&member.key)));
+        }
+    }
+    Ok(limits)
+}
+
+/// Names of variables are data, so of the comment marks only those count here that no variable can begin with.
+fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
+    let members = node.members().ok_or_else(|| format!("must be an object of strings, and is {}", node.kind()))?;
+    let mut variables = BTreeMap::new();
+    for member in members {
+        let name = member.key.into_owned();
+        if name.starts_with("//") || name.starts_with('$') {
+            continue;
+        }
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("'{}' cannot be the name of a variable", printable(&name)));
+        }
+        let value = match member.value.kind() {
+            Kind::Null => None,
+            Kind::Number | Kind::Boolean => Some(member.value.text().to_owned()),
+            _ => Some(string(member.value).map_err(|what| format!("'{}' {what}", printable(&name)))?),
+        };
+        if variables.contains_key(&name) {
+            return Err(format!("'{}' stands here twice", printable(&name)));
+        }
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}
+
+fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
+    let elements = node.elements().ok_or_else(|| format!("must be an array of names, and is {}", node.kind()))?;
+    let mut dependencies: Vec<DependencyConfig> = Vec::with_capacity(elements.len());
+    for (i, element) in elements.into_iter().enumerate() {
+        let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
+        if dependencies.iter().any(|d| d.name == dependency.name) {
+            return Err(format!("'{}' stands here twice", printable(&dependency.name)));
+        }
+        dependencies.push(dependency);
+    }
+    Ok(dependencies)
+}
+
+/// `"name"`, or `{"name": "…", "when": "completed" | "done"}`.
+fn dependency(node: Node) -> Result<DependencyConfig, String> {
+    let Some(members) = node.members() else {
+        return Ok(DependencyConfig { name: filled(node)?, when: When::default() });
+    };
+    let mut name = None;
+    let mut when = When::default();
+    for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
+        match member.key.as_ref() {
+            "name" => name = Some(filled(member.value).map_err(|what| format!("name {what}"))?),
+            "when" => {
+                let values = [("completed", When::Completed), ("done", When::Done)];
+                when = named(member.value, &values).map_err(|what| format!("when {what}"))?;
+            }
+            other => return Err(format!("has an unknown field '{}'; known are: name, when", printable(other))),
+        }
+    }
+    Ok(DependencyConfig { name: name.ok_or("has no 'name'")?, when })
+}

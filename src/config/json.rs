@@ -1,0 +1,345 @@
+//! JSON with its places. Syntax is serde_json's; what this adds is where in the text each key and value stands, so that
+//! a mistake found later can be told with its line. An object is opened one level at a time, which keeps deeply nested
+//! input from costing stack, and keeps duplicate keys visible. Knows nothing of what a config means.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A place in a text: line and column, both counted from 1; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+/// A text that does not parse as JSON.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where the parser stopped.
+    pub place: Place,
+    /// What it expected, in its own words.
+    pub what: String,
+    /// The line with a caret under the place, ready to print.
+    pub excerpt: String,
+}
+
+/// A JSON text whose syntax has been checked whole.
+#[derive(Clone, Copy)]
+pub struct Document<'a> {
+    text: &'a str,
+    root: &'a RawValue,
+}
+
+/// One value in a [`Document`].
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    raw: &'a RawValue,
+}
+
+/// One `"key": value` of an object.
+pub struct Member<'a> {
+    /// The key, unescaped.
+    pub key: Cow<'a, str>,
+    /// The value.
+    pub value: Node<'a>,
+}
+
+/// What kind of JSON value a [`Node`] is; the names are the ones used in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// a number
+    Number,
+    /// a string
+    String,
+    /// an array
+    Array,
+    /// an object
+    Object,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Null => "null",
+            Kind::Boolean => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        })
+    }
+}
+
+impl<'a> Document<'a> {
+    /// Checks the syntax of the whole text.
+    ///
+    /// # Errors
+    /// The first syntax error, with its place and the line it is on.
+    pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(root) => Ok(Document { text, root }),
+            Err(error) => Err(SyntaxError::new(text, &error)),
+        }
+    }
+
+    /// The outermost value.
+    #[must_use]
+    pub fn root(&self) -> Node<'a> {
+        Node { raw: self.root }
+    }
+
+    /// How many bytes of the text stand before this value. Values borrow from the text, so that is a subtraction.
+    #[must_use]
+    pub fn offset(&self, node: Node) -> usize {
+        node.raw.get().as_ptr() as usize - self.text.as_ptr() as usize
+    }
+
+    /// The line and column of a byte offset of the text.
+    #[must_use]
+    pub fn place(&self, offset: usize) -> Place {
+        self.place_after(0, Place { line: 1, column: 1 }, offset)
+    }
+
+    /// The same, counted on from an earlier offset whose place is known.
+    #[must_use]
+    pub fn place_after(&self, earlier: usize, earlier_place: Place, offset: usize) -> Place {
+        let between = &self.text[earlier..offset];
+        match between.rfind('\n') {
+            None => Place { column: earlier_place.column + between.chars().count(), ..earlier_place },
+            Some(newline) => Place {
+                line: earlier_place.line + between.bytes().filter(|&b| b == b'\n').count(),
+                column: between[newline + 1..].chars().count() + 1,
+            },
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    /// What kind of value this is, by its first character.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self.raw.get().as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Boolean,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    /// The value's own JSON text.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.raw.get()
+    }
+
+    /// The string, unescaped, if this is one.
+    #[must_use]
+    pub fn string(self) -> Option<Cow<'a, str>> {
+        #[derive(serde::Deserialize)]
+        struct Borrowed<'b>(#[serde(borrow)] Cow<'b, str>);
+        match self.kind() {
+            Kind::String => serde_json::from_str::<Borrowed>(self.raw.get()).ok().map(|b| b.0),
+            _ => None,
+        }
+    }
+
+    /// The boolean, if this is one.
+    #[must_use]
+    pub fn boolean(self) -> Option<bool> {
+        serde_json::from_str(self.raw.get()).ok()
+    }
+
+    /// The number, if this is one that a double holds.
+    #[must_use]
+    pub fn number(self) -> Option<f64> {
+        match self.kind() {
+            Kind::Number => serde_json::from_str(self.raw.get()).ok(),
+            _ => None,
+        }
+    }
+
+    /// The members in the order of the text, duplicates included, if this is an object.
+    #[must_use]
+    pub fn members(self) -> Option<Vec<Member<'a>>> {
+        serde_json::Deserializer::from_str(self.raw.get()).deserialize_map(Members).ok()
+    }
+
+    /// The elements, if this is an array.
+    #[must_use]
+    pub fn elements(self) -> Option<Vec<Node<'a>>> {
+        serde_json::Deserializer::from_str(self.raw.get()).deserialize_seq(Elements).ok()
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        #[derive(serde::Deserialize)]
+        struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
+        let mut members = Vec::new();
+        while let Some((key, raw)) = map.next_entry::<Key, &RawValue>()? {
+            members.push(Member { key: key.0, value: Node { raw } });
+        }
+        Ok(members)
+    }
+}
+
+struct Elements;
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<Node<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(raw) = seq.next_element::<&RawValue>()? {
+            elements.push(Node { raw });
+        }
+        Ok(elements)
+    }
+}
+
+impl SyntaxError {
+    fn new(text: &str, error: &serde_json::Error) -> Self {
+        let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or("");
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        // serde_json counts a column in bytes, and points at the last byte it took: 0 is the newline before the line.
+        let byte_column = floor_char_boundary(line, error.column().saturating_sub(1));
+        let column = line[..byte_column].chars().count() + 1;
+        let what = error.to_string();
+        // The place is told in zen's own words, so serde_json's " at line 3 column 5" goes.
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
+        let what = match hint(line, byte_column) {
+            Some(hint) => format!("{what} ({hint})"),
+            None => what,
+        };
+        SyntaxError { place: Place { line: error.line(), column }, what, excerpt: excerpt(line, column) }
+    }
+}
+
+/// The mistakes that people make most when they write JSON by hand.
+fn hint(line: &str, at: usize) -> Option<&'static str> {
+    match line[at..].as_bytes() {
+        [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
+        [b'\'', ..] => Some("JSON strings stand in double quotes"),
+        [b'}' | b']', ..] if line[..at].trim_end().ends_with(',') => Some("no comma after the last one"),
+        _ => None,
+    }
+}
+
+/// The line, or the part of a very long one around the column, and a caret under the column.
+fn excerpt(line: &str, column: usize) -> String {
+    const BEFORE: usize = 50;
+    const SHOWN: usize = 76;
+    let skipped = (column - 1).saturating_sub(BEFORE);
+    let shown: String = line.chars().skip(skipped).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Wide characters before the caret push it right by their width, not by one.
+    let before: String = shown.chars().take(column - 1 - skipped).collect();
+    format!("{shown}\n{}^", " ".repeat(crate::text::width(&before)))
+}
+
+fn floor_char_boundary(text: &str, index: usize) -> usize {
+    (0..=index.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> SyntaxError {
+        Document::parse(text).err().expect("the text must not parse")
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_line_column_and_a_caret() {
+        let error = error("{\n  \"instances\": [\n    {\"name\": \"a\"}\n    {\"name\": \"b\"}\n  ]\n}");
+        assert_eq!(error.place, Place { line: 4, column: 5 });
+        assert_eq!(error.what, "expected `,` or `]`");
+        assert_eq!(error.excerpt, "    {\"name\": \"b\"}\n    ^");
+    }
+
+    #[test]
+    fn columns_count_characters_and_the_caret_counts_terminal_columns() {
+        let error = error("{\"名前\": \"x\" \"y\"}");
+        assert_eq!(error.place, Place { line: 1, column: 12 });
+        assert_eq!(error.excerpt, "{\"名前\": \"x\" \"y\"}\n             ^");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_in_part() {
+        let error = error(&format!("[{}x]", "1,".repeat(100_000)));
+        assert_eq!(error.place.column, 200_002);
+        assert!(error.excerpt.len() < 200, "{}", error.excerpt);
+        let (line, caret) = error.excerpt.split_once('\n').expect("two lines");
+        assert_eq!(line.chars().nth(caret.len() - 1), Some('x'));
+    }
+
+    #[test]
+    fn usual_mistakes_get_a_hint() {
+        assert!(error("{'a': 1}").what.contains("double quotes"));
+        assert!(error("{\"a\": 1} // b").what.contains("no comments"));
+        assert!(error("[1, 2,]").what.contains("no comma after the last one"));
+    }
+
+    #[test]
+    fn an_unclosed_text_ends_at_its_last_line() {
+        assert_eq!(error("{\"a\": [1, 2").place.line, 1);
+        assert_eq!(error("{\n\"a\": [\n").place.line, 3);
+        assert_eq!(error("").place, Place { line: 1, column: 1 });
+    }
+
+    #[test]
+    fn ten_thousand_levels_cost_no_stack() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let document = Document::parse(&deep).expect("it is valid JSON");
+        assert_eq!(document.root().elements().map(|e| e.len()), Some(1));
+    }
+
+    #[test]
+    fn members_keep_their_order_their_duplicates_and_their_places() {
+        let text = "{\"a\": 1,\n  \"b\\u0041\": [true, null],\n  \"a\": \"x\\n\"}";
+        let document = Document::parse(text).expect("valid");
+        let members = document.root().members().expect("an object");
+        let keys: Vec<&str> = members.iter().map(|m| m.key.as_ref()).collect();
+        assert_eq!(keys, ["a", "bA", "a"]);
+        assert_eq!(document.place(document.offset(members[1].value)), Place { line: 2, column: 14 });
+        assert_eq!(members[2].value.string().as_deref(), Some("x\n"));
+        assert_eq!(members[1].value.elements().expect("an array")[0].boolean(), Some(true));
+        assert_eq!(members[0].value.kind(), Kind::Number);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}") {
+            let _ = Document::parse(&text);
+        }
+
+        #[test]
+        fn no_mangled_json_makes_it_panic(cut in 0_usize..120, junk in "[\\PC\n]{0,3}") {
+            let text = "{\"instances\": [{\"name\": \"é名\", \"command\": \"/help\"}],\n \"budget\": {\"overall_budget\": 1e9}}";
+            let cut = floor_char_boundary(text, cut);
+            let _ = Document::parse(&format!("{}{junk}{}", &text[..cut], &text[cut..]));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The config file: what a user may write, read into plain values, with every mistake told at once.
+//!
+//! [`Config::read`] takes the text and gives back either the config or the list of its mistakes, each with line, instance
+//! and field. What a config *means* (defaults resolved, names and sessions made, dependencies checked) is the business
+//! of [`crate::plan`]. Reads no file and knows no flag.
+
+mod fields;
+pub mod json;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub use json::{Place, SyntaxError};
+
+use fields::Reader;
+
+/// The largest config that is read, in bytes. A plan of a hundred thousand instances fits.
+pub const MAX_CONFIG_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A config as its author wrote it, `defaults` already merged into each instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The entries of `instances`, in order.
+    pub instances: Vec<InstanceConfig>,
+    /// The `budget` section.
+    pub budget: BudgetConfig,
+    /// Things that are allowed and yet worth a word, each a whole sentence with its place.
+    pub warnings: Vec<String>,
+}
+
+/// One entry of `instances`. What is `None` was not given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceConfig {
+    /// Where the entry stands in the file.
+    pub place: Option<Place>,
+    /// `name`
+    pub name: Option<String>,
+    /// `command`: a slash command, or text
+    pub command: Option<String>,
+    /// `prompt`: always text
+    pub prompt: Option<String>,
+    /// `description`
+    pub description: Option<String>,
+    /// `permission_mode`, one of [`PERMISSION_MODES`]
+    pub permission_mode: Option<String>,
+    /// `output_format`, one of [`OUTPUT_FORMATS`]
+    pub output_format: Option<String>,
+    /// `max_tokens_per_command`, in tokens
+    pub max_tokens: Option<u64>,
+    /// `session_id`
+    pub session_id: Option<String>,
+    /// `clear_history`
+    pub clear_history: Option<bool>,
+    /// `compact_history`
+    pub compact_history: Option<bool>,
+    /// `allowed_tools`; an empty list allows none
+    pub allowed_tools: Option<Vec<String>>,
+    /// `disallowed_tools`
+    pub disallowed_tools: Option<Vec<String>>,
+    /// `pre_commands`
+    pub pre_commands: Option<Vec<String>>,
+    /// `timeout`
+    pub timeout: Option<Duration>,
+    /// `idle_timeout`
+    pub idle_timeout: Option<Duration>,
+    /// `depends_on`
+    pub depends_on: Option<Vec<DependencyConfig>>,
+    /// `model`
+    pub model: Option<String>,
+    /// `env`, added to zen's own environment; `None` takes a variable away
+    pub env: BTreeMap<String, Option<String>>,
+    /// `cwd`, relative to the workspace
+    pub cwd: Option<String>,
+    /// `claude_args`
+    pub claude_args: Option<Vec<String>>,
+}
+
+/// One entry of `depends_on`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DependencyConfig {
+    /// The instance that comes first.
+    pub name: String,
+    /// What it must have come to.
+    pub when: When,
+}
+
+/// What an instance that others depend on must have come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// It has completed.
+    #[default]
+    Completed,
+    /// It has ended, however.
+    Done,
+}
+
+/// The `budget` section. What is `None` was not given; the per-command maps are keyed as written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetConfig {
+    /// `overall_budget`, in tokens
+    pub overall_tokens: Option<u64>,
+    /// `overall_cost_budget`, in micro-dollars
+    pub overall_micros: Option<u64>,
+    /// `command_budgets`, in tokens
+    pub command_tokens: BTreeMap<String, u64>,
+    /// `command_cost_budgets`, in micro-dollars
+    pub command_micros: BTreeMap<String, u64>,
+    /// `budget_type`
+    pub budget_type: Option<BudgetType>,
+    /// `enforcement_mode`
+    pub enforcement: Option<Enforcement>,
+    /// `disable_visuals`
+    pub disable_visuals: Option<bool>,
+    /// `token_basis`
+    pub token_basis: Option<TokenBasis>,
+}
+
+/// Which limits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetType {
+    /// Those in tokens.
+    Tokens,
+    /// Those in dollars.
+    Cost,
+    /// Both.
+    Mixed,
+}
+
+/// What happens at a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// What would go over it is not started, what reaches it is stopped.
+    #[default]
+    Block,
+    /// It is said, and everything goes on.
+    Warn,
+}
+
+/// Which tokens count against a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenBasis {
+    /// Input, output, cache creation and cache reads.
+    #[default]
+    Total,
+    /// All but cache reads.
+    Uncached,
+}
+
+/// The permission modes that some generation of claude takes.
+pub const PERMISSION_MODES: &[&str] =
+    &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "delegate", "auto", "manual"];
+
+/// What `output_format` may say. zen reads claude's stream itself either way.
+pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
+
+/// One mistake in a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it stands.
+    pub place: Place,
+    /// The instance it is in, as a user would name it; empty outside of instances.
+    pub instance: String,
+    /// The field it is about; empty where it is about the whole.
+    pub field: String,
+    /// What is wrong and, where there is one, the way out.
+    pub what: String,
+}
+
+impl fmt::Display for Mistake {
+    /// `line 12, column 7: instance 'reporter': timeout: must be …`
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "line {}, column {}: ", self.place.line, self.place.column)?;
+        for part in [&self.instance, &self.field] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// It is no JSON.
+    Syntax(SyntaxError),
+    /// It is JSON, and wrong; in the order of the file.
+    Mistakes(Vec<Mistake>),
+}
+
+impl Config {
+    /// Reads a config's text.
+    ///
+    /// # Errors
+    /// The syntax error, or all the mistakes there are.
+    pub fn read(text: &str) -> Result<Config, ConfigError> {
+        // Editors on some systems put a byte order mark before the text, which JSON does not know.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let document = json::Document::parse(text).map_err(ConfigError::Syntax)?;
+        let mut reader = Reader::new(document);
+        let config = reader.config();
+        reader.finish(config).map_err(ConfigError::Mistakes)
+    }
+}

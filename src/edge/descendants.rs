@@ -1,0 +1,162 @@
+//! Processes that an instance has started, wherever they put themselves: found in /proc by the mark in their environment and by
+//! descent, and ended. Linux's; elsewhere nothing is found, and a process group is all that is ended.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+/// The variable with the run's id in every instance's environment.
+pub const RUN_VARIABLE: &str = "ZEN_RUN";
+/// The variable with the instance's name in its environment.
+pub const INSTANCE_VARIABLE: &str = "ZEN_INSTANCE";
+
+/// What the processes of one run, or of one instance of it, carry in their environment.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    run: Vec<u8>,
+    instance: Option<Vec<u8>>,
+}
+
+impl Mark {
+    /// The mark of a whole run.
+    #[must_use]
+    pub fn of_run(run: &str) -> Self {
+        Mark { run: format!("{RUN_VARIABLE}={run}").into_bytes(), instance: None }
+    }
+
+    /// The mark of one instance.
+    #[must_use]
+    pub fn of_instance(run: &str, name: &str) -> Self {
+        Mark { instance: Some(format!("{INSTANCE_VARIABLE}={name}").into_bytes()), ..Mark::of_run(run) }
+    }
+
+    fn is_on(&self, environment: &[u8]) -> bool {
+        let has = |variable: &[u8]| environment.split(|&b| b == 0).any(|v| v == variable);
+        has(&self.run) && self.instance.as_ref().is_none_or(|instance| has(instance))
+    }
+}
+
+/// A process as /proc shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// Its id.
+    pub pid: i32,
+    /// When it started, in the kernel's ticks: an id can be given away again, this pair cannot.
+    pub start_ticks: u64,
+    parent: i32,
+    group: i32,
+    is_dead: bool,
+}
+
+/// Whom to look for besides those with the mark.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    /// Descendants of this process, and members of its group; not the process itself.
+    pub leader: Option<i32>,
+    /// Children of zen with no mark at all: somebody cleared their environment and left them behind. `known` are those
+    /// that belong to somebody.
+    pub unmarked: Option<HashSet<i32>>,
+}
+
+/// Makes orphaned descendants zen's children, so that it can find and reap them. Where the system cannot, they go to init.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// zen's own children at this moment, zombies included; `None` where the system does not tell.
+#[must_use]
+pub fn children() -> Option<Vec<i32>> {
+    let me = std::process::id();
+    let list = fs::read_to_string(format!("/proc/{me}/task/{me}/children")).ok()?;
+    Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// The living processes that carry the mark or descend from one that does, and those of `roots`.
+#[must_use]
+pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
+    let me = std::process::id().cast_signed();
+    let all = processes();
+    let mut children: HashMap<i32, Vec<&Seen>> = HashMap::new();
+    for process in &all {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found: HashSet<i32> = HashSet::new();
+    let mut queue: Vec<i32> = roots.leader.into_iter().collect();
+    for process in all.iter().filter(|p| p.pid != me && !p.is_dead) {
+        let in_group = roots.leader == Some(process.group);
+        let is_stray = |known: &HashSet<i32>| process.parent == me && me != 1 && !known.contains(&process.pid);
+        let environment = environment_of(process.pid);
+        let unmarked = || !contains(&environment, RUN_VARIABLE.as_bytes());
+        if in_group || mark.is_on(&environment) || roots.unmarked.as_ref().is_some_and(|k| is_stray(k) && unmarked()) {
+            queue.push(process.pid);
+        }
+    }
+    while let Some(pid) = queue.pop() {
+        if pid != me && found.insert(pid) {
+            queue.extend(children.get(&pid).into_iter().flatten().map(|child| child.pid));
+        }
+    }
+    let is_leader = |pid: i32| roots.leader == Some(pid);
+    all.into_iter().filter(|p| found.contains(&p.pid) && !p.is_dead && !is_leader(p.pid)).collect()
+}
+
+/// Ends these processes, unless their ids have gone to others meanwhile.
+pub fn end(processes: &[Seen]) {
+    for process in processes {
+        if see(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// A child that has ended and was not reaped, if there is one. It stays as it is.
+#[must_use]
+pub fn ended_child() -> Option<i32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::All, flags) {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => return Some(pid.as_raw()),
+            Err(Errno::EINTR) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// Reaps a child that has ended and is nobody's instance.
+pub fn reap(pid: i32) {
+    let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+}
+
+fn processes() -> Vec<Seen> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(see).collect()
+}
+
+/// `PID (name) STATE PPID PGRP … STARTTIME`: the name may hold anything, so what counts comes after the last parenthesis.
+fn see(pid: i32) -> Option<Seen> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
+    let stat = String::from_utf8_lossy(&stat[after_name..]);
+    let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
+    Some(Seen {
+        pid,
+        is_dead: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// Another user's processes do not show theirs, and are not zen's to end.
+fn environment_of(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+}
+
+fn contains(environment: &[u8], name: &[u8]) -> bool {
+    environment.split(|&b| b == 0).any(|variable| variable.starts_with(name) && variable.get(name.len()) == Some(&b'='))
+}

@@ -1,0 +1,155 @@
+//! The files of one run: a directory of its own, for its owner only, with a directory for each instance. A disk that is
+//! full or gone is told once, and is no reason to stop anything.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// The directory of a run.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    first_error: Option<String>,
+}
+
+/// The files of one instance; each is made when there is something to write to it.
+#[derive(Debug)]
+pub struct InstanceFiles {
+    directory: PathBuf,
+    stream: Option<File>,
+    stderr: Option<File>,
+}
+
+impl RunDirectory {
+    /// Makes the directory of a run below `base`, and points `base/latest` to it.
+    ///
+    /// # Errors
+    /// The system's, with the path.
+    pub fn create(base: &Path, run: &str) -> io::Result<Self> {
+        let with_path = |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
+        let path = base.join(run);
+        private().create(&path).map_err(|e| with_path(&path, e))?;
+        point_latest(base, run);
+        Ok(RunDirectory { path, first_error: None })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files of instance number `index` (from 0) of `count`.
+    #[must_use]
+    pub fn instance(&self, index: usize, count: usize, name: &str) -> InstanceFiles {
+        InstanceFiles { directory: self.path.join(directory_name(index, count, name)), stream: None, stderr: None }
+    }
+
+    /// Writes a file whole or not at all.
+    pub fn replace(&mut self, name: &str, text: &str) {
+        let (new, path) = (self.path.join(format!(".{name}.new")), self.path.join(name));
+        let written =
+            create(&new).and_then(|mut file| file.write_all(text.as_bytes())).and_then(|()| fs::rename(&new, &path));
+        self.note(&path, written);
+    }
+
+    /// Keeps a piece of what an instance wrote to standard output, as it came.
+    pub fn keep_stream(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
+        let written = append(&files.directory, "stream.jsonl", &mut files.stream, bytes);
+        self.note(&files.directory.join("stream.jsonl"), written);
+    }
+
+    /// Keeps a piece of what an instance wrote to standard error.
+    pub fn keep_stderr(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
+        let written = append(&files.directory, "stderr.txt", &mut files.stderr, bytes);
+        self.note(&files.directory.join("stderr.txt"), written);
+    }
+
+    /// Keeps an instance's result. Nothing more comes of it, so its files are closed.
+    pub fn keep_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
+        if let Some(text) = text {
+            let written = append(&files.directory, "result.txt", &mut None, text.as_bytes());
+            self.note(&files.directory.join("result.txt"), written);
+        }
+        files.stream = None;
+        files.stderr = None;
+    }
+
+    /// The first thing that could not be written, once.
+    pub fn take_error(&mut self) -> Option<String> {
+        self.first_error.as_mut().filter(|text| !text.is_empty()).map(std::mem::take)
+    }
+
+    fn note(&mut self, path: &Path, written: io::Result<()>) {
+        if let (Err(error), None) = (written, &self.first_error) {
+            self.first_error = Some(format!("{}: {error}", path.display()));
+        }
+    }
+}
+
+impl InstanceFiles {
+    /// Where they are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// "02-data-collector": a name of an instance may hold anything, the name of a directory holds what no system objects to.
+fn directory_name(index: usize, count: usize, name: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let digits = count.to_string().len().max(2);
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().take(MAX_CHARS).map(harmless).collect();
+    format!("{:0digits$}-{name}", index + 1)
+}
+
+fn append(directory: &Path, name: &str, file: &mut Option<File>, bytes: &[u8]) -> io::Result<()> {
+    if file.is_none() {
+        private().recursive(true).create(directory)?;
+        *file = Some(create(&directory.join(name))?);
+    }
+    file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+}
+
+/// A second process of an instance adds to what the first one wrote.
+fn create(path: &Path) -> io::Result<File> {
+    let adds = path.extension().is_some_and(|e| e == "jsonl" || e == "txt") && !path.ends_with("result.txt");
+    OpenOptions::new().create(true).write(true).append(adds).truncate(!adds).mode(0o600).open(path)
+}
+
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+/// Two runs may do this at once, so the link is made aside and then put in its place.
+fn point_latest(base: &Path, run: &str) {
+    let aside = base.join(format!(".latest.{run}"));
+    if symlink(run, &aside).is_ok() && fs::rename(&aside, base.join("latest")).is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_the_run_s_directory() {
+        for (name, expected) in [
+            ("data-collector", "02-data-collector"),
+            ("../../etc/passwd", "02-.._.._etc_passwd"),
+            ("a/b", "02-a_b"),
+            ("..", "02-.."),
+            ("naïve\u{1b}[2J", "02-na_ve__2J"),
+        ] {
+            assert_eq!(directory_name(1, 3, name), expected);
+        }
+        assert_eq!(directory_name(99, 1000, "x"), "0100-x");
+        assert!(directory_name(0, 1, &"x".repeat(10_000)).len() < 100);
+    }
+}

@@ -1,0 +1,140 @@
+//! zen's own standard output and standard error. Writing to them never holds up the loop: what a slow reader does not take
+//! waits here, up to a bound, and a reader that went away is no reason to stop.
+
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
+
+/// How much waits for a slow reader, in bytes. A report is a few thousand.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// A pipe that is ready takes this much without blocking (POSIX's least PIPE_BUF is 512, Linux's 4096).
+const CHUNK_BYTES: usize = 4096;
+
+/// One of the two.
+#[derive(Debug)]
+pub struct Output {
+    to: Target,
+    waiting: VecDeque<u8>,
+    is_gone: bool,
+    dropped_texts: u64,
+    error: Option<Errno>,
+}
+
+#[derive(Debug)]
+enum Target {
+    Stdout(std::io::Stdout),
+    Stderr(std::io::Stderr),
+}
+
+impl Output {
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Output::to(Target::Stdout(std::io::stdout()))
+    }
+
+    /// Standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Output::to(Target::Stderr(std::io::stderr()))
+    }
+
+    fn to(to: Target) -> Self {
+        Output { to, waiting: VecDeque::new(), is_gone: false, dropped_texts: 0, error: None }
+    }
+
+    /// Whether a person looks at it.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        match &self.to {
+            Target::Stdout(stdout) => stdout.is_terminal(),
+            Target::Stderr(stderr) => stderr.is_terminal(),
+        }
+    }
+
+    /// Prints a text, now or when its reader is ready. If too much waits already, the text is dropped, and that is said
+    /// when there is room again.
+    pub fn print(&mut self, text: &str) {
+        if self.is_gone {
+            return;
+        }
+        if self.waiting.len() + text.len() > MAX_WAITING_BYTES {
+            self.dropped_texts += 1;
+            return;
+        }
+        if self.dropped_texts > 0 {
+            let note = format!("zen: {} reports are left out here: nobody read them\n", self.dropped_texts);
+            self.waiting.extend(note.as_bytes());
+            self.dropped_texts = 0;
+        }
+        self.waiting.extend(text.as_bytes());
+        self.write_on();
+    }
+
+    /// What to poll for writing, if something waits.
+    #[must_use]
+    pub fn waiting_fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.waiting.is_empty()).then(|| self.fd())
+    }
+
+    /// Writes what can be written without waiting.
+    pub fn write_on(&mut self) {
+        while !self.waiting.is_empty() && self.is_ready(PollTimeout::ZERO) {
+            self.write_chunk();
+        }
+    }
+
+    /// Writes all that waits, however long its reader takes, unless `give_up` becomes readable.
+    pub fn finish(&mut self, give_up: BorrowedFd) {
+        while !self.waiting.is_empty() {
+            let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT), PollFd::new(give_up, PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+            let [ready, stopped] = fds.map(|fd| fd.any() == Some(true));
+            if stopped && !ready {
+                return;
+            }
+            if ready {
+                self.write_chunk();
+            }
+        }
+    }
+
+    /// Why nothing more is printed, if that is worth a word: a full disk is, a reader that went away is not.
+    pub fn take_error(&mut self) -> Option<Errno> {
+        self.error.take()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.to {
+            Target::Stdout(stdout) => stdout.as_fd(),
+            Target::Stderr(stderr) => stderr.as_fd(),
+        }
+    }
+
+    fn is_ready(&self, wait: PollTimeout) -> bool {
+        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT)];
+        // An error is ready too: the write tells which.
+        poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
+    }
+
+    fn write_chunk(&mut self) {
+        let (front, _) = self.waiting.as_slices();
+        match write(self.fd(), &front[..front.len().min(CHUNK_BYTES)]) {
+            Ok(written) => drop(self.waiting.drain(..written)),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(error) => {
+                self.is_gone = true;
+                self.waiting = VecDeque::new();
+                self.error = Some(error).filter(|&e| e != Errno::EPIPE && e != Errno::EBADF);
+            }
+        }
+    }
+}

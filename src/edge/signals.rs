@@ -1,0 +1,81 @@
+//! Signals, turned into bytes in a pipe that the loop polls, so that they are handled between two steps of it and never
+//! in the middle of one. Ctrl-C comes by way of ctrlc, all others by signal-hook.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+
+/// Signals that stop a run.
+const STOPPING: &[Signal] = &[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// The signals that have come and were not looked at yet.
+pub struct Signals {
+    pipe: UnixStream,
+}
+
+impl Signals {
+    /// Begins to catch what stops a run, what asks for a report, and the deaths of children. A stopping signal that
+    /// whoever started zen had set to be ignored (nohup does) stays ignored.
+    ///
+    /// # Errors
+    /// The system's, if there are no descriptors left or the thread that ctrlc needs cannot be started.
+    pub fn catch() -> io::Result<Self> {
+        // Whoever started zen may have blocked signals; a blocked one would be waited for in vain.
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        let (pipe, writer) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        writer.set_nonblocking(true)?;
+        let writer = writer.into_raw_fd(); // stays open as long as a signal may come
+        for &signal in STOPPING.iter().filter(|&&signal| !is_ignored(signal)).chain(&[Signal::SIGUSR1, Signal::SIGCHLD])
+        {
+            let note = move || write_byte(writer, signal as u8);
+            // SAFETY: the action makes one write(2), which is async-signal-safe, and touches no memory of anybody else.
+            unsafe { signal_hook::low_level::register(signal as i32, note) }?;
+        }
+        if !is_ignored(Signal::SIGINT) {
+            ctrlc::set_handler(move || write_byte(writer, Signal::SIGINT as u8)).map_err(io::Error::other)?;
+        }
+        Ok(Signals { pipe })
+    }
+
+    /// What to poll for reading.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// The signals that have come since the last time, in order.
+    pub fn take(&mut self) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        let mut bytes = [0; 64];
+        while let Ok(count @ 1..) = self.pipe.read(&mut bytes) {
+            signals.extend(bytes[..count].iter().filter_map(|&b| Signal::try_from(i32::from(b)).ok()));
+        }
+        signals
+    }
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    let query = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed: the disposition is set to its default, and what was there is put back.
+    unsafe {
+        match sigaction(signal, &query) {
+            Ok(before) => {
+                let _ = sigaction(signal, &before);
+                matches!(before.handler(), SigHandler::SigIgn)
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// A full pipe loses the byte, and then the loop has plenty to wake up for.
+fn write_byte(fd: RawFd, byte: u8) {
+    // SAFETY: the descriptor is never closed, and the buffer is one byte that lives for the call.
+    unsafe {
+        let fd = BorrowedFd::borrow_raw(fd);
+        let _ = nix::unistd::write(fd, &[byte]);
+    }
+}

@@ -1,0 +1,110 @@
+//! What zen's exit code says, in one table. The program ends with these codes; `--help` and the man page print the
+//! same rows. Knows nothing of how a run came to its end.
+
+/// How a run of zen ended, as a shell script sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Every instance completed.
+    Completed,
+    /// Nothing was launched.
+    NotLaunched,
+    /// At least one instance failed.
+    Failed,
+    /// A budget blocked or stopped at least one instance, and none failed otherwise.
+    Budget,
+    /// At least one instance timed out, and none failed otherwise.
+    TimedOut,
+    /// The run should be tried again later.
+    TryLater,
+    /// Stopped by the signal of this number.
+    Signal(u8),
+}
+
+impl ExitCode {
+    /// The number that the process exits with, 0 to 255.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            ExitCode::Completed => 0,
+            ExitCode::NotLaunched => 1,
+            ExitCode::Failed => 2,
+            ExitCode::Budget => 3,
+            ExitCode::TimedOut => 4,
+            ExitCode::TryLater => 75,
+            ExitCode::Signal(signal) => 128_u8.saturating_add(signal),
+        }
+    }
+
+    /// Which of two codes a run ends with that has cause for both: the first of 128+N, 2, 75, 4, 3, 0.
+    #[must_use]
+    pub fn or_worse(self, other: ExitCode) -> ExitCode {
+        if other.precedence() < self.precedence() { other } else { self }
+    }
+
+    fn precedence(self) -> u8 {
+        match self {
+            ExitCode::Signal(_) => 0,
+            ExitCode::NotLaunched => 1,
+            ExitCode::Failed => 2,
+            ExitCode::TryLater => 3,
+            ExitCode::TimedOut => 4,
+            ExitCode::Budget => 5,
+            ExitCode::Completed => 6,
+        }
+    }
+}
+
+/// The table: the code as it is written, and its meaning.
+pub const TABLE: &[(&str, &str)] = &[
+    ("0", "every instance completed"),
+    ("1", "nothing was launched: bad option, bad config, bad workspace, no claude"),
+    ("2", "at least one instance failed"),
+    ("3", "none failed otherwise, and a budget blocked or stopped at least one"),
+    ("4", "none failed otherwise, and at least one timed out"),
+    ("75", "try again later: another run holds the lock, or a usage limit stopped the run"),
+    ("128+N", "stopped by signal N (130 for Ctrl-C, 143 for SIGTERM)"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_in_the_table_and_the_table_has_no_other() {
+        let codes = [
+            ExitCode::Completed,
+            ExitCode::NotLaunched,
+            ExitCode::Failed,
+            ExitCode::Budget,
+            ExitCode::TimedOut,
+            ExitCode::TryLater,
+        ];
+        let numbers: Vec<String> = codes.iter().map(|c| c.number().to_string()).collect();
+        let rows: Vec<&str> = TABLE.iter().map(|(code, _)| *code).filter(|c| *c != "128+N").collect();
+        assert_eq!(numbers, rows);
+    }
+
+    #[test]
+    fn the_first_of_signal_failed_try_later_timed_out_budget_wins() {
+        let order = [
+            ExitCode::Signal(2),
+            ExitCode::Failed,
+            ExitCode::TryLater,
+            ExitCode::TimedOut,
+            ExitCode::Budget,
+            ExitCode::Completed,
+        ];
+        for (i, &a) in order.iter().enumerate() {
+            for &b in &order[i..] {
+                assert_eq!(a.or_worse(b), a);
+                assert_eq!(b.or_worse(a), a);
+            }
+        }
+    }
+
+    #[test]
+    fn a_signal_is_128_and_its_number() {
+        assert_eq!(ExitCode::Signal(2).number(), 130);
+        assert_eq!(ExitCode::Signal(15).number(), 143);
+    }
+}

@@ -1,0 +1,229 @@
+//! The manual page `zen.1`, in roff, from the tables of flags, exit codes and environment variables and from the
+//! paragraphs below. In these, what stands between backticks is bold. Knows roff; the page itself is checked in as
+//! `man/zen.1`, and a test holds it to what is written here.
+
+use super::help::wrapped;
+use super::{ENVIRONMENT, Flag, Section};
+use crate::exit;
+
+/// The day on which the text was last changed.
+const DATE: &str = "2026-11-22";
+
+const NAME: &str = "zen - run many headless Claude Code instances from a config";
+
+const DESCRIPTION: &[&str] = &[
+    "`zen` reads a list of jobs for Claude Code from a JSON file, runs each of them in a `claude` process of its own, \
+     side by side, and says what became of them: which did their work, what they used, and what they cost. \
+     It is made for cron jobs and scripts: it asks no questions, reports in plain text on standard output, \
+     writes messages to standard error, and tells the outcome by its exit status.",
+    "An instance counts as completed when claude has reported success for its last message, and its command existed; \
+     the exit status of claude alone is not believed. \
+     A failed instance never blocks, delays or stops another. \
+     When an instance is stopped, so is every process that it started.",
+    "Where an option is given more than once, the last one counts. \
+     Every mistake on the command line and in the config is reported before anything is launched.",
+];
+
+const CONFIG: &str = "The config is a JSON object. \
+    Its `instances` are objects, each with a `command` (a slash command) or a `prompt` (a text), and whatever else is \
+    to hold for that instance alone. \
+    Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake.";
+
+const CONFIG_EXAMPLE: &str = r#"{
+  "instances": [
+    {"name": "review", "command": "/review src", "timeout": 1800},
+    {"name": "notes", "prompt": "Write the release notes."}
+  ]
+}"#;
+
+const SIGNALS: &[(&str, &str)] = &[
+    (
+        "SIGINT, SIGTERM",
+        "Launch nothing more, stop every instance (interrupt, SIGTERM after `--grace`, SIGKILL), print the summary, and \
+         exit with 128 plus the signal's number. \
+         A second one kills at once.",
+    ),
+    ("SIGUSR1", "Print a status report now."),
+    ("SIGPIPE", "Ignored: a reader of standard output that goes away, as in `zen ... | head`, stops no instance."),
+];
+
+const INHERITED: &str = "Variables that tell claude that it runs inside claude are not passed on to the instances.";
+
+const FILES: &[(&str, &str)] = &[
+    ("$XDG_STATE_HOME/zen/RUN/", "The files of a run, unless `--log-dir` or `--no-logs` says otherwise."),
+    ("report.json", "In it: how the run went, for programs to read."),
+];
+
+const FILES_PER_INSTANCE: &str = "Beside it stand, for each instance, what claude wrote to its standard output and \
+    standard error, and the text of its result. \
+    All of them can be read by their owner only.";
+
+const NOTES: &str = "Two safeguards are Linux's own and are left out on other systems. \
+    As a child subreaper, `zen` finds processes that an instance moved to a session of their own and left behind; \
+    elsewhere only the instance's process group is stopped. \
+    By `PR_SET_PDEATHSIG` the instances end even when `zen` itself is killed with SIGKILL; \
+    elsewhere they then run on.";
+
+const EXAMPLES: &[(&str, &str)] = &[
+    ("See what would be run:", "zen --config nightly.json --dry-run"),
+    ("Three at a time, half an hour each:", "zen --config nightly.json --max-parallel 3 --timeout 1800"),
+    (
+        "Every night at two, from a crontab; cron's own `PATH` is short, and it mails the summary:",
+        "PATH=/usr/local/bin:/usr/bin:/bin\n0 2 * * * cd /srv/app && zen --quiet --config nightly.json",
+    ),
+    ("In a script:", "zen --quiet --config nightly.json || echo \"zen: exit status $?\""),
+];
+
+/// The manual page of zen, in section 1.
+#[must_use]
+pub fn man() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut page = format!(".TH ZEN 1 {DATE} \"zen {version}\" \"User Commands\"\n");
+    page += &section("NAME", &roff(NAME));
+    page += &section("SYNOPSIS", "\\fBzen \\-\\-config\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...\n");
+    page += &section("DESCRIPTION", &paragraphs(DESCRIPTION.iter().map(|text| roff(text))));
+    page += &section("OPTIONS", &options());
+    page += &section("CONFIG", &(roff(CONFIG) + &example(CONFIG_EXAMPLE)));
+    page += &section("EXIT STATUS", &items(exit::TABLE));
+    page += &section("SIGNALS", &items(SIGNALS));
+    page += &section("ENVIRONMENT", &paragraphs([items(ENVIRONMENT), roff(INHERITED)]));
+    page += &section("FILES", &paragraphs([items(FILES), roff(FILES_PER_INSTANCE)]));
+    page += &section("NOTES", &roff(NOTES));
+    page += &section("EXAMPLES", &paragraphs(EXAMPLES.iter().map(|(what, command)| roff(what) + &example(command))));
+    page
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!(".SH {title}\n{body}")
+}
+
+fn paragraphs(bodies: impl IntoIterator<Item = String>) -> String {
+    bodies.into_iter().collect::<Vec<_>>().join(".PP\n")
+}
+
+fn options() -> String {
+    let mut body = String::new();
+    for section in Section::ALL {
+        body += &format!(".SS {}\n", section.title());
+        body.extend(section.flags().map(|flag| item(&spelled(flag), &explained(flag))));
+    }
+    body
+}
+
+fn items(table: &[(&str, &str)]) -> String {
+    table.iter().map(|(term, text)| item(&format!("\\fB{}\\fR", escaped(term)), text)).collect()
+}
+
+/// A `term`, already in roff, and what it means.
+fn item(term: &str, text: &str) -> String {
+    format!(".TP\n{term}\n{}", roff(text))
+}
+
+fn example(lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| text_line(&escaped(line))).collect();
+    format!(".PP\n.RS 4\n.EX\n{lines}.EE\n.RE\n")
+}
+
+fn spelled(flag: &Flag) -> String {
+    let short = flag.short.map_or(String::new(), |letter| format!("\\fB\\-{letter}\\fR, "));
+    let value = flag.value_name().map_or(String::new(), |name| format!(" \\fI{name}\\fR"));
+    format!("{short}\\fB\\-\\-{}\\fR{value}", escaped(flag.long))
+}
+
+fn explained(flag: &Flag) -> String {
+    match flag.default() {
+        Some(default) => format!("{} Default: `{default}`", flag.details),
+        None => flag.details.to_owned(),
+    }
+}
+
+/// `text` with every sentence on lines of its own, and what stands between backticks in bold.
+fn roff(text: &str) -> String {
+    let mut lines = String::new();
+    for sentence in text.split_inclusive(". ") {
+        lines.extend(wrapped(&emphasized(sentence.trim_end()), 0).lines().map(text_line));
+    }
+    lines
+}
+
+fn emphasized(text: &str) -> String {
+    let mut emphasized = String::new();
+    for (i, part) in text.split('`').enumerate() {
+        let is_bold = i % 2 == 1;
+        emphasized += &if is_bold { format!("\\fB{}\\fR", escaped(part)) } else { escaped(part) };
+    }
+    emphasized
+}
+
+/// A line that is no request, though it may begin with a dot.
+fn text_line(line: &str) -> String {
+    if line.starts_with('.') { format!("\\&{line}\n") } else { format!("{line}\n") }
+}
+
+/// `text` as it is to be printed: without escapes, and with its dashes and apostrophes as they are typed.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '\\' => escaped += "\\e",
+            '-' => escaped += "\\-",
+            '~' => escaped += "\\(ti",
+            '^' => escaped += "\\(ha",
+            '\'' => escaped += "\\(aq",
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FLAGS;
+    use super::*;
+
+    #[test]
+    fn man_page_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/man/zen.1");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(path, man()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), man(), "run the tests with UPDATE_EXPECTED=1");
+    }
+
+    #[test]
+    fn every_flag_has_its_item() {
+        let page = man();
+        for flag in FLAGS {
+            assert_eq!(page.matches(&format!(".TP\n{}\n", spelled(flag))).count(), 1, "--{}", flag.long);
+        }
+    }
+
+    #[test]
+    fn exit_codes_and_variables_have_their_items() {
+        let page = man();
+        for (name, _) in exit::TABLE.iter().chain(ENVIRONMENT) {
+            assert!(page.contains(&format!(".TP\n\\fB{}\\fR\n", escaped(name))), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_backtick_has_its_partner() {
+        assert!(!man().contains('`'));
+        for flag in FLAGS {
+            assert!(flag.details.matches('`').count().is_multiple_of(2), "--{}", flag.long);
+        }
+    }
+
+    #[test]
+    fn text_is_never_a_request_or_an_escape() {
+        assert_eq!(roff(".SH"), "\\&.SH\n");
+        assert_eq!(roff("'a"), "\\(aqa\n");
+        assert_eq!(example(".a\n\\b"), ".PP\n.RS 4\n.EX\n\\&.a\n\\eb\n.EE\n.RE\n");
+    }
+
+    #[test]
+    fn sentences_stand_on_lines_of_their_own() {
+        assert_eq!(roff("Give `--grace`. Then wait."), "Give \\fB\\-\\-grace\\fR.\nThen wait.\n");
+        assert!(man().lines().all(|line| line.is_ascii() && line.len() <= 80));
+    }
+}

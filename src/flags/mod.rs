@@ -1,0 +1,438 @@
+//! The command line: one table of flags, from which the parser, `--help` and the man page all come. A new flag is one
+//! entry here and one field of [`Options`]. Knows what may be asked for; not how it is done, nor what a config says.
+
+mod help;
+mod man;
+mod options;
+mod parse;
+mod values;
+
+pub use help::help;
+pub use man::man;
+pub use options::{ConfigSource, LogLevel, Logs, Options};
+pub use parse::{Request, parse};
+
+use std::ffi::OsStr;
+
+/// One flag: how it is spelled, what it does, and how it is explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// Its name, without the two dashes.
+    pub long: &'static str,
+    /// Its one-letter name, if it has one.
+    pub short: Option<char>,
+    /// Where `--help` and the man page list it.
+    pub section: Section,
+    /// What it does to the options.
+    pub effect: Effect,
+    /// One line, for `--help`.
+    pub help: &'static str,
+    /// One paragraph, for the man page; what stands between backticks is bold there.
+    pub details: &'static str,
+}
+
+/// What a flag does.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect {
+    /// It takes no value.
+    Switch(fn(&mut Options)),
+    /// It takes a value.
+    Value {
+        /// What stands for the value in `--help`.
+        name: &'static str,
+        /// The value that counts where the flag is not given; none where its absence means something else.
+        default: Option<&'static str>,
+        /// Puts the value into the options, or says what is wrong with it.
+        set: fn(&mut Options, &OsStr) -> Result<(), String>,
+    },
+    /// It asks for something else than a run.
+    Answer(fn() -> Request),
+}
+
+/// A group of flags in `--help` and in the man page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What is to be run, where and by which program.
+    Work,
+    /// When instances start, how many at a time, and when they are stopped.
+    Pace,
+    /// What is printed.
+    Report,
+    /// What is kept on disk.
+    Files,
+    /// Questions to zen itself.
+    Information,
+}
+
+impl Section {
+    /// All sections, in the order in which they are listed.
+    pub const ALL: [Section; 5] = [Section::Work, Section::Pace, Section::Report, Section::Files, Section::Information];
+
+    /// The section's heading.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Section::Work => "What to run",
+            Section::Pace => "Pace",
+            Section::Report => "Report",
+            Section::Files => "Files",
+            Section::Information => "Information",
+        }
+    }
+
+    /// The section's flags, in the order of the table.
+    pub fn flags(self) -> impl Iterator<Item = &'static Flag> {
+        FLAGS.iter().filter(move |flag| flag.section == self)
+    }
+}
+
+impl Flag {
+    /// Whether a value belongs to it.
+    #[must_use]
+    pub fn takes_value(&self) -> bool {
+        self.value_name().is_some()
+    }
+
+    /// What stands for the flag's value, if it takes one.
+    #[must_use]
+    pub fn value_name(&self) -> Option<&'static str> {
+        match self.effect {
+            Effect::Value { name, .. } => Some(name),
+            Effect::Switch(_) | Effect::Answer(_) => None,
+        }
+    }
+
+    /// The value that counts where the flag is not given.
+    #[must_use]
+    pub fn default(&self) -> Option<&'static str> {
+        match self.effect {
+            Effect::Value { default, .. } => default,
+            Effect::Switch(_) | Effect::Answer(_) => None,
+        }
+    }
+}
+
+/// Every flag, by section, in the order in which they are listed.
+pub static FLAGS: &[Flag] = &[
+    Flag {
+        long: "config",
+        short: Some('c'),
+        section: Section::Work,
+        effect: Effect::Value {
+            name: "FILE",
+            default: None,
+            set: |options, value| values::config(value).map(|source| options.config = Some(source)),
+        },
+        help: "The JSON config to run; - reads it from stdin",
+        details: "The config: a JSON file that lists the instances and says what each is to do. \
+            `-` reads it from standard input. \
+            Every mistake in it is reported, all at once, before anything is launched.",
+    },
+    Flag {
+        long: "workspace",
+        short: None,
+        section: Section::Work,
+        effect: Effect::Value {
+            name: "DIR",
+            default: Some("."),
+            set: |options, value| values::path(value).map(|dir| options.workspace = dir),
+        },
+        help: "The directory to work in",
+        details: "The directory that the instances work in, unless the config gives an instance one of its own. \
+            It has to be there and to be readable.",
+    },
+    Flag {
+        long: "claude",
+        short: None,
+        section: Section::Work,
+        effect: Effect::Value {
+            name: "PATH",
+            default: None,
+            set: |options, value| values::path(value).map(|program| options.claude = Some(program)),
+        },
+        help: "The claude program, else ZEN_CLAUDE, else PATH",
+        details: "The claude program to run. \
+            Without this option it is the one that the environment variable `ZEN_CLAUDE` names, \
+            else the first `claude` in `PATH`.",
+    },
+    Flag {
+        long: "dry-run",
+        short: None,
+        section: Section::Work,
+        effect: Effect::Switch(|options| options.dry_run = true),
+        help: "Print the plan and launch nothing",
+        details: "Check the config as for a run, print what would be run (each instance's command line and turns, \
+            its session, its tools, the budget), and launch nothing.",
+    },
+    Flag {
+        long: "startup-delay",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("5"),
+            set: |options, value| values::seconds(value).map(|delay| options.startup_delay = delay),
+        },
+        help: "Time between two launches",
+        details: "The least time between one launch and the next. \
+            Instances that are started at the same moment race for claude's own files; \
+            apart from that they run side by side, and none waits for another to end. \
+            Fractions are allowed.",
+    },
+    Flag {
+        long: "max-parallel",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "N",
+            default: None,
+            set: |options, value| values::count(value, 1).map(|max| options.max_parallel = Some(max)),
+        },
+        help: "Instances that may run at a time, else all",
+        details: "How many instances may run at a time. \
+            The others wait, in the config's order, until one has ended. \
+            Without this option nothing waits.",
+    },
+    Flag {
+        long: "timeout",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("10000"),
+            set: |options, value| values::seconds_above_zero(value).map(|timeout| options.timeout = timeout),
+        },
+        help: "How long an instance may run",
+        details: "How long an instance may run before it is stopped and counts as failed. \
+            An instance with a `timeout` of its own in the config keeps that. \
+            Fractions are allowed.",
+    },
+    Flag {
+        long: "idle-timeout",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: None,
+            set: |options, value| values::seconds_above_zero(value).map(|timeout| options.idle_timeout = Some(timeout)),
+        },
+        help: "How long it may be silent, else for ever",
+        details: "How long an instance may run without writing anything before it is stopped and counts as failed. \
+            A tool that works for long is silent too: leave it the time. \
+            An instance with an `idle_timeout` of its own in the config keeps that. \
+            Without this option silence stops nothing.",
+    },
+    Flag {
+        long: "grace",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("5"),
+            set: |options, value| values::seconds(value).map(|grace| options.grace = grace),
+        },
+        help: "Time from interrupt to SIGTERM",
+        details: "How long an instance may take to end after it was interrupted, before it is sent SIGTERM. \
+            SIGKILL follows two seconds later, to it and to every process that it started.",
+    },
+    Flag {
+        long: "status-report-interval",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("5"),
+            set: |options, value| {
+                values::seconds_above_zero(value).map(|interval| options.status_report_interval = interval)
+            },
+        },
+        help: "Time between two status reports",
+        details: "The time between two status reports on standard output. \
+            SIGUSR1 asks for one at any time. \
+            Fractions are allowed.",
+    },
+    Flag {
+        long: "max-console-lines",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "N",
+            default: Some("5"),
+            set: |options, value| values::count(value, 0).map(|max| options.max_console_lines = max),
+        },
+        help: "Lines of each instance per report",
+        details: "How many recent lines of each instance are shown between two reports: \
+            what it says and which tools it uses. \
+            0 shows none.",
+    },
+    Flag {
+        long: "max-line-length",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "N",
+            default: Some("500"),
+            set: |options, value| values::count(value, 20).map(|max| options.max_line_length = max),
+        },
+        help: "Columns of each such line",
+        details: "After how many columns a line of an instance is cut; at least 20. \
+            The log files keep it whole.",
+    },
+    Flag {
+        long: "log-level",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "LEVEL",
+            default: Some("concise"),
+            set: |options, value| values::log_level(value).map(|level| options.log_level = level),
+        },
+        help: "silent, concise or detailed",
+        details: "How much to print. \
+            `silent`: errors and the final summary only. \
+            `concise`: the reports, the instances' recent lines, and what happens to budgets. \
+            `detailed`: everything that zen does, as well. \
+            Of this option, `--quiet` and `--verbose`, the last one given counts.",
+    },
+    Flag {
+        long: "quiet",
+        short: Some('q'),
+        section: Section::Report,
+        effect: Effect::Switch(|options| options.log_level = LogLevel::Silent),
+        help: "Print errors and the final summary only",
+        details: "The same as `--log-level silent`: errors and the final summary only.",
+    },
+    Flag {
+        long: "verbose",
+        short: Some('v'),
+        section: Section::Report,
+        effect: Effect::Switch(|options| options.log_level = LogLevel::Detailed),
+        help: "The same as --log-level detailed",
+        details: "The same as `--log-level detailed`.",
+    },
+    Flag {
+        long: "log-dir",
+        short: None,
+        section: Section::Files,
+        effect: Effect::Value {
+            name: "DIR",
+            default: None,
+            set: |options, value| values::path(value).map(|dir| options.logs = Logs::In(dir)),
+        },
+        help: "Where to keep the files of this run",
+        details: "The directory for this run's files (see `FILES`). \
+            Of this option and `--no-logs`, the last one given counts.",
+    },
+    Flag {
+        long: "no-logs",
+        short: None,
+        section: Section::Files,
+        effect: Effect::Switch(|options| options.logs = Logs::Nowhere),
+        help: "Keep no files of this run",
+        details: "Keep no files of this run: what is not printed is lost.",
+    },
+    Flag {
+        long: "help",
+        short: Some('h'),
+        section: Section::Information,
+        effect: Effect::Answer(|| Request::Help),
+        help: "Print this help and exit",
+        details: "Print a short help and exit.",
+    },
+    Flag {
+        long: "version",
+        short: Some('V'),
+        section: Section::Information,
+        effect: Effect::Answer(|| Request::Version),
+        help: "Print the version and exit",
+        details: "Print the version and exit.",
+    },
+];
+
+/// The environment variables that zen reads, and those that it sets for its instances, with their meaning.
+pub static ENVIRONMENT: &[(&str, &str)] = &[
+    ("ZEN_CLAUDE", "the claude program, where --claude is not given"),
+    ("XDG_STATE_HOME", "runs keep their files below it, in zen/ (default: ~/.local/state)"),
+    ("NO_COLOR", "if not empty: no colours, on a terminal either"),
+    ("LC_ALL", "the character set to print in: UTF-8, else plain ASCII"),
+    ("LC_CTYPE", "the same, where LC_ALL is not set"),
+    ("LANG", "the same, where neither of them is set"),
+    ("ZEN_RUN", "set for every instance: the run that it belongs to"),
+    ("ZEN_INSTANCE", "set for every instance: its name"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_flags_have_a_name_in_common() {
+        let longs: HashSet<_> = FLAGS.iter().map(|flag| flag.long).collect();
+        assert_eq!(longs.len(), FLAGS.len());
+        let shorts: Vec<_> = FLAGS.iter().filter_map(|flag| flag.short).collect();
+        assert_eq!(shorts.iter().collect::<HashSet<_>>().len(), shorts.len());
+    }
+
+    #[test]
+    fn long_names_are_words_joined_by_dashes() {
+        for flag in FLAGS {
+            let words: Vec<_> = flag.long.split('-').collect();
+            let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+            assert!(words.iter().all(is_word), "--{}", flag.long);
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_sections() {
+        let by_section: Vec<_> = Section::ALL.into_iter().flat_map(Section::flags).map(|flag| flag.long).collect();
+        let as_written: Vec<_> = FLAGS.iter().map(|flag| flag.long).collect();
+        assert_eq!(by_section, as_written);
+    }
+
+    #[test]
+    fn help_is_one_short_line_and_details_are_sentences() {
+        for flag in FLAGS {
+            assert!(!flag.help.is_empty() && flag.help.len() < 70 && !flag.help.contains('\n'), "--{}", flag.long);
+            assert!(!flag.help.ends_with('.'), "--{}", flag.long);
+            assert!(flag.details.ends_with('.') && !flag.details.contains(['\n', '\t']), "--{}", flag.long);
+            assert!(!flag.details.contains("  "), "--{}", flag.long);
+            assert!(flag.help.is_ascii() && flag.details.is_ascii(), "--{}", flag.long);
+        }
+    }
+
+    #[test]
+    fn every_default_is_what_its_flag_would_set() {
+        let mut options = Options::default();
+        for flag in FLAGS {
+            if let Effect::Value { default: Some(default), set, .. } = flag.effect {
+                set(&mut options, OsStr::new(default)).unwrap();
+                assert_eq!(options, Options::default(), "--{}", flag.long);
+            }
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_an_empty_value() {
+        for flag in FLAGS {
+            if let Effect::Value { set, .. } = flag.effect {
+                assert!(set(&mut Options::default(), OsStr::new("")).is_err(), "--{}", flag.long);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_sets_something() {
+        for flag in FLAGS {
+            let mut options = Options::default();
+            match flag.effect {
+                Effect::Switch(set) => set(&mut options),
+                Effect::Value { set, .. } => {
+                    assert!(["25", "silent"].iter().any(|value| set(&mut options, OsStr::new(value)).is_ok()));
+                }
+                Effect::Answer(_) => continue,
+            }
+            assert_ne!(options, Options::default(), "--{}", flag.long);
+        }
+    }
+}

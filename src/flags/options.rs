@@ -1,0 +1,90 @@
+//! What the command line asks of a run, typed and complete: what was not given has its default. Knows nothing of how
+//! the flags are spelled, and nothing of the config, which may say otherwise for single instances.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The options of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where the config is read from; a command line without it is a mistake that [`parse`](super::parse) reports.
+    pub config: Option<ConfigSource>,
+    /// The directory that the instances work in.
+    pub workspace: PathBuf,
+    /// The claude program, if the environment is not to choose it.
+    pub claude: Option<PathBuf>,
+    /// Print the plan instead of running it.
+    pub dry_run: bool,
+    /// The least time between one launch and the next.
+    pub startup_delay: Duration,
+    /// How many instances may run at a time; none for all.
+    pub max_parallel: Option<usize>,
+    /// How long an instance may run that has no timeout of its own; above zero.
+    pub timeout: Duration,
+    /// How long an instance may be silent that has no idle timeout of its own; above zero, none for ever.
+    pub idle_timeout: Option<Duration>,
+    /// The time from an interrupt to SIGTERM.
+    pub grace: Duration,
+    /// The time between two status reports; above zero.
+    pub status_report_interval: Duration,
+    /// Lines shown of each instance between two reports.
+    pub max_console_lines: usize,
+    /// Columns after which such a line is cut; at least 20.
+    pub max_line_length: usize,
+    /// How much is printed.
+    pub log_level: LogLevel,
+    /// Where the run's files go.
+    pub logs: Logs,
+}
+
+/// Where a config is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// How much is printed, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Errors and the final summary.
+    Silent,
+    /// The reports and what the instances do, too.
+    Concise,
+    /// Everything.
+    Detailed,
+}
+
+/// Where a run's files go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Logs {
+    /// To a directory of their own in the user's state directory.
+    InStateHome,
+    /// To this directory.
+    In(PathBuf),
+    /// Nowhere: none are written.
+    Nowhere,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            config: None,
+            workspace: PathBuf::from("."),
+            claude: None,
+            dry_run: false,
+            startup_delay: Duration::from_secs(5),
+            max_parallel: None,
+            timeout: Duration::from_secs(10_000),
+            idle_timeout: None,
+            grace: Duration::from_secs(5),
+            status_report_interval: Duration::from_secs(5),
+            max_console_lines: 5,
+            max_line_length: 500,
+            log_level: LogLevel::Concise,
+            logs: Logs::InStateHome,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! zen runs many headless Claude Code instances from a JSON config and says truthfully what became of each.
+//!
+//! The data's way: [`config`] (the file) → [`plan`] (all resolved) → [`schedule`] (who starts when) → [`attempt`] (one
+//! process as a state machine, fed by [`lines`] and [`claude`]'s events) → [`record`] (what is known) → [`report`].
+//! These are pure. [`edge`] alone touches the system, and [`run`] joins the two in one loop.
+
+#![warn(missing_docs)]
+
+pub mod attempt;
+pub mod calendar;
+pub mod claude;
+pub mod config;
+pub mod edge;
+pub mod exit;
+pub mod flags;
+pub mod lines;
+pub mod nearest;
+pub mod outcome;
+pub mod plan;
+pub mod prepare;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod sha256;
+pub mod text;

@@ -1,0 +1,168 @@
+//! Cuts a stream of bytes into lines, in bounded memory. A line over the bound is not kept: its beginning and its length
+//! are told instead. Knows nothing of where bytes come from or what a line means.
+
+/// The longest line that is kept whole, in bytes. The longest answer that a model gives today (128,000 tokens, about half
+/// a megabyte) fits with every character of it escaped.
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of a line over the bound is kept: enough to see what kind of line it was.
+const HEAD_BYTES: usize = 512;
+
+/// A buffer that has held a long line is given back when it is larger than this and no longer needed.
+const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
+
+/// One line, without its newline.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line within the bound.
+    Whole(&'a [u8]),
+    /// A line over the bound: its first bytes, and how many it had.
+    TooLong {
+        /// The first bytes of it.
+        head: &'a [u8],
+        /// Its whole length in bytes.
+        bytes: u64,
+    },
+}
+
+/// Collects the pieces of one stream.
+#[derive(Debug)]
+pub struct Lines {
+    partial: Vec<u8>,
+    /// The length of the line under way, if it is over the bound; `partial` then holds its head.
+    too_long_bytes: Option<u64>,
+    max_line_bytes: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines::with_bound(MAX_LINE_BYTES)
+    }
+}
+
+impl Lines {
+    /// Lines of at most so many bytes.
+    #[must_use]
+    pub fn with_bound(max_line_bytes: usize) -> Self {
+        Lines { partial: Vec::new(), too_long_bytes: None, max_line_bytes }
+    }
+
+    /// Takes the next piece of the stream and tells each line that it completes.
+    pub fn feed(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
+        while let Some(newline) = bytes.iter().position(|&b| b == b'\n') {
+            let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
+            if self.partial.is_empty() && self.too_long_bytes.is_none() && line.len() <= self.max_line_bytes {
+                tell(Line::Whole(line)); // the usual case: nothing is copied
+            } else {
+                self.append(line);
+                self.complete(&mut tell);
+            }
+            bytes = rest;
+        }
+        self.append(bytes);
+    }
+
+    /// The stream has ended: tells what stood after the last newline.
+    pub fn finish(&mut self, mut tell: impl FnMut(Line)) {
+        if !self.partial.is_empty() {
+            self.complete(&mut tell);
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if let Some(length) = &mut self.too_long_bytes {
+            *length += bytes.len() as u64;
+        } else if self.partial.len() + bytes.len() <= self.max_line_bytes {
+            self.partial.extend_from_slice(bytes);
+        } else {
+            self.too_long_bytes = Some((self.partial.len() + bytes.len()) as u64);
+            let head_bytes = HEAD_BYTES.min(self.max_line_bytes);
+            self.partial.extend_from_slice(&bytes[..bytes.len().min(head_bytes)]);
+            self.partial.truncate(head_bytes);
+            self.partial.shrink_to_fit();
+        }
+    }
+
+    fn complete(&mut self, tell: &mut impl FnMut(Line)) {
+        match self.too_long_bytes.take() {
+            None => tell(Line::Whole(&self.partial)),
+            Some(bytes) => tell(Line::TooLong { head: &self.partial, bytes }),
+        }
+        self.partial.clear();
+        if self.partial.capacity() > KEPT_CAPACITY_BYTES {
+            self.partial = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(bound: usize, pieces: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::with_bound(bound);
+        let mut told = Vec::new();
+        let mut tell = |line: Line| {
+            told.push(match line {
+                Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Line::TooLong { head, bytes } => format!("{}… {bytes}", String::from_utf8_lossy(head)),
+            });
+        };
+        for piece in pieces {
+            lines.feed(piece, &mut tell);
+        }
+        lines.finish(&mut tell);
+        told
+    }
+
+    #[test]
+    fn lines_come_whole_however_the_stream_is_cut() {
+        let text = b"one\n\ntwo\nthree";
+        for cut in 0..text.len() {
+            assert_eq!(collect(100, &[&text[..cut], &text[cut..]]), ["one", "", "two", "three"]);
+        }
+        assert_eq!(collect(100, &[b"one\n"]), ["one"]);
+    }
+
+    #[test]
+    fn a_line_over_the_bound_is_counted_and_the_next_is_whole() {
+        let text = b"0123456789\nabc\n012345678\n01234567";
+        for cut in 0..text.len() {
+            let told = collect(8, &[&text[..cut], &text[cut..]]);
+            assert_eq!(told, ["01234567… 10", "abc", "01234567… 9", "01234567"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_a_line_over_the_bound() {
+        let mut lines = Lines::with_bound(1 << 20);
+        let piece = vec![b'x'; 64 * 1024];
+        for _ in 0..1000 {
+            lines.feed(&piece, |_| panic!("no line has ended"));
+            assert!(lines.partial.capacity() <= 2 << 20);
+        }
+        let mut bytes_told = 0;
+        lines.feed(b"\n", |line| {
+            if let Line::TooLong { bytes, .. } = line {
+                bytes_told = bytes;
+            }
+        });
+        assert_eq!(bytes_told, 1000 * 64 * 1024);
+        assert!(lines.partial.capacity() <= KEPT_CAPACITY_BYTES);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_cutting_gives_the_same_lines(
+            text in proptest::collection::vec(proptest::sample::select(vec![b'a', b'b', b'\n']), 0..200),
+            cuts in proptest::collection::vec(0_usize..200, 0..6),
+            bound in 1_usize..12,
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            proptest::prop_assert_eq!(collect(bound, &pieces), collect(bound, &[&text]));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The zen program: the command line in, one exit code out.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode as ProcessExitCode;
+
+use zen::edge::files::RunDirectory;
+use zen::edge::output::Output;
+use zen::edge::process::raise_descriptor_limit;
+use zen::exit::ExitCode;
+use zen::flags::{self, Logs, Options, Request};
+use zen::prepare::{Prepared, log_base, prepare};
+use zen::report::{self, Style};
+use zen::run::{Run, Settings, epoch_ms};
+use zen::schedule::Pace;
+use zen::{calendar, text};
+
+fn main() -> ProcessExitCode {
+    let code = match flags::parse(std::env::args_os().skip(1)) {
+        Ok(Request::Help) => answer(&flags::help()),
+        Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Request::Run(options)) => run(&options),
+        Err(mistakes) => refuse(&mistakes),
+    };
+    ProcessExitCode::from(code.number())
+}
+
+fn run(options: &Options) -> ExitCode {
+    let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
+    let style = style(&stdout);
+    let prepared = match prepare(options) {
+        Ok(prepared) => prepared,
+        Err(problems) => return refuse(&problems),
+    };
+    for warning in &prepared.warnings {
+        stderr.print(&format!("zen: {warning}\n"));
+    }
+    if options.dry_run {
+        return answer(&dry_run(&prepared, options, style));
+    }
+    let started_epoch_ms = epoch_ms();
+    let run = format!("{}-{}", calendar::compact_utc(started_epoch_ms), std::process::id());
+    let directory = match make_directory(&options.logs, &run) {
+        Ok(directory) => directory,
+        // Where the user named a directory, a run without files is not what was asked for.
+        Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[problem]),
+        Err(problem) => {
+            stderr.print(&format!("zen: {problem}: this run keeps no files\n"));
+            None
+        }
+    };
+    let Prepared { plan, config_name, config_sha256, workspace, claude, abilities, .. } = prepared;
+    let settings = Settings {
+        pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
+        grace: options.grace,
+        report_interval: options.status_report_interval,
+        max_console_lines: options.max_console_lines,
+        max_line_columns: options.max_line_length,
+        log_level: options.log_level,
+        style,
+        claude: claude.clone().unwrap_or_default(),
+        abilities,
+        descriptor_limit: raise_descriptor_limit(),
+        facts: report::json::RunFacts {
+            run,
+            config: config_name,
+            config_sha256,
+            workspace: workspace.display().to_string(),
+            claude: claude.unwrap_or_default().display().to_string(),
+            started_epoch_ms,
+            ..report::json::RunFacts::default()
+        },
+    };
+    match Run::new(&plan, settings, directory, stdout, stderr) {
+        Ok(run) => run.run(),
+        Err(error) => refuse(&[format!("signals cannot be caught: {error}")]),
+    }
+}
+
+fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String> {
+    if *logs == Logs::Nowhere {
+        return Ok(None);
+    }
+    let Some(base) = log_base(logs, |name| std::env::var_os(name)) else {
+        return Err("neither XDG_STATE_HOME nor HOME says where files go".to_owned());
+    };
+    RunDirectory::create(&base, run).map(Some).map_err(|error| format!("no directory for the run's files: {error}"))
+}
+
+fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
+    let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
+    let command_lines: Vec<Vec<String>> = prepared
+        .plan
+        .instances
+        .iter()
+        .map(|instance| {
+            let arguments = zen::claude::command_line::arguments(
+                instance,
+                zen::claude::command_line::Entry::New,
+                prepared.abilities,
+            );
+            std::iter::once(claude.clone()).chain(arguments).collect()
+        })
+        .collect();
+    let settings = [
+        ("workspace", prepared.workspace.display().to_string()),
+        ("startup delay", text::seconds(options.startup_delay)),
+        ("in parallel", options.max_parallel.map_or_else(|| "all".to_owned(), |max| max.to_string())),
+    ];
+    report::plan::plan(&prepared.plan, &prepared.workspace, &command_lines, &settings, style)
+}
+
+/// What standard output can show: cron's has no UTF-8, and a pipe no colours.
+fn style(stdout: &Output) -> Style {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    let is_dumb = variable("TERM").is_none_or(|term| term == OsString::from("dumb"));
+    Style {
+        unicode: locale.contains("utf-8") || locale.contains("utf8"),
+        colour: stdout.is_terminal() && variable("NO_COLOR").is_none() && !is_dumb,
+    }
+}
+
+/// Prints what was asked for; a reader that goes away has read enough.
+fn answer(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => refuse(&[format!("standard output: {error}")]),
+        _ => ExitCode::Completed,
+    }
+}
+
+/// Says why nothing was launched.
+fn refuse(problems: &[String]) -> ExitCode {
+    use std::io::Write;
+    let text: String = problems.iter().map(|problem| format!("zen: {problem}\n")).collect();
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    ExitCode::NotLaunched
+}

@@ -1,0 +1,77 @@
+//! Which known name a mistyped one was probably meant to be. Pure; knows nothing of what the names name.
+
+/// The known name that `mistyped` begins, else the one that the fewest edits lead to, if they are few for its length.
+#[must_use]
+pub fn nearest<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    const MIN_BEGINNING_BYTES: usize = 2;
+    const MAX_BYTES: usize = 100;
+    let begun = known.clone().into_iter().find(|name| name.starts_with(mistyped));
+    if mistyped.len() >= MIN_BEGINNING_BYTES && begun.is_some() {
+        return begun;
+    }
+    // What is longer than any name is no slip, and counting its edits would take long.
+    if mistyped.len() > MAX_BYTES {
+        return None;
+    }
+    let mistyped: Vec<char> = mistyped.chars().collect();
+    let max_edits = 1 + mistyped.len() / 4;
+    let distances = known.into_iter().map(|name| (edits(&mistyped, name), name));
+    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance <= max_edits).then_some(name)
+}
+
+/// How many characters have to be put in, taken out or replaced; letters differ only if they differ in more than case.
+fn edits(mistyped: &[char], name: &str) -> usize {
+    let mut row: Vec<usize> = (0..=mistyped.len()).collect();
+    for (i, expected) in name.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, found) in mistyped.iter().enumerate() {
+            let replaced = diagonal + usize::from(!found.eq_ignore_ascii_case(&expected));
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[mistyped.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 5] = ["config", "timeout", "idle-timeout", "max-parallel", "max-console-lines"];
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood() {
+        for (mistyped, meant) in [
+            ("confg", "config"),
+            ("CONFIG", "config"),
+            ("timeuot", "timeout"),
+            ("max_parallel", "max-parallel"),
+            ("idletimeout", "idle-timeout"),
+        ] {
+            assert_eq!(nearest(mistyped, KNOWN), Some(meant));
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_understood() {
+        assert_eq!(nearest("idle", KNOWN), Some("idle-timeout"));
+        assert_eq!(nearest("max-c", KNOWN), Some("max-console-lines"));
+    }
+
+    #[test]
+    fn what_is_far_from_everything_has_no_nearest() {
+        for unlike in ["", "x", "verbose", "parallel-jobs"] {
+            assert_eq!(nearest(unlike, KNOWN), None, "{unlike}");
+        }
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        let count = |from: &str, to| edits(&from.chars().collect::<Vec<_>>(), to);
+        assert_eq!(count("kitten", "sitting"), 3);
+        assert_eq!(count("", "abc"), 3);
+        assert_eq!(count("abc", ""), 3);
+        assert_eq!(count("Bash", "bash"), 0);
+    }
+}

@@ -1,0 +1,213 @@
+//! What becomes of an instance: its status, and the reason where it failed. Words only; who decides is elsewhere.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::exit::ExitCode;
+
+/// Where an instance stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Status {
+    /// It has not started.
+    #[default]
+    Pending,
+    /// It runs.
+    Running,
+    /// It did its work: a result for its last turn came, it is no error, and its commands existed.
+    Completed,
+    /// It did not.
+    Failed(Failure),
+    /// It never started, because one that it depends on did not complete. Says which.
+    Skipped(String),
+}
+
+impl Status {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Running => "running",
+            Status::Completed => "completed",
+            Status::Failed(_) => "failed",
+            Status::Skipped(_) => "skipped",
+        }
+    }
+
+    /// Whether it will change no more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Status::Pending | Status::Running => false,
+            Status::Completed | Status::Failed(_) | Status::Skipped(_) => true,
+        }
+    }
+}
+
+/// Why an instance failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of reason.
+    pub reason: Reason,
+    /// The error in a sentence, for a person.
+    pub error: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    #[must_use]
+    pub fn new(reason: Reason, error: impl Into<String>) -> Self {
+        Failure { reason, error: error.into() }
+    }
+
+    /// It ran longer than it may.
+    #[must_use]
+    pub fn timeout(limit: Duration) -> Self {
+        Failure::new(Reason::Timeout, format!("Timeout after {}", whole_seconds(limit)))
+    }
+
+    /// It said nothing for longer than it may.
+    #[must_use]
+    pub fn idle_timeout(limit: Duration) -> Self {
+        Failure::new(Reason::Timeout, format!("Timeout: no output for {}", whole_seconds(limit)))
+    }
+
+    /// The run was stopped by a signal.
+    #[must_use]
+    pub fn interrupted(signal_name: &str) -> Self {
+        Failure::new(Reason::Interrupted, format!("Stopped by {signal_name}"))
+    }
+}
+
+/// "10s", "0.5s": as the user wrote it.
+fn whole_seconds(limit: Duration) -> String {
+    format!("{}s", limit.as_secs_f64())
+}
+
+/// The kinds of reasons for which an instance fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A slash command of it does not exist.
+    CommandNotFound,
+    /// claude said that it failed, or ended without saying anything.
+    Error,
+    /// It ran, or said nothing, for longer than it may.
+    Timeout,
+    /// A budget refused or stopped it.
+    Budget,
+    /// The account's usage limit is reached.
+    Limit,
+    /// Its process could not be started.
+    Spawn,
+    /// The run was stopped.
+    Interrupted,
+}
+
+impl Reason {
+    /// The word for it in reports.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::CommandNotFound => "command not found",
+            Reason::Error => "error",
+            Reason::Timeout => "timeout",
+            Reason::Budget => "budget",
+            Reason::Limit => "limit",
+            Reason::Spawn => "spawn",
+            Reason::Interrupted => "interrupted",
+        }
+    }
+
+    /// What a run ends with that has one such failure.
+    #[must_use]
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Reason::CommandNotFound | Reason::Error | Reason::Spawn | Reason::Interrupted => ExitCode::Failed,
+            Reason::Timeout => ExitCode::TimedOut,
+            Reason::Budget => ExitCode::Budget,
+            Reason::Limit => ExitCode::TryLater,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit status {code}"),
+            Exit::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// What a run of these instances ends with, if no signal stopped it. A skipped one has its cause in one that failed.
+#[must_use]
+pub fn exit_code<'a>(statuses: impl IntoIterator<Item = &'a Status>) -> ExitCode {
+    statuses
+        .into_iter()
+        .map(|status| match status {
+            Status::Completed | Status::Skipped(_) => ExitCode::Completed,
+            Status::Failed(failure) => failure.reason.exit_code(),
+            // A run that ends has nobody left in these; if it had, nobody shall be told that all went well.
+            Status::Pending | Status::Running => ExitCode::Failed,
+        })
+        .fold(ExitCode::Completed, ExitCode::or_worse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(reason: Reason) -> Status {
+        Status::Failed(Failure::new(reason, "x"))
+    }
+
+    #[test]
+    fn each_reason_has_its_exit_code() {
+        for (reason, code) in [
+            (Reason::CommandNotFound, 2),
+            (Reason::Error, 2),
+            (Reason::Spawn, 2),
+            (Reason::Timeout, 4),
+            (Reason::Budget, 3),
+            (Reason::Limit, 75),
+        ] {
+            assert_eq!(exit_code(&[Status::Completed, failed(reason)]).number(), code, "{reason}");
+        }
+        assert_eq!(exit_code(&[Status::Completed, Status::Completed]).number(), 0);
+    }
+
+    #[test]
+    fn with_several_the_order_of_the_design_decides() {
+        let all = [failed(Reason::Budget), failed(Reason::Timeout), failed(Reason::Limit), failed(Reason::Error)];
+        let expected = [3, 4, 75, 2];
+        for (upto, code) in expected.into_iter().enumerate() {
+            assert_eq!(exit_code(&all[..=upto]).number(), code);
+        }
+    }
+
+    #[test]
+    fn whoever_depended_on_a_timed_out_one_does_not_change_the_code() {
+        assert_eq!(exit_code(&[failed(Reason::Timeout), Status::Skipped("x".into())]).number(), 4);
+    }
+
+    #[test]
+    fn a_timeout_is_told_in_the_seed_s_words() {
+        assert_eq!(Failure::timeout(Duration::from_secs(10)).error, "Timeout after 10s");
+        assert_eq!(Failure::timeout(Duration::from_millis(500)).error, "Timeout after 0.5s");
+    }
+}

@@ -1,0 +1,370 @@
+//! The plan: a config with every default resolved and every name, session and dependency settled, so that what runs it
+//! has nothing left to decide or to doubt. Pure: what must be known of the machine comes in as [`Surroundings`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::claude::{commands, session};
+use crate::config::{BudgetConfig, Config, InstanceConfig, Mistake, Place, When};
+use crate::nearest::nearest;
+
+/// What instances get that do not say otherwise.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// How long an instance may run.
+    pub timeout: Duration,
+    /// How long an instance may say nothing; `None`: as long as it likes.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What planning must know of the machine.
+pub trait Surroundings {
+    /// Whether something stands at this absolute path: `/tmp` in a command is a path, not a command.
+    fn exists(&self, path: &Path) -> bool;
+    /// Whether this is a directory that can be entered.
+    fn is_directory(&self, path: &Path) -> bool;
+}
+
+/// A plan, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The instances in the order of the config, which is their priority.
+    pub instances: Vec<Instance>,
+    /// The limits.
+    pub budget: BudgetConfig,
+    /// What is allowed and yet worth a word.
+    pub warnings: Vec<String>,
+}
+
+/// One instance of a plan.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its name; unique.
+    pub name: String,
+    /// What its author says of it.
+    pub description: Option<String>,
+    /// What it is told, in order: the pre-commands, and last the command.
+    pub turns: Vec<Turn>,
+    /// Its own estimate of the tokens that it will use.
+    pub max_tokens: Option<u64>,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// How long it may say nothing.
+    pub idle_timeout: Option<Duration>,
+    /// The instances that must have ended before it starts, by index.
+    pub after: Vec<(usize, When)>,
+    /// Its session, if it has a named one.
+    pub session: Option<Session>,
+    /// The only tools it can use; `None`: all.
+    pub allowed_tools: Option<Vec<String>>,
+    /// Tools it cannot use.
+    pub disallowed_tools: Vec<String>,
+    /// claude's `--permission-mode`.
+    pub permission_mode: String,
+    /// claude's `--model`.
+    pub model: Option<String>,
+    /// Variables added to (or, `None`, taken from) its environment.
+    pub env: BTreeMap<String, Option<String>>,
+    /// Where it runs; absolute.
+    pub cwd: PathBuf,
+    /// More arguments for claude.
+    pub claude_args: Vec<String>,
+}
+
+/// One message to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What is sent.
+    pub text: String,
+    /// The slash command that it calls, without the slash, if it calls one.
+    pub command: Option<String>,
+}
+
+/// A conversation with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The name in the config.
+    pub name: String,
+    /// What claude is told.
+    pub uuid: String,
+}
+
+/// Where the original started everybody, so that nobody waits for an answer that nobody gives.
+const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
+
+/// Makes the plan of a config.
+///
+/// # Errors
+/// All the mistakes that a config's author must mend, in the order of the file.
+pub fn plan(
+    config: Config,
+    workspace: &Path,
+    defaults: &Defaults,
+    surroundings: &dyn Surroundings,
+) -> Result<Plan, Vec<Mistake>> {
+    let names = names(&config.instances);
+    let mut mistakes = Vec::new();
+    let mut instances = Vec::with_capacity(names.len());
+    let by_name: HashMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    for (i, entry) in config.instances.iter().enumerate() {
+        let mut mistake = |field: &str, what: String| {
+            let place = entry.place.unwrap_or(Place { line: 1, column: 1 });
+            let instance = format!("instance '{}'", crate::text::clean(&names[i]));
+            mistakes.push(Mistake { place, instance, field: field.into(), what });
+        };
+        let after = dependencies(entry, i, &by_name, &mut |what| mistake("depends_on", what));
+        let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
+        if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
+            mistake("cwd", format!("{} is no directory that can be entered", cwd.display()));
+        }
+        instances.push(Instance {
+            name: names[i].clone(),
+            description: entry.description.clone(),
+            turns: turns(entry, surroundings),
+            max_tokens: entry.max_tokens,
+            timeout: entry.timeout.unwrap_or(defaults.timeout),
+            idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+            after,
+            session: entry
+                .session_id
+                .as_ref()
+                .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &workspace.to_string_lossy()) }),
+            allowed_tools: entry.allowed_tools.clone(),
+            disallowed_tools: entry.disallowed_tools.clone().unwrap_or_default(),
+            permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
+            model: entry.model.clone(),
+            env: entry.env.clone(),
+            cwd,
+            claude_args: entry.claude_args.clone().unwrap_or_default(),
+        });
+    }
+    if let Some(cycle) = cycle(&instances) {
+        let round: Vec<&str> = cycle.iter().chain(&cycle[..1]).map(|&i| names[i].as_str()).collect();
+        mistakes.push(Mistake {
+            place: config.instances[cycle[0]].place.unwrap_or(Place { line: 1, column: 1 }),
+            instance: format!("instance '{}'", crate::text::clean(&names[cycle[0]])),
+            field: "depends_on".into(),
+            what: format!("waits for itself: {}", crate::text::clean(&round.join(" → "))),
+        });
+    }
+    if !mistakes.is_empty() {
+        mistakes.sort_by_key(|m| m.place);
+        return Err(mistakes);
+    }
+    Ok(Plan { instances, budget: config.budget, warnings: config.warnings })
+}
+
+/// The messages of an instance, in order.
+fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
+    let of_command = |text: &str| Turn {
+        text: text.to_owned(),
+        command: commands::called_by(text, |path| surroundings.exists(Path::new(path))).map(str::to_owned),
+    };
+    let mut turns = Vec::new();
+    if entry.clear_history == Some(true) {
+        turns.push(of_command("/clear"));
+    }
+    if entry.compact_history == Some(true) {
+        turns.push(of_command("/compact"));
+    }
+    turns.extend(entry.pre_commands.iter().flatten().map(|text| of_command(text)));
+    match (&entry.command, &entry.prompt) {
+        (Some(command), _) => turns.push(of_command(command)),
+        (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), command: None }),
+        (None, None) => {} // a mistake, told by the config's own reading
+    }
+    turns
+}
+
+/// The names, made from the command where there is none; unique in any case.
+fn names(entries: &[InstanceConfig]) -> Vec<String> {
+    const MADE_CHARS: usize = 30;
+    let mut taken: HashSet<String> = entries.iter().filter_map(|e| e.name.clone()).collect();
+    let mut names = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = entry.name.clone().unwrap_or_else(|| {
+            let text = entry.command.as_ref().or(entry.prompt.as_ref()).map_or("instance", String::as_str);
+            let text = crate::text::clean(text).into_owned();
+            let base = match text.strip_prefix('/').and_then(|t| t.split_whitespace().next()) {
+                Some(command) => format!("/{command}"),
+                None if text.chars().count() > MADE_CHARS => text.chars().take(MADE_CHARS).collect::<String>() + "...",
+                None => text,
+            };
+            let mut candidates =
+                std::iter::once(base.clone()).chain((2_usize..).map(|number| format!("{base}-{number}")));
+            let name = candidates.find(|name| !taken.contains(name)).unwrap_or(base);
+            taken.insert(name.clone());
+            name
+        });
+        names.push(name);
+    }
+    names
+}
+
+fn dependencies(
+    entry: &InstanceConfig,
+    index: usize,
+    by_name: &HashMap<&str, usize>,
+    mistake: &mut dyn FnMut(String),
+) -> Vec<(usize, When)> {
+    let mut after = Vec::new();
+    for dependency in entry.depends_on.iter().flatten() {
+        let name = crate::text::clean(&dependency.name);
+        match by_name.get(dependency.name.as_str()) {
+            Some(&other) if other == index => mistake("is the instance itself".into()),
+            Some(&other) => after.push((other, dependency.when)),
+            None => mistake(match nearest(&dependency.name, by_name.keys().copied()) {
+                Some(near) => format!("there is no instance '{name}', did you mean '{near}'?"),
+                None => format!("there is no instance '{name}'"),
+            }),
+        }
+    }
+    after
+}
+
+/// Instances that wait for each other in a ring, if there are such. Instances with one session wait too, each for the
+/// one before it in the config.
+fn cycle(instances: &[Instance]) -> Option<Vec<usize>> {
+    let waits_for = waits_for(instances);
+    // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
+    let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
+    let mut followers = vec![Vec::new(); instances.len()];
+    for (i, others) in waits_for.iter().enumerate() {
+        for &other in others {
+            followers[other].push(i);
+        }
+    }
+    let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
+    while let Some(i) = free.pop() {
+        for &follower in &followers[i] {
+            open[follower] -= 1;
+            if open[follower] == 0 {
+                free.push(follower);
+            }
+        }
+    }
+    // From one that is left, go to one that it waits for and that is left too, until the ring closes.
+    let mut path = vec![(0..instances.len()).find(|&i| open[i] > 0)?];
+    loop {
+        let last = *path.last()?;
+        let next = *waits_for[last].iter().find(|&&other| open[other] > 0)?;
+        if let Some(start) = path.iter().position(|&i| i == next) {
+            return Some(path.split_off(start));
+        }
+        path.push(next);
+    }
+}
+
+/// Whom each instance waits for: those it depends on, and the one before it in its session.
+#[must_use]
+pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
+    let mut last_of_session: HashMap<&str, usize> = HashMap::new();
+    let mut waits_for = Vec::with_capacity(instances.len());
+    for (i, instance) in instances.iter().enumerate() {
+        let mut others: Vec<usize> = instance.after.iter().map(|&(other, _)| other).collect();
+        if let Some(session) = &instance.session
+            && let Some(before) = last_of_session.insert(&session.uuid, i)
+            && !others.contains(&before)
+        {
+            others.push(before);
+        }
+        waits_for.push(others);
+    }
+    waits_for
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Machine;
+
+    impl Surroundings for Machine {
+        fn exists(&self, path: &Path) -> bool {
+            path == Path::new("/tmp")
+        }
+        fn is_directory(&self, path: &Path) -> bool {
+            path == Path::new("/w/sub")
+        }
+    }
+
+    fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
+        let config = Config::read(text).expect("the config's own reading finds nothing");
+        let defaults = Defaults { timeout: Duration::from_secs(10), idle_timeout: None };
+        plan(config, Path::new("/w"), &defaults, &Machine)
+    }
+
+    fn names_of(text: &str) -> Vec<String> {
+        planned(text).expect("a plan").instances.into_iter().map(|i| i.name).collect()
+    }
+
+    #[test]
+    fn a_missing_name_is_made_from_the_command() {
+        let names = names_of(
+            r#"{"instances": [{"command": "/help me"}, {"command": "/help"}, {"name": "/help-2", "command": "x"},
+                {"prompt": "What are the security vulnerabilities?"}, {"prompt": "a\nb"}]}"#,
+        );
+        assert_eq!(names, ["/help", "/help-3", "/help-2", "What are the security vulnerab...", "a b"]);
+    }
+
+    #[test]
+    fn turns_are_the_pre_commands_and_then_the_command() {
+        let plan = planned(
+            r#"{"instances": [{"command": "/analyze src", "prompt": "not used", "compact_history": true,
+                "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": "/tmp is full"}]}"#,
+        )
+        .expect("a plan");
+        let told: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
+        assert_eq!(
+            told,
+            [
+                ("/compact", Some("compact")),
+                ("/clear", Some("clear")),
+                ("Set context", None),
+                ("/analyze src", Some("analyze"))
+            ]
+        );
+        assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
+        assert_eq!(plan.instances[2].turns[0].command, None, "a path is text");
+        assert_eq!(plan.warnings.len(), 1);
+    }
+
+    #[test]
+    fn unknown_dependencies_directories_and_rings_are_told_together() {
+        let mistakes = planned(
+            r#"{"instances": [
+                {"name": "a", "command": "x", "depends_on": ["b"]},
+                {"name": "b", "command": "x", "depends_on": ["c", "collectr"]},
+                {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
+                {"name": "collector", "command": "x", "depends_on": ["collector"], "cwd": "gone"},
+                {"name": "fine", "command": "x", "cwd": "sub", "depends_on": ["c"]}]}"#,
+        )
+        .expect_err("mistakes");
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "line 2, column 17: instance 'a': depends_on: waits for itself: a → b → c → a",
+                "line 3, column 17: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
+                "line 5, column 17: instance 'collector': depends_on: is the instance itself",
+                "line 5, column 17: instance 'collector': cwd: /w/gone is no directory that can be entered",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_session_is_one_queue_and_can_close_a_ring() {
+        let plan = planned(
+            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"name": "b", "command": "x"},
+                {"name": "c", "command": "x", "session_id": "s"}]}"#,
+        )
+        .expect("a plan");
+        assert_eq!(waits_for(&plan.instances), [vec![], vec![], vec![0]]);
+        let ring = planned(
+            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
+                {"name": "b", "command": "x", "session_id": "s"}]}"#,
+        );
+        assert!(ring.expect_err("a ring")[0].what.contains("a → b → a"));
+    }
+}

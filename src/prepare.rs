@@ -1,0 +1,250 @@
+//! Before the launch: reads the config, looks at the workspace, finds claude, and makes the plan. Everything that is wrong
+//! is told at once, and nothing has been started when this is done.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::claude::command_line::{self, Abilities};
+use crate::claude::environment::is_sandbox;
+use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, Mistake};
+use crate::edge::find;
+use crate::flags::{ConfigSource, Logs, Options};
+use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use crate::sha256;
+
+/// All that a run needs to know, found good.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// How the config is called in messages and reports.
+    pub config_name: String,
+    /// The hash of the config's bytes.
+    pub config_sha256: String,
+    /// Where instances work; absolute.
+    pub workspace: PathBuf,
+    /// The claude program. Missing only in a dry run.
+    pub claude: Option<PathBuf>,
+    /// What it can do.
+    pub abilities: Abilities,
+    /// What is worth a word, and no reason not to start.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, finds and plans. In a dry run, what only the machine lacks is a warning.
+///
+/// # Errors
+/// Everything that is wrong, each a message of one or more lines.
+pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut lacking = Vec::new();
+    let workspace = absolute(&options.workspace);
+    problems.extend(workspace_problem(&workspace));
+    let claude = find_claude(options).map_err(|problem| lacking.push(problem)).ok();
+    let source = options.config.clone().unwrap_or(ConfigSource::Stdin);
+    let config_name = match &source {
+        ConfigSource::File(path) => path.display().to_string(),
+        ConfigSource::Stdin => "standard input".to_owned(),
+    };
+    let defaults = Defaults { timeout: options.timeout, idle_timeout: options.idle_timeout };
+    let planned = read_config(&source).map_err(|problem| vec![problem]).and_then(|text| {
+        let config = Config::read(&text).map_err(|error| vec![config_problem(&config_name, error)])?;
+        let plan = plan(config, &workspace, &defaults, &Machine).map_err(|m| vec![mistakes(&config_name, &m)])?;
+        Ok((plan, sha256::hex(&sha256::sha256(text.as_bytes()))))
+    });
+    let (plan, config_sha256) = match planned {
+        Ok(planned) => planned,
+        Err(more) => {
+            problems.extend(more);
+            problems.extend(lacking);
+            return Err(problems);
+        }
+    };
+    let abilities = abilities(&plan, claude.as_deref()).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Abilities::newest()
+    });
+    problems.extend(unenforceable_tools(&plan.instances));
+    lacking.extend(root_problem(&plan.instances));
+    let mut warnings = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
+    if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Prepared { plan, config_name, config_sha256, workspace, claude, abilities, warnings })
+}
+
+/// Where the directories of runs stand, by the option or by the user's state home; `None`: no files are to be written.
+#[must_use]
+pub fn log_base(logs: &Logs, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    match logs {
+        Logs::Nowhere => None,
+        Logs::In(directory) => Some(absolute(directory)),
+        Logs::InStateHome => {
+            // The XDG rules: a relative path there is to be ignored.
+            let given = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let state = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")))?;
+            Some(state.join("zen"))
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    // Without the links resolved where that is possible: the same workspace is to have the same sessions.
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+fn workspace_problem(workspace: &Path) -> Option<String> {
+    let path = workspace.display();
+    let what = match workspace.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be read: {}", reason(&error)),
+        Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
+        Ok(_) => match (std::fs::read_dir(workspace), can_enter(workspace)) {
+            (Err(error), _) => format!("cannot be read: {}", reason(&error)),
+            (Ok(_), false) => "cannot be entered: permission denied".to_owned(),
+            (Ok(_), true) => return None,
+        },
+    };
+    Some(format!("workspace {path} {what}: give another with --workspace DIR"))
+}
+
+fn can_enter(directory: &Path) -> bool {
+    nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+fn find_claude(options: &Options) -> Result<PathBuf, String> {
+    let variable = std::env::var_os("ZEN_CLAUDE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let path = std::env::var_os("PATH");
+    let (given, by) = match (&options.claude, &variable) {
+        (Some(given), _) => (Some(given.as_path()), "--claude"),
+        (None, Some(given)) => (Some(given.as_path()), "ZEN_CLAUDE"),
+        (None, None) => (None, ""),
+    };
+    find::claude(given, path.as_deref()).ok_or_else(|| {
+        let where_ = match given {
+            Some(given) => format!("Claude CLI not found: {} (given by {by}) is no program", given.display()),
+            None => "Claude CLI not found in PATH".to_owned(),
+        };
+        format!(
+            "{where_}: install it with 'npm install -g @anthropic-ai/claude-code', \
+             or say where it is with --claude PATH or ZEN_CLAUDE"
+        )
+    })
+}
+
+/// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
+fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
+    match claude {
+        Some(claude) if command_line::needs_abilities(&plan.instances) => find::help_of(claude)
+            .map(|help| Abilities::of_help(&help))
+            .map_err(|error| format!("{} --help could not be run: {}", claude.display(), reason(&error))),
+        _ => Ok(Abilities::newest()),
+    }
+}
+
+fn unenforceable_tools(instances: &[Instance]) -> Vec<String> {
+    let problem =
+        |i: &Instance| Some(format!("instance '{}': allowed_tools: {}", i.name, command_line::unenforceable(i)?));
+    instances.iter().filter_map(problem).collect()
+}
+
+/// claude itself would refuse, once for each instance and after the start.
+fn root_problem(instances: &[Instance]) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let refused: Vec<&str> = instances
+        .iter()
+        .filter(|instance| instance.permission_mode == "bypassPermissions" && !runs_in_sandbox(instance))
+        .map(|instance| instance.name.as_str())
+        .collect();
+    let first = refused.first()?;
+    let whose = match refused.len() {
+        1 => format!("instance '{first}'"),
+        count => format!("{count} instances, '{first}' the first,"),
+    };
+    Some(format!(
+        "{whose} would run with permission_mode bypassPermissions as root, which claude refuses: run zen as another \
+         user, set \"permission_mode\": \"default\", or, in a container that may be broken, set IS_SANDBOX=1"
+    ))
+}
+
+fn runs_in_sandbox(instance: &Instance) -> bool {
+    is_sandbox(|name| match instance.env.get(name) {
+        Some(own) => own.clone(),
+        None => std::env::var(name).ok(),
+    })
+}
+
+/// The config's text, or why it cannot be had.
+fn read_config(source: &ConfigSource) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let limit = MAX_CONFIG_BYTES + 1;
+    let (name, read) = match source {
+        ConfigSource::Stdin => ("standard input".to_owned(), io::stdin().lock().take(limit).read_to_end(&mut bytes)),
+        ConfigSource::File(path) => {
+            let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+            (path.display().to_string(), read)
+        }
+    };
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => format!("{name} is a directory: give the config's file with --config FILE"),
+        _ => format!("{name} cannot be read: {}", reason(&error)),
+    })?;
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(format!("{name} is no config: it is larger than {} MB", MAX_CONFIG_BYTES / 1024 / 1024));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
+        format!("{name} is not UTF-8: line {line} has a byte that is part of no character")
+    })
+}
+
+fn config_problem(name: &str, error: ConfigError) -> String {
+    match error {
+        ConfigError::Syntax(error) => {
+            let (line, column) = (error.place.line, error.place.column);
+            let excerpt = error.excerpt.replace('\n', "\n    ");
+            format!("{name}: JSON parsing error at line {line}, column {column}: {}\n    {excerpt}", error.what)
+        }
+        ConfigError::Mistakes(found) => mistakes(name, &found),
+    }
+}
+
+fn mistakes(name: &str, found: &[Mistake]) -> String {
+    const MAX_SHOWN: usize = 50;
+    let count = match found.len() {
+        1 => "1 mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    let mut text = format!("{name}: {count}, nothing was started:");
+    for mistake in found.iter().take(MAX_SHOWN) {
+        text += &format!("\n  {mistake}");
+    }
+    if found.len() > MAX_SHOWN {
+        text += &format!("\n  and {} more", found.len() - MAX_SHOWN);
+    }
+    text
+}
+
+/// "No such file or directory", without the number that the system knows it by.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+struct Machine;
+
+impl Surroundings for Machine {
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir() && can_enter(path)
+    }
+}

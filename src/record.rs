@@ -1,0 +1,58 @@
+//! What is known of one instance at a moment: written by the loop, read by every report. Holds no process.
+
+use std::time::Duration;
+
+use crate::claude::events::{Denial, Retry};
+use crate::claude::usage::Used;
+use crate::outcome::{Exit, Status};
+
+/// What is known of one instance.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Where it stands.
+    pub status: Status,
+    /// How many processes were started for it.
+    pub attempts: u32,
+    /// The process id of its last process.
+    pub pid: Option<u32>,
+    /// When it was started, since the run began.
+    pub started: Option<Duration>,
+    /// When it ended, since the run began.
+    pub ended: Option<Duration>,
+    /// How its last process ended.
+    pub exit: Option<Exit>,
+    /// What it has used, in all its attempts.
+    pub used: Used,
+    /// claude's id of its session.
+    pub session_id: Option<String>,
+    /// The model that answers.
+    pub model: Option<String>,
+    /// The text of its last result.
+    pub result: Option<String>,
+    /// How many of its turns ended well.
+    pub turns_done: usize,
+    /// Uses of tools that were refused.
+    pub denials: Vec<Denial>,
+    /// The retry that it waits for.
+    pub retry: Option<Retry>,
+    /// How many requests were retried.
+    pub retries: u64,
+    /// Lines of its output that were no event.
+    pub garbage_lines: u64,
+    /// Lines of its output that were longer than is read.
+    pub long_lines: u64,
+    /// The last lines that it said, or wrote to standard error; cleaned, oldest first.
+    pub last_words: Vec<String>,
+    /// When the account's usage limit ends, in seconds since 1970.
+    pub limit_resets_at: Option<u64>,
+    /// Processes of it that could not be ended, by id.
+    pub survivors: Vec<i32>,
+}
+
+impl Record {
+    /// How long it has run up to `now`.
+    #[must_use]
+    pub fn ran(&self, now: Duration) -> Option<Duration> {
+        self.started.map(|started| self.ended.unwrap_or(now).saturating_sub(started))
+    }
+}

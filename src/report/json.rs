@@ -1,0 +1,269 @@
+//! `report.json`: the whole record of a run for programs, in one schema with a version. Dollars are written from their
+//! micro-dollars, digit by digit, and times in UTC. Knows no file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::{View, budget};
+use crate::calendar;
+use crate::claude::events::Denial;
+use crate::claude::usage::{Tokens, Used};
+use crate::config::BudgetConfig;
+use crate::outcome::{Exit, Status};
+use crate::plan::Instance;
+use crate::record::Record;
+
+/// Grows when a field changes its meaning or goes; not when one is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What is to be said of the run as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct RunFacts {
+    /// The run's name.
+    pub run: String,
+    /// The config's path, or `-`.
+    pub config: String,
+    /// The SHA-256 of the config's bytes, in hex.
+    pub config_sha256: String,
+    /// The workspace's path.
+    pub workspace: String,
+    /// The claude program's path.
+    pub claude: String,
+    /// When the run began, in milliseconds since 1970.
+    pub started_epoch_ms: u64,
+    /// What zen exits with; `None` while the run goes on.
+    pub exit_code: Option<u8>,
+    /// The signal that stopped the run, by name.
+    pub stopped_by: Option<String>,
+    /// The directory of each instance's files, in the plan's order.
+    pub directories: Vec<String>,
+}
+
+impl RunFacts {
+    /// The date and time at a moment of the run.
+    fn at(&self, since_start: Duration) -> String {
+        let since_start_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        calendar::rfc3339_utc(self.started_epoch_ms.saturating_add(since_start_ms))
+    }
+}
+
+/// The text of the file, with its last newline.
+#[must_use]
+pub fn report(view: &View, run: &RunFacts) -> String {
+    // Plain data under plain names: there is nothing in it that could not be written.
+    serde_json::to_string_pretty(&Report::of(view, run)).unwrap_or_default() + "\n"
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema_version: u32,
+    run: &'a str,
+    zen_version: &'a str,
+    config: &'a str,
+    config_sha256: &'a str,
+    workspace: &'a str,
+    claude: &'a str,
+    exit_code: Option<u8>,
+    started_at: String,
+    ended_at: Option<String>,
+    duration_seconds: Seconds,
+    stopped_by: Option<&'a str>,
+    totals: UsedReport,
+    limits: Limits<'a>,
+    instances: Vec<InstanceReport<'a>>,
+}
+
+impl<'a> Report<'a> {
+    fn of(view: &View<'a>, run: &'a RunFacts) -> Self {
+        Report {
+            schema_version: SCHEMA_VERSION,
+            run: &run.run,
+            zen_version: env!("CARGO_PKG_VERSION"),
+            config: &run.config,
+            config_sha256: &run.config_sha256,
+            workspace: &run.workspace,
+            claude: &run.claude,
+            exit_code: run.exit_code,
+            started_at: run.at(Duration::ZERO),
+            ended_at: run.exit_code.map(|_| run.at(view.elapsed)),
+            duration_seconds: Seconds(view.elapsed),
+            stopped_by: run.stopped_by.as_deref(),
+            totals: UsedReport::of(&view.used()),
+            limits: Limits::of(&view.plan.budget),
+            instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view.elapsed, run)).collect(),
+        }
+    }
+}
+
+/// What was used; part of the totals and of each instance.
+#[derive(Serialize)]
+struct UsedReport {
+    tokens: TokensReport,
+    tokens_certainty: &'static str,
+    cost_usd: Dollars,
+    cost_certainty: &'static str,
+}
+
+impl UsedReport {
+    fn of(used: &Used) -> Self {
+        UsedReport {
+            tokens: TokensReport::of(&used.tokens),
+            tokens_certainty: used.tokens_certainty.word(),
+            cost_usd: Dollars { micros: used.micros },
+            cost_certainty: used.micros_certainty.word(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TokensReport {
+    input: u64,
+    output: u64,
+    cache_creation: u64,
+    cache_read: u64,
+    total: u64,
+}
+
+impl TokensReport {
+    fn of(tokens: &Tokens) -> Self {
+        let Tokens { input, output, cache_creation, cache_read } = *tokens;
+        TokensReport { input, output, cache_creation, cache_read, total: tokens.total() }
+    }
+}
+
+/// The `budget` section, under its own names.
+#[derive(Serialize)]
+struct Limits<'a> {
+    overall_budget: Option<u64>,
+    overall_cost_budget: Option<Dollars>,
+    command_budgets: &'a BTreeMap<String, u64>,
+    command_cost_budgets: BTreeMap<&'a str, Dollars>,
+    budget_type: Option<&'static str>,
+    enforcement_mode: &'static str,
+    token_basis: &'static str,
+}
+
+impl<'a> Limits<'a> {
+    fn of(config: &'a BudgetConfig) -> Self {
+        let by_command = config.command_micros.iter();
+        Limits {
+            overall_budget: config.overall_tokens,
+            overall_cost_budget: config.overall_micros.map(|micros| Dollars { micros }),
+            command_budgets: &config.command_tokens,
+            command_cost_budgets: by_command.map(|(command, &micros)| (command.as_str(), Dollars { micros })).collect(),
+            budget_type: budget::has_limits(config).then(|| budget::type_word(budget::effective_type(config))),
+            enforcement_mode: budget::enforcement_word(config.enforcement.unwrap_or_default()),
+            token_basis: budget::basis_word(config.token_basis.unwrap_or_default()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct InstanceReport<'a> {
+    name: &'a str,
+    status: &'static str,
+    reason: Option<&'static str>,
+    error: Option<&'a str>,
+    attempts: u32,
+    pid: Option<u32>,
+    session_id: Option<&'a str>,
+    model: Option<&'a str>,
+    #[serde(flatten)]
+    used: UsedReport,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    duration_seconds: Option<Seconds>,
+    exit_status: Option<i32>,
+    exit_signal: Option<i32>,
+    turns: usize,
+    turns_done: usize,
+    result: Option<&'a str>,
+    permission_denials: Vec<DenialReport<'a>>,
+    retries: u64,
+    last_words: &'a [String],
+    garbage_lines: u64,
+    long_lines: u64,
+    survivors: &'a [i32],
+    directory: Option<&'a str>,
+}
+
+impl<'a> InstanceReport<'a> {
+    fn of((index, (instance, record)): (usize, (&'a Instance, &'a Record)), now: Duration, run: &'a RunFacts) -> Self {
+        let (reason, error) = match &record.status {
+            Status::Failed(failure) => (Some(failure.reason.word()), Some(failure.error.as_str())),
+            Status::Skipped(why) => (None, Some(why.as_str())),
+            Status::Pending | Status::Running | Status::Completed => (None, None),
+        };
+        let (exit_status, exit_signal) = match record.exit {
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
+        };
+        InstanceReport {
+            name: &instance.name,
+            status: record.status.word(),
+            reason,
+            error,
+            attempts: record.attempts,
+            pid: record.pid,
+            session_id: record.session_id.as_deref(),
+            model: record.model.as_deref(),
+            used: UsedReport::of(&record.used),
+            started_at: record.started.map(|started| run.at(started)),
+            ended_at: record.ended.map(|ended| run.at(ended)),
+            duration_seconds: record.ran(now).map(Seconds),
+            exit_status,
+            exit_signal,
+            turns: instance.turns.len(),
+            turns_done: record.turns_done,
+            result: record.result.as_deref(),
+            permission_denials: record.denials.iter().map(DenialReport::of).collect(),
+            retries: record.retries,
+            last_words: &record.last_words,
+            garbage_lines: record.garbage_lines,
+            long_lines: record.long_lines,
+            survivors: &record.survivors,
+            directory: run.directories.get(index).map(String::as_str),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DenialReport<'a> {
+    tool: &'a str,
+    on: &'a str,
+}
+
+impl<'a> DenialReport<'a> {
+    fn of(denial: &'a Denial) -> Self {
+        DenialReport { tool: &denial.tool, on: &denial.on }
+    }
+}
+
+/// Written with six decimals, as it is: a double would be near it only.
+struct Dollars {
+    micros: u64,
+}
+
+impl Serialize for Dollars {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(format!("{}.{:06}", self.micros / 1_000_000, self.micros % 1_000_000), serializer)
+    }
+}
+
+/// Written with three decimals.
+struct Seconds(Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(format!("{}.{:03}", self.0.as_secs(), self.0.subsec_millis()), serializer)
+    }
+}
+
+fn number<S: Serializer>(digits: String, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(digits).map_err(S::Error::custom)?.serialize(serializer)
+}

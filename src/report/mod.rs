@@ -1,0 +1,171 @@
+//! What a run says of itself, as text: the status report, the final summary, the plan of a dry run, `report.json`, and
+//! the agents' own words between two reports. Pure: time and state come in as arguments, and text goes out. It knows
+//! how things are said, and nothing of when, or where to.
+
+mod budget;
+mod glyphs;
+pub mod json;
+pub mod plan;
+pub mod recent;
+#[cfg(test)]
+mod samples;
+pub mod status;
+pub mod summary;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::claude::usage::{Certainty, Used};
+use crate::outcome::Status;
+use crate::plan::{Instance, Plan};
+use crate::record::Record;
+use crate::text;
+use glyphs::Glyphs;
+
+/// The columns inside a title's box, where the title is no longer than that.
+const BOX_COLUMNS: usize = 63;
+
+/// A longer name is cut.
+const MAX_NAME_COLUMNS: usize = 40;
+
+/// A run at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// What is known of each instance, in the plan's order.
+    pub records: &'a [Record],
+    /// How long the run has lasted.
+    pub elapsed: Duration,
+}
+
+impl<'a> View<'a> {
+    fn instances(&self) -> impl Iterator<Item = (&'a Instance, &'a Record)> + use<'a> {
+        self.plan.instances.iter().zip(self.records)
+    }
+
+    fn used(&self) -> Used {
+        let mut sum = Used::default();
+        for record in self.records {
+            sum += record.used;
+        }
+        sum
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in self.records {
+            *match record.status {
+                Status::Pending => &mut counts.pending,
+                Status::Running => &mut counts.running,
+                Status::Completed => &mut counts.completed,
+                Status::Failed(_) => &mut counts.failed,
+                Status::Skipped(_) => &mut counts.skipped,
+            } += 1;
+        }
+        counts
+    }
+}
+
+/// How many instances there are of each status.
+#[derive(Default)]
+struct Counts {
+    pending: usize,
+    running: usize,
+    completed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// What the screen can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether it has more than ASCII.
+    pub unicode: bool,
+    /// Whether it has colours. Only a status' word gets one.
+    pub colour: bool,
+}
+
+impl Style {
+    fn glyphs(self) -> &'static Glyphs {
+        if self.unicode { &glyphs::UNICODE } else { &glyphs::ASCII }
+    }
+
+    /// Text that somebody else wrote, harmless, on one line and in at most so many columns.
+    fn shown(self, text: &str, max_columns: usize) -> String {
+        let ellipsis = self.glyphs().ellipsis;
+        let looked_at = beginning(text, max_columns);
+        let mut cleaned = text::clean(looked_at);
+        if looked_at.len() < text.len() {
+            cleaned += ellipsis;
+        }
+        let shown = text::cut(&cleaned, max_columns, ellipsis);
+        if self.unicode { shown.into_owned() } else { text::ascii(&shown).into_owned() }
+    }
+
+    fn name(self, name: &str) -> String {
+        self.shown(name, MAX_NAME_COLUMNS)
+    }
+
+    /// What stands before a number that is this sure.
+    fn sureness(self, certainty: Certainty) -> &'static str {
+        match certainty {
+            Certainty::Exact => "",
+            Certainty::Estimate => self.glyphs().estimate,
+            Certainty::AtLeast => self.glyphs().at_least,
+        }
+    }
+
+    /// The sign of a status, and its word in its colour.
+    fn marked(self, status: &Status, word: &str) -> String {
+        let glyph = self.glyphs().of(status);
+        let colour = match status {
+            Status::Completed => "32",
+            Status::Failed(_) => "31",
+            Status::Running => "33",
+            Status::Pending | Status::Skipped(_) => "2",
+        };
+        if self.colour { format!("{glyph} \u{1b}[{colour}m{word}\u{1b}[0m") } else { format!("{glyph} {word}") }
+    }
+
+    /// A bar of `cells`, so many of them full.
+    fn bar(self, full: usize, cells: usize) -> String {
+        let Glyphs { full: full_cell, empty, .. } = self.glyphs();
+        full_cell.repeat(full) + &empty.repeat(cells.saturating_sub(full))
+    }
+
+    /// A title in a box, with its newlines.
+    fn title(self, title: &str) -> String {
+        let Glyphs { corners: [above_left, above_right, below_left, below_right], horizontal, vertical, .. } =
+            self.glyphs();
+        let columns = BOX_COLUMNS.max(text::width(title) + 4);
+        let edge = horizontal.repeat(columns);
+        let title = text::pad(title, columns - 2);
+        format!("{above_left}{edge}{above_right}\n{vertical}  {title}{vertical}\n{below_left}{edge}{below_right}\n")
+    }
+}
+
+/// As much of `text` as must be looked at to fill `max_columns`, so that a megabyte is not cleaned for one line. What
+/// takes no column (escape sequences, marks) is more than that only where it is meant to be.
+fn beginning(text: &str, max_columns: usize) -> &str {
+    let max_chars = max_columns.saturating_mul(10).saturating_add(256);
+    text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
+}
+
+/// How many of `cells` are full when `part` of `whole` is done; a cell is full when all of it is.
+fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
+    if part >= whole {
+        return cells;
+    }
+    (u128::from(part) * cells as u128 / u128::from(whole)) as usize
+}
+
+/// What somebody else wrote as a line of its own in a list, cut where it would fill a page.
+fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
+    format!("- {}: {}\n", style.name(name), style.shown(what, max_columns))
+}
+
+/// `1 instance`, `3 instances`.
+fn counted<'a>(count: usize, one: &'a str, many: &'a str) -> Cow<'a, str> {
+    Cow::Owned(format!("{count} {}", if count == 1 { one } else { many }))
+}

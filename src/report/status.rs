@@ -1,0 +1,212 @@
+//! The report on a run that goes on: a table of the instances, and what they have used of the budget. In a long plan
+//! the instances about which nothing is to be said are told as a number, so that a terminal or a mail holds the rest.
+
+use std::time::Duration;
+
+use super::{Counts, Style, View, budget, full_cells};
+use crate::outcome::Status;
+use crate::plan::Instance;
+use crate::record::Record;
+use crate::text;
+
+const HEADER: [&str; 6] = ["Name", "Status", "PID", "Tokens", "Time", "Progress"];
+const MIN_COLUMNS: [usize; 6] = [19, STATUS_COLUMNS, 6, 7, 6, PROGRESS_CELLS];
+const STATUS: usize = 1;
+const STATUS_COLUMNS: usize = 11;
+const PROGRESS_CELLS: usize = 8;
+const BUDGET_CELLS: usize = 16;
+
+/// Up to so many instances, everyone has a row but a long queue of pending ones.
+const MAX_FULL_TABLE: usize = 40;
+
+/// A status that more instances have than this is told as a number; of the failed ones, the first have rows.
+const MAX_ROWS_OF_STATUS: usize = 20;
+
+const MAX_RETRIES_SHOWN: usize = 10;
+const MAX_RETRY_ERROR_COLUMNS: usize = 80;
+
+/// The report, with its last newline.
+#[must_use]
+pub fn status(view: &View, style: Style) -> String {
+    let title = format!("ZEN Orchestrator - Instance Status ({} elapsed)", whole_seconds(view.elapsed));
+    let rows = rows(view);
+    let mut report = style.title(&title) + "\n";
+    report += &table(view, &rows, style);
+    report += &retries(view, style);
+    report.push('\n');
+    if rows.len() < view.records.len() {
+        report += &instances(&view.counts(), rows.len(), view.records.len());
+    }
+    report += &overall(view, style);
+    report += &spent(view, style).unwrap_or_default();
+    report
+}
+
+/// `15s`; from 100 s on as everywhere.
+fn whole_seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..100 => format!("{seconds}s"),
+        seconds => text::seconds(Duration::from_secs(seconds)),
+    }
+}
+
+/// Those that have a row, in the plan's order.
+fn rows<'a>(view: &View<'a>) -> Vec<(&'a Instance, &'a Record)> {
+    let counts = view.counts();
+    let is_long = view.records.len() > MAX_FULL_TABLE;
+    let mut failed = 0;
+    let has_row = |status: &Status| match status {
+        Status::Running => true,
+        Status::Pending => counts.pending <= MAX_ROWS_OF_STATUS,
+        Status::Completed => !is_long || counts.completed <= MAX_ROWS_OF_STATUS,
+        Status::Skipped(_) => !is_long || counts.skipped <= MAX_ROWS_OF_STATUS,
+        Status::Failed(_) => {
+            failed += 1;
+            !is_long || failed <= MAX_ROWS_OF_STATUS
+        }
+    };
+    let mut has_row = has_row;
+    view.instances().filter(|(_, record)| has_row(&record.status)).collect()
+}
+
+fn table(view: &View, rows: &[(&Instance, &Record)], style: Style) -> String {
+    let cells: Vec<[String; 6]> = rows.iter().map(|(instance, record)| cells(view, instance, record, style)).collect();
+    let columns = columns(&cells);
+    let mut table = line(&HEADER, &columns) + &rule(&columns);
+    for row in &cells {
+        table += &line(&row.each_ref().map(String::as_str), &columns);
+    }
+    table
+}
+
+fn cells(view: &View, instance: &Instance, record: &Record, style: Style) -> [String; 6] {
+    let sureness = style.sureness(record.used.tokens_certainty);
+    [
+        style.name(&instance.name),
+        status_cell(&record.status, style),
+        record.pid.map_or("-".into(), |pid| pid.to_string()),
+        format!("{sureness}{}", text::thousands(record.used.tokens.total())),
+        record.ran(view.elapsed).map_or("-".into(), text::seconds),
+        style.bar(progress_cells(view, instance, record), PROGRESS_CELLS),
+    ]
+}
+
+/// Filled up here, for behind it nobody can tell a colour from text.
+fn status_cell(status: &Status, style: Style) -> String {
+    let word = status.word();
+    let columns = text::width(style.glyphs().of(status)) + 1 + text::width(word);
+    style.marked(status, word) + &" ".repeat(STATUS_COLUMNS.saturating_sub(columns))
+}
+
+fn progress_cells(view: &View, instance: &Instance, record: &Record) -> usize {
+    // Whatever it reached, what did not complete shows no full bar.
+    let reached = reached_cells(view, instance, record).min(PROGRESS_CELLS - 1);
+    match record.status {
+        Status::Completed => PROGRESS_CELLS,
+        Status::Pending | Status::Skipped(_) => 0,
+        Status::Running => reached.max(1),
+        Status::Failed(_) => reached,
+    }
+}
+
+/// By the turns done or by the tokens used of those expected, whichever is more.
+fn reached_cells(view: &View, instance: &Instance, record: &Record) -> usize {
+    let by_turns = match instance.turns.len() {
+        0 => 0,
+        turns => full_cells(record.turns_done as u64, turns as u64, PROGRESS_CELLS),
+    };
+    let tokens = budget::counted_tokens(&view.plan.budget, &record.used.tokens);
+    let by_tokens = instance.max_tokens.map_or(0, |max_tokens| full_cells(tokens, max_tokens, PROGRESS_CELLS));
+    by_turns.max(by_tokens)
+}
+
+fn columns(rows: &[[String; 6]]) -> [usize; 6] {
+    let mut columns = MIN_COLUMNS;
+    for row in rows {
+        for (i, cell) in row.iter().enumerate().filter(|&(i, _)| i != STATUS) {
+            columns[i] = columns[i].max(text::width(cell));
+        }
+    }
+    columns
+}
+
+fn line(cells: &[&str; 6], columns: &[usize; 6]) -> String {
+    let padded: Vec<String> = cells.iter().zip(columns).map(|(cell, &columns)| text::pad(cell, columns)).collect();
+    padded.join(" | ").trim_end().to_owned() + "\n"
+}
+
+fn rule(columns: &[usize; 6]) -> String {
+    let [name, others @ ..] = columns;
+    let mut rule = "-".repeat(name + 1);
+    for columns in others {
+        rule += &format!("|{}", "-".repeat(columns + 2));
+    }
+    rule + "\n"
+}
+
+/// Who waits to ask the API again.
+fn retries(view: &View, style: Style) -> String {
+    let mut waiting = view.instances().filter(|(_, record)| record.status == Status::Running && record.retry.is_some());
+    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| retry(of, style)).collect();
+    let more = waiting.count();
+    if more > 0 {
+        lines += &format!("  {more} more wait for a retry\n");
+    }
+    lines
+}
+
+fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<String> {
+    let retry = record.retry.as_ref()?;
+    let delay = text::seconds(Duration::from_millis(retry.delay_ms));
+    let why = format!("{} {}", retry.status.map_or(String::new(), |status| status.to_string()), retry.error);
+    let why = match style.shown(&why, MAX_RETRY_ERROR_COLUMNS) {
+        why if why.is_empty() => why,
+        why => format!(" ({why})"),
+    };
+    let name = style.name(&instance.name);
+    Some(format!("  {name}: retry {} of {} after {delay}{why}\n", retry.attempt, retry.max_retries))
+}
+
+fn instances(counts: &Counts, shown: usize, all: usize) -> String {
+    let counts = [
+        (counts.completed, "completed"),
+        (counts.running, "running"),
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.pending, "pending"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+    format!("Instances: {}; {shown} of {all} shown\n", counts.collect::<Vec<_>>().join(", "))
+}
+
+fn overall(view: &View, style: Style) -> String {
+    let budget = &view.plan.budget;
+    let used = view.used();
+    let sureness = style.sureness(used.tokens_certainty);
+    let Some(limit) = budget::overall_tokens(budget) else {
+        return format!("Overall: {sureness}{} tokens used\n", text::thousands(used.tokens.total()));
+    };
+    let counted = budget::counted_tokens(budget, &used.tokens);
+    format!(
+        "Overall: {sureness}{} / {} {}tokens used ({})\n",
+        text::thousands(counted),
+        text::thousands(limit),
+        budget::basis_prefix(budget),
+        text::percent(counted, limit)
+    )
+}
+
+/// The dollars against their limit; the bar is of the overall limit that is nearest, be it dollars or tokens.
+fn spent(view: &View, style: Style) -> Option<String> {
+    let budget = &view.plan.budget;
+    let limit = budget::overall_micros(budget)?;
+    if budget.disable_visuals == Some(true) {
+        return None;
+    }
+    let used = view.used();
+    let by_tokens = budget::overall_tokens(budget)
+        .map_or(0, |limit| full_cells(budget::counted_tokens(budget, &used.tokens), limit, BUDGET_CELLS));
+    let bar = style.bar(full_cells(used.micros, limit, BUDGET_CELLS).max(by_tokens), BUDGET_CELLS);
+    let sureness = style.sureness(used.micros_certainty);
+    Some(format!("Budget: {bar} {sureness}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
+}

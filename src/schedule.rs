@@ -1,0 +1,297 @@
+//! Which instance starts when: dependencies, sessions, slots, and the distance between launches.
+//!
+//! Pure: it is told the time, what started and what ended, and answers who is next and when to ask again. It knows no
+//! process, no budget and no reason why an instance ended.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::When;
+use crate::plan::{Instance, waits_for};
+
+/// How fast instances are started.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Launches are at least this far apart: parallel starts of claude race on its own files.
+    pub startup_delay: Duration,
+    /// How many run at once; `None`: as many as there are.
+    pub max_parallel: Option<usize>,
+}
+
+/// An instance that will never start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Which one.
+    pub instance: usize,
+    /// The instance that it would have needed.
+    pub because_of: usize,
+}
+
+/// The instances that have not started, and what they wait for.
+#[derive(Debug)]
+pub struct Schedule {
+    pace: Pace,
+    /// How many others each one waits for.
+    blockers: Vec<usize>,
+    /// Who waits for each one.
+    followers: Vec<Vec<Follower>>,
+    state: Vec<State>,
+    /// Those that wait for nobody, in the order of the config.
+    ready: BTreeSet<usize>,
+    running: usize,
+    /// Before this nothing starts.
+    next_launch: Duration,
+    stopped: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Follower {
+    instance: usize,
+    /// Whether it starts only if this one has completed.
+    needs_completed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Running,
+    Ended,
+}
+
+impl Schedule {
+    /// Everybody waits, and the first may start at once.
+    #[must_use]
+    pub fn new(instances: &[Instance], pace: Pace) -> Self {
+        let waits_for = waits_for(instances);
+        let mut followers = vec![Vec::new(); instances.len()];
+        for (i, others) in waits_for.iter().enumerate() {
+            for &other in others {
+                let needs_completed = instances[i].after.contains(&(other, When::Completed));
+                followers[other].push(Follower { instance: i, needs_completed });
+            }
+        }
+        let blockers: Vec<usize> = waits_for.iter().map(Vec::len).collect();
+        let ready = (0..instances.len()).filter(|&i| blockers[i] == 0).collect();
+        Schedule {
+            pace,
+            blockers,
+            followers,
+            state: vec![State::Waiting; instances.len()],
+            ready,
+            running: 0,
+            next_launch: Duration::ZERO,
+            stopped: false,
+        }
+    }
+
+    /// The instance that may start now: the first in the config's order of those that wait for nothing.
+    #[must_use]
+    pub fn due(&self, now: Duration) -> Option<usize> {
+        self.next_start_at().filter(|&at| at <= now).and(self.ready.first().copied())
+    }
+
+    /// When [`due`](Self::due) will have an instance, unless something ends before.
+    #[must_use]
+    pub fn next_start_at(&self) -> Option<Duration> {
+        let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
+        (has_slot && !self.stopped && !self.ready.is_empty()).then_some(self.next_launch)
+    }
+
+    /// An instance was started, now.
+    pub fn started(&mut self, instance: usize, now: Duration) {
+        self.ready.remove(&instance);
+        self.state[instance] = State::Running;
+        self.running += 1;
+        self.next_launch = now + self.pace.startup_delay;
+    }
+
+    /// An instance has ended, or will not be started. Answers who will never start because of it.
+    pub fn ended(&mut self, instance: usize, completed: bool) -> Vec<Skip> {
+        let mut skipped = Vec::new();
+        let mut ended = vec![(instance, completed)];
+        while let Some((instance, completed)) = ended.pop() {
+            if self.state[instance] == State::Ended {
+                continue;
+            }
+            if self.state[instance] == State::Running {
+                self.running -= 1;
+            }
+            self.state[instance] = State::Ended;
+            self.ready.remove(&instance);
+            for follower in self.followers[instance].clone() {
+                if self.state[follower.instance] != State::Waiting {
+                    continue;
+                }
+                self.blockers[follower.instance] -= 1;
+                if follower.needs_completed && !completed {
+                    skipped.push(Skip { instance: follower.instance, because_of: instance });
+                    ended.push((follower.instance, false));
+                } else if self.blockers[follower.instance] == 0 {
+                    self.ready.insert(follower.instance);
+                }
+            }
+        }
+        skipped
+    }
+
+    /// Nothing starts any more. Answers who would have.
+    pub fn stop(&mut self) -> Vec<usize> {
+        self.stopped = true;
+        self.ready.clear();
+        (0..self.state.len()).filter(|&i| self.state[i] == State::Waiting).collect()
+    }
+
+    /// Whether everything has ended that ever will.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.iter().all(|state| *state == State::Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::plan::{Defaults, Surroundings, plan};
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    struct Nothing;
+    impl Surroundings for Nothing {
+        fn exists(&self, _: &Path) -> bool {
+            false
+        }
+        fn is_directory(&self, _: &Path) -> bool {
+            true
+        }
+    }
+
+    fn instances(text: &str) -> Vec<Instance> {
+        let defaults = Defaults { timeout: Duration::from_secs(1), idle_timeout: None };
+        let config = Config::read(text).expect("a config");
+        plan(config, Path::new("/"), &defaults, &Nothing).expect("a plan").instances
+    }
+
+    fn schedule(text: &str, delay_s: u64, max_parallel: Option<usize>) -> Schedule {
+        Schedule::new(&instances(text), Pace { startup_delay: Duration::from_secs(delay_s), max_parallel })
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const THREE: &str = r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x"},
+        {"name": "c", "command": "x"}]}"#;
+
+    #[test]
+    fn instance_i_starts_at_i_times_the_delay() {
+        let mut schedule = schedule(THREE, 5, None);
+        for (i, start) in [(0, at(0)), (1, at(5)), (2, at(10))] {
+            assert_eq!(schedule.next_start_at(), Some(start));
+            assert_eq!(schedule.due(start.saturating_sub(Duration::from_millis(1))).filter(|_| i > 0), None);
+            assert_eq!(schedule.due(start), Some(i));
+            schedule.started(i, start);
+        }
+        assert_eq!(schedule.next_start_at(), None);
+        assert!(!schedule.is_over());
+    }
+
+    #[test]
+    fn slots_hold_back_and_an_end_frees_one() {
+        let mut schedule = schedule(THREE, 0, Some(2));
+        schedule.started(0, at(0));
+        schedule.started(1, at(0));
+        assert_eq!(schedule.due(at(100)), None);
+        assert_eq!(schedule.ended(1, false), []);
+        assert_eq!(schedule.due(at(100)), Some(2));
+    }
+
+    #[test]
+    fn a_failure_skips_all_that_need_it_and_nobody_else() {
+        let mut schedule = schedule(
+            r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
+                {"name": "c", "command": "x", "depends_on": ["b"]}, {"name": "d", "command": "x"},
+                {"name": "e", "command": "x", "depends_on": [{"name": "c", "when": "done"}, "d"]}]}"#,
+            0,
+            None,
+        );
+        schedule.started(0, at(0));
+        let skipped = schedule.ended(0, false);
+        assert_eq!(skipped, [Skip { instance: 1, because_of: 0 }, Skip { instance: 2, because_of: 1 }]);
+        assert_eq!(schedule.due(at(0)), Some(3));
+        schedule.started(3, at(0));
+        assert_eq!(schedule.due(at(0)), None);
+        schedule.ended(3, true);
+        assert_eq!(schedule.due(at(0)), Some(4), "what waits for an end does not need a completion");
+    }
+
+    #[test]
+    fn one_session_runs_one_after_the_other_whatever_became_of_the_first() {
+        let mut schedule = schedule(
+            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"},
+                {"name": "b", "command": "x", "session_id": "s"}, {"name": "c", "command": "x"}]}"#,
+            0,
+            None,
+        );
+        schedule.started(0, at(0));
+        assert_eq!(schedule.due(at(0)), Some(2), "whatever else runs beside them");
+        schedule.started(2, at(0));
+        assert_eq!(schedule.due(at(9)), None);
+        assert_eq!(schedule.ended(0, false), []);
+        assert_eq!(schedule.due(at(9)), Some(1));
+    }
+
+    #[test]
+    fn a_stop_tells_who_never_started() {
+        let mut schedule = schedule(THREE, 5, None);
+        schedule.started(0, at(0));
+        assert_eq!(schedule.stop(), [1, 2]);
+        assert_eq!(schedule.next_start_at(), None);
+    }
+
+    proptest! {
+        /// Any graph without rings, any outcomes, any number of slots: everybody starts or is skipped, for a reason, and
+        /// nobody before those it waits for.
+        #[test]
+        fn everybody_starts_or_is_skipped(
+            edges in proptest::collection::vec((1_usize..12, 0_usize..12, any::<bool>()), 0..30),
+            completes in proptest::collection::vec(any::<bool>(), 12),
+            max_parallel in proptest::option::of(1_usize..4),
+            pick_last in any::<bool>(),
+        ) {
+            let mut instances = instances(&format!(
+                r#"{{"instances": [{}]}}"#,
+                vec![r#"{"command": "x"}"#; 12].join(",")
+            ));
+            for (i, other, done) in edges {
+                let other = other % i;
+                if instances[i].after.iter().all(|&(o, _)| o != other) {
+                    instances[i].after.push((other, if done { When::Done } else { When::Completed }));
+                }
+            }
+            let mut schedule = Schedule::new(&instances, Pace { startup_delay: Duration::ZERO, max_parallel });
+            let mut outcome: Vec<Option<bool>> = vec![None; 12];
+            let mut running = Vec::new();
+            while !schedule.is_over() {
+                while let Some(i) = schedule.due(at(0)) {
+                    for &(other, when) in &instances[i].after {
+                        prop_assert!(outcome[other].is_some_and(|completed| completed || when == When::Done));
+                    }
+                    schedule.started(i, at(0));
+                    running.push(i);
+                }
+                prop_assert!(max_parallel.is_none_or(|max| running.len() <= max));
+                prop_assert!(!running.is_empty(), "nobody runs and nobody may start");
+                let i = if pick_last { running.pop() } else { Some(running.remove(0)) }.expect("somebody runs");
+                outcome[i] = Some(completes[i]);
+                for skip in schedule.ended(i, completes[i]) {
+                    let needed = (skip.because_of, When::Completed);
+                    prop_assert!(instances[skip.instance].after.contains(&needed));
+                    prop_assert_eq!(outcome[skip.because_of], Some(false));
+                    prop_assert_eq!(outcome[skip.instance].replace(false), None, "skipped once");
+                }
+            }
+            prop_assert!(outcome.iter().all(Option::is_some));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The tests of the user's own test plan (the seed), each under its number, on the stand-in. Their configs are the
+//! plan's own, and where it gives words, those words are looked for.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::support::{Place, fixture, wait_until};
+
+/// `/help` costs nothing in claude; the plan's numbers need one that does.
+const HELP: &str = "[[usage in=1500 out=500]] [[say Here is what I can do.]]";
+
+#[test]
+fn test_1_1_valid_complex_configuration() {
+    let place = Place::new();
+    let outcome = place.run(&fixture("valid_complex_config.json"), &["--dry-run"]).expect_code(0);
+    for expected in [
+        "3 instances configured",
+        "50,000",             // overall
+        "12,000",             // /generate
+        "$0.50",              // /analyze-code
+        "mixed",              // which limits count
+        "block",              // what happens at them
+        "analysis-session-1", // sessions
+        "security-session-1",
+        "reporting-session",
+        "Read, Grep, Glob, Task", // tool restrictions
+        "/clear",                 // pre-commands
+        "Set context: Code analysis mode",
+        "/analyze-code",
+        "What are the security vulnerabilities in this codebase?",
+    ] {
+        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+    assert!(place.stand_in_log().is_empty(), "a dry run starts nothing");
+}
+
+#[test]
+fn test_1_2_malformed_json() {
+    let place = Place::new();
+    for (config, line, column) in
+        [("missing_comma.json", 4, 5), ("unclosed_bracket.json", 4, 3), ("invalid_quotes.json", 3, 6)]
+    {
+        let outcome = place.run(&fixture("malformed").join(config), &[]).expect_code(1);
+        let expected = format!("JSON parsing error at line {line}, column {column}");
+        assert!(outcome.stderr.contains(&expected), "{expected}\n{}", outcome.everything());
+        let caret = outcome.stderr.lines().any(|l| l.trim() == "^");
+        assert!(caret, "{}", outcome.everything());
+        assert!(place.stand_in_log().is_empty(), "nothing is launched");
+    }
+}
+
+#[test]
+fn test_1_3_missing_required_fields() {
+    let place = Place::new();
+    for (config, expected) in [
+        ("missing_instances.json", &["instances: missing"][..]),
+        (
+            "neither_command_nor_prompt.json",
+            &["broken-instance", "command", "Either 'command' or 'prompt' must be provided"],
+        ),
+        ("empty_command.json", &["empty-cmd", "Either 'command' or 'prompt' must be provided"]),
+    ] {
+        let outcome = place.run(&fixture("invalid").join(config), &[]).expect_code(1);
+        for expected in expected {
+            assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+        }
+        assert!(place.stand_in_log().is_empty(), "nothing is launched");
+    }
+}
+
+#[test]
+fn test_2_1_sequential_dependency_chain() {
+    let place = Place::new();
+    place.command("help", &format!("{HELP} [[wait 4s]]"));
+    let arguments = ["--startup-delay", "5.0", "--status-report-interval", "3", "--max-console-lines", "20"];
+    let outcome = place.run(&fixture("sequential_workflow.json"), &arguments).expect_code(0);
+    let names = ["data-collector", "statistical-analyzer", "insight-reporter", "visualization-specialist"];
+    let starts: Vec<f64> = names.iter().map(|name| seconds_into_run(&outcome, name)).collect();
+    for (i, start) in starts.iter().enumerate() {
+        let due = 5.0 * i as f64;
+        assert!(*start >= due - 0.001 && *start < due + 2.0, "instance {i} started at {start}, not at {due}");
+    }
+    for name in names {
+        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
+        assert_eq!(outcome.total_tokens(name), 2000);
+    }
+    // The progression of one that starts late, in the order of the reports.
+    let words: Vec<&str> = ["pending", "running", "completed"].into_iter().collect();
+    let of_last = outcome.stdout.lines().filter(|line| line.starts_with("visualization-specialist"));
+    let mut seen: Vec<&str> = of_last.filter_map(|line| words.iter().copied().find(|w| line.contains(w))).collect();
+    seen.dedup();
+    assert_eq!(seen, words, "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Total Tokens: 8,000"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("4/4 instances"), "{}", outcome.everything());
+}
+
+#[test]
+fn test_2_2_parallel_independent_instances() {
+    let place = Place::new();
+    place.command("help", &format!("{HELP} [[wait 6s]]"));
+    let run = place.start(
+        &fixture("parallel_workflow.json"),
+        &["--startup-delay", "0.5", "--log-level", "detailed", "--status-report-interval", "1"],
+    );
+    wait_until("a report with five running at once", || {
+        reports(&run.stdout()).iter().any(|report| report.matches("running").count() == 5)
+    });
+    let five = run.stdout();
+    let five = reports(&five).into_iter().find(|r| r.matches("running").count() == 5).expect("it was there");
+    let mut pids: Vec<&str> =
+        five.lines().filter(|l| l.contains("running")).filter_map(|l| l.split('|').nth(2)).map(str::trim).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 5, "five processes\n{five}");
+    let outcome = run.outcome().expect_code(0);
+    let instances = outcome.report["instances"].as_array().expect("instances").clone();
+    let of_each = |what: &str| {
+        let mut values: Vec<String> = instances.iter().map(|i| i[what].to_string()).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    };
+    assert_eq!(of_each("session_id").len(), 5, "each has a session of its own");
+    assert_eq!(of_each("directory").len(), 5, "each has files of its own");
+    let sum: u64 = instances.iter().map(|i| i["tokens"]["total"].as_u64().expect("a count")).sum();
+    assert_eq!(outcome.report["totals"]["tokens"]["total"].as_u64(), Some(sum));
+    assert_eq!(sum, 5 * 2000);
+    for instance in &instances {
+        let start = seconds_into_run(&outcome, instance["name"].as_str().expect("a name"));
+        assert!(start < 10.0, "all are launched in 2.5 s, give or take what a busy machine takes: {start}");
+    }
+}
+
+#[test]
+fn test_3_1_real_time_status_updates() {
+    let place = Place::new();
+    for name in ["collect", "analyze-code", "generate"] {
+        place.command(
+            name,
+            "[[usage in=900 out=100]] [[say First.]] [[wait 7s]] [[tool Bash {\"command\": \"true\"}]] \
+             [[usage in=900 out=200]] [[wait 7s]] [[say Done.]]",
+        );
+    }
+    let arguments = ["--status-report-interval", "5", "--max-console-lines", "30"];
+    let outcome = place.run(&fixture("long_running_workflow.json"), &arguments).expect_code(0);
+    let reports = reports(&outcome.stdout);
+    let elapsed: Vec<u64> = reports
+        .iter()
+        .map(|r| r.split("(").nth(1).and_then(|t| t.split('s').next()).and_then(|t| t.parse().ok()).expect("seconds"))
+        .collect();
+    assert!(elapsed.len() >= 3, "{}", outcome.everything());
+    for (i, elapsed) in elapsed.iter().enumerate().take(elapsed.len() - 1) {
+        let due = 5 * (i as u64 + 1);
+        assert!(elapsed.abs_diff(due) <= 1, "report {i} came at {elapsed} s and not at {due} s");
+    }
+    for expected in ["Name ", "| Status ", "| PID ", "| Tokens ", "| Time ", "| Progress"] {
+        assert!(reports[0].contains(expected), "{expected}\n{}", outcome.everything());
+    }
+    let tokens_of_analyzer: Vec<u64> = reports
+        .iter()
+        .filter_map(|r| r.lines().find(|l| l.starts_with("analyzer")))
+        .filter_map(|l| l.split('|').nth(3)?.trim().replace(',', "").parse().ok())
+        .collect();
+    assert!(tokens_of_analyzer.is_sorted(), "{tokens_of_analyzer:?}");
+    assert!(tokens_of_analyzer.first() < tokens_of_analyzer.last(), "{tokens_of_analyzer:?}");
+    let last = reports.last().expect("reports");
+    assert!(last.contains("Overall: 6,300 / 15,000 tokens used (42.0%)"), "{last}");
+    assert!(last.contains("Budget: ") && last.contains(" / $5.00"), "{last}");
+}
+
+#[test]
+fn test_3_2_status_after_failures() {
+    let place = Place::new();
+    place.command("help", HELP);
+    let outcome = place.run(&fixture("failure_scenario.json"), &[]).expect_code(2);
+    assert_eq!(outcome.status("successful-instance"), "completed");
+    assert_eq!(outcome.status("failing-instance"), "failed");
+    assert_eq!(outcome.status("another-success"), "completed");
+    assert_eq!(outcome.instance("failing-instance")["reason"], "command not found");
+    for expected in [
+        "Orchestration Complete - Results",
+        "✓ Successful: 2/3 instances",
+        "✗ Failed: 1/3 instances",
+        "Failed Instances:\n- failing-instance: Command not found: /this-command-does-not-exist",
+        "Total Tokens: 4,000",
+        "Total Cost: $",
+        "Total Time: ",
+    ] {
+        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn test_3_3_status_with_timeout() {
+    let place = Place::new();
+    place.command("help", HELP).command("long-running", "[[say Begun.]] [[hang]]");
+    let outcome = place.run(&fixture("timeout_test.json"), &["--startup-delay", "2.0"]).expect_code(4);
+    assert_eq!(outcome.status("long-running"), "failed");
+    assert_eq!(outcome.error("long-running"), "Timeout after 10s");
+    assert_eq!(outcome.instance("long-running")["reason"], "timeout");
+    let ran = outcome.instance("long-running")["duration_seconds"].as_f64().expect("a time");
+    assert!((10.0..15.0).contains(&ran), "it ran for {ran} s");
+    assert_eq!(outcome.status("quick-before"), "completed");
+    assert_eq!(outcome.status("quick-after"), "completed");
+}
+
+#[test]
+fn test_5_1_single_instance_failure_in_multi_agent_workflow() {
+    let place = Place::new();
+    place.command("help", HELP);
+    let outcome = place.run(&fixture("partial_failure.json"), &[]).expect_code(2);
+    for name in ["step-1-success", "step-2-success", "step-4-success", "step-5-success"] {
+        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
+        assert_eq!(outcome.total_tokens(name), 2000);
+    }
+    assert_eq!(outcome.status("step-3-FAILURE"), "failed");
+    assert_eq!(outcome.error("step-3-FAILURE"), "Command not found: /nonexistent-slash-command");
+    assert_eq!(outcome.total_tokens("step-3-FAILURE"), 0);
+    assert!(outcome.stdout.contains("Total Tokens: 8,000"), "{}", outcome.everything());
+}
+
+#[test]
+fn test_5_2_workspace_permission_issues() {
+    let place = Place::new();
+    let (unreadable, file) = (place.path("unreadable"), place.path("not_a_dir"));
+    std::fs::create_dir(&unreadable).expect("a directory");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    std::fs::write(&file, "").expect("a file");
+    let config = fixture("failure_scenario.json");
+    for (workspace, expected) in [
+        ("/nonexistent/path", "/nonexistent/path does not exist"),
+        ("unreadable", "cannot be read"),
+        ("not_a_dir", "is not a directory"),
+    ] {
+        // To root everything is readable.
+        if workspace == "unreadable" && nix::unistd::geteuid().is_root() {
+            continue;
+        }
+        let outcome = place.run(&config, &["--workspace", workspace]).expect_code(1);
+        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+    assert!(place.stand_in_log().is_empty(), "nothing is launched");
+}
+
+/// The same as any other user, where the tests run as root.
+#[test]
+fn test_5_2_unreadable_workspace_as_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // the test above has shown it
+    }
+    let place = Place::new();
+    let unreadable = place.path("unreadable");
+    std::fs::create_dir(&unreadable).expect("a directory");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    let config = place.config(&std::fs::read_to_string(fixture("failure_scenario.json")).expect("a fixture"));
+    std::fs::set_permissions(place.path(""), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let zen = place.path("zen");
+    std::fs::copy(env!("CARGO_BIN_EXE_zen"), &zen).expect("a copy that others can run");
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&zen).args(["--config"]).arg(&config);
+    command.args(["--no-logs", "--workspace"]).arg(&unreadable).env("ZEN_CLAUDE", "/bin/true");
+    let outcome = place.started(&mut command).outcome().expect_code(1);
+    assert!(outcome.stderr.contains("unreadable cannot be read"), "{}", outcome.everything());
+}
+
+#[test]
+fn test_5_3_claude_cli_not_found() {
+    let place = Place::new();
+    let config = fixture("failure_scenario.json");
+    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
+    command.env_remove("ZEN_CLAUDE").env("PATH", "/usr/bin:/bin");
+    let outcome = place.started(&mut command).outcome().expect_code(1);
+    assert!(outcome.stderr.contains("Claude CLI not found in PATH"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("npm install -g @anthropic-ai/claude-code"), "{}", outcome.everything());
+    assert!(outcome.took < Duration::from_secs(10));
+}
+
+/// The status reports of a run's output, each from its title on.
+fn reports(stdout: &str) -> Vec<String> {
+    stdout.split("ZEN Orchestrator - Instance Status ").skip(1).map(str::to_owned).collect()
+}
+
+fn seconds_into_run(outcome: &crate::support::Outcome, name: &str) -> f64 {
+    let into_day = |time: &serde_json::Value| {
+        let time = time.as_str().and_then(|t| t.split('T').nth(1)).expect("a time").trim_end_matches('Z');
+        time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
+    };
+    let seconds = into_day(&outcome.instance(name)["started_at"]) - into_day(&outcome.report["started_at"]);
+    if seconds < 0.0 { seconds + 86_400.0 } else { seconds } // over midnight
+}

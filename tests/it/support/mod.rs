@@ -1,0 +1,240 @@
+//! A place of its own for each test: workspace, home, state directory, and the zen program run in it. Every run is
+//! bounded in time, and after every run it is looked whether a process of it is left.
+
+mod survivors;
+mod waiting;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use wait_timeout::ChildExt;
+
+pub use survivors::{is_alive, processes_with};
+pub use waiting::{PATIENCE, wait_for, wait_until};
+
+/// The variable that every process of one test carries.
+const TEST_VARIABLE: &str = "ZEN_TEST";
+
+/// A directory of its own, with what a run needs in it.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+/// A run under way.
+pub struct Running {
+    child: Child,
+    place_id: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    state: PathBuf,
+    started: Instant,
+}
+
+/// A run that has ended.
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+    /// `report.json`, or null if none was written.
+    pub report: Value,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("zen-test-").tempdir().expect("a temporary directory");
+        for name in ["workspace/.claude/commands", "home", "state"] {
+            fs::create_dir_all(directory.path().join(name)).expect("a directory");
+        }
+        Place { directory }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn workspace(&self) -> PathBuf {
+        self.path("workspace")
+    }
+
+    /// A slash command of the workspace, with this body.
+    pub fn command(&self, name: &str, body: &str) -> &Self {
+        let file = self.workspace().join(format!(".claude/commands/{name}.md"));
+        fs::write(file, body).expect("a command file");
+        self
+    }
+
+    /// A config file with this text.
+    pub fn config(&self, text: &str) -> PathBuf {
+        let file = self.path("config.json");
+        fs::write(&file, text).expect("a config file");
+        file
+    }
+
+    /// A config of one prompt for each of these, named `a`, `b`, …
+    pub fn prompts(&self, prompts: &[&str]) -> PathBuf {
+        let names = ('a'..='z').map(String::from);
+        let instances: Vec<Value> =
+            prompts.iter().zip(names).map(|(p, name)| serde_json::json!({"name": name, "prompt": p})).collect();
+        self.config(&serde_json::json!({ "instances": instances }).to_string())
+    }
+
+    /// zen, in this place, on the stand-in; not started. Nothing of the caller's environment but PATH is in its own.
+    pub fn zen(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zen"));
+        command.args(arguments).current_dir(self.directory.path()).env_clear().envs([
+            ("PATH", std::env::var("PATH").unwrap_or_default().as_str()),
+            ("HOME", self.path("home").to_str().expect("a path in UTF-8")),
+            ("XDG_STATE_HOME", self.path("state").to_str().expect("a path in UTF-8")),
+            ("LANG", "C.UTF-8"),
+            ("IS_SANDBOX", "1"),
+            ("ZEN_CLAUDE", stand_in().to_str().expect("a path in UTF-8")),
+            ("STAND_IN_LOG", self.path("stand-in.log").to_str().expect("a path in UTF-8")),
+            ("STAND_IN_RETRY_MS", "50"),
+            (TEST_VARIABLE, &self.id()),
+        ]);
+        command
+    }
+
+    /// Runs this config here, with the workspace of this place and no delay between launches, unless `arguments` say
+    /// otherwise.
+    pub fn run(&self, config: &Path, arguments: &[&str]) -> Outcome {
+        self.start(config, arguments).outcome()
+    }
+
+    /// Starts the same, and does not wait for it.
+    pub fn start(&self, config: &Path, arguments: &[&str]) -> Running {
+        let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
+        all.extend(["--startup-delay", "0"]);
+        all.extend(arguments);
+        self.started(&mut self.zen(&all))
+    }
+
+    /// Starts a command of [`zen`](Self::zen)'s kind.
+    pub fn started(&self, command: &mut Command) -> Running {
+        let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
+        command.stdout(File::create(&stdout).expect("a file")).stderr(File::create(&stderr).expect("a file"));
+        if command.get_envs().any(|(name, _)| name == "TEST_KEEPS_STDIN") {
+            command.env_remove("TEST_KEEPS_STDIN");
+        } else {
+            command.stdin(Stdio::null());
+        }
+        let child = command.spawn().expect("zen starts");
+        Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started: Instant::now() }
+    }
+
+    /// What the stand-in has logged: starts, messages, ends.
+    pub fn stand_in_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("stand-in.log")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    pub fn id(&self) -> String {
+        self.directory.path().file_name().expect("it has a name").to_string_lossy().into_owned()
+    }
+
+    /// The processes of this place that live.
+    pub fn survivors(&self) -> Vec<String> {
+        processes_with(&format!("{TEST_VARIABLE}={}", self.id()))
+    }
+}
+
+/// A test that fails leaves no process behind either.
+impl Drop for Place {
+    fn drop(&mut self) {
+        survivors::end_all_with(&format!("{TEST_VARIABLE}={}", self.id()));
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+
+    pub fn report(&self) -> Value {
+        let text = fs::read_to_string(self.state.join("latest/report.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("zen lives");
+    }
+
+    /// Waits for its end, which comes within a bound.
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(PATIENCE)
+    }
+
+    pub fn outcome_within(mut self, bound: Duration) -> Outcome {
+        let Some(status) = self.child.wait_timeout(bound).expect("it can be waited for") else {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            panic!("zen did not end within {bound:?}\n{}\n{}", self.stdout(), self.stderr());
+        };
+        use std::os::unix::process::ExitStatusExt;
+        let outcome = Outcome {
+            code: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+            took: self.started.elapsed(),
+            report: self.report(),
+        };
+        // The guard ends a moment after zen, when nothing is left for it to do; everything else ended before.
+        let mark = format!("{TEST_VARIABLE}={}", self.place_id);
+        assert_eq!(processes_with(&mark), Vec::<String>::new(), "processes left behind\n{}", outcome.everything());
+        outcome
+    }
+}
+
+impl Outcome {
+    /// The entry of an instance in `report.json`.
+    pub fn instance(&self, name: &str) -> &Value {
+        let instances = self.report["instances"].as_array().expect("report.json has instances");
+        instances.iter().find(|i| i["name"] == name).unwrap_or_else(|| panic!("no {name}\n{}", self.everything()))
+    }
+
+    pub fn status(&self, name: &str) -> &str {
+        self.instance(name)["status"].as_str().expect("a status")
+    }
+
+    pub fn error(&self, name: &str) -> &str {
+        self.instance(name)["error"].as_str().unwrap_or("")
+    }
+
+    pub fn total_tokens(&self, name: &str) -> u64 {
+        self.instance(name)["tokens"]["total"].as_u64().expect("a count")
+    }
+
+    pub fn everything(&self) -> String {
+        format!("exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// Holds the outcome to its exit code, and shows everything if it is another.
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.everything());
+        self
+    }
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The stand-in for claude, which cargo builds with the tests.
+pub fn stand_in() -> PathBuf {
+    let mut path = std::env::current_exe().expect("the test knows itself");
+    path.pop();
+    path.pop();
+    path.join("examples/claude-stand-in")
+}
