@@ -39,6 +39,8 @@ pub struct Schedule {
     /// Those that wait for nobody, in the order of the config.
     ready: BTreeSet<usize>,
     running: usize,
+    /// How many have not ended.
+    open: usize,
     /// Before this nothing starts.
     next_launch: Duration,
     stopped: bool,
@@ -79,6 +81,7 @@ impl Schedule {
             state: vec![State::Waiting; instances.len()],
             ready,
             running: 0,
+            open: instances.len(),
             next_launch: Duration::ZERO,
             stopped: false,
         }
@@ -117,6 +120,7 @@ impl Schedule {
                 self.running -= 1;
             }
             self.state[instance] = State::Ended;
+            self.open -= 1;
             self.ready.remove(&instance);
             for follower in self.followers[instance].clone() {
                 if self.state[follower.instance] != State::Waiting {
@@ -144,7 +148,7 @@ impl Schedule {
     /// Whether everything has ended that ever will.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.iter().all(|state| *state == State::Ended)
+        self.open == 0
     }
 }
 

@@ -1,0 +1,398 @@
+//! The loop: it joins the pure parts to the edge. One pass starts what is due, waits until something happens, and then
+//! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
+//! wait has an end.
+//!
+//! Beside it: [`starting`] a process, [`stopping`] what must be stopped down to the last descendant, and [`reporting`]
+//! from what the records say.
+
+mod reporting;
+mod starting;
+mod stopping;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use crate::attempt::{Attempt, Effect, Verdict};
+use crate::claude::command_line::{Abilities, Entry};
+use crate::claude::events::decode;
+use crate::edge::descendants::{self, Mark};
+use crate::edge::files::{InstanceFiles, RunDirectory};
+use crate::edge::guard::Guard;
+use crate::edge::output::Output;
+use crate::edge::process::{Heard, Process};
+use crate::edge::signals::Signals;
+use crate::exit::ExitCode;
+use crate::flags::LogLevel;
+use crate::lines::{Line, Lines};
+use crate::outcome::Status;
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::report::recent::Recent;
+use crate::report::{self, Style};
+use crate::schedule::{Pace, Schedule};
+use stopping::Sweep;
+
+/// How much is read from a pipe before the next one has its turn.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How a run is to go, beyond its plan.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How fast instances are started.
+    pub pace: Pace,
+    /// From an interrupt to SIGTERM.
+    pub grace: Duration,
+    /// From one report to the next.
+    pub report_interval: Duration,
+    /// Lines of an instance between two reports.
+    pub max_console_lines: usize,
+    /// Columns of such a line.
+    pub max_line_columns: usize,
+    /// How much is printed.
+    pub log_level: LogLevel,
+    /// How it looks.
+    pub style: Style,
+    /// The claude program.
+    pub claude: PathBuf,
+    /// What that one can do.
+    pub abilities: Abilities,
+    /// The descriptor limit that children get, where zen has raised its own.
+    pub descriptor_limit: Option<(u64, u64)>,
+    /// What `report.json` says of the run as a whole.
+    pub facts: report::json::RunFacts,
+}
+
+/// A run under way.
+pub struct Run<'a> {
+    plan: &'a Plan,
+    settings: Settings,
+    clock: Clock,
+    schedule: Schedule,
+    records: Vec<Record>,
+    live: Vec<Option<Live>>,
+    /// Whose process has which id, until it is reaped.
+    by_pid: HashMap<i32, usize>,
+    recent: Vec<Recent>,
+    signals: Signals,
+    stopped_by: Option<Signal>,
+    guard: Option<Guard>,
+    /// Children that zen had before the run: a shell that became zen by exec may have left it some.
+    not_ours: HashSet<i32>,
+    directory: Option<RunDirectory>,
+    stdout: Output,
+    stderr: Output,
+    next_report: Duration,
+    buffer: Vec<u8>,
+}
+
+/// An instance that runs.
+struct Live {
+    attempt: Attempt,
+    process: Process,
+    lines: Lines,
+    files: Option<InstanceFiles>,
+    mark: Mark,
+    entry: Entry,
+    /// Whether the other way into its session was tried before.
+    is_second_entry: bool,
+    sweep: Option<Sweep>,
+}
+
+/// Time since the run began.
+struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Which pipe of which instance.
+#[derive(Clone, Copy)]
+enum Pipe {
+    Input(usize),
+    Output(usize),
+    Errors(usize),
+}
+
+impl<'a> Run<'a> {
+    /// Gets a run ready; nothing is started.
+    ///
+    /// # Errors
+    /// The system's, if signals cannot be caught.
+    pub fn new(
+        plan: &'a Plan,
+        mut settings: Settings,
+        directory: Option<RunDirectory>,
+        stdout: Output,
+        stderr: Output,
+    ) -> std::io::Result<Self> {
+        descendants::adopt_orphans();
+        let not_ours = descendants::children().unwrap_or_default().into_iter().collect();
+        let guard = Guard::start(&settings.facts.run);
+        let count = plan.instances.len();
+        if let Some(directory) = &directory {
+            let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
+                directory.instance(i, count, &instance.name).directory().display().to_string()
+            };
+            settings.facts.directories = plan.instances.iter().enumerate().map(of_instance).collect();
+        }
+        Ok(Run {
+            plan,
+            clock: Clock { began: Instant::now() },
+            schedule: Schedule::new(&plan.instances, settings.pace),
+            records: vec![Record::default(); count],
+            live: (0..count).map(|_| None).collect(),
+            by_pid: HashMap::new(),
+            recent: (0..count).map(|_| Recent::new(settings.max_console_lines, settings.max_line_columns)).collect(),
+            signals: Signals::catch()?,
+            stopped_by: None,
+            guard,
+            not_ours,
+            directory,
+            stdout,
+            stderr,
+            next_report: settings.report_interval,
+            buffer: vec![0; READ_BYTES],
+            settings,
+        })
+    }
+
+    /// Runs the plan to its end.
+    pub fn run(mut self) -> ExitCode {
+        self.write_report_json();
+        loop {
+            self.start_due();
+            if self.schedule.is_over() {
+                return self.end();
+            }
+            let ready = self.wait();
+            let now = self.clock.now();
+            self.take_signals(now);
+            for pipe in ready {
+                self.serve(pipe, now);
+            }
+            self.reap(now);
+            self.pass_deadlines(now);
+            self.finish_ended(now);
+            self.report_if_due(now);
+        }
+    }
+
+    fn start_due(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let Some(index) = self.schedule.due(now) else { return };
+            self.schedule.started(index, now);
+            self.start(index, now);
+        }
+    }
+
+    /// Waits until a pipe is ready, a signal comes, or something is due. Answers which pipes are ready.
+    fn wait(&mut self) -> Vec<Pipe> {
+        let timeout = self.next_wake_up().map_or(PollTimeout::NONE, |at| {
+            let left = at.saturating_sub(self.clock.now());
+            // Rounded up: a wait that ends too early would be followed by one of no time, and so on.
+            PollTimeout::try_from(left + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
+        let waiting = [self.stdout.waiting_fd(), self.stderr.waiting_fd()];
+        fds.extend(waiting.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        let first_pipe = fds.len();
+        let mut pipes = Vec::new();
+        for (index, live) in self.live.iter().enumerate() {
+            let Some(live) = live else { continue };
+            let process = &live.process;
+            let input = process.input_fd().filter(|_| process.has_unsent());
+            for (fd, flags, pipe) in [
+                (input, PollFlags::POLLOUT, Pipe::Input(index)),
+                (process.output_fd(), PollFlags::POLLIN, Pipe::Output(index)),
+                (process.errors_fd(), PollFlags::POLLIN, Pipe::Errors(index)),
+            ] {
+                if let Some(fd) = fd {
+                    fds.push(PollFd::new(fd, flags));
+                    pipes.push(pipe);
+                }
+            }
+        }
+        // An error of poll itself (a signal came, memory is short) is as good as nothing ready.
+        if poll(&mut fds, timeout).is_err() {
+            return Vec::new();
+        }
+        // Whatever the event is, an error or an end included, reading or writing tells what is the matter.
+        let is_ready = |fd: &PollFd| fd.any() != Some(false);
+        let ready = fds[first_pipe..].iter().zip(pipes).filter(|(fd, _)| is_ready(fd)).map(|(_, pipe)| pipe).collect();
+        drop(fds);
+        self.stdout.write_on();
+        self.stderr.write_on();
+        ready
+    }
+
+    fn next_wake_up(&self) -> Option<Duration> {
+        let live = self.live.iter().flatten();
+        let deadlines = live.flat_map(|live| [live.attempt.next_deadline(), live.sweep.as_ref().map(|s| s.again_at)]);
+        let report = self.reports_status().then_some(self.next_report);
+        deadlines.flatten().chain(report).chain(self.schedule.next_start_at()).min()
+    }
+
+    fn take_signals(&mut self, now: Duration) {
+        for signal in self.signals.take() {
+            match signal {
+                Signal::SIGCHLD => {} // a pass of the loop reaps
+                Signal::SIGUSR1 => self.print_status(now),
+                stopping => self.stop(stopping, now),
+            }
+        }
+    }
+
+    fn serve(&mut self, pipe: Pipe, now: Duration) {
+        match pipe {
+            Pipe::Input(index) => {
+                if let Some(live) = &mut self.live[index]
+                    && !live.process.write_on()
+                {
+                    let effects = live.attempt.input_refused(now);
+                    self.apply(index, effects, now);
+                }
+            }
+            Pipe::Output(index) => self.read_output(index, now),
+            Pipe::Errors(index) => self.read_errors(index),
+        }
+    }
+
+    fn read_output(&mut self, index: usize, now: Duration) {
+        let Some(live) = &mut self.live[index] else { return };
+        let Live { attempt, process, lines, files, .. } = live;
+        let mut effects = Vec::new();
+        let mut take = |line: Line| {
+            effects.extend(match line {
+                Line::Whole(bytes) => attempt.event(decode(bytes), now),
+                Line::TooLong { head, bytes } => attempt.long_line(head, bytes, now),
+            });
+        };
+        match process.read_output(&mut self.buffer) {
+            Heard::Bytes(count) => {
+                let bytes = &self.buffer[..count];
+                if let (Some(directory), Some(files)) = (&mut self.directory, files) {
+                    directory.keep_stream(files, bytes);
+                }
+                lines.feed(bytes, &mut take);
+                attempt.heard(now);
+            }
+            Heard::End => {
+                lines.finish(&mut take);
+                effects.extend(attempt.output_ended(now));
+            }
+            Heard::Nothing => {}
+        }
+        self.apply(index, effects, now);
+    }
+
+    fn read_errors(&mut self, index: usize) {
+        let Some(live) = &mut self.live[index] else { return };
+        match live.process.read_errors(&mut self.buffer) {
+            Heard::Bytes(count) => {
+                let bytes = &self.buffer[..count];
+                if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
+                    directory.keep_stderr(files, bytes);
+                }
+                live.attempt.stderr(bytes);
+            }
+            Heard::End => live.attempt.stderr_ended(),
+            Heard::Nothing => {}
+        }
+    }
+
+    /// Reaps every child that has ended: instances, and orphans that came back to zen.
+    fn reap(&mut self, now: Duration) {
+        while let Some(pid) = descendants::ended_child() {
+            let index = self.by_pid.remove(&pid);
+            let Some((index, live)) = index.and_then(|index| Some((index, self.live[index].as_mut()?))) else {
+                descendants::reap(pid);
+                continue;
+            };
+            // As long as it is not reaped, its number is its group's and nobody else's.
+            live.process.kill();
+            if let Some(exit) = live.process.reap() {
+                let effects = live.attempt.exited(exit, now);
+                self.detail(index, &format!("its process ended with {exit}"));
+                self.apply(index, effects, now);
+            }
+        }
+    }
+
+    fn pass_deadlines(&mut self, now: Duration) {
+        for index in 0..self.live.len() {
+            let Some(live) = &mut self.live[index] else { continue };
+            let effects = live.attempt.deadline(now);
+            if live.sweep.as_ref().is_some_and(|sweep| sweep.again_at <= now) {
+                self.sweep(index, now);
+            }
+            self.apply(index, effects, now);
+        }
+    }
+
+    /// The one place where what an attempt wants is done.
+    fn apply(&mut self, index: usize, effects: Vec<Effect>, now: Duration) {
+        for effect in effects {
+            let Some(live) = &mut self.live[index] else { return };
+            match effect {
+                Effect::Send(bytes) => {
+                    if !live.process.send(&bytes) {
+                        let effects = live.attempt.input_refused(now);
+                        self.apply(index, effects, now);
+                    }
+                }
+                Effect::CloseInput => live.process.close_input(),
+                Effect::Terminate => {
+                    live.process.terminate();
+                    self.detail(index, "it does not end: SIGTERM");
+                }
+                Effect::Kill => {
+                    if live.attempt.exit().is_none() {
+                        live.process.kill();
+                        self.detail(index, "SIGKILL");
+                    }
+                    self.sweep(index, now);
+                }
+                Effect::Tell(said) => self.recent[index].push(&said),
+            }
+        }
+    }
+
+    /// Books what every running instance has told, and the end of those whose process and pipes have ended.
+    fn finish_ended(&mut self, now: Duration) {
+        for index in 0..self.live.len() {
+            let Some(live) = &mut self.live[index] else { continue };
+            if !live.attempt.is_over() || live.sweep.is_some() {
+                continue;
+            }
+            if let (Some(is_there), false) = (live.attempt.session_mismatch(), live.is_second_entry) {
+                let entry = if is_there { Entry::Resume } else { Entry::New };
+                if entry != live.entry && self.stopped_by.is_none() {
+                    self.start_process(index, entry, true, now);
+                    continue;
+                }
+            }
+            let status = match live.attempt.verdict() {
+                Verdict::Completed => Status::Completed,
+                Verdict::Failed(failure) => Status::Failed(failure),
+            };
+            self.book(index);
+            self.ended(index, status, now);
+        }
+    }
+}
+
+/// The time on the wall, in milliseconds since 1970.
+#[must_use]
+pub fn epoch_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

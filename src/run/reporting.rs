@@ -1,0 +1,155 @@
+//! Reporting: what the attempts know is copied to the records, and from these come the status reports, the messages, the
+//! files and the summary.
+
+use std::time::Duration;
+
+use super::Run;
+use crate::edge::files::RunDirectory;
+use crate::exit::ExitCode;
+use crate::flags::LogLevel;
+use crate::outcome::{self, Status};
+use crate::report::{self, View};
+use crate::schedule::Skip;
+
+impl Run<'_> {
+    /// Copies what the attempt knows to the record that the reports read.
+    pub(super) fn book(&mut self, index: usize) {
+        let (Some(live), record) = (&self.live[index], &mut self.records[index]) else { return };
+        let told = &live.attempt.told;
+        record.used = live.attempt.used();
+        record.exit = live.attempt.exit();
+        record.session_id.clone_from(&told.session_id);
+        record.model.clone_from(&told.model);
+        record.result.clone_from(&told.result);
+        record.turns_done = told.turns_done;
+        record.denials.clone_from(&told.denials);
+        record.retry.clone_from(&told.retry);
+        record.retries = told.retries;
+        record.garbage_lines = told.garbage_lines;
+        record.long_lines = told.long_lines;
+        record.limit_resets_at = told.limit_resets_at;
+    }
+
+    /// An instance has come to its end, or never started. Those that needed it are skipped.
+    pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
+        let completed = status == Status::Completed;
+        self.detail(index, status.word());
+        if let Status::Failed(failure) = &status
+            && self.settings.log_level >= LogLevel::Concise
+        {
+            self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
+        }
+        let record = &mut self.records[index];
+        record.status = status;
+        record.ended = Some(now);
+        record.retry = None;
+        if let Some(mut live) = self.live[index].take() {
+            if !completed {
+                self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
+            }
+            record.last_words = self.recent[index].last_words();
+            if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
+                directory.keep_result(files, record.result.as_deref());
+            }
+        }
+        for Skip { instance, because_of } in self.schedule.ended(index, completed) {
+            let needed = &self.plan.instances[because_of].name;
+            self.records[instance].status = Status::Skipped(format!("{needed} did not complete"));
+            self.records[instance].ended = Some(now);
+        }
+        self.write_report_json();
+    }
+
+    pub(super) fn reports_status(&self) -> bool {
+        self.settings.log_level >= LogLevel::Concise
+    }
+
+    pub(super) fn report_if_due(&mut self, now: Duration) {
+        if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
+            self.message(&format!("the run's files are not complete: {error}"));
+        }
+        if self.reports_status() && now >= self.next_report && !self.schedule.is_over() {
+            self.print_status(now);
+            // After a suspension one report is enough, not one for each that was missed.
+            let missed = (now - self.next_report).as_nanos() / self.settings.report_interval.as_nanos().max(1);
+            let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+            self.next_report += self.settings.report_interval.saturating_mul(steps);
+        }
+    }
+
+    pub(super) fn print_status(&mut self, now: Duration) {
+        for index in 0..self.live.len() {
+            self.book(index);
+        }
+        let view = View { plan: self.plan, records: &self.records, elapsed: now };
+        let mut text = report::status::status(&view, self.settings.style);
+        for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
+            for line in recent.take(&instance.name, self.settings.style) {
+                text += &line;
+                text.push('\n');
+            }
+        }
+        text.push('\n');
+        self.stdout.print(&text);
+        if let Some(error) = self.stdout.take_error() {
+            self.message(&format!("no more reports: standard output: {}", error.desc()));
+        }
+    }
+
+    /// Everything has ended: nothing may be left, and the summary says so.
+    pub(super) fn end(mut self) -> ExitCode {
+        let left = self.end_strays();
+        let now = self.clock.now();
+        let code = match self.stopped_by {
+            Some(signal) => ExitCode::Signal(signal as u8),
+            None => outcome::exit_code(self.records.iter().map(|record| &record.status)),
+        };
+        self.settings.facts.exit_code = Some(code.number());
+        self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
+        self.write_report_json();
+        if !left.is_empty() {
+            self.message(&format!("processes that could not be ended: {left:?}"));
+        }
+        if self.reports_status() {
+            self.print_status(now);
+        }
+        let view = View { plan: self.plan, records: &self.records, elapsed: now };
+        let footer = report::summary::Footer {
+            stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
+            logs: self.directory.as_ref().map(|d| d.path().to_owned()),
+            exit: code,
+        };
+        let text = report::summary::summary(&view, self.settings.style, &footer);
+        self.stdout.print(&text);
+        if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
+            self.message(&format!("the run's files are not complete: {error}"));
+        }
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
+        }
+        self.signals.take();
+        self.stdout.finish(self.signals.fd());
+        self.stderr.finish(self.signals.fd());
+        code
+    }
+
+    pub(super) fn write_report_json(&mut self) {
+        let Some(directory) = &mut self.directory else { return };
+        let view = View { plan: self.plan, records: &self.records, elapsed: self.clock.now() };
+        directory.replace("report.json", &report::json::report(&view, &self.settings.facts));
+    }
+
+    /// A message for whoever looks after the run.
+    pub(super) fn message(&mut self, text: &str) {
+        let line = format!("zen: {}\n", crate::text::clean(text));
+        self.stderr.print(&if self.settings.style.unicode { line } else { crate::text::ascii(&line).into_owned() });
+    }
+
+    /// The same, for whoever wants to know every step.
+    pub(super) fn detail(&mut self, index: usize, text: &str) {
+        if self.settings.log_level >= LogLevel::Detailed {
+            let at = crate::text::seconds(self.clock.now());
+            self.message(&format!("{at} {}: {text}", self.plan.instances[index].name));
+        }
+    }
+}

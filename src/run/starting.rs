@@ -1,0 +1,75 @@
+//! Starting an instance's process: which session it enters, with which arguments and variables.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::{Live, Run};
+use crate::attempt::Attempt;
+use crate::claude::command_line::{Entry, arguments};
+use crate::claude::environment::NOT_PASSED_ON;
+use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
+use crate::edge::find;
+use crate::edge::process::{Launch, Process};
+use crate::lines::Lines;
+use crate::outcome::{Failure, Reason, Status};
+
+impl Run<'_> {
+    pub(super) fn start(&mut self, index: usize, now: Duration) {
+        let instance = &self.plan.instances[index];
+        let has_transcript = |uuid: &str| find::has_transcript(uuid, &instance.env);
+        let entry = match &instance.session {
+            Some(session) if has_transcript(&session.uuid) => Entry::Resume,
+            _ => Entry::New,
+        };
+        let record = &mut self.records[index];
+        record.status = Status::Running;
+        record.started = Some(now);
+        record.attempts += 1;
+        self.start_process(index, entry, false, now);
+    }
+
+    pub(super) fn start_process(&mut self, index: usize, entry: Entry, is_second_entry: bool, now: Duration) {
+        let instance = &self.plan.instances[index];
+        let launch = self.launch(index, entry);
+        match Process::start(&launch, self.settings.descriptor_limit) {
+            Ok(process) => {
+                self.detail(index, &format!("started, pid {}", process.pid()));
+                self.by_pid.insert(process.pid().cast_signed(), index);
+                self.records[index].pid = Some(process.pid());
+                let (attempt, effects) = Attempt::start(instance, self.settings.grace, now);
+                let count = self.plan.instances.len();
+                self.live[index] = Some(Live {
+                    attempt,
+                    process,
+                    lines: Lines::default(),
+                    files: self.directory.as_ref().map(|d| d.instance(index, count, &instance.name)),
+                    mark: Mark::of_instance(&self.settings.facts.run, &instance.name),
+                    entry,
+                    is_second_entry,
+                    sweep: None,
+                });
+                self.apply(index, effects, now);
+            }
+            Err(error) => {
+                let what = format!("{} could not be started: {error}", launch.program.display());
+                self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
+            }
+        }
+    }
+
+    fn launch(&self, index: usize, entry: Entry) -> Launch {
+        let instance = &self.plan.instances[index];
+        let mut variables: Vec<(OsString, Option<OsString>)> =
+            NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+        variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+        variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
+        variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));
+        let arguments = arguments(instance, entry, self.settings.abilities);
+        Launch {
+            program: self.settings.claude.clone(),
+            arguments: arguments.into_iter().map(OsString::from).collect(),
+            cwd: instance.cwd.clone(),
+            variables,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Stopping: the whole run at a signal, and of an instance everything that it has left behind, in whatever session or group
+//! that put itself.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::Run;
+use crate::edge::descendants::{self, Mark, Roots};
+use crate::edge::guard::Guard;
+use crate::outcome::{Failure, Reason, Status};
+
+/// How long after an instance's survivors were killed it is looked whether they are gone.
+const SWEEP_AGAIN: Duration = Duration::from_millis(10);
+
+/// When that is given up: somebody else's process, or one that the kernel holds.
+const SWEEP_GIVE_UP: Duration = Duration::from_secs(5);
+
+/// The search for what an instance has left behind.
+pub(super) struct Sweep {
+    pub(super) again_at: Duration,
+    give_up_at: Duration,
+}
+
+/// Children of zen that are no instance's process.
+struct Strays {
+    children: usize,
+    known: HashSet<i32>,
+    are_of_this_instance: bool,
+}
+
+impl Run<'_> {
+    /// The first stopping signal stops everything by the ladder, the next one at once.
+    pub(super) fn stop(&mut self, signal: Signal, now: Duration) {
+        let why = Failure::interrupted(signal.as_str());
+        let is_first = self.stopped_by.is_none();
+        if is_first {
+            self.stopped_by = Some(signal);
+            self.message(&format!("{} came: everything is stopped; once more, and it is killed", signal.as_str()));
+        }
+        for index in self.schedule.stop() {
+            let failure = Failure::new(Reason::Interrupted, format!("{} before it started", why.error));
+            self.ended(index, Status::Failed(failure), now);
+        }
+        for index in 0..self.live.len() {
+            if let Some(live) = &mut self.live[index] {
+                let effects =
+                    if is_first { live.attempt.stop(why.clone(), now) } else { live.attempt.kill(why.clone(), now) };
+                self.apply(index, effects, now);
+            }
+        }
+    }
+
+    /// Ends what an instance has started and left behind, and looks again until nothing is left.
+    pub(super) fn sweep(&mut self, index: usize, now: Duration) {
+        let unmarked = self.strays(index);
+        let Some(live) = &mut self.live[index] else { return };
+        let has_ended = live.attempt.exit().is_some();
+        let leader = (!has_ended).then(|| live.process.pid().cast_signed());
+        // When it has ended, whatever it left has become a child of zen. Without one there is nobody to look for.
+        let found = if has_ended && unmarked.as_ref().is_some_and(|strays| strays.children == 0) {
+            Vec::new()
+        } else {
+            let unmarked = unmarked.filter(|strays| strays.are_of_this_instance).map(|strays| strays.known);
+            descendants::find(&live.mark, &Roots { leader, unmarked })
+        };
+        if found.is_empty() {
+            live.sweep = None;
+            return;
+        }
+        let give_up_at = live.sweep.as_ref().map_or(now + SWEEP_GIVE_UP, |sweep| sweep.give_up_at);
+        if now >= give_up_at {
+            live.sweep = None;
+            self.records[index].survivors = found.iter().map(|process| process.pid).collect();
+            return;
+        }
+        descendants::end(&found);
+        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, give_up_at });
+    }
+
+    /// zen's children that are no instance's process; `None` where the system does not tell.
+    fn strays(&self, index: usize) -> Option<Strays> {
+        let known = self.known_children();
+        let children = descendants::children()?.into_iter().filter(|pid| !known.contains(pid)).count();
+        let others_live = self.live.iter().enumerate().any(|(i, live)| i != index && live.is_some());
+        Some(Strays { children, known, are_of_this_instance: !others_live })
+    }
+
+    fn known_children(&self) -> HashSet<i32> {
+        let guard = self.guard.as_ref().map(Guard::pid);
+        self.by_pid.keys().chain(&self.not_ours).chain(&guard).copied().collect()
+    }
+
+    /// Ends what no instance could be blamed for: processes without a mark that came back to zen.
+    pub(super) fn end_strays(&mut self) -> Vec<i32> {
+        let mark = Mark::of_run(&self.settings.facts.run);
+        let give_up = self.clock.now() + SWEEP_GIVE_UP;
+        loop {
+            while let Some(pid) = descendants::ended_child() {
+                descendants::reap(pid);
+            }
+            let known = self.known_children();
+            let has_children = descendants::children().is_none_or(|pids| pids.iter().any(|pid| !known.contains(pid)));
+            if !has_children {
+                return Vec::new();
+            }
+            let found = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
+            if found.is_empty() || self.clock.now() >= give_up {
+                return found.iter().map(|process| process.pid).collect();
+            }
+            descendants::end(&found);
+            let timeout = PollTimeout::try_from(SWEEP_AGAIN).unwrap_or(PollTimeout::ZERO);
+            let _ = poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], timeout);
+            self.signals.take();
+        }
+    }
+}
