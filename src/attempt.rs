@@ -48,6 +48,9 @@ enum Phase {
     Asking,
     /// A turn's message was sent; its result has not come.
     InTurn,
+    /// All is said and answered, and it goes on by itself: background agents are at work, or one has ended and a turn
+    /// follows.
+    FollowingUp,
     /// Nothing more will be said to it; it should end by itself before the deadline.
     Leaving(Duration),
     /// SIGTERM was sent; SIGKILL follows at the deadline.
@@ -89,6 +92,9 @@ pub struct Attempt {
     /// Which pipe claude closed before its time; a fault only if it does not end soon after.
     closed: Option<&'static str>,
     limit_rejected: Option<Option<u64>>,
+    background_agents: usize,
+    /// Whether claude has begun a turn and not ended it.
+    turn_under_way: bool,
     meter: Meter,
     /// What it has told of itself.
     pub told: Told,
@@ -141,6 +147,8 @@ impl Attempt {
             stderr_open: true,
             closed: None,
             limit_rejected: None,
+            background_agents: 0,
+            turn_under_way: false,
             meter: Meter::default(),
             told: Told::default(),
         };
@@ -161,6 +169,7 @@ impl Attempt {
             Event::Init { session_id, model } => {
                 self.told.session_id = session_id.or(self.told.session_id.take());
                 self.told.model = model.or(self.told.model.take());
+                self.turn_began();
                 Vec::new()
             }
             Event::Message(message) => self.message(*message),
@@ -176,6 +185,12 @@ impl Attempt {
                     self.told.limit_resets_at = resets_at;
                 }
                 Vec::new()
+            }
+            Event::Background { agents } => {
+                self.background_agents = agents;
+                // If a turn follows, it will say so.
+                let is_done = agents == 0 && !self.turn_under_way && self.phase == Phase::FollowingUp;
+                if is_done { self.completed(now) } else { Vec::new() }
             }
             Event::ConversationReset => {
                 self.meter.conversation_reset();
@@ -236,7 +251,7 @@ impl Attempt {
     /// Its end is wanted, for this reason. A result that shows that the work was done before still counts.
     pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<Effect> {
         match self.phase {
-            Phase::Asking | Phase::InTurn => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 self.stopping.get_or_insert(why);
                 self.phase = Phase::Leaving(now + self.grace);
                 vec![Effect::Send(control::interrupt()), Effect::CloseInput]
@@ -251,7 +266,7 @@ impl Attempt {
     /// Its end is wanted, and nobody waits for it.
     pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<Effect> {
         match self.phase {
-            Phase::Asking | Phase::InTurn | Phase::Leaving(_) | Phase::Terminating(_) => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp | Phase::Leaving(_) | Phase::Terminating(_) => {
                 self.stopping.get_or_insert(why);
                 self.phase = Phase::Killing(now + KILL_AGAIN);
                 vec![Effect::Kill]
@@ -264,7 +279,7 @@ impl Attempt {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Asking | Phase::InTurn => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 let timeout = self.started.saturating_add(self.timeout);
                 let idle = self.idle_timeout.map(|limit| self.last_heard.saturating_add(limit));
                 Some(idle.map_or(timeout, |idle| idle.min(timeout)))
@@ -280,7 +295,7 @@ impl Attempt {
             return Vec::new();
         }
         match self.phase {
-            Phase::Asking | Phase::InTurn => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 let timed_out = self.started.saturating_add(self.timeout) <= now;
                 match self.idle_timeout {
                     Some(limit) if !timed_out => self.stop(Failure::idle_timeout(limit), now),
@@ -350,11 +365,19 @@ impl Attempt {
         if let Some(failure) = &self.stopping {
             return Verdict::Failed(failure.clone());
         }
+        let all_answered = self.told.turns_done == self.turns.len();
+        if all_answered && self.background_agents == 0 && !self.turn_under_way {
+            return Verdict::Completed;
+        }
         let how = match self.exit {
             Some(Exit::Code(0)) | None => "ended".to_owned(),
             Some(exit) => format!("ended with {exit}"),
         };
-        let when = if self.initialized { "without a result" } else { "before it answered" };
+        let when = match (self.initialized, all_answered) {
+            (false, _) => "before it answered",
+            (true, false) => "without a result",
+            (true, true) => "while its agents were at work",
+        };
         let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
         let last_words = stderr.lines().rev().find(|line| !line.trim().is_empty());
         let last_words = last_words.map_or_else(String::new, |line| format!(": {}", crate::text::clean(line)));
@@ -388,7 +411,7 @@ impl Attempt {
                 self.phase = Phase::InTurn;
                 vec![Effect::Send(control::user(&turn.text))]
             }
-            None => self.decide(Verdict::Completed, now),
+            None => self.completed(now),
         }
     }
 
@@ -408,18 +431,18 @@ impl Attempt {
         if self.phase == Phase::Asking || self.verdict.is_some() {
             return Vec::new(); // not the result of anything that was sent
         }
+        let unasked = result.unasked;
+        self.turn_under_way = false;
         let judgement = judge(&result, self.limit_rejected.take());
         self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
             Judgement::Good => {
-                self.told.turns_done += 1;
-                if self.told.turns_done >= self.turns.len() {
-                    self.decide(Verdict::Completed, now)
-                } else if self.phase == Phase::InTurn {
-                    self.send_turn(now)
-                } else {
-                    Vec::new()
+                self.told.turns_done += usize::from(!unasked);
+                match self.told.turns_done == self.turns.len() {
+                    true => self.answered(now),
+                    false if !unasked && self.phase == Phase::InTurn => self.send_turn(now),
+                    false => Vec::new(),
                 }
             }
             Judgement::Interrupted | Judgement::Bad(_) if self.stopping.is_some() => Vec::new(),
@@ -428,6 +451,31 @@ impl Attempt {
             }
             Judgement::Bad(failure) => self.fail(failure, now),
         }
+    }
+
+    /// All turns are answered well. What agents still do in the background is part of the work.
+    fn answered(&mut self, now: Duration) -> Vec<Effect> {
+        if self.background_agents == 0 {
+            return self.completed(now);
+        }
+        if self.phase == Phase::InTurn {
+            self.phase = Phase::FollowingUp; // its input stays open, so that it can be interrupted
+        }
+        Vec::new()
+    }
+
+    /// A turn began after all were answered: claude tells its agents' results to the model.
+    fn turn_began(&mut self) {
+        self.turn_under_way = true;
+        let has_answered = self.verdict == Some(Verdict::Completed) && self.stopping.is_none();
+        if has_answered && matches!(self.phase, Phase::Leaving(_)) {
+            self.verdict = None;
+            self.phase = Phase::FollowingUp;
+        }
+    }
+
+    fn completed(&mut self, now: Duration) -> Vec<Effect> {
+        self.decide(Verdict::Completed, now)
     }
 
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {
@@ -445,7 +493,7 @@ impl Attempt {
     fn decide(&mut self, verdict: Verdict, now: Duration) -> Vec<Effect> {
         self.verdict.get_or_insert(verdict);
         match self.phase {
-            Phase::Asking | Phase::InTurn => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 self.phase = Phase::Leaving(now + self.grace);
                 vec![Effect::CloseInput]
             }
@@ -458,7 +506,7 @@ impl Attempt {
     /// A pipe was closed. That is the usual way to end, so the process gets its time to do so.
     fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<Effect> {
         match self.phase {
-            Phase::Asking | Phase::InTurn => {
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 self.phase = Phase::Leaving(now + self.grace);
                 self.closed = Some(how);
                 vec![Effect::CloseInput]
@@ -482,3 +530,6 @@ impl Attempt {
         self.meter.process_ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

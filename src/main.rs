@@ -1,6 +1,5 @@
 //! The zen program: the command line in, one exit code out.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
@@ -115,7 +114,7 @@ fn style(stdout: &Output) -> Style {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
     let locale = locale.to_string_lossy().to_ascii_lowercase();
-    let is_dumb = variable("TERM").is_none_or(|term| term == OsString::from("dumb"));
+    let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
     Style {
         unicode: locale.contains("utf-8") || locale.contains("utf8"),
         colour: stdout.is_terminal() && variable("NO_COLOR").is_none() && !is_dumb,

@@ -144,7 +144,8 @@ fn skip_escape(kind: char, rest: &mut Peekable<Chars>) {
     }
 }
 
-/// `text` for a screen that has ASCII only: a `?` for every column of another character, so that the layout holds.
+/// `text` for a screen that has ASCII only: what looks like it where there is such a character, else a `?` for every
+/// column, so that the layout holds.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -152,13 +153,30 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
     }
     let mut replaced = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_ascii() {
-            replaced.push(character);
-        } else {
-            replaced.extend(std::iter::repeat_n('?', character_width(character)));
+        match lookalike(character) {
+            Some(ascii) => replaced.push(ascii),
+            None => replaced.extend(std::iter::repeat_n('?', character_width(character))),
         }
     }
     Cow::Owned(replaced)
+}
+
+/// The ASCII character that says the same in as many columns, for those that agents use most.
+fn lookalike(character: char) -> Option<char> {
+    match character {
+        _ if character.is_ascii() => Some(character),
+        '\u{a0}' | '\u{202f}' => Some(' '),
+        '‘' | '’' | '‚' | '′' => Some('\''),
+        '“' | '”' | '„' | '″' | '«' | '»' => Some('"'),
+        '‐'..='―' | '−' | '─' => Some('-'),
+        '•' | '·' => Some('*'),
+        '…' => Some('.'),
+        '→' => Some('>'),
+        '←' => Some('<'),
+        '×' => Some('x'),
+        '│' => Some('|'),
+        _ => None,
+    }
 }
 
 /// A number with a comma between its thousands: `1,823`.
@@ -345,6 +363,7 @@ mod tests {
     #[test]
     fn ascii_keeps_the_columns() {
         assert_eq!(ascii("a日e\u{301}✓"), "a??e?");
+        assert_eq!(ascii("“it’s” – 1 × 2 — • a → b…"), "\"it's\" - 1 x 2 - * a > b.");
         assert!(matches!(ascii("plain"), Cow::Borrowed(_)));
     }
 

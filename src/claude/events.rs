@@ -43,6 +43,11 @@ pub enum Event {
         /// When it ends, in seconds since 1970.
         resets_at: Option<u64>,
     },
+    /// What claude does in the background has changed (2.1).
+    Background {
+        /// How many agents are at work there. Shells are not counted: many, such as a server, never end.
+        agents: usize,
+    },
     /// The conversation began anew; later events carry another session id.
     ConversationReset,
     /// Nothing that zen acts on.
@@ -106,6 +111,8 @@ pub struct TurnResult {
     pub text: String,
     /// What went wrong, in claude's words.
     pub errors: Vec<String>,
+    /// Whether nothing that was sent asked for it: claude began the turn itself, when something in the background ended (2.1).
+    pub unasked: bool,
     /// The session it belongs to.
     pub session_id: Option<String>,
     /// How many messages the model wrote.
@@ -158,6 +165,7 @@ pub fn decode(line: &[u8]) -> Event {
         ("control_response", _) => answer,
         ("system", Some("init")) => init,
         ("system", Some("api_retry")) => retry,
+        ("system", Some("background_tasks_changed")) => background,
         ("stream_event", _) => stream_event,
         ("assistant", _) => assistant,
         ("result", _) => result,
@@ -262,6 +270,7 @@ fn result(line: &Value) -> Event {
         is_error: line["is_error"].as_bool().unwrap_or(true),
         text: text(&line["result"]).unwrap_or_default(),
         errors: errors.filter_map(text).collect(),
+        unasked: line["origin"].is_object(),
         session_id: text(&line["session_id"]),
         num_turns: count(&line["num_turns"]),
         terminal_reason: text(&line["terminal_reason"]),
@@ -297,6 +306,11 @@ fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUs
             (model.clone(), ModelUse { tokens, micros: micros(&said["costUSD"]) })
         })
         .collect()
+}
+
+fn background(line: &Value) -> Event {
+    let tasks = line["tasks"].as_array().into_iter().flatten();
+    Event::Background { agents: tasks.filter(|task| task["task_type"] != "local_bash").count() }
 }
 
 fn rate_limit(line: &Value) -> Event {

@@ -240,7 +240,7 @@ impl SyntaxError {
 
 /// The mistakes that people make most when they write JSON by hand.
 fn hint(line: &str, at: usize) -> Option<&'static str> {
-    match line[at..].as_bytes() {
+    match &line.as_bytes()[at..] {
         [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
         [b'\'', ..] => Some("JSON strings stand in double quotes"),
         [b'}' | b']', ..] if line[..at].trim_end().ends_with(',') => Some("no comma after the last one"),

@@ -3,6 +3,38 @@
 
 use crate::outcome::Status;
 
+/// What is told of an instance by one sign.
+#[derive(Clone, Copy)]
+pub(super) enum Mark {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Skipped,
+}
+
+impl Mark {
+    pub(super) fn of(status: &Status) -> Self {
+        match status {
+            Status::Pending => Mark::Pending,
+            Status::Running => Mark::Running,
+            Status::Completed => Mark::Completed,
+            Status::Failed(_) => Mark::Failed,
+            Status::Skipped(_) => Mark::Skipped,
+        }
+    }
+
+    /// The parameter of the terminal's colour sequence: green, red, yellow, dim.
+    pub(super) fn colour(self) -> &'static str {
+        match self {
+            Mark::Completed => "32",
+            Mark::Failed => "31",
+            Mark::Running => "33",
+            Mark::Pending | Mark::Skipped => "2",
+        }
+    }
+}
+
 /// One set of characters.
 pub(super) struct Glyphs {
     pending: &'static str,
@@ -29,14 +61,13 @@ pub(super) struct Glyphs {
 }
 
 impl Glyphs {
-    /// The sign of a status.
-    pub(super) fn of(&self, status: &Status) -> &'static str {
-        match status {
-            Status::Pending => self.pending,
-            Status::Running => self.running,
-            Status::Completed => self.completed,
-            Status::Failed(_) => self.failed,
-            Status::Skipped(_) => self.skipped,
+    pub(super) fn of(&self, mark: Mark) -> &'static str {
+        match mark {
+            Mark::Pending => self.pending,
+            Mark::Running => self.running,
+            Mark::Completed => self.completed,
+            Mark::Failed => self.failed,
+            Mark::Skipped => self.skipped,
         }
     }
 }

@@ -12,7 +12,6 @@ mod samples;
 pub mod status;
 pub mod summary;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::claude::usage::{Certainty, Used};
@@ -20,7 +19,7 @@ use crate::outcome::Status;
 use crate::plan::{Instance, Plan};
 use crate::record::Record;
 use crate::text;
-use glyphs::Glyphs;
+use glyphs::{Glyphs, Mark};
 
 /// The columns inside a title's box, where the title is no longer than that.
 const BOX_COLUMNS: usize = 63;
@@ -116,16 +115,13 @@ impl Style {
         }
     }
 
-    /// The sign of a status, and its word in its colour.
-    fn marked(self, status: &Status, word: &str) -> String {
-        let glyph = self.glyphs().of(status);
-        let colour = match status {
-            Status::Completed => "32",
-            Status::Failed(_) => "31",
-            Status::Running => "33",
-            Status::Pending | Status::Skipped(_) => "2",
-        };
-        if self.colour { format!("{glyph} \u{1b}[{colour}m{word}\u{1b}[0m") } else { format!("{glyph} {word}") }
+    /// A sign, and a word in its colour.
+    fn marked(self, mark: Mark, word: &str) -> String {
+        let glyph = self.glyphs().of(mark);
+        if !self.colour {
+            return format!("{glyph} {word}");
+        }
+        format!("{glyph} \u{1b}[{}m{word}\u{1b}[0m", mark.colour())
     }
 
     /// A bar of `cells`, so many of them full.
@@ -145,8 +141,8 @@ impl Style {
     }
 }
 
-/// As much of `text` as must be looked at to fill `max_columns`, so that a megabyte is not cleaned for one line. What
-/// takes no column (escape sequences, marks) is more than that only where it is meant to be.
+/// As much of `text` as is looked at to fill `max_columns`, so that a megabyte is not cleaned for one line. Leaves room
+/// for what takes no column, escape sequences and marks; only text that is made of these shows less than it could.
 fn beginning(text: &str, max_columns: usize) -> &str {
     let max_chars = max_columns.saturating_mul(10).saturating_add(256);
     text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
@@ -160,12 +156,12 @@ fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
     (u128::from(part) * cells as u128 / u128::from(whole)) as usize
 }
 
-/// What somebody else wrote as a line of its own in a list, cut where it would fill a page.
+/// A line of a list: what is to be said of an instance.
 fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
-    format!("- {}: {}\n", style.name(name), style.shown(what, max_columns))
+    style.shown(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
 }
 
 /// `1 instance`, `3 instances`.
-fn counted<'a>(count: usize, one: &'a str, many: &'a str) -> Cow<'a, str> {
-    Cow::Owned(format!("{count} {}", if count == 1 { one } else { many }))
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

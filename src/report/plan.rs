@@ -185,3 +185,177 @@ fn escaped(word: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{ASCII, UNICODE, hostile, planned, style, without_colours};
+    use super::*;
+    use proptest::prelude::*;
+    use std::process::Command;
+
+    const CONFIG_OF_THE_SEED: &str = r#"{
+        "instances": [
+            {"name": "analyzer-1", "command": "/analyze-code", "description": "Analyzes codebase structure",
+             "permission_mode": "bypassPermissions", "output_format": "stream-json", "max_tokens_per_command": 5000,
+             "session_id": "analysis-session-1", "clear_history": false, "compact_history": true,
+             "allowed_tools": ["Read", "Grep", "Glob", "Task"],
+             "pre_commands": ["/clear", "Set context: Code analysis mode"]},
+            {"name": "analyzer-2", "prompt": "What are the security vulnerabilities in this codebase?",
+             "description": "Security vulnerability assessment", "permission_mode": "bypassPermissions",
+             "output_format": "stream-json", "max_tokens_per_command": 8000, "session_id": "security-session-1"},
+            {"name": "reporter", "command": "/generate comprehensive report; Include findings from both analyzers",
+             "max_tokens_per_command": 12000, "session_id": "reporting-session"}],
+        "budget": {"overall_budget": 50000, "command_budgets": {"/analyze-code": 5000, "/generate": 12000},
+            "command_cost_budgets": {"/analyze-code": 0.50}, "budget_type": "mixed", "enforcement_mode": "block",
+            "disable_visuals": false}}"#;
+
+    fn told(plan: &Plan, command_lines: &[Vec<String>], style: Style) -> String {
+        super::plan(plan, Path::new("/w"), command_lines, &[("startup delay", "5s".into())], style)
+    }
+
+    #[test]
+    fn test_1_1_the_seed_s_config_is_shown_whole() {
+        let plan = planned(CONFIG_OF_THE_SEED);
+        let uuids: Vec<&str> = plan.instances.iter().filter_map(|i| Some(i.session.as_ref()?.uuid.as_str())).collect();
+        let command_lines = [["claude", "--print"].map(String::from).to_vec()];
+        let expected = format!(
+            "\
+3 instances configured
+
+analyzer-1: Analyzes codebase structure
+  command /compact
+  command /clear
+  text Set context: Code analysis mode
+  command /analyze-code
+  session analysis-session-1 ({})
+  tools only Read, Grep, Glob, Task
+  permission mode bypassPermissions
+  timeout 10000s
+  max tokens 5,000
+  $ claude --print
+
+analyzer-2: Security vulnerability assessment
+  text What are the security vulnerabilities in this codebase?
+  session security-session-1 ({})
+  tools all
+  permission mode bypassPermissions
+  timeout 10000s
+  max tokens 8,000
+
+reporter
+  command /generate comprehensive report; Include findings from both analyzers
+  session reporting-session ({})
+  tools all
+  permission mode bypassPermissions
+  timeout 10000s
+  max tokens 12,000
+
+Budget: overall 50,000 tokens; mode block; type mixed
+  /analyze-code: 5,000 tokens, $0.50
+  /generate: 12,000 tokens
+
+startup delay: 5s
+",
+            uuids[0], uuids[1], uuids[2]
+        );
+        assert_eq!(told(&plan, &command_lines, UNICODE), expected);
+        assert_eq!(told(&plan, &command_lines, ASCII), expected);
+    }
+
+    #[test]
+    fn everything_that_is_set_is_shown_but_no_secret() {
+        let plan = planned(
+            r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "model": "opus",
+                "depends_on": ["a"], "cwd": "sub", "env": {"API_KEY": "s3cret", "HOME": null}, "idle_timeout": 1.5,
+                "allowed_tools": [], "disallowed_tools": ["Write", "Bash(rm *)"]},
+                {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}, "b"]}]}"#,
+        );
+        let told = told(&plan, &[], UNICODE);
+        assert!(
+            told.contains(
+                "
+b
+  text x
+  session of its own
+  tools none
+  tools refused Write, Bash(rm *)
+  permission mode bypassPermissions
+  model opus
+  timeout 10000s
+  idle timeout 1.5s
+  depends on a
+  cwd /w/sub
+  env API_KEY
+  env without HOME
+"
+            ),
+            "{told}"
+        );
+        assert!(told.contains("\n  depends on a (done, however), b\n"));
+        assert!(told.contains("\nBudget: no budget\n"));
+        assert!(!told.contains("s3cret"));
+    }
+
+    #[test]
+    fn budgets_of_every_kind_are_shown() {
+        let lines = |budget: &str| {
+            let config = format!(r#"{{"budget": {budget}, "instances": [{{"command": "/help"}}]}}"#);
+            budget_lines(&planned(&config).budget, UNICODE)
+        };
+        assert_eq!(
+            lines(r#"{"overall_cost_budget": 5, "enforcement_mode": "warn"}"#),
+            ["Budget: overall $5.00; mode warn; type cost"]
+        );
+        assert_eq!(
+            lines(r#"{"overall_budget": 9, "overall_cost_budget": 0.5, "token_basis": "uncached"}"#),
+            ["Budget: overall 9 tokens, $0.50; mode block; type mixed; basis uncached"]
+        );
+        assert_eq!(
+            lines(r#"{"command_budgets": {"/help": 7000}}"#),
+            ["Budget: no overall limit; mode block; type tokens", "  /help: 7,000 tokens"]
+        );
+        assert_eq!(lines("{}"), ["Budget: no budget"]);
+    }
+
+    #[test]
+    fn words_are_quoted_where_they_must_be() {
+        let line = |word: &str, style| command_line(&["claude".into(), word.into()], style);
+        assert_eq!(line("--model=opus", UNICODE), "claude --model=opus");
+        assert_eq!(line("", UNICODE), "claude ''");
+        assert_eq!(line("it's $HOME", UNICODE), r"claude 'it'\''s $HOME'");
+        assert_eq!(line("日", UNICODE), "claude '日'");
+        assert_eq!(line("日", ASCII), r"claude $'\346\227\245'");
+        assert_eq!(line("\u{1b}[2J'\n", UNICODE), r"claude $'\033[2J\'\n'");
+    }
+
+    #[test]
+    fn bash_reads_each_word_as_it_was() {
+        for style in [UNICODE, ASCII] {
+            for word in ["a b", "it's", "\u{1b}[31mx\n\ty\\'", "日7\u{9b}0", "double  space", "$(x) `y` \"z\""] {
+                let script = format!("printf %s {}", quoted(word, style));
+                let Ok(output) = Command::new("bash").args(["-c", &script]).output() else { return };
+                assert_eq!(String::from_utf8_lossy(&output.stdout), word, "{script}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hostile_reaches_the_screen(texts in prop::collection::vec(hostile(), 8), style in style()) {
+            let mut plan = planned(CONFIG_OF_THE_SEED);
+            let [name, description, turn, tool, model, variable, command, word] = &texts[..] else { return Ok(()) };
+            let instance = &mut plan.instances[0];
+            instance.name.clone_from(name);
+            instance.description = Some(description.repeat(30));
+            instance.turns[0].text = turn.repeat(50);
+            instance.allowed_tools = Some(vec![tool.clone()]);
+            instance.model = Some(model.clone());
+            instance.env.insert(variable.clone(), None);
+            instance.after = vec![(0, When::Done)];
+            plan.budget.command_tokens.insert(command.clone(), 1);
+            let told = told(&plan, &[vec![word.clone()]], style);
+            let plain = without_colours(&told, Style { colour: false, ..style }).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(&plain, &told);
+        }
+    }
+}

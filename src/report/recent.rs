@@ -90,3 +90,104 @@ impl Recent {
         self.max_lines.max(LAST_WORDS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{ASCII, UNICODE, hostile, style, without_colours};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn said(text: &str) -> Said {
+        Said::Text(text.into())
+    }
+
+    fn tool(name: &str, on: &str) -> Said {
+        Said::Tool { name: name.into(), on: on.into() }
+    }
+
+    #[test]
+    fn text_and_tools_are_told_in_words_line_by_line() {
+        let mut recent = Recent::new(5, 500);
+        recent.push(&said("Let me look.\n\n  \n\u{1b}[1mAt all\u{1b}[0m of it.\r\n"));
+        recent.push(&tool("Bash", "cargo test\n  --all"));
+        recent.push(&tool("Read", "src/main.rs"));
+        recent.push(&tool("Stop", " "));
+        let expected = [
+            "[a] Let me look.",
+            "[a] At all of it.",
+            "[a] Bash: cargo test --all",
+            "[a] Read: src/main.rs",
+            "[a] Stop",
+        ];
+        assert_eq!(recent.take("a", UNICODE), expected);
+        assert_eq!(recent.take("a", UNICODE), [""; 0]);
+        assert_eq!(recent.last_words().last().map(String::as_str), Some("Stop"), "the last words stay");
+    }
+
+    #[test]
+    fn what_is_more_is_told_as_a_number() {
+        let mut recent = Recent::new(2, 500);
+        recent.push(&said("1\n2\n3"));
+        assert_eq!(recent.take("a", UNICODE), ["[a] … 1 more line", "[a] 2", "[a] 3"]);
+        recent.push(&said(&"x\n".repeat(12)));
+        recent.push(&said("y\nz"));
+        assert_eq!(recent.take("a", ASCII), ["[a] ... 12 more lines", "[a] y", "[a] z"]);
+        recent.push(&said("4"));
+        assert_eq!(recent.take("a", UNICODE), ["[a] 4"], "what a report has shown is not shown again");
+        assert_eq!(recent.last_words(), ["x", "x", "y", "z", "4"][..].to_vec());
+    }
+
+    #[test]
+    fn none_shows_none_and_keeps_the_last_words() {
+        let mut recent = Recent::new(0, 500);
+        recent.push(&said("1\n2"));
+        assert_eq!(recent.take("a", UNICODE), [""; 0]);
+        assert_eq!(recent.last_words(), ["1", "2"]);
+    }
+
+    #[test]
+    fn lines_are_cut_with_their_names() {
+        let mut recent = Recent::new(5, 20);
+        recent.push(&said("0123456789abcdefghij\n日本日本日本日本日本\nsixteen columns!"));
+        let take = |recent: &Recent, style| recent.clone().take("a", style);
+        assert_eq!(take(&recent, UNICODE), ["[a] 0123456789abcde…", "[a] 日本日本日本日…", "[a] sixteen columns!"]);
+        assert_eq!(take(&recent, ASCII), ["[a] 0123456789abc...", "[a] ????????????...", "[a] sixteen columns!"]);
+        assert_eq!(recent.take("a-very-long-name", UNICODE)[2], "[a-very-lo…] sixtee…");
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let mut recent = Recent::new(5, 500);
+        recent.push(&said(&"x".repeat(4 << 20)));
+        recent.push(&said(&"\u{301}".repeat(2 << 20)));
+        recent.push(&said(&" \n".repeat(1 << 20)));
+        recent.push(&said(&"abc\n".repeat(1 << 20)));
+        recent.push(&tool("Bash", &"y".repeat(4 << 20)));
+        recent.push(&said(&"z".repeat(4 << 20)));
+        let bytes: usize = recent.lines.iter().map(String::capacity).sum();
+        assert!(recent.lines.len() == 5 && bytes < 10_000, "{bytes}");
+        let lines = recent.take("a", UNICODE);
+        assert_eq!(lines[0], format!("[a] … {} more lines", (1 << 20) + 3 - 5));
+        assert!(lines[5].ends_with("zzz…") && text::width(&lines[5]) == 500);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_longer_than_it_may_or_harms_the_screen(
+            texts in prop::collection::vec((hostile(), hostile()), 0..20), name in hostile(),
+            max_lines in 0..8_usize, max_columns in 20..60_usize, style in style(),
+        ) {
+            let mut recent = Recent::new(max_lines, max_columns);
+            for (text, on) in &texts {
+                recent.push(&said(text));
+                recent.push(&tool(text, on));
+            }
+            let lines = recent.take(&name, style);
+            prop_assert!(lines.len() <= max_lines + 1);
+            for line in lines {
+                prop_assert!(text::width(&line) <= max_columns && !line.contains('\n'));
+                prop_assert_eq!(without_colours(&line, Style { colour: false, ..style }), Ok(line));
+            }
+        }
+    }
+}

@@ -1,1 +1,142 @@
+//! Plans, records and hostile text for the tests of the reports.
 
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::Style;
+use crate::claude::usage::{Tokens, Used};
+use crate::config::Config;
+use crate::outcome::{Failure, Reason, Status};
+use crate::plan::{Defaults, Plan, Surroundings};
+use crate::record::Record;
+
+pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
+pub(super) const ASCII: Style = Style { unicode: false, colour: false };
+pub(super) const COLOUR: Style = Style { unicode: true, colour: true };
+
+struct Machine;
+
+impl Surroundings for Machine {
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+    fn is_directory(&self, _: &Path) -> bool {
+        true
+    }
+}
+
+/// The plan of a config in the workspace `/w`.
+pub(super) fn planned(config: &str) -> Plan {
+    let config = Config::read(config).expect("a config");
+    let defaults = Defaults { timeout: Duration::from_secs(10_000), idle_timeout: None };
+    crate::plan::plan(config, Path::new("/w"), &defaults, &Machine).expect("a plan")
+}
+
+/// A plan of so many instances, `i0`, `i1` and so on.
+pub(super) fn many(count: usize) -> Plan {
+    let entries: Vec<String> = (0..count).map(|i| format!(r#"{{"name": "i{i}", "command": "/help"}}"#)).collect();
+    planned(&format!(r#"{{"instances": [{}]}}"#, entries.join(",")))
+}
+
+pub(super) fn used(tokens: u64, micros: u64) -> Used {
+    Used { tokens: Tokens { input: tokens, ..Tokens::default() }, micros, ..Used::default() }
+}
+
+pub(super) fn failed(error: &str) -> Status {
+    Status::Failed(Failure::new(Reason::Error, error))
+}
+
+/// The three instances of the seed's test 3.1, 15 seconds after the start.
+pub(super) fn status_of_the_seed() -> (Plan, Vec<Record>) {
+    let plan = planned(
+        r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0}, "instances": [
+            {"name": "data-collector", "command": "/help", "max_tokens_per_command": 2000},
+            {"name": "analyzer", "command": "/help", "max_tokens_per_command": 3600},
+            {"name": "reporter", "command": "/help", "max_tokens_per_command": 6000}]}"#,
+    );
+    let ms = Duration::from_millis;
+    let completed = Record {
+        status: Status::Completed,
+        pid: Some(12345),
+        started: Some(ms(0)),
+        ended: Some(ms(8_200)),
+        used: used(2_450, 300_000),
+        turns_done: 1,
+        ..Record::default()
+    };
+    let running = Record {
+        status: Status::Running,
+        pid: Some(12346),
+        started: Some(ms(9_900)),
+        used: used(1_823, 120_000),
+        ..Record::default()
+    };
+    (plan, vec![completed, running, Record::default()])
+}
+
+/// The three instances of the seed's test 3.2, when all is over.
+pub(super) fn summary_of_the_seed() -> (Plan, Vec<Record>) {
+    let plan = planned(
+        r#"{"instances": [
+            {"name": "successful-instance", "command": "/help", "max_tokens_per_command": 3000},
+            {"name": "failing-instance", "command": "/this-command-does-not-exist", "max_tokens_per_command": 2000},
+            {"name": "another-success", "command": "/help", "max_tokens_per_command": 4000}]}"#,
+    );
+    let completed = |tokens, micros| Record {
+        status: Status::Completed,
+        used: used(tokens, micros),
+        turns_done: 1,
+        ..Record::default()
+    };
+    let not_found = "Command not found: /this-command-does-not-exist";
+    let failing =
+        Record { status: Status::Failed(Failure::new(Reason::CommandNotFound, not_found)), ..Record::default() };
+    (plan, vec![completed(3_000, 300_000), failing, completed(4_000, 400_000)])
+}
+
+/// Text as a hostile author or agent would write it.
+pub(super) fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[ -~]{0,8}",
+        "\\PC{0,8}",
+        any::<char>().prop_map(String::from),
+        prop::sample::select(vec![
+            "\u{1b}[31m",
+            "\u{1b}]0;x\u{7}",
+            "\u{9b}",
+            "\n",
+            "\r",
+            "\t",
+            "|",
+            "\u{301}",
+            "\u{200d}",
+            "\u{202e}",
+            "日本",
+            "🎉",
+            "…",
+            "—",
+            "\u{0}",
+        ])
+        .prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+pub(super) fn style() -> impl Strategy<Value = Style> {
+    (any::<bool>(), any::<bool>()).prop_map(|(unicode, colour)| Style { unicode, colour })
+}
+
+/// The text without colours, if it is then fit for that screen.
+pub(super) fn without_colours(text: &str, style: Style) -> Result<String, String> {
+    let mut plain = text.to_owned();
+    for code in ["32", "31", "33", "2", "0"] {
+        plain = plain.replace(&format!("\u{1b}[{code}m"), "");
+    }
+    match plain.chars().find(|&c| c.is_control() && c != '\n' || !style.unicode && !c.is_ascii()) {
+        Some(unfit) => Err(format!("{unfit:?} in {text:?}")),
+        None if !style.colour && plain != text => Err(format!("colours in {text:?}")),
+        None => Ok(plain),
+    }
+}

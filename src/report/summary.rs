@@ -3,22 +3,26 @@
 
 use std::path::PathBuf;
 
-use super::{Style, View, budget, counted, listed};
+use super::{Mark, Style, View, budget, listed};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
-use crate::outcome::{Failure, Status};
+use crate::outcome::Status;
+use crate::record::Record;
 use crate::text;
 
 const MAX_ERROR_COLUMNS: usize = 500;
 const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 const MAX_DENIALS_SHOWN: usize = 3;
+const MAX_LAST_WORDS: usize = 5;
 
 /// How a run ended, and what it leaves.
 #[derive(Clone, Debug)]
 pub struct Footer {
     /// The signal that stopped the run, by name.
     pub stopped_by: Option<String>,
+    /// Processes that could not be ended and belong to no instance, by id.
+    pub strays: Vec<i32>,
     /// The directory of the run's files, if any were written.
     pub logs: Option<PathBuf>,
     /// What zen exits with.
@@ -47,19 +51,17 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
 fn counts(view: &View, style: Style) -> String {
     let counts = view.counts();
     let all = view.records.len();
-    let failed = Status::Failed(Failure::interrupted(""));
-    let skipped = Status::Skipped(String::new());
-    let mut lines =
-        format!("{}: {}/{all} instances\n", style.marked(&Status::Completed, "Successful"), counts.completed);
-    for (status, word, count, if_none) in [
-        (&failed, "Failed", counts.failed, true),
-        (&skipped, "Skipped", counts.skipped, false),
+    let line = |mark, word, count| format!("{}: {count}/{all} instances\n", style.marked(mark, word));
+    let mut lines = line(Mark::Completed, "Successful", counts.completed);
+    lines += &line(Mark::Failed, "Failed", counts.failed);
+    for (mark, word, count) in [
+        (Mark::Skipped, "Skipped", counts.skipped),
         // A run that ends has nobody left in these; if it had, they shall be seen.
-        (&Status::Running, "Not ended", counts.running, false),
-        (&Status::Pending, "Not started", counts.pending, false),
+        (Mark::Running, "Not ended", counts.running),
+        (Mark::Pending, "Not started", counts.pending),
     ] {
-        if count > 0 || if_none {
-            lines += &format!("{}: {count}/{all} instances\n", style.marked(status, word));
+        if count > 0 {
+            lines += &line(mark, word, count);
         }
     }
     lines
@@ -70,12 +72,17 @@ fn failed(view: &View, style: Style) -> String {
     for (instance, record) in view.instances() {
         let Status::Failed(failure) = &record.status else { continue };
         lines += &listed(&instance.name, &failure.error, MAX_ERROR_COLUMNS, style);
-        // What the error says already is not said again.
-        for line in record.last_words.iter().filter(|line| !failure.error.contains(line.as_str())) {
+        for line in last_words(record, &failure.error) {
             lines += &format!("    {}\n", style.shown(line, MAX_LINE_COLUMNS - 4));
         }
     }
     titled("Failed Instances", &lines)
+}
+
+/// Its last few lines, but for what the error says already.
+fn last_words<'a>(record: &'a Record, error: &str) -> impl Iterator<Item = &'a String> {
+    let last = record.last_words.iter().skip(record.last_words.len().saturating_sub(MAX_LAST_WORDS));
+    last.filter(move |line| !error.contains(line.as_str()))
 }
 
 fn skipped(view: &View, style: Style) -> String {
@@ -138,23 +145,25 @@ fn leavings(view: &View, style: Style, footer: &Footer) -> String {
         lines += &format!("Logs: {}\n", style.shown(&logs.to_string_lossy(), MAX_PATH_COLUMNS));
     }
     let exit = footer.exit.number();
-    lines + &format!("Left running: {}\nExit code: {exit} ({})\n", survivors(view, style), meaning(footer))
+    lines
+        + &format!(
+            "Left running: {}\nExit code: {exit} ({})\n",
+            left_running(view, style, &footer.strays),
+            meaning(footer)
+        )
 }
 
-fn survivors(view: &View, style: Style) -> String {
-    let with_some = view.instances().filter(|(_, record)| !record.survivors.is_empty());
-    let told: Vec<String> = with_some
-        .map(|(instance, record)| {
-            let ids: Vec<String> = record.survivors.iter().map(ToString::to_string).collect();
-            format!(
-                "{} ({}: {})",
-                style.name(&instance.name),
-                counted(ids.len(), "process", "processes"),
-                ids.join(", ")
-            )
-        })
-        .collect();
-    if told.is_empty() { "nothing".into() } else { told.join("; ") }
+fn left_running(view: &View, style: Style, strays: &[i32]) -> String {
+    let of_instances = view.instances().map(|(instance, record)| (style.name(&instance.name), &record.survivors[..]));
+    let all = of_instances.chain([("no instance's".to_owned(), strays)]);
+    let told = all.filter(|(_, processes)| !processes.is_empty()).map(|(whose, processes)| {
+        let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
+        format!("{} ({whose})", ids.join(", "))
+    });
+    match told.collect::<Vec<_>>() {
+        none if none.is_empty() => "nothing".into(),
+        some => some.join("; "),
+    }
 }
 
 fn meaning(footer: &Footer) -> String {
@@ -167,6 +176,173 @@ fn meaning(footer: &Footer) -> String {
                 .iter()
                 .find(|(written, _)| *written == code)
                 .map_or(String::new(), |(_, meaning)| (*meaning).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{
+        ASCII, COLOUR, UNICODE, failed, hostile, many, style, summary_of_the_seed, used, without_colours,
+    };
+    use super::*;
+    use crate::claude::events::Denial;
+    use crate::claude::usage::Certainty;
+    use crate::config::TokenBasis;
+    use crate::plan::Plan;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    const SEED: &str = "\
+╔═══════════════════════════════════════════════════════════════╗
+║  Orchestration Complete - Results                             ║
+╚═══════════════════════════════════════════════════════════════╝
+
+✓ Successful: 2/3 instances
+✗ Failed: 1/3 instances
+
+Failed Instances:
+- failing-instance: Command not found: /this-command-does-not-exist
+
+Total Tokens: 7,000
+Total Cost: $0.70
+Total Time: 45.3s
+";
+
+    const SEED_IN_ASCII: &str = "\
++===============================================================+
+|  Orchestration Complete - Results                             |
++===============================================================+
+
++ Successful: 2/3 instances
+x Failed: 1/3 instances
+
+Failed Instances:
+- failing-instance: Command not found: /this-command-does-not-exist
+
+Total Tokens: 7,000
+Total Cost: $0.70
+Total Time: 45.3s
+";
+
+    const FOOTER: &str =
+        "\nLogs: /logs/20261122T103000Z\nLeft running: nothing\nExit code: 2 (at least one instance failed)\n";
+
+    fn footer(exit: ExitCode) -> Footer {
+        Footer { stopped_by: None, strays: Vec::new(), logs: Some("/logs/20261122T103000Z".into()), exit }
+    }
+
+    fn told(plan: &Plan, records: &[Record], style: Style) -> String {
+        let elapsed = Duration::from_millis(45_300);
+        summary(&View { plan, records, elapsed }, style, &footer(ExitCode::Failed))
+    }
+
+    #[test]
+    fn test_3_2_the_seed_s_summary_to_the_byte() {
+        let (plan, records) = summary_of_the_seed();
+        assert_eq!(told(&plan, &records, UNICODE), SEED.to_owned() + FOOTER);
+        assert_eq!(told(&plan, &records, ASCII), SEED_IN_ASCII.to_owned() + FOOTER);
+        let coloured = told(&plan, &records, COLOUR);
+        assert!(coloured.contains("\n✓ \u{1b}[32mSuccessful\u{1b}[0m: 2/3 instances\n"));
+        assert_eq!(without_colours(&coloured, COLOUR), Ok(SEED.to_owned() + FOOTER));
+    }
+
+    #[test]
+    fn whoever_failed_has_the_last_word_but_does_not_say_it_twice() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[1].last_words = ["first", "reading", "it", "Bash: make", "Command not found: /this", "bye \u{1b}[2J"]
+            .map(String::from)
+            .into();
+        records[0].last_words = vec!["all well".into()];
+        let told = told(&plan, &records, UNICODE);
+        assert!(told.contains("does-not-exist\n    reading\n    it\n    Bash: make\n    bye\n\nTotal"), "{told}");
+        assert!(!told.contains("all well"));
+    }
+
+    #[test]
+    fn skipped_and_forgotten_ones_are_told_where_there_are_some() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[2] = Record { status: Status::Skipped("failing-instance failed".into()), ..Record::default() };
+        let skipped = told(&plan, &records, UNICODE);
+        assert!(skipped.contains("✗ Failed: 1/3 instances\n⊘ Skipped: 1/3 instances\n\n"));
+        assert!(skipped.contains("\n\nSkipped Instances:\n- another-success: failing-instance failed\n\nTotal"));
+        records[0].status = Status::Running;
+        records[2].status = Status::Pending;
+        let forgotten = told(&plan, &records, UNICODE);
+        assert!(forgotten.contains("\n⏳ Not ended: 1/3 instances\n⏸ Not started: 1/3 instances\n\n"));
+    }
+
+    #[test]
+    fn refused_permissions_are_told_at_most_three_each() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[0].denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
+        let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
+            - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
+        assert!(told(&plan, &records, UNICODE).contains(expected));
+    }
+
+    #[test]
+    fn totals_tell_how_sure_they_are_and_their_limits() {
+        let (mut plan, mut records) = summary_of_the_seed();
+        plan.budget.overall_tokens = Some(6_999);
+        plan.budget.overall_micros = Some(5_000_000);
+        records[0].used.tokens_certainty = Certainty::AtLeast;
+        records[0].used.micros_certainty = Certainty::Estimate;
+        let unicode = told(&plan, &records, UNICODE);
+        assert!(unicode.contains("Total Tokens: ≥7,000 of 6,999 (over budget)\nTotal Cost: ~$0.70 of $5.00\n"));
+        plan.budget.token_basis = Some(TokenBasis::Uncached);
+        records[0].used.tokens.cache_read = 50;
+        let ascii = told(&plan, &records, ASCII);
+        assert!(ascii.contains("Total Tokens: >=7,050; 7,000 uncached of 6,999 (over budget)\n"), "{ascii}");
+    }
+
+    #[test]
+    fn a_stopped_run_says_so_and_what_it_leaves() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[0].survivors = vec![4711, 4712];
+        records[2].survivors = vec![4801];
+        let footer =
+            Footer { stopped_by: Some("SIGTERM".into()), strays: vec![99], logs: None, exit: ExitCode::Signal(15) };
+        let told = summary(&View { plan: &plan, records: &records, elapsed: Duration::ZERO }, UNICODE, &footer);
+        assert!(told.contains("║  Orchestration Stopped by SIGTERM - Results                   ║\n"));
+        let expected = "\nTotal Time: 0.0s\n\n\
+            Left running: 4711, 4712 (successful-instance); 4801 (another-success); 99 (no instance's)\n\
+            Exit code: 143 (stopped by SIGTERM)\n";
+        assert!(told.ends_with(expected), "{told}");
+    }
+
+    #[test]
+    fn every_exit_code_has_a_meaning() {
+        use ExitCode::{Budget, Completed, Failed, NotLaunched, Signal, TimedOut, TryLater};
+        for exit in [Budget, Completed, Failed, NotLaunched, Signal(9), TimedOut, TryLater] {
+            assert!(!meaning(&footer(exit)).is_empty(), "{exit:?}");
+        }
+        assert_eq!(meaning(&footer(Signal(9))), "stopped by signal 9");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hostile_reaches_the_screen(
+            texts in prop::collection::vec(hostile(), 6), is_failed: bool, style in style()
+        ) {
+            let mut plan = many(1);
+            plan.instances[0].name.clone_from(&texts[0]);
+            let record = Record {
+                status: if is_failed { failed(&texts[1]) } else { Status::Skipped(texts[1].clone()) },
+                last_words: vec![texts[2].repeat(50)],
+                denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }],
+                used: used(1, 1),
+                ..Record::default()
+            };
+            let footer = Footer { logs: Some(texts[5].clone().into()), ..footer(ExitCode::Failed) };
+            let view = View { plan: &plan, records: &[record], elapsed: Duration::ZERO };
+            let plain = without_colours(&summary(&view, style, &footer), style).map_err(TestCaseError::fail)?;
+            for line in plain.lines().filter(|line| line.starts_with("    ")) {
+                prop_assert!(text::width(line) <= MAX_LINE_COLUMNS);
+            }
+            for line in plain.lines().filter(|line| line.starts_with("- ")) {
+                prop_assert!(text::width(line) <= MAX_ERROR_COLUMNS);
+            }
         }
     }
 }

@@ -107,15 +107,13 @@ impl Run<'_> {
         self.settings.facts.exit_code = Some(code.number());
         self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
         self.write_report_json();
-        if !left.is_empty() {
-            self.message(&format!("processes that could not be ended: {left:?}"));
-        }
         if self.reports_status() {
             self.print_status(now);
         }
         let view = View { plan: self.plan, records: &self.records, elapsed: now };
         let footer = report::summary::Footer {
             stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
+            strays: left,
             logs: self.directory.as_ref().map(|d| d.path().to_owned()),
             exit: code,
         };

@@ -1,0 +1,454 @@
+//! The state machine alone: on what the real claude has printed, on tables, and on random input.
+
+use super::*;
+use crate::claude::events::decode;
+use crate::claude::usage::{Certainty, Settlement, Tokens};
+use crate::plan::Turn;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const GENERATIONS: [&str; 3] = ["2.1.330", "2.0.76", "1.0.128"];
+const GRACE: Duration = Duration::from_secs(5);
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn instance(turns: &[&str]) -> Instance {
+    let turn = |text: &&str| Turn {
+        text: (*text).to_owned(),
+        command: crate::claude::commands::called_by(text, |_| false).map(str::to_owned),
+    };
+    Instance {
+        name: "a".into(),
+        description: None,
+        turns: turns.iter().map(turn).collect(),
+        max_tokens: None,
+        timeout: at(100),
+        idle_timeout: None,
+        after: Vec::new(),
+        session: None,
+        allowed_tools: None,
+        disallowed_tools: Vec::new(),
+        permission_mode: "default".into(),
+        model: None,
+        env: BTreeMap::new(),
+        cwd: PathBuf::from("/"),
+        claude_args: Vec::new(),
+    }
+}
+
+fn started(turns: &[&str]) -> Attempt {
+    let (attempt, effects) = Attempt::start(&instance(turns), GRACE, at(0));
+    assert_eq!(effects, [Effect::Send(control::initialize())]);
+    attempt
+}
+
+/// One whose turns are being answered.
+fn in_turn(turns: &[&str]) -> Attempt {
+    let mut attempt = started(turns);
+    let effects = attempt.event(answer(&[]), at(1));
+    assert_eq!(effects, [Effect::Send(control::user(turns[0]))]);
+    attempt
+}
+
+fn answer(commands: &[&str]) -> Event {
+    let commands = Ok(commands.iter().map(|&name| name.to_owned()).collect());
+    Event::Answer { request_id: control::INITIALIZE_ID.into(), commands }
+}
+
+fn result(change: impl FnOnce(&mut TurnResult)) -> Event {
+    let mut result = TurnResult {
+        subtype: "success".into(),
+        is_error: false,
+        text: "done".into(),
+        errors: Vec::new(),
+        unasked: false,
+        session_id: None,
+        num_turns: 1,
+        terminal_reason: None,
+        api_error_status: None,
+        api_error: None,
+        settlement: Settlement::None,
+        permission_denials: Vec::new(),
+    };
+    change(&mut result);
+    Event::Result(Box::new(result))
+}
+
+fn good() -> Event {
+    result(|_| {})
+}
+
+fn begun() -> Event {
+    Event::Init { session_id: None, model: None }
+}
+
+fn end(attempt: &mut Attempt, exit: Exit, now: Duration) -> Verdict {
+    attempt.output_ended(now);
+    attempt.stderr_ended();
+    assert!(!attempt.is_over(), "it is over when it is reaped");
+    assert_eq!(attempt.exited(exit, now), [Effect::Kill], "whatever it left behind is ended");
+    assert!(attempt.is_over());
+    attempt.verdict()
+}
+
+fn reason(verdict: &Verdict) -> Option<Reason> {
+    match verdict {
+        Verdict::Completed => None,
+        Verdict::Failed(failure) => Some(failure.reason),
+    }
+}
+
+fn error(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Completed => "",
+        Verdict::Failed(failure) => &failure.error,
+    }
+}
+
+/// Plays what a generation has printed, to an instance of these turns. Answers what was sent meanwhile, too.
+fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Effect>) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let path = format!("{root}/fixtures/recorded/{generation}/{name}.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let mut attempt = started(turns);
+    let mut effects = Vec::new();
+    // Not every recording begins with an initialize, and none with zen's.
+    let is_answer = |line: &str| line.contains("\"commands\":[");
+    let initialized =
+        text.lines().find(|line| is_answer(line)).map_or(answer(&[]), |line| match decode(line.as_bytes()) {
+            Event::Answer { commands, .. } => Event::Answer { request_id: control::INITIALIZE_ID.into(), commands },
+            other => panic!("no answer: {other:?}"),
+        });
+    effects.extend(attempt.event(initialized, at(1)));
+    for line in text.lines().filter(|line| !is_answer(line)) {
+        let event = decode(line.as_bytes());
+        assert_ne!(event, Event::Garbage, "{line}");
+        effects.extend(attempt.event(event, at(2)));
+    }
+    (attempt, effects)
+}
+
+#[test]
+fn a_turn_of_text_is_completed_on_every_generation() {
+    for generation in GENERATIONS {
+        let (mut attempt, effects) = replay(generation, "text", &["hi"]);
+        assert!(effects.contains(&Effect::CloseInput), "{generation}");
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{generation}");
+        let used = attempt.used();
+        assert_eq!((used.tokens_certainty, used.micros_certainty), (Certainty::Exact, Certainty::Exact));
+        assert!(used.tokens.output >= 30 && used.micros > 0, "{generation}: {used:?}");
+        assert!(attempt.told.model.is_some() && attempt.told.session_id.is_some());
+        assert!(attempt.told.result.as_ref().is_some_and(|text| !text.is_empty()));
+    }
+}
+
+#[test]
+fn the_second_turn_is_sent_when_the_first_is_answered() {
+    for generation in GENERATIONS {
+        let (mut attempt, effects) = replay(generation, "two_turns", &["one", "two"]);
+        let sent: Vec<&Effect> = effects.iter().filter(|e| !matches!(e, Effect::Tell(_))).collect();
+        assert_eq!(
+            sent,
+            [&Effect::Send(control::user("one")), &Effect::Send(control::user("two")), &Effect::CloseInput],
+            "{generation}"
+        );
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed);
+    }
+}
+
+#[test]
+fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
+    for generation in GENERATIONS {
+        for name in ["interrupt", "interrupt_text"] {
+            let mut attempt = in_turn(&["x"]);
+            let stop = attempt.stop(Failure::timeout(at(10)), at(2));
+            assert_eq!(stop, [Effect::Send(control::interrupt()), Effect::CloseInput]);
+            let path = format!("{}/fixtures/recorded/{generation}/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+            for line in std::fs::read_to_string(path).expect("a recording").lines() {
+                attempt.event(decode(line.as_bytes()), at(3));
+            }
+            let verdict = end(&mut attempt, Exit::Code(0), at(4));
+            assert_eq!(error(&verdict), "Timeout after 10s", "{generation} {name}");
+            assert!(attempt.used().tokens.total() > 0, "{generation} {name}: what was served is on the books");
+        }
+    }
+}
+
+#[test]
+fn an_interruption_that_is_not_zen_s_is_a_failure() {
+    for generation in GENERATIONS {
+        let (mut attempt, _) = replay(generation, "interrupt", &["x"]);
+        assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Error), "{generation}");
+    }
+}
+
+#[test]
+fn authentication_is_not_retried_for_minutes() {
+    let (mut attempt, effects) = replay("2.1.330", "auth", &["x"]);
+    assert!(effects.contains(&Effect::Send(control::interrupt())));
+    let verdict = end(&mut attempt, Exit::Code(1), at(3));
+    assert!(error(&verdict).starts_with("Authentication failed"), "{verdict:?}");
+    assert!(error(&verdict).contains("/login"), "{verdict:?}");
+}
+
+#[test]
+fn a_used_up_plan_is_a_limit_and_a_throttle_is_not() {
+    let (mut attempt, _) = replay("2.1.330", "limit", &["x"]);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(1), at(3))), Some(Reason::Limit));
+    assert!(attempt.told.limit_resets_at.is_some());
+    for generation in GENERATIONS {
+        let (mut attempt, _) = replay(generation, "throttled", &["x"]);
+        assert_ne!(reason(&end(&mut attempt, Exit::Code(1), at(3))), Some(Reason::Limit), "{generation}");
+    }
+}
+
+#[test]
+fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
+    for name in ["subagent", "subagent_slow", "subagent_slow_closed"] {
+        let (mut attempt, effects) = replay("2.1.330", name, &["x"]);
+        assert_eq!(attempt.told.turns_done, 1, "{name}");
+        assert!(effects.contains(&Effect::CloseInput), "{name}");
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{name}");
+        let used = attempt.used();
+        assert_eq!(used.tokens, Tokens { input: used.tokens.input, output: used.tokens.output, ..Tokens::default() });
+        assert_eq!(used.tokens.total() % 60, 0, "{name}: answers of 120 tokens and an agent's of 60: {used:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_costs_nothing() {
+    let mut attempt = started(&["Set context", "/analyse-code src"]);
+    let effects = attempt.event(answer(&["analyze-code", "compact"]), at(1));
+    assert_eq!(effects, [Effect::CloseInput], "nothing is sent");
+    let verdict = end(&mut attempt, Exit::Code(0), at(2));
+    assert_eq!(reason(&verdict), Some(Reason::CommandNotFound));
+    assert_eq!(error(&verdict), "Command not found: /analyse-code (did you mean /analyze-code?)");
+    assert_eq!(attempt.used().tokens.total(), 0);
+}
+
+#[test]
+fn success_with_an_error_is_an_error_whatever_the_exit_status_says() {
+    for (event, expected) in [
+        (result(|r| r.is_error = true), "done"),
+        (result(|r| r.subtype = "error_max_turns".into()), "error_max_turns: done"),
+        (result(|r| (r.subtype, r.errors) = ("error_x".into(), vec!["a".into(), "b".into()])), "error_x: a; b"),
+        (result(|r| (r.is_error, r.text) = (true, String::new())), "claude reported an error and no reason"),
+    ] {
+        let mut attempt = in_turn(&["x", "y"]);
+        assert_eq!(attempt.event(event, at(2)), [Effect::CloseInput], "no second turn after a failed one");
+        assert_eq!(error(&end(&mut attempt, Exit::Code(0), at(3))), expected);
+    }
+}
+
+#[test]
+fn a_good_result_counts_whatever_follows() {
+    for exit in [Exit::Code(1), Exit::Signal(9)] {
+        let mut attempt = in_turn(&["x"]);
+        attempt.event(good(), at(2));
+        attempt.event(result(|r| r.is_error = true), at(2));
+        assert_eq!(end(&mut attempt, exit, at(3)), Verdict::Completed);
+    }
+}
+
+#[test]
+fn work_that_was_done_before_the_stop_took_hold_is_done() {
+    let mut attempt = in_turn(&["x"]);
+    attempt.stop(Failure::timeout(at(10)), at(10));
+    attempt.event(good(), at(10));
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(11)), Verdict::Completed);
+    // But not if another turn was still to come.
+    let mut attempt = in_turn(&["x", "y"]);
+    attempt.stop(Failure::timeout(at(10)), at(10));
+    assert_eq!(attempt.event(good(), at(10)), [], "nothing more is sent");
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(11))), Some(Reason::Timeout));
+}
+
+#[test]
+fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
+    let mut attempt = started(&["x"]);
+    attempt.stderr(b"warming up\nError: no \x1b[31mcredits\x1b[0m\n\n");
+    let verdict = end(&mut attempt, Exit::Code(3), at(1));
+    assert_eq!(error(&verdict), "claude ended with exit status 3 before it answered: Error: no credits");
+    let mut attempt = in_turn(&["x"]);
+    let verdict = end(&mut attempt, Exit::Signal(11), at(2));
+    assert_eq!(error(&verdict), "claude ended with signal 11 without a result");
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(error(&end(&mut attempt, Exit::Code(0), at(2))), "claude ended without a result");
+}
+
+#[test]
+fn the_ladder_is_interrupt_terminate_kill() {
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.next_deadline(), Some(at(100)));
+    assert_eq!(attempt.deadline(at(99)), []);
+    assert_eq!(attempt.deadline(at(100)), [Effect::Send(control::interrupt()), Effect::CloseInput]);
+    assert_eq!(attempt.next_deadline(), Some(at(105)));
+    assert_eq!(attempt.deadline(at(105)), [Effect::Terminate]);
+    assert_eq!(attempt.next_deadline(), Some(at(107)));
+    assert_eq!(attempt.deadline(at(107)), [Effect::Kill]);
+    assert_eq!(attempt.deadline(at(107)), [], "once");
+    assert_eq!(error(&end(&mut attempt, Exit::Signal(9), at(108))), "Timeout after 100s");
+}
+
+#[test]
+fn silence_times_out_and_noise_does_not() {
+    let quiet = Instance { idle_timeout: Some(at(10)), ..instance(&["x"]) };
+    let (mut attempt, _) = Attempt::start(&quiet, GRACE, at(0));
+    for second in 1..50 {
+        attempt.heard(at(second));
+        assert_eq!(attempt.deadline(at(second)), []);
+    }
+    assert_eq!(attempt.next_deadline(), Some(at(59)));
+    assert_eq!(attempt.deadline(at(59)).len(), 2);
+    assert_eq!(error(&end(&mut attempt, Exit::Code(0), at(60))), "Timeout: no output for 10s");
+}
+
+#[test]
+fn a_process_that_lingers_after_its_result_is_ended_and_has_completed() {
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(good(), at(2));
+    assert_eq!(attempt.deadline(at(7)), [Effect::Terminate]);
+    assert_eq!(attempt.deadline(at(9)), [Effect::Kill]);
+    assert_eq!(end(&mut attempt, Exit::Signal(9), at(9)), Verdict::Completed);
+}
+
+#[test]
+fn a_pipe_that_is_closed_is_a_fault_only_if_the_process_lives_on() {
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.output_ended(at(2)), [Effect::CloseInput]);
+    assert_eq!(attempt.deadline(at(7)), [Effect::Terminate]);
+    attempt.stderr_ended();
+    attempt.exited(Exit::Code(143), at(8));
+    assert_eq!(error(&attempt.verdict()), "claude closed its output and lived on");
+}
+
+#[test]
+fn pipes_that_somebody_holds_are_waited_for_within_a_bound() {
+    let mut attempt = in_turn(&["x"]);
+    attempt.exited(Exit::Code(0), at(2));
+    assert!(!attempt.is_over());
+    // What it wrote before it ended is read after it ended.
+    attempt.event(good(), at(2));
+    assert_eq!(attempt.next_deadline(), Some(at(2) + DRAIN));
+    attempt.deadline(at(2) + DRAIN);
+    assert!(attempt.is_over());
+    assert_eq!(attempt.verdict(), Verdict::Completed);
+}
+
+#[test]
+fn agents_in_the_background_are_part_of_the_work() {
+    let agents = |agents| Event::Background { agents };
+    let unasked = || result(|r| r.unasked = true);
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(begun(), at(2));
+    attempt.event(agents(2), at(2));
+    assert_eq!(attempt.event(good(), at(3)), [], "two are at work");
+    assert_eq!(attempt.next_deadline(), Some(at(100)), "and have the instance's time");
+    attempt.event(agents(1), at(50));
+    attempt.event(begun(), at(50));
+    assert_eq!(attempt.event(agents(0), at(60)), [], "the turn that the first one's end began is under way");
+    assert_eq!(attempt.event(unasked(), at(70)), [Effect::CloseInput]);
+    // The second one's end begins another turn, in the time that it has to leave.
+    attempt.event(begun(), at(71));
+    assert_eq!(attempt.next_deadline(), Some(at(100)));
+    attempt.event(unasked(), at(90));
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(91)), Verdict::Completed);
+}
+
+#[test]
+fn agents_that_are_stopped_at_work_have_not_done_it() {
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(Event::Background { agents: 1 }, at(2));
+    attempt.event(good(), at(3));
+    attempt.deadline(at(100));
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(101))), Some(Reason::Timeout));
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(Event::Background { agents: 1 }, at(2));
+    attempt.event(good(), at(3));
+    let verdict = end(&mut attempt, Exit::Code(0), at(4));
+    assert_eq!(error(&verdict), "claude ended while its agents were at work");
+}
+
+#[test]
+fn a_result_too_long_to_read_fails_and_does_not_hang() {
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.long_line(b"{\"type\":\"assistant\"", 1 << 30, at(2)), []);
+    assert_eq!(attempt.long_line(b"{\"type\":\"result\",", 1 << 30, at(2)), [Effect::CloseInput]);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Error));
+    assert_eq!(attempt.told.long_lines, 2);
+}
+
+#[derive(Clone, Debug)]
+enum Input {
+    Event(u8),
+    OutputEnded,
+    StderrEnded,
+    InputRefused,
+    Exited,
+    Stop,
+    Kill,
+    Deadline,
+}
+
+proptest! {
+    /// Whatever comes in whatever order: there is always a deadline or an end, a stop comes to a kill in time, and a
+    /// completed one has all its turns answered.
+    #[test]
+    fn it_always_ends(inputs in proptest::collection::vec(prop_oneof![
+        (0_u8..9).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::InputRefused),
+        Just(Input::Exited), Just(Input::Stop), Just(Input::Kill), Just(Input::Deadline),
+    ], 0..40)) {
+        let mut attempt = started(&["x", "y"]);
+        let mut now = at(0);
+        for input in inputs {
+            now += Duration::from_millis(700);
+            let reaped = attempt.exit().is_some();
+            let effects = match input {
+                Input::Event(kind) => attempt.event(match kind {
+                    0 => answer(&[]),
+                    1 => good(),
+                    2 => result(|r| r.is_error = true),
+                    3 => result(|r| r.unasked = true),
+                    4 => begun(),
+                    5 => Event::Background { agents: 1 },
+                    6 => Event::Background { agents: 0 },
+                    7 => Event::Garbage,
+                    _ => result(|r| r.terminal_reason = Some("aborted_tools".into())),
+                }, now),
+                Input::OutputEnded => attempt.output_ended(now),
+                Input::StderrEnded => { attempt.stderr_ended(); Vec::new() }
+                Input::InputRefused => attempt.input_refused(now),
+                Input::Exited if !reaped => attempt.exited(Exit::Code(0), now),
+                Input::Exited => Vec::new(),
+                Input::Stop => attempt.stop(Failure::timeout(at(1)), now),
+                Input::Kill => attempt.kill(Failure::timeout(at(1)), now),
+                Input::Deadline => {
+                    now = attempt.next_deadline().map_or(now, |at| at.max(now));
+                    attempt.deadline(now)
+                }
+            };
+            prop_assert!(effects.len() <= 2);
+            prop_assert!(attempt.is_over() || attempt.next_deadline().is_some(), "it would be waited for for ever");
+        }
+        let mut kills = 0;
+        for _ in 0..12 {
+            if attempt.exit().is_some() {
+                break;
+            }
+            now = attempt.next_deadline().expect("a deadline").max(now);
+            kills += attempt.deadline(now).iter().filter(|e| **e == Effect::Kill).count();
+        }
+        prop_assert!(attempt.exit().is_some() || kills > 0, "the ladder comes to its end");
+        if attempt.exit().is_none() {
+            attempt.exited(Exit::Signal(9), now);
+        }
+        attempt.deadline(now + DRAIN);
+        prop_assert!(attempt.is_over());
+        if attempt.verdict() == Verdict::Completed {
+            prop_assert_eq!(attempt.told.turns_done, 2);
+        }
+    }
+}
