@@ -19,6 +19,9 @@ impl Claude {
                 let mut answer = self.templates.interrupted();
                 answer["response"]["request_id"] = id.clone();
                 self.out.line(&answer);
+                if !in_turn {
+                    self.stop_background();
+                }
                 return in_turn;
             }
             "get_usage" if self.generation.answers_get_usage() => {

@@ -55,7 +55,7 @@ impl Claude {
             "escape" => escape(&words),
             "garbage" => (0..number(first)).for_each(|at| self.out.bytes(&garbage(at))),
             "line" => self.print_long_line(turn, tokens, bytes(first), has("raw"), has("ended"))?,
-            "print" => self.print_much(turn, bytes(first), words.get(1).map_or(0, |size| bytes(size)))?,
+            "print" => self.print_much(bytes(first), words.get(1).map_or(0, |size| bytes(size)))?,
             "no-result" => turn.reports = Reports::None,
             "result-twice" => turn.reports = Reports::Two,
             "error" => return Err(Stop::Verdict(Verdict::Error(args.to_owned()))),
@@ -149,12 +149,11 @@ impl Claude {
     }
 
     /// Many lines of one length, as fast as they are read.
-    fn print_much(&mut self, turn: &Turn, size: usize, line_size: usize) -> Result<(), Stop> {
+    fn print_much(&mut self, size: usize, line_size: usize) -> Result<(), Stop> {
         let mut line = self.templates.stream_event("content_block_delta");
         line["event"] = json!({
             "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": "@@" },
         });
-        line["parent_tool_use_id"] = turn.parent.as_deref().into();
         stamp(&mut line, &self.session.id);
         let text = line.to_string();
         let filling = "x".repeat(line_size.saturating_sub(text.len() - 1).max(10));
@@ -190,20 +189,13 @@ impl Claude {
         self.emit(lines[index].clone());
     }
 
-    fn hit_limit(&mut self, resets_at: u64) -> Verdict {
-        let mut line = self.templates.rate_limit_event();
-        let info = &mut line["rate_limit_info"];
-        info["status"] = "rejected".into();
-        info["resetsAt"] = resets_at.into();
-        info["rateLimitType"] = "five_hour".into();
-        info["isUsingOverage"] = false.into();
-        if self.templates.has_rate_limit_events() {
-            self.emit(line);
-        }
+    /// A used-up plan.
+    pub fn hit_limit(&mut self, resets_at: u64) -> Verdict {
+        self.print_rate_limit("rejected", "rejected", 1.0, resets_at);
         let (hour, minute) = (resets_at / 3600 % 24, resets_at / 60 % 60);
         let (half, hour) = (if hour < 12 { "am" } else { "pm" }, if hour % 12 == 0 { 12 } else { hour % 12 });
         let minutes = if minute == 0 { String::new() } else { format!(":{minute:02}") };
-        let text = format!("You've hit your 5-hour limit · resets {hour}{minutes}{half} (UTC)");
+        let text = self.generation.limit_text(&format!("{hour}{minutes}{half}"));
         Verdict::UsageLimit { resets_at, text }
     }
 }

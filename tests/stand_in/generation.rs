@@ -121,22 +121,38 @@ impl Generation {
         }
     }
 
+    /// How often a message that the API refused for good is sent again without a word: the newest tries harder at a 400,
+    /// the older ones ask a second time, without streaming, after whatever failure.
+    pub fn quiet_resends(self, status: u16) -> u32 {
+        match (self, status) {
+            (Generation::V2_1, 400) => 5,
+            (Generation::V2_1, _) => 0,
+            (_, _) => 1,
+        }
+    }
+
+    /// What is said to a used-up plan; `time` is such as `10:47am`.
+    pub fn limit_text(self, time: &str) -> String {
+        match self {
+            Generation::V2_1 => format!("You've hit your 5-hour limit · resets {time} (UTC)"),
+            Generation::V2_0 => format!("You've hit your session limit · resets {time} (UTC)"),
+            Generation::V1_0 => format!("Session limit reached ∙ resets {time}"),
+        }
+    }
+
+    /// When nobody reads its output any more, the newest lives on; the older ones die of it.
+    pub fn survives_closed_stdout(self) -> bool {
+        self == Generation::V2_1
+    }
+
     /// What an API error is reported as.
     pub fn api_error_text(self, status: u16) -> String {
-        let kind = match status {
-            400 => "invalid_request_error",
-            401 => "authentication_error",
-            403 => "permission_error",
-            404 => "not_found_error",
-            429 => "rate_limit_error",
-            529 => "overloaded_error",
-            _ => "api_error",
-        };
+        let kind = crate::turn::api_error_type(status);
         let body = format!(r#"{{"error":{{"message":"scripted status {status}","type":"{kind}"}},"type":"error"}}"#);
         match (self, status) {
-            (Generation::V2_1, 401) => format!("Failed to authenticate. API Error: 401 scripted status {status}"),
+            (Generation::V2_1, 401 | 403) => format!("Failed to authenticate. API Error: {status} scripted status {status}"),
             (Generation::V2_1, _) => format!("API Error: {status} scripted status {status}"),
-            (_, 401) => format!("API Error: 401 {body} · Please run /login"),
+            (_, 401 | 403) => format!("API Error: {status} {body} · Please run /login"),
             (_, _) => format!("API Error: {status} {body}"),
         }
     }
@@ -146,10 +162,6 @@ impl Generation {
     }
 
     pub fn answers_get_usage(self) -> bool {
-        self == Generation::V2_1
-    }
-
-    pub fn notifies_of_subagents(self) -> bool {
         self == Generation::V2_1
     }
 }

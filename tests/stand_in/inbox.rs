@@ -67,7 +67,8 @@ fn read_lines(stop: &UnixStream, sender: &Sender<Input>) {
     let mut pending: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        let mut waiting = [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(stdin, PollFlags::POLLIN)];
+        let mut waiting =
+            [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(stdin, PollFlags::POLLIN)];
         if poll(&mut waiting, PollTimeout::NONE).is_err() {
             continue;
         }

@@ -60,6 +60,10 @@ pub struct Claude {
     /// Messages of the conversation, as 1.0 counts them.
     message_count: u64,
     subagent_tokens: u64,
+    /// Subagents that go on in the background.
+    background: Vec<subagent::Agent>,
+    /// Commands that do.
+    shells: Vec<subagent::Shell>,
     api_time: Duration,
     ending: Ending,
 }
@@ -115,8 +119,9 @@ fn main() {
         model: generation.resolve_model(options.model.as_deref().unwrap_or("default")),
         permissions,
         templates: Templates::load(generation),
-        out: Output::default(),
+        out: Output::new(generation.survives_closed_stdout()),
         inbox,
+        message_count: session.conversation.len() as u64,
         session,
         commands: if options.no_slash_commands { Vec::new() } else { commands::find(generation) },
         totals,
@@ -126,8 +131,9 @@ fn main() {
         input_has_ended: false,
         got_sigint: false,
         results: 0,
-        message_count: 0,
         subagent_tokens: 0,
+        background: Vec::new(),
+        shells: Vec::new(),
         api_time: Duration::ZERO,
         ending: Ending::default(),
         options,
@@ -173,6 +179,11 @@ fn open_session(generation: Generation, options: &Options) -> (Session, Totals) 
         return (Session::new(id, persists), Totals::default());
     };
     let Some((mut session, cost)) = Session::load(&id, persists) else {
+        if let Some(mut line) = Templates::load(generation).missing_session() {
+            line["errors"] = json!([format!("No conversation found with session ID: {id}")]);
+            templates::stamp(&mut line, &session::new_uuid());
+            Output::default().line(&line);
+        }
         fail(&format!("No conversation found with session ID: {id}"));
     };
     if options.fork_session {
@@ -193,10 +204,17 @@ impl Claude {
             }
             if let Some(text) = self.queue.pop_front() {
                 self.run_turn(&text);
-            } else if self.input_has_ended {
+            } else if !self.background.is_empty() {
+                self.run_background();
+            } else if self.reap_shell() {
+                self.follow_up();
+            } else if self.input_has_ended && self.shells.is_empty() {
                 break;
-            } else if let Some(input) = self.inbox.wait(Duration::from_secs(3600)) {
-                self.hear(input, false);
+            } else {
+                let patience = if self.shells.is_empty() { Duration::from_secs(3600) } else { Duration::from_millis(20) };
+                if let Some(input) = self.inbox.wait(patience) {
+                    self.hear(input, false);
+                }
             }
         }
         self.out.flush();
@@ -205,6 +223,15 @@ impl Claude {
         }
         let code = self.ending.exit_code.unwrap_or(i32::from(self.ending.last_was_error));
         self.end(code)
+    }
+
+    /// Subagents that go on after the result.
+    fn run_background(&mut self) {
+        let model = self.model.clone();
+        match self.finish_agents(&mut turn::Turn::new(&model, "", None), true) {
+            Ok(_) => self.follow_up(),
+            Err(_) => self.stop_background(),
+        }
     }
 
     /// Takes in one input; true when it interrupts the turn under way.

@@ -47,7 +47,7 @@ impl Tokens {
     }
 
     fn cost_nanos(&self, model: &str) -> u64 {
-        let price = prices(model);
+        let price = prices(model, self.input + self.cache_read + self.cache_write());
         self.input * price.input
             + self.output * price.output
             + self.cache_read * price.cache_read
@@ -95,38 +95,53 @@ struct Prices {
     cache_write_1h: u64,
 }
 
-/// The list prices that the CLIs name in their `models`; unknown models cost what Sonnet 4 does.
-fn prices(model: &str) -> Prices {
-    let (input, output) = match model {
-        name if name.contains("opus-5") => (4_000, 20_000),
-        name if name.contains("fable") => (8_000, 40_000),
-        name if name.contains("sonnet-5") => (2_000, 10_000),
-        name if name.contains("haiku-5") => (100, 500),
-        name if name.contains("opus-4-5") => (5_000, 25_000),
-        name if name.contains("opus-4") => (15_000, 75_000),
-        name if name.contains("haiku-4") => (1_000, 5_000),
-        name if name.contains("3-5-haiku") => (800, 4_000),
-        _ => (3_000, 15_000),
+/// The list prices that the CLIs name in their `models` and count with; unknown models cost what Sonnet 4 does.
+fn prices(model: &str, prompt_tokens: u64) -> Prices {
+    let (input, output, cache_read) = match model {
+        name if name.contains("opus-5") => (4_000, 20_000, 200),
+        name if name.contains("fable") => (8_000, 40_000, 200),
+        name if name.contains("sonnet-5") => (2_000, 10_000, 100),
+        name if name.contains("haiku-5") && prompt_tokens > 100_000 => (500, 2_500, 50),
+        name if name.contains("haiku-5") => (100, 500, 10),
+        name if name.contains("opus-4-5") => (5_000, 25_000, 500),
+        name if name.contains("opus-4") => (15_000, 75_000, 1_500),
+        name if name.contains("haiku-4") => (1_000, 5_000, 100),
+        name if name.contains("3-5-haiku") => (800, 4_000, 80),
+        _ => (3_000, 15_000, 300),
     };
-    Prices { input, output, cache_read: input / 10, cache_write_5m: input * 5 / 4, cache_write_1h: input * 2 }
+    Prices { input, output, cache_read, cache_write_5m: input * 5 / 4, cache_write_1h: input * 2 }
 }
 
 /// Per model, in the order of first use.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    models: Vec<(String, Tokens)>,
+    models: Vec<ModelTotal>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ModelTotal {
+    model: String,
+    tokens: Tokens,
+    /// Summed message by message, for the price may depend on a message's size.
+    cost_nanos: u64,
 }
 
 impl Totals {
     pub fn add(&mut self, model: &str, tokens: Tokens) {
-        match self.models.iter_mut().find(|(name, _)| name == model) {
-            Some((_, sum)) => *sum += tokens,
-            None => self.models.push((model.to_owned(), tokens)),
-        }
+        self.add_priced(model, tokens, tokens.cost_nanos(model));
+    }
+
+    fn add_priced(&mut self, model: &str, tokens: Tokens, cost_nanos: u64) {
+        let at = self.models.iter().position(|total| total.model == model).unwrap_or_else(|| {
+            self.models.push(ModelTotal { model: model.to_owned(), ..ModelTotal::default() });
+            self.models.len() - 1
+        });
+        self.models[at].tokens += tokens;
+        self.models[at].cost_nanos += cost_nanos;
     }
 
     pub fn cost_nanos(&self) -> u64 {
-        self.models.iter().map(|(model, tokens)| tokens.cost_nanos(model)).sum()
+        self.models.iter().map(|total| total.cost_nanos).sum()
     }
 
     pub fn cost_usd(&self) -> f64 {
@@ -135,13 +150,13 @@ impl Totals {
 
     /// A `modelUsage` object, with one recorded entry as the pattern of each.
     pub fn model_usage(&self, pattern: &Value) -> Value {
-        let entry = |(model, tokens): &(String, Tokens)| {
+        let entry = |ModelTotal { model, tokens, cost_nanos }: &ModelTotal| {
             let mut entry = pattern.clone();
             entry["inputTokens"] = tokens.input.into();
             entry["outputTokens"] = tokens.output.into();
             entry["cacheReadInputTokens"] = tokens.cache_read.into();
             entry["cacheCreationInputTokens"] = tokens.cache_write().into();
-            entry["costUSD"] = nanos_to_usd(tokens.cost_nanos(model)).into();
+            entry["costUSD"] = nanos_to_usd(*cost_nanos).into();
             for (name, count) in [
                 ("cacheCreationEphemeral5mInputTokens", tokens.cache_write_5m),
                 ("cacheCreationEphemeral1hInputTokens", tokens.cache_write_1h),
@@ -159,13 +174,15 @@ impl Totals {
     }
 
     pub fn to_json(&self) -> Value {
-        Value::Array(self.models.iter().map(|(model, tokens)| json!([model, tokens.to_json()])).collect())
+        let entry = |total: &ModelTotal| json!([total.model, total.tokens.to_json(), total.cost_nanos]);
+        Value::Array(self.models.iter().map(entry).collect())
     }
 
     pub fn from_json(value: &Value) -> Totals {
         let mut totals = Totals::default();
         for entry in value.as_array().into_iter().flatten() {
-            totals.add(entry[0].as_str().unwrap_or_default(), Tokens::from_json(&entry[1]));
+            let cost_nanos = entry[2].as_u64().unwrap_or(0);
+            totals.add_priced(entry[0].as_str().unwrap_or_default(), Tokens::from_json(&entry[1]), cost_nanos);
         }
         totals
     }

@@ -65,7 +65,8 @@ impl Options {
     /// The line for stderr; the exit code is 1.
     pub fn parse(generation: Generation, help: &str) -> Result<Options, String> {
         let known = known_options(generation, help);
-        let mut options = Options { input_format: "text".into(), output_format: "text".into(), ..Options::default() };
+        let mut options =
+            Options { input_format: "text".into(), output_format: "text".into(), ..Options::default() };
         let mut parser = Parser::from_env();
         while let Some(arg) = parser.next().map_err(|error| format!("error: {error}"))? {
             let name = match arg {
@@ -124,18 +125,12 @@ impl Options {
             "--resume" => self.resume = Some(value()),
             "--max-turns" => {
                 let turns = value().parse().ok().filter(|&turns: &u64| turns > 0);
-                self.max_turns =
-                    Some(turns.ok_or_else(|| bad_argument(name, "<turns>", &value(), "Expected a positive integer."))?);
+                self.max_turns = Some(turns.ok_or_else(|| bad_argument(name, "<turns>", &value(), "Expected a positive integer."))?);
             }
             "--max-budget-usd" => {
                 let usd = value().parse().ok().filter(|&usd: &f64| usd > 0.0);
                 self.max_budget_usd = Some(usd.ok_or_else(|| {
-                    bad_argument(
-                        name,
-                        "<amount>",
-                        &value(),
-                        "--max-budget-usd must be a positive number greater than 0",
-                    )
+                    bad_argument(name, "<amount>", &value(), "--max-budget-usd must be a positive number greater than 0")
                 })?);
             }
             "--settings" => self.settings = Some(value()),
@@ -160,7 +155,9 @@ fn permission_modes(generation: Generation) -> &'static [&'static str] {
     match generation {
         Generation::V1_0 => &["acceptEdits", "bypassPermissions", "default", "plan"],
         Generation::V2_0 => &["acceptEdits", "bypassPermissions", "default", "delegate", "dontAsk", "plan"],
-        Generation::V2_1 => &["acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan", "default"],
+        Generation::V2_1 => {
+            &["acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan", "default"]
+        }
     }
 }
 
@@ -187,9 +184,7 @@ fn values(parser: &mut Parser, arity: Arity) -> Result<Vec<String>, ()> {
         Arity::One => Ok(vec![parser.value().map_err(drop)?.string().map_err(drop)?]),
         Arity::Many => Ok(parser.values().map_err(drop)?.map(text).collect()),
         // Like commander: the next word is the value unless it looks like an option.
-        Arity::Optional => {
-            Ok(parser.values().map(|mut values| values.next().map(text)).ok().flatten().into_iter().collect())
-        }
+        Arity::Optional => Ok(parser.values().map(|mut values| values.next().map(text)).ok().flatten().into_iter().collect()),
     }
 }
 

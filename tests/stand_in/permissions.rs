@@ -25,17 +25,7 @@ pub enum Decision {
 
 /// Tools that need no asking, because they change nothing outside the conversation.
 const HARMLESS: [&str; 12] = [
-    "Read",
-    "Grep",
-    "Glob",
-    "LS",
-    "Task",
-    "Agent",
-    "TodoWrite",
-    "TaskOutput",
-    "BashOutput",
-    "ExitPlanMode",
-    "ToolSearch",
+    "Read", "Grep", "Glob", "LS", "Task", "Agent", "TodoWrite", "TaskOutput", "BashOutput", "ExitPlanMode", "ToolSearch",
     "ListAgents",
 ];
 const EDITS: [&str; 4] = ["Write", "Edit", "MultiEdit", "NotebookEdit"];
@@ -104,9 +94,9 @@ impl Permissions {
             ("plan", Some(path)) if self.generation == Generation::V2_1 => {
                 format!("Cannot write to {path} while in plan mode.")
             }
-            (_, Some(path)) if is_edit => {
-                format!("Claude requested permissions to write to {path}, but you haven't granted it yet.")
-            }
+            (_, Some(path)) if is_edit => format!(
+                "Claude requested permissions to write to {path}, but you haven't granted it yet."
+            ),
             _ => format!("Claude requested permissions to use {tool}, but you haven't granted it yet."),
         })
     }
@@ -143,8 +133,7 @@ fn rule_matches(rule: &str, tool: &str, input: &Map<String, Value>) -> bool {
     if name != tool {
         return false;
     }
-    let subject =
-        ["command", "file_path", "path", "url", "pattern"].iter().find_map(|field| input.get(*field)?.as_str());
+    let subject = ["command", "file_path", "path", "url", "pattern"].iter().find_map(|field| input.get(*field)?.as_str());
     let Some(subject) = subject else { return false };
     if tool != "Bash" {
         let cwd = std::env::current_dir().unwrap_or_default();

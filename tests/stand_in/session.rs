@@ -69,11 +69,7 @@ fn directory() -> PathBuf {
     let mut name: String = cwd.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     if name.len() > 200 {
         // A file name has at most 255 bytes; the end of a path tells more than its beginning.
-        name = format!(
-            "{:x}{}",
-            cwd.bytes().fold(5381_u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte)),
-            &name[name.len() - 180..]
-        );
+        name = format!("{:x}{}", cwd.bytes().fold(5381_u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte)), &name[name.len() - 180..]);
     }
     Path::new(&home).join(".claude/stand-in-sessions").join(name)
 }

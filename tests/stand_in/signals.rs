@@ -73,6 +73,12 @@ pub fn remove_tool(group: i32) {
     TOOLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|&known| known != group);
 }
 
+/// Kills one tool, with its whole group.
+pub fn end_tool(group: i32) {
+    remove_tool(group);
+    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+}
+
 /// Kills every running tool, with its whole group.
 pub fn end_tools() {
     for group in TOOLS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {

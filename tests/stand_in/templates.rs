@@ -19,15 +19,9 @@ macro_rules! recorded {
 
 fn recordings(generation: Generation) -> &'static [&'static str] {
     match generation {
-        Generation::V2_1 => {
-            recorded!["2.1.330": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "subagent", "max_turns", "max_budget_usd", "tool_not_available", "dont_ask", "compact_empty", "provisional"]
-        }
-        Generation::V2_0 => {
-            recorded!["2.0.76": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "auth_to_the_end", "subagent", "permission_denied", "max_turns", "get_usage", "max_budget_usd", "tool_not_available", "dont_ask", "compact_empty", "provisional"]
-        }
-        Generation::V1_0 => {
-            recorded!["1.0.128": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "auth_to_the_end", "subagent", "permission_denied", "max_turns", "get_usage", "disallowed", "compact_empty", "provisional"]
-        }
+        Generation::V2_1 => recorded!["2.1.330": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "auth_to_the_end", "limit", "subagent", "background_bash", "permission_denied", "max_turns", "missing_session", "get_usage", "unknown_control", "max_budget_usd", "tool_not_available", "dont_ask", "compact_empty", "subagent_foreground"],
+        Generation::V2_0 => recorded!["2.0.76": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "auth_to_the_end", "subagent", "background_bash", "permission_denied", "max_turns", "missing_session", "get_usage", "unknown_control", "max_budget_usd", "tool_not_available", "dont_ask", "compact_empty"],
+        Generation::V1_0 => recorded!["1.0.128": "initialize", "text", "tool", "thinking", "help", "unknown_command", "clear", "compact", "interrupt", "interrupt_text", "retry", "error_400", "auth_to_the_end", "subagent", "background_bash", "permission_denied", "max_turns", "get_usage", "unknown_control", "disallowed", "compact_empty"],
     }
 }
 
@@ -47,8 +41,9 @@ impl Templates {
 
     /// The first recorded line of that kind which passes the test.
     pub fn find(&self, kind: &str, subtype: &str, test: impl Fn(&Value) -> bool) -> Option<Value> {
-        let is_it =
-            |line: &&Value| line["type"] == kind && (subtype.is_empty() || line["subtype"] == subtype) && test(line);
+        let is_it = |line: &&Value| {
+            line["type"] == kind && (subtype.is_empty() || line["subtype"] == subtype) && test(line)
+        };
         self.lines.iter().find(is_it).cloned()
     }
 
@@ -66,9 +61,17 @@ impl Templates {
         self.get("control_response", "", |line| line["response"]["response"]["commands"].is_array())
     }
 
-    /// The event within a `stream_event` line of that type, and the line around it.
+    /// A `stream_event` line of that type.
     pub fn stream_event(&self, event_type: &str) -> Value {
         self.get("stream_event", "", |line| line["event"]["type"] == event_type)
+    }
+
+    /// The line around an event: the nearest one, for that of a thought says more than others.
+    pub fn around(&self, event: &Value) -> Value {
+        let part = |event: &Value| (event["content_block"]["type"].clone(), event["delta"]["type"].clone());
+        let is_same = |line: &Value| line["event"]["type"] == event["type"] && part(&line["event"]) == part(event);
+        let nearest = self.find("stream_event", "", is_same);
+        nearest.unwrap_or_else(|| self.stream_event(event["type"].as_str().unwrap_or_default()))
     }
 
     /// The end of a message that an interrupt cut off, where there is one.
@@ -84,11 +87,12 @@ impl Templates {
     }
 
     /// An `assistant` line of the model itself, with a block of that type.
-    pub fn assistant(&self, block_type: &str) -> Value {
+    pub fn assistant(&self, block_type: &str, of_agent: bool) -> Value {
+        let of_agent = of_agent && self.lines.iter().any(|line| line["type"] == "assistant" && line["agent_id"].is_string());
         let is_own = |line: &Value| {
             line["message"]["model"] != "<synthetic>"
                 && line["aborted"].is_null()
-                && line["parent_tool_use_id"].is_null()
+                && line["parent_tool_use_id"].is_string() == of_agent
         };
         let mut line = self
             .find("assistant", "", |line| is_own(line) && line["message"]["content"][0]["type"] == block_type)
@@ -108,19 +112,49 @@ impl Templates {
     /// An `assistant` line with an error of the API.
     pub fn api_error(&self) -> Value {
         self.get("assistant", "", |line| {
-            line["message"]["model"] == "<synthetic>" && line["local_command_source"].is_null()
+            line["message"]["model"] == "<synthetic>"
+                && line["local_command_source"].is_null()
+                && line["api_error"].is_null()
         })
     }
 
     /// A `user` line with the prompt of a subagent, where it is shown.
-    pub fn subagent_prompt(&self) -> Option<Value> {
-        self.find("user", "", |line| line["parent_tool_use_id"].is_string())
+    pub fn agent_prompt(&self) -> Option<Value> {
+        self.find("user", "", |line| {
+            line["parent_tool_use_id"].is_string() && line["message"]["content"][0]["type"] == "text"
+        })
     }
 
-    /// A `user` line with the answer of a subagent.
-    pub fn subagent_result(&self) -> Value {
-        self.get("user", "", |line| {
-            line["parent_tool_use_id"].is_null() && line["message"]["content"][0]["content"].is_array()
+    /// The line of a subagent that goes on in the background.
+    pub fn agent_launched(&self) -> Value {
+        self.get("user", "", is_launched)
+    }
+
+    /// The line of a subagent that is done.
+    pub fn agent_result(&self) -> Value {
+        self.get("user", "", |line| line["message"]["content"][0]["content"].is_array() && !is_launched(line))
+    }
+
+    /// A `system` line about a background task, where the generation tells of them.
+    pub fn task(&self, subtype: &str, of_shell: bool) -> Option<Value> {
+        // A shell's notification counts no tokens, and its start names no kind of agent.
+        let is_shell = |line: &Value| match subtype {
+            "task_started" => line["task_type"] == "local_bash",
+            "task_notification" => line["usage"].is_null(),
+            _ => of_shell,
+        };
+        self.find("system", subtype, |line| is_shell(line) == of_shell)
+    }
+
+    /// The result of a turn that a finished subagent began, and no line of standard input.
+    pub fn follow_up_result(&self) -> Value {
+        self.get("result", "", |line| line["origin"].is_object())
+    }
+
+    /// Both the line on stdout and the reason for the exit, where a session to be resumed is missing.
+    pub fn missing_session(&self) -> Option<Value> {
+        self.find("result", "error_during_execution", |line| {
+            line["errors"][0].as_str().is_some_and(|text| text.starts_with("No conversation found"))
         })
     }
 
@@ -131,12 +165,12 @@ impl Templates {
             let text = result["content"].as_str().unwrap_or_default();
             result["type"] == "tool_result"
                 && match kind {
-                    Kind::Done => result["is_error"] != true && result["content"].is_string(),
+                    Kind::Done => {
+                        result["is_error"] != true && result["content"].is_string() && !is_shell_launched(line)
+                    }
                     Kind::Failed => text.starts_with("Exit code") && !text.contains("[Request interrupted"),
                     Kind::Missing => text.contains("No such tool available"),
-                    Kind::Interrupted => {
-                        text.contains("[Request interrupted") || text.contains("stopped while running")
-                    }
+                    Kind::Interrupted => text.contains("[Request interrupted") || text.contains("stopped while running"),
                     Kind::Denied => text.contains("denied") || text.contains("granted"),
                 }
         };
@@ -163,14 +197,21 @@ impl Templates {
 
     /// A `user` line whose content is one string that begins so.
     pub fn user_string(&self, beginning: &str) -> Value {
-        self.get("user", "", |line| line["message"]["content"].as_str().is_some_and(|text| text.starts_with(beginning)))
+        self.get("user", "", |line| {
+            line["message"]["content"].as_str().is_some_and(|text| text.starts_with(beginning))
+        })
     }
 
     /// A result of that subtype; the nearest one where none was recorded.
     pub fn result(&self, subtype: &str, is_error: bool) -> Value {
+        let is_whole = |line: &Value| line["origin"].is_null() && line["num_turns"] != 0;
         let tokens = |line: &Value| line["usage"]["output_tokens"].as_u64().unwrap_or(0);
-        self.find("result", subtype, |line| line["is_error"] == is_error && (is_error || tokens(line) > 0))
-            .or_else(|| self.find("result", subtype, |_| true))
+        let is_success = |line: &Value| subtype != "success" || is_error || tokens(line) > 0;
+        let is_plain = |line: &Value| line["api_error"].is_null();
+        self.find("result", subtype, |line| {
+            line["is_error"] == is_error && is_success(line) && is_plain(line) && is_whole(line)
+        })
+        .or_else(|| self.find("result", subtype, |line| line["is_error"] == is_error))
             .unwrap_or_else(|| {
                 let mut line = self.get("result", "error_during_execution", |_| true);
                 line["subtype"] = subtype.into();
@@ -179,31 +220,42 @@ impl Templates {
             })
     }
 
+    /// The result of a turn that a usage limit stopped, and the lines before it.
+    pub fn limit_result(&self) -> Option<Value> {
+        self.find("result", "success", |line| line["api_error"].is_string())
+    }
+
+    pub fn limit_error(&self) -> Option<Value> {
+        self.find("assistant", "", |line| line["api_error"].is_string())
+    }
+
+    pub fn rate_limit_event(&self) -> Option<Value> {
+        self.find("rate_limit_event", "", |_| true)
+    }
+
     /// The result of a turn that was answered without the model.
-    pub fn local_result(&self) -> Value {
-        self.get("result", "success", |line| line["is_error"] == false && line["usage"]["output_tokens"] == 0)
+    pub fn local_result(&self, command: &str) -> Value {
+        let is_local = |line: &Value| line["is_error"] == false && line["usage"]["output_tokens"] == 0;
+        self.find("result", "success", |line| is_local(line) && line["local_command"] == command)
+            .unwrap_or_else(|| self.get("result", "success", |line| is_local(line) && line["local_command"].is_null()))
+    }
+
+    /// The result of an interrupted turn.
+    pub fn interrupted_result(&self, in_tool: bool) -> Value {
+        let reason = if in_tool { "aborted_tools" } else { "aborted_streaming" };
+        let is_it = |line: &Value| line["num_turns"] != 0 && line["terminal_reason"] == reason;
+        self.find("result", "error_during_execution", is_it)
+            .unwrap_or_else(|| self.get("result", "error_during_execution", |line| line["terminal_reason"].is_null()))
+    }
+
+    /// The `user` line of a command that goes on in the background.
+    pub fn shell_launched(&self) -> Value {
+        self.get("user", "", |line| line["tool_use_result"]["backgroundTaskId"].is_string() || is_shell_launched(line))
     }
 
     /// Where the generation announces its retries.
     pub fn api_retry(&self) -> Option<Value> {
         self.find("system", "api_retry", |_| true)
-    }
-
-    pub fn has_rate_limit_events(&self) -> bool {
-        self.lines.iter().any(|line| line["type"] == "rate_limit_event")
-    }
-
-    pub fn rate_limit_event(&self) -> Value {
-        self.find("rate_limit_event", "", |_| true)
-            .unwrap_or_else(|| json!({ "type": "rate_limit_event", "rate_limit_info": {} }))
-    }
-
-    pub fn task_started(&self) -> Value {
-        self.get("system", "task_started", |_| true)
-    }
-
-    pub fn task_notification(&self) -> Value {
-        self.get("system", "task_notification", |_| true)
     }
 
     pub fn conversation_reset(&self) -> Value {
@@ -248,6 +300,16 @@ impl Templates {
             line["response"]["subtype"] == "success" && (response.is_null() || response["still_queued"].is_array())
         })
     }
+}
+
+fn is_shell_launched(line: &Value) -> bool {
+    let text = line["message"]["content"][0]["content"].as_str();
+    text.is_some_and(|text| text.starts_with("Command running in background"))
+}
+
+fn is_launched(line: &Value) -> bool {
+    let text = line["message"]["content"][0]["content"][0]["text"].as_str();
+    text.is_some_and(|text| text.starts_with("Async agent launched"))
 }
 
 /// Sets what is new in every line.

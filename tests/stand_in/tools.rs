@@ -2,12 +2,13 @@
 
 use crate::generation::Generation;
 use crate::permissions::Decision;
+use crate::templates::replace;
 use crate::turn::Turn;
 use crate::{Claude, Stop, signals, templates};
 use serde_json::{Map, Value, json};
 use std::io::{Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A tool call of the model.
@@ -19,21 +20,35 @@ pub struct Call {
 }
 
 /// What a tool answers.
-struct Answer {
-    text: String,
+pub struct Answer {
+    /// A text, or the blocks of a subagent's answer.
+    content: Value,
     is_error: bool,
     /// The structured form beside the text; `Null` where there is none.
     details: Value,
+    /// The line to print it in, where that is not one of the usual ones.
+    pattern: Option<Value>,
 }
 
 impl Answer {
     fn ok(text: impl Into<String>) -> Answer {
-        Answer { text: text.into(), is_error: false, details: Value::Null }
+        Answer { content: Value::String(text.into()), is_error: false, details: Value::Null, pattern: None }
     }
 
-    fn error(text: impl Into<String>) -> Answer {
+    /// What a recorded `user` line says, with what was replaced in it.
+    pub fn of_line(line: &Value) -> Answer {
+        let result = &line["message"]["content"][0];
+        Answer {
+            content: result["content"].clone(),
+            is_error: result["is_error"] == true,
+            details: line["tool_use_result"].clone(),
+            pattern: Some(line.clone()),
+        }
+    }
+
+    pub fn error(text: impl Into<String>) -> Answer {
         let text = text.into();
-        Answer { details: format!("Error: {text}").into(), is_error: true, text }
+        Answer { details: format!("Error: {text}").into(), is_error: true, content: Value::String(text), pattern: None }
     }
 }
 
@@ -47,14 +62,15 @@ pub enum Kind {
     Interrupted,
 }
 
+
 impl Claude {
-    /// Runs one tool call and prints its result, within the conversation of that parent.
-    pub fn run_tool(&mut self, turn: &mut Turn, call: &Call, parent: Option<&str>) -> Result<(), Stop> {
+    /// Runs one tool call and prints its result.
+    pub fn run_tool(&mut self, turn: &mut Turn, call: &Call) -> Result<(), Stop> {
         let (answer, kind) = match self.permissions.decide(&call.name, &call.input) {
             Decision::Allowed => (self.use_tool(turn, call), None),
             Decision::Missing(why) => {
                 let text = format!("<tool_use_error>Error: {why}</tool_use_error>");
-                (Ok(Answer { text, ..Answer::error(why) }), Some(Kind::Missing))
+                (Ok(Answer { content: text.into(), ..Answer::error(why) }), Some(Kind::Missing))
             }
             Decision::Denied(why) => {
                 turn.denials.push(json!({ "tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input }));
@@ -69,45 +85,37 @@ impl Claude {
         };
         let (answer, stop) = match answer {
             Ok(answer) => (answer, None),
-            Err(stop) => (self.interrupted_answer(), Some(stop)),
+            Err(stop) => (Answer::of_line(&self.templates.tool_result(Kind::Interrupted)), Some(stop)),
         };
         let kind = kind.unwrap_or(match (&stop, answer.is_error) {
             (Some(_), _) => Kind::Interrupted,
             (None, true) => Kind::Failed,
             (None, false) => Kind::Done,
         });
-        // What happens inside a subagent is not shown.
-        if parent.is_none() || self.options.forward_subagents {
-            let mut line = self.templates.tool_result(kind);
-            line["message"]["content"] = json!([{
-                "type": "tool_result", "tool_use_id": call.id, "content": answer.text, "is_error": answer.is_error,
-            }]);
-            line["parent_tool_use_id"] = parent.into();
-            if line.get("tool_use_result").is_some() {
-                line["tool_use_result"] = answer.details;
-            }
-            if let Some(meta) = line.get_mut("tool_result_meta") {
-                meta[0]["id"] = call.id.as_str().into();
-            }
-            self.emit(line);
+        let mut line = answer.pattern.unwrap_or_else(|| self.templates.tool_result(kind));
+        let result = &mut line["message"]["content"][0];
+        result["tool_use_id"] = call.id.as_str().into();
+        result["content"] = answer.content;
+        replace(result, "is_error", answer.is_error);
+        line["parent_tool_use_id"] = turn.agent.as_ref().map(|agent| agent.tool_use_id.as_str()).into();
+        if line.get("tool_use_result").is_some() {
+            line["tool_use_result"] = answer.details;
         }
+        if let Some(meta) = line.get_mut("tool_result_meta") {
+            meta[0]["id"] = call.id.as_str().into();
+        }
+        self.emit(line);
         turn.messages += 1;
         turn.user_messages += 1;
         stop.map_or(Ok(()), Err)
     }
 
-    /// What a tool answers that an interrupt ended: each generation has its own words.
-    fn interrupted_answer(&self) -> Answer {
-        let line = self.templates.tool_result(Kind::Interrupted);
-        let text = line["message"]["content"][0]["content"].as_str().unwrap_or_default().to_owned();
-        Answer { text, is_error: true, details: line["tool_use_result"].clone() }
-    }
-
     fn use_tool(&mut self, turn: &mut Turn, call: &Call) -> Result<Answer, Stop> {
         let field = |name: &str| call.input.get(name).and_then(Value::as_str);
         match call.name.as_str() {
+            "Bash" if call.input.get("run_in_background") == Some(&Value::Bool(true)) => Ok(self.launch_shell(call)),
             "Bash" => self.run_bash(turn, field("command").unwrap_or_default()),
-            "Task" | "Agent" => self.run_subagent(turn, call, field("prompt").unwrap_or_default()).map(Answer::ok),
+            "Task" | "Agent" => self.use_agent(turn, call),
             "Write" => Ok(write_file(field("file_path").unwrap_or_default(), field("content").unwrap_or_default())),
             _ => Ok(Answer::ok("ok")),
         }
@@ -116,29 +124,17 @@ impl Claude {
     fn run_bash(&mut self, turn: &mut Turn, command: &str) -> Result<Answer, Stop> {
         // A file and not a pipe: something the command leaves behind may hold it open without being waited for.
         let mut output = unnamed_file();
-        let copy = |file: &std::fs::File| Stdio::from(file.try_clone().expect("descriptors are left"));
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(copy(&output)).stderr(copy(&output));
-        // SAFETY: setsid and sigprocmask are async-signal-safe.
-        unsafe {
-            shell.pre_exec(|| {
-                nix::unistd::setsid()?;
-                signals::unblock()
-            })
-        };
-        let mut child = match shell.spawn() {
+        let mut child = match start_shell(command, &output) {
             Ok(child) => child,
             Err(error) => return Ok(Answer::error(format!("sh: {error}"))),
         };
-        let group = i32::try_from(child.id()).expect("a pid is small");
-        signals::add_tool(group);
-        crate::log::event("tool", json!({ "tool_pid": group, "command": command }));
+        let group = group_of(&child);
         let status = loop {
             if let Ok(Some(status)) = child.try_wait() {
                 break status;
             }
             if let Err(stop) = self.pause(Duration::from_millis(5)) {
-                signals::end_tools();
+                signals::end_tool(group);
                 let _ = child.wait();
                 turn.interrupted_tool = true;
                 return Err(stop);
@@ -153,14 +149,37 @@ impl Claude {
             let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
             return Ok(Answer::error(format!("Exit code {code}\n{text}").trim_end()));
         }
-        let no_output = text.is_empty() && self.generation == Generation::V2_1;
         let mut details = self.templates.tool_result(Kind::Done)["tool_use_result"].clone();
         if details.is_object() {
             details["stdout"] = text.as_str().into();
         }
-        let text = if no_output { "(Bash completed with no output)".to_owned() } else { text };
-        Ok(Answer { text, is_error: false, details })
+        let silent = text.is_empty() && self.generation == Generation::V2_1;
+        let text = if silent { "(Bash completed with no output)".to_owned() } else { text };
+        Ok(Answer { details, ..Answer::ok(text) })
     }
+}
+
+/// Starts a command in a session and process group of its own.
+pub fn start_shell(command: &str, output: &std::fs::File) -> std::io::Result<Child> {
+    let copy = |file: &std::fs::File| file.try_clone().map(Stdio::from);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(copy(output)?).stderr(copy(output)?);
+    // SAFETY: setsid and sigprocmask are async-signal-safe.
+    unsafe {
+        shell.pre_exec(|| {
+            nix::unistd::setsid()?;
+            signals::unblock()
+        })
+    };
+    let child = shell.spawn()?;
+    signals::add_tool(group_of(&child));
+    crate::log::event("tool", json!({ "tool_pid": child.id(), "command": command }));
+    Ok(child)
+}
+
+/// The process group of a shell that was started.
+pub fn group_of(child: &Child) -> i32 {
+    i32::try_from(child.id()).expect("a pid is small")
 }
 
 fn write_file(path: &str, content: &str) -> Answer {
@@ -176,7 +195,7 @@ fn write_file(path: &str, content: &str) -> Answer {
 }
 
 /// A file that is gone with its last descriptor.
-fn unnamed_file() -> std::fs::File {
+pub fn unnamed_file() -> std::fs::File {
     let path = std::env::temp_dir().join(format!("stand-in-{}-{}", std::process::id(), templates::epoch_ms()));
     let file = std::fs::OpenOptions::new().read(true).append(true).create_new(true).open(&path);
     let _ = std::fs::remove_file(&path);

@@ -6,6 +6,7 @@ use crate::money::{Tokens, Totals};
 use crate::script::{Failure, Message, Step};
 use crate::session::{new_id, new_uuid};
 use crate::templates::{replace, text_block};
+use crate::subagent::Agent;
 use crate::tools::Call;
 use crate::{Claude, Stop, log, script};
 use serde_json::{Value, json};
@@ -19,14 +20,8 @@ pub enum Verdict {
     MaxTurns,
     OverBudget,
     /// The API refused for good. `kind` is its name in 2.1.
-    ApiError {
-        status: u16,
-        text: String,
-    },
-    UsageLimit {
-        resets_at: u64,
-        text: String,
-    },
+    ApiError { status: u16, text: String },
+    UsageLimit { resets_at: u64, text: String },
     /// `[[error TEXT]]`
     Error(String),
     /// `[[subtype NAME]]`
@@ -36,8 +31,8 @@ pub enum Verdict {
 /// What is known of the turn under way, or of a subagent within it.
 pub struct Turn {
     model: String,
-    /// The tool call that a subagent works for.
-    pub parent: Option<String>,
+    /// Whose conversation it is, when it is not the main one.
+    pub agent: Option<Agent>,
     usage: Tokens,
     /// Of the last message, until it has been weighed against the budget.
     unsettled: Tokens,
@@ -58,6 +53,8 @@ pub struct Turn {
     is_last_block: bool,
     stop_reason: &'static str,
     pub interrupted_tool: bool,
+    /// Begun by the end of a subagent.
+    is_follow_up: bool,
     pub reports: Reports,
     /// What the turn is to be reported as at its end, when nothing else goes wrong.
     pub verdict: Verdict,
@@ -92,10 +89,10 @@ struct OpenMessage {
 }
 
 impl Turn {
-    pub fn new(model: &str, text: &str, parent: Option<&str>) -> Turn {
+    pub fn new(model: &str, text: &str, agent: Option<Agent>) -> Turn {
         Turn {
             model: model.to_owned(),
-            parent: parent.map(str::to_owned),
+            agent,
             usage: Tokens::default(),
             unsettled: Tokens::default(),
             user_messages: 1,
@@ -111,10 +108,15 @@ impl Turn {
             is_last_block: true,
             stop_reason: "end_turn",
             interrupted_tool: false,
+            is_follow_up: false,
             reports: Reports::One,
             verdict: Verdict::Success,
             text: text.to_owned(),
         }
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0)
     }
 }
 
@@ -125,10 +127,7 @@ const MAX_RETRIES: u32 = 10;
 impl Claude {
     /// Runs one message of the user to its result.
     pub fn run_turn(&mut self, text: &str) {
-        log::event(
-            "turn",
-            json!({ "text": text, "session_id": self.session.id, "history": self.session.conversation.len() }),
-        );
+        log::event("turn", json!({ "text": text, "session_id": self.session.id, "history": self.session.conversation.len() }));
         let model = self.model.clone();
         let Some((name, arguments)) = split_command(text).filter(|_| !self.options.no_slash_commands) else {
             return self.run_prompt(text, &model, 0);
@@ -139,14 +138,14 @@ impl Claude {
             return self.run_prompt(&text, &model, 1);
         }
         match name {
-            "help" => self.answer_locally(self.local_answer(name)),
+            "help" => self.answer_locally(name, self.local_answer(name)),
             "compact" => self.compact(arguments),
             "clear" | "reset" | "new" if self.generation.has_clear() => self.clear(),
-            "cost" | "usage" | "context" if self.is_builtin(name) => self.answer_locally(self.local_answer(name)),
+            "cost" | "usage" | "context" if self.is_builtin(name) => self.answer_locally(name, self.local_answer(name)),
             _ if self.generation.sends_unknown_commands_to_the_model() || self.is_builtin(name) => {
                 self.run_prompt(text, &model, 0);
             }
-            _ => self.answer_locally(None),
+            _ => self.answer_locally(name, None),
         }
     }
 
@@ -167,11 +166,7 @@ impl Claude {
         let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let custom: Vec<Value> = self.commands.iter().map(|command| command.name.as_str().into()).collect();
         let builtin: Vec<Value> = self.templates.builtin_commands().map(|command| command["name"].clone()).collect();
-        replace(
-            &mut line,
-            "slash_commands",
-            if self.options.no_slash_commands { vec![] } else { [custom, builtin].concat() },
-        );
+        replace(&mut line, "slash_commands", if self.options.no_slash_commands { vec![] } else { [custom, builtin].concat() });
         if let Some(tools) = line["tools"].as_array_mut() {
             tools.retain(|tool| self.permissions.offers(tool.as_str().unwrap_or_default()));
         }
@@ -194,21 +189,40 @@ impl Claude {
         self.session.add("user", text);
         self.session.save(&self.totals);
         self.print_init(model);
-        let verdict = match self.converse(&mut turn) {
-            Ok(()) => turn.verdict.clone(),
-            Err(Stop::Verdict(verdict)) => verdict,
+        if self.finish(&mut turn) {
+            self.follow_up();
+        }
+    }
+
+    /// A turn that nobody asked for: the end of something in the background began it.
+    pub fn follow_up(&mut self) {
+        let model = self.model.clone();
+        let mut turn = Turn::new(&model, "", None);
+        turn.is_follow_up = true;
+        self.print_init(&model);
+        self.finish(&mut turn);
+    }
+
+    /// Runs a turn that has begun to its result; true when subagents were waited for.
+    fn finish(&mut self, turn: &mut Turn) -> bool {
+        let outcome = self.converse(turn).and_then(|()| self.finish_agents(turn, false));
+        let (verdict, had_agents) = match outcome {
+            Ok(had_agents) => (turn.verdict.clone(), had_agents),
+            Err(Stop::Verdict(verdict)) => (verdict, false),
             Err(Stop::Interrupted) => {
-                self.abort(&mut turn);
-                Verdict::Interrupted
+                self.abort(turn);
+                self.stop_background();
+                (Verdict::Interrupted, false)
             }
         };
         let said = turn.last_text.clone();
         self.session.add("assistant", &said);
         self.session.save(&self.totals);
-        self.report(&turn, &verdict);
+        self.report(turn, &verdict);
         if self.got_sigint {
             self.end(0);
         }
+        had_agents
     }
 
     /// Messages of the model until one calls no tool.
@@ -219,9 +233,9 @@ impl Claude {
         }
         let mut rounds = 0;
         loop {
-            let message = messages.pop_front().unwrap_or_else(|| default_message(rounds));
+            let message = messages.pop_front().unwrap_or_else(|| default_message(rounds > 0 || turn.is_follow_up));
             let calls = self.serve(turn, &message);
-            if turn.parent.is_none() {
+            if turn.agent.is_none() {
                 // What this turn leaves belongs to later turns that bring no script.
                 self.rest_of_script.clone_from(&messages);
             }
@@ -234,14 +248,11 @@ impl Claude {
             if calls.is_empty() {
                 return Ok(());
             }
-            let parent = turn.parent.clone();
             for call in &calls {
-                self.run_tool(turn, call, parent.as_deref())?;
+                self.run_tool(turn, call)?;
             }
             rounds += 1;
-            if turn.parent.is_none()
-                && self.options.max_turns.is_some_and(|most| self.generation.is_out_of_turns(rounds, most))
-            {
+            if turn.agent.is_none() && self.options.max_turns.is_some_and(|most| self.generation.is_out_of_turns(rounds, most)) {
                 return Err(Stop::Verdict(Verdict::MaxTurns));
             }
         }
@@ -251,7 +262,7 @@ impl Claude {
         let script = script::parse(&turn.text).unwrap_or_else(|error| {
             crate::fail(&format!("claude-stand-in: {error}"));
         });
-        if script.messages.is_empty() && turn.parent.is_none() {
+        if script.messages.is_empty() && turn.agent.is_none() {
             return std::mem::take(&mut self.rest_of_script);
         }
         script.messages.into()
@@ -281,11 +292,7 @@ impl Claude {
             match step {
                 Step::Say(text) => self.say(turn, tokens, text),
                 Step::Think(text) => {
-                    self.print_block(
-                        turn,
-                        tokens,
-                        json!({ "type": "thinking", "thinking": text, "signature": "c2lnbmF0dXJl" }),
-                    );
+                    self.print_block(turn, tokens, json!({ "type": "thinking", "thinking": text, "signature": "c2lnbmF0dXJl" }));
                 }
                 Step::Tool { name, input } => {
                     let call = Call { id: new_id("toolu"), name: name.clone(), input: input.clone() };
@@ -295,7 +302,7 @@ impl Claude {
                     calls.push(call);
                 }
                 Step::Wait(duration) => {
-                    self.open(turn, tokens);
+                    self.open(turn, tokens, None);
                     self.pause(*duration)?;
                 }
                 Step::Other { verb, args } => self.do_other(turn, tokens, verb, args)?,
@@ -305,18 +312,23 @@ impl Claude {
             self.say(turn, tokens, "ok");
         }
         self.close(turn);
+        if let Some(window) = header(&message.headers, "status") {
+            let number = |name: &str| header(&message.headers, name).and_then(|value| value.parse().ok());
+            let resets_at = header(&message.headers, "reset").and_then(|value| value.parse().ok()).unwrap_or(0);
+            self.print_rate_limit("allowed", window, number("5h-utilization").unwrap_or(0.0), resets_at);
+        }
         Ok(calls)
     }
 
     fn streams(&self, turn: &Turn) -> bool {
-        self.options.partial_messages && turn.parent.is_none() && !turn.is_fallback
+        self.options.partial_messages && turn.agent.is_none() && !turn.is_fallback
     }
 
     fn stream(&mut self, turn: &Turn, event: Value) {
         if !self.streams(turn) {
             return;
         }
-        let mut line = self.templates.stream_event(event["type"].as_str().unwrap_or_default());
+        let mut line = self.templates.around(&event);
         line["event"] = event;
         if let Some(open) = &turn.open {
             replace(&mut line, "api_message_id", open.id.as_str());
@@ -325,7 +337,7 @@ impl Claude {
     }
 
     /// Begins the message, unless it has begun.
-    fn open(&mut self, turn: &mut Turn, tokens: Tokens) {
+    fn open(&mut self, turn: &mut Turn, tokens: Tokens, first_block: Option<&Value>) {
         if turn.open.is_some() {
             return;
         }
@@ -337,10 +349,9 @@ impl Claude {
         let message = &mut event["message"];
         message["id"] = id.into();
         message["model"] = turn.model.as_str().into();
-        if self.generation == Generation::V2_1 {
-            // The older ones print it a little late, when the first block is in it already.
-            message["content"] = json!([]);
-        }
+        // The older ones print it a little late, when the first block is in it already.
+        let first_block = first_block.filter(|_| self.generation < Generation::V2_1);
+        message["content"] = first_block.map(empty_block).into_iter().collect();
         Tokens { output: 1, ..tokens }.write_api_usage(&mut message["usage"]);
         self.stream(turn, event);
     }
@@ -351,18 +362,17 @@ impl Claude {
     }
 
     fn print_block(&mut self, turn: &mut Turn, tokens: Tokens, block: Value) {
-        self.open(turn, tokens);
+        self.open(turn, tokens, Some(&block));
         let open = turn.open.as_ref().expect("just opened");
         let (index, id) = (open.index, open.id.clone());
         let kind = block["type"].as_str().unwrap_or_default().to_owned();
-        let (field, delta, delta_field, text) = match kind.as_str() {
-            "tool_use" => ("input", "input_json_delta", "partial_json", block["input"].to_string()),
-            "thinking" => ("thinking", "thinking_delta", "thinking", text_field(&block, "thinking")),
-            _ => ("text", "text_delta", "text", text_field(&block, "text")),
+        let (delta, delta_field, text) = match kind.as_str() {
+            "tool_use" => ("input_json_delta", "partial_json", block["input"].to_string()),
+            "thinking" => ("thinking_delta", "thinking", text_field(&block, "thinking")),
+            _ => ("text_delta", "text", text_field(&block, "text")),
         };
         if self.streams(turn) {
-            let mut empty = block.clone();
-            empty[field] = if kind == "tool_use" { json!({}) } else { "".into() };
+            let empty = empty_block(&block);
             self.stream(turn, json!({ "type": "content_block_start", "index": index, "content_block": empty }));
             if kind == "thinking"
                 && let Some(mut line) = self.templates.thinking_tokens()
@@ -382,7 +392,9 @@ impl Claude {
                 self.stream(turn, json!({ "type": "content_block_delta", "index": index, "delta": delta }));
             }
         }
-        if turn.parent.is_none() || self.options.forward_subagents {
+        // Of a subagent only the tools are shown, and in the background its words.
+        let is_shown = |agent: &Agent| kind == "tool_use" || agent.in_background || self.options.forward_subagents;
+        if turn.agent.as_ref().is_none_or(is_shown) {
             let line = self.assistant_line(turn, &id, tokens, block);
             self.emit(line);
         }
@@ -395,7 +407,7 @@ impl Claude {
 
     /// The `assistant` line of one block, as the real ones place it: with the usage of `message_start`.
     pub fn assistant_line(&self, turn: &Turn, id: &str, tokens: Tokens, block: Value) -> Value {
-        let mut line = self.templates.assistant(block["type"].as_str().unwrap_or_default());
+        let mut line = self.templates.assistant(block["type"].as_str().unwrap_or_default(), turn.agent.is_some());
         let message = &mut line["message"];
         message["id"] = id.into();
         message["model"] = turn.model.as_str().into();
@@ -406,7 +418,10 @@ impl Claude {
             message["stop_reason"] = turn.stop_reason.into();
         }
         Tokens { output: if is_whole { tokens.output } else { 1 }, ..tokens }.write_api_usage(&mut message["usage"]);
-        line["parent_tool_use_id"] = turn.parent.as_deref().into();
+        if let Some(agent) = &turn.agent {
+            agent.mark(&mut line);
+            line["parent_tool_use_id"] = agent.tool_use_id.as_str().into();
+        }
         line
     }
 
@@ -424,8 +439,8 @@ impl Claude {
         self.stream(turn, event);
         self.stream(turn, json!({ "type": "message_stop" }));
         turn.open = None;
-        let kind = if turn.parent.is_some() { "subagent" } else { "main" };
-        if turn.parent.is_none() && !is_fallback {
+        let kind = if turn.agent.is_some() { "subagent" } else { "main" };
+        if turn.agent.is_none() && !is_fallback {
             turn.unsettled = tokens;
         }
         let end = if is_fallback { End::Forgotten } else { End::Whole };
@@ -441,6 +456,9 @@ impl Claude {
         };
         if kind == "subagent" {
             self.subagent_tokens += tokens.total();
+        }
+        if end == End::Forgotten && self.generation == Generation::V1_0 {
+            self.totals.add(model, Tokens::default());
         }
         if counted {
             self.totals.add(model, tokens);
@@ -465,17 +483,21 @@ impl Claude {
     /// The answers that come in place of the message, as far as they are retried.
     fn fail_first(&mut self, failures: &[Failure]) -> Result<(), Stop> {
         let mut attempt = 0;
-        // The older ones ask a second time, without streaming, after whatever failure.
-        let mut has_fallback = self.generation.falls_back_after_retries();
+        let mut resends = 0;
         for failure in failures {
             let status = failure.status;
+            if let Some(resets_at) = used_up_until(failure) {
+                return Err(Stop::Verdict(self.hit_limit(resets_at)));
+            }
             let is_retried = matches!(status, 401 | 408 | 409 | 429) || status >= 500;
             for _ in 0..failure.times {
                 log::event("refused", json!({ "status": status }));
                 attempt += 1;
                 if is_retried && attempt <= MAX_RETRIES {
                     self.announce_retry(status, attempt, failure.times)?;
-                } else if is_retried || !std::mem::take(&mut has_fallback) {
+                } else if !is_retried && resends < self.generation.quiet_resends(status) {
+                    resends += 1;
+                } else {
                     let text = self.generation.api_error_text(status);
                     return Err(Stop::Verdict(Verdict::ApiError { status, text }));
                 }
@@ -533,20 +555,20 @@ impl Claude {
     /// A message that was cut off: its input, and an estimate of what was streamed.
     pub fn bill_open_message(&mut self, turn: &mut Turn) {
         let Some(open) = turn.open.take() else { return };
-        let estimate = 1 + open.streamed_chars / 4;
+        // As the newest estimates it: three and a half letters a token.
+        let estimate = ((4 * open.streamed_chars + 7) / 14).max(1);
         let tokens = Tokens { output: estimate.min(open.tokens.output), ..open.tokens };
-        let kind = if turn.parent.is_some() { "subagent" } else { "main" };
+        let kind = if turn.agent.is_some() { "subagent" } else { "main" };
         self.bill(kind, &turn.model.clone(), tokens, &turn.text, End::CutOff);
     }
 
     /// Prints the result, as often as the script wants it.
     fn report(&mut self, turn: &Turn, verdict: &Verdict) {
-        if let Verdict::ApiError { text, .. } | Verdict::UsageLimit { text, .. } | Verdict::Error(text) = verdict {
-            let status = match verdict {
-                Verdict::ApiError { status, .. } => *status,
-                _ => 429,
-            };
-            self.print_api_error(text, status);
+        match verdict {
+            Verdict::ApiError { text, status } => self.print_api_error(text, Some(*status)),
+            Verdict::Error(text) => self.print_api_error(text, None),
+            Verdict::UsageLimit { text, resets_at } => self.print_limit_error(text, *resets_at),
+            _ => {}
         }
         let line = self.result_line(turn, verdict);
         self.ending.last_was_error = line["is_error"] == true;
@@ -565,17 +587,14 @@ impl Claude {
     fn result_line(&mut self, turn: &Turn, verdict: &Verdict) -> Value {
         let is_newest = self.generation == Generation::V2_1;
         let mut line = match verdict {
+            Verdict::Success if turn.is_follow_up => self.templates.follow_up_result(),
             Verdict::Success => self.templates.result("success", false),
-            Verdict::Interrupted => {
-                let mut line = self.templates.result("error_during_execution", is_newest);
-                let reason = if turn.interrupted_tool { "aborted_tools" } else { "aborted_streaming" };
-                replace(&mut line, "terminal_reason", reason);
-                line
-            }
+            Verdict::Interrupted => self.templates.interrupted_result(turn.interrupted_tool),
             Verdict::MaxTurns => self.templates.result("error_max_turns", is_newest),
             Verdict::OverBudget => self.templates.result("error_max_budget_usd", is_newest),
-            Verdict::ApiError { .. } | Verdict::UsageLimit { .. } | Verdict::Error(_) => {
-                self.templates.result("success", true)
+            Verdict::ApiError { .. } | Verdict::Error(_) => self.templates.result("success", true),
+            Verdict::UsageLimit { .. } => {
+                self.templates.limit_result().unwrap_or_else(|| self.templates.result("success", true))
             }
             Verdict::Subtype(name) => self.templates.result(name, name != "success" && is_newest),
         };
@@ -584,19 +603,22 @@ impl Claude {
                 line["is_error"] = true.into();
                 line["result"] = text.as_str().into();
                 replace(&mut line, "api_error_status", *status);
+                replace(&mut line, "api_error_type", api_error_type(*status));
             }
-            Verdict::UsageLimit { text, .. } => {
-                line["is_error"] = true.into();
-                line["result"] = text.as_str().into();
-                if is_newest {
-                    line["api_error_status"] = 429.into();
-                    line["api_error"] = "usage_limit_reached".into();
-                    line["terminal_reason"] = "api_error".into();
-                }
-            }
+            Verdict::UsageLimit { text, .. } => line["result"] = text.as_str().into(),
             Verdict::Error(text) => {
                 line["is_error"] = true.into();
                 line["result"] = text.as_str().into();
+                replace(&mut line, "api_error_status", Value::Null);
+                replace(&mut line, "api_error_type", "api_error");
+            }
+            Verdict::MaxTurns if is_newest => {
+                let most = self.options.max_turns.unwrap_or(0);
+                line["errors"] = json!([format!("Reached maximum number of turns ({most})")]);
+            }
+            Verdict::OverBudget if is_newest => {
+                let most = self.options.max_budget_usd.unwrap_or(0.0);
+                line["errors"] = json!([format!("Reached maximum budget (${most})")]);
             }
             _ => replace(&mut line, "result", turn.last_text.as_str()),
         }
@@ -618,8 +640,7 @@ impl Claude {
     }
 
     fn fill_result(&mut self, line: &mut Value, turn: &Turn, num_turns: u64) {
-        let usage =
-            |totals: &Totals, templates: &crate::templates::Templates| totals.model_usage(&templates.model_usage());
+        let usage = |totals: &Totals, templates: &crate::templates::Templates| totals.model_usage(&templates.model_usage());
         line["num_turns"] = num_turns.into();
         line["total_cost_usd"] = self.totals.cost_usd().into();
         turn.usage.write_api_usage(&mut line["usage"]);
@@ -635,19 +656,19 @@ impl Claude {
     }
 
     /// An end without the model: 0 tokens.
-    fn answer_locally(&mut self, text: Option<String>) {
+    fn answer_locally(&mut self, command: &str, text: Option<String>) {
         let model = self.model.clone();
         self.print_init(&model);
-        self.report_locally(text);
+        self.report_locally(command, text);
     }
 
-    fn report_locally(&mut self, text: Option<String>) {
+    fn report_locally(&mut self, command: &str, text: Option<String>) {
         if let Some(text) = &text {
             self.print_local_output(text);
         }
         let model = self.model.clone();
         let turn = Turn::new(&model, "", None);
-        let mut line = self.templates.local_result();
+        let mut line = self.templates.local_result(command);
         replace(&mut line, "result", text.unwrap_or_default());
         let messages = self.count_messages(2);
         let whole = self.generation.local_results_are_whole();
@@ -671,11 +692,36 @@ impl Claude {
     }
 
     /// The `assistant` line that tells of the API's refusal.
-    fn print_api_error(&mut self, text: &str, status: u16) {
+    fn print_api_error(&mut self, text: &str, status: Option<u16>) {
+        self.message_count += 1;
         let mut line = self.templates.api_error();
         line["message"]["id"] = new_uuid().into();
         line["message"]["content"] = text_block(text);
-        replace(&mut line, "error", error_kind(status));
+        replace(&mut line, "error", status.map_or("unknown", error_kind));
+        replace(&mut line, "api_error_status", status);
+        replace(&mut line, "api_error_type", status.map_or("api_error", api_error_type));
+        self.emit(line);
+    }
+
+    fn print_limit_error(&mut self, text: &str, resets_at: u64) {
+        let mut line = self.templates.limit_error().unwrap_or_else(|| self.templates.api_error());
+        line["message"]["id"] = new_uuid().into();
+        line["message"]["content"] = text_block(text);
+        replace(&mut line, "error", "rate_limit");
+        if let Some(info) = line["api_error_params"].get_mut("rate_limit_info") {
+            info["resetsAt"] = resets_at.into();
+        }
+        self.emit(line);
+    }
+
+    /// Tells how full the plan is, where the generation does: the state and the window's own state.
+    pub fn print_rate_limit(&mut self, status: &str, window: &str, utilization: f64, resets_at: u64) {
+        let Some(mut line) = self.templates.rate_limit_event() else { return };
+        let info = &mut line["rate_limit_info"];
+        info["status"] = status.into();
+        info["resetsAt"] = resets_at.into();
+        info["unifiedWindows"]["five_hour"] =
+            json!({ "utilization": utilization, "resetsAt": resets_at, "status": window });
         self.emit(line);
     }
 
@@ -691,7 +737,8 @@ impl Claude {
         self.totals = Totals::default();
         self.since_last_result = Totals::default();
         self.rest_of_script.clear();
-        self.answer_locally(None);
+        self.announce_tasks();
+        self.answer_locally("clear", None);
     }
 
     fn refuse_to_compact(&mut self) {
@@ -708,7 +755,7 @@ impl Claude {
             line["message"]["content"] = stderr.into();
             self.emit(line);
         }
-        self.report_locally(None);
+        self.report_locally("compact", None);
     }
 
     /// `/compact`: the summary is paid for in `modelUsage` only. Its arguments may hold a `[[usage …]]`.
@@ -738,30 +785,68 @@ impl Claude {
             let line = self.templates.user_string(beginning);
             self.emit(line);
         }
+        // As the older ones count the summary and what belongs to it.
+        self.message_count += 6;
         self.session.conversation = vec![("user".to_owned(), "the summary of what was said".to_owned())];
         self.session.save(&self.totals);
-        self.report_locally(None);
+        self.report_locally("compact", None);
     }
 }
 
 /// What the model says where the script has no more to say.
-fn default_message(rounds: u64) -> Message {
-    let text = if rounds == 0 { "ok" } else { "done." };
+fn default_message(is_end_of_script: bool) -> Message {
+    let text = if is_end_of_script { "done." } else { "ok" };
     Message { steps: vec![Step::Say(text.to_owned())], ..Message::default() }
+}
+
+/// The headers of a used-up plan, as a subscription gets them.
+fn used_up_until(failure: &Failure) -> Option<u64> {
+    let is_rejected = header(&failure.headers, "status") == Some("rejected");
+    (failure.status == 429 && is_rejected).then(|| header(&failure.headers, "reset")?.parse().ok()).flatten()
+}
+
+/// The value of `anthropic-ratelimit-unified-NAME`.
+fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let is_it = |(known, _): &&(String, String)| {
+        known.to_ascii_lowercase().strip_prefix("anthropic-ratelimit-unified-") == Some(name)
+    };
+    headers.iter().find(is_it).map(|(_, value)| value.as_str())
+}
+
+/// A block as its start tells of it.
+fn empty_block(block: &Value) -> Value {
+    let mut empty = block.clone();
+    for (field, nothing) in [("input", json!({})), ("thinking", "".into()), ("signature", "".into()), ("text", "".into())] {
+        replace(&mut empty, field, nothing);
+    }
+    empty
 }
 
 fn text_field(block: &Value, name: &str) -> String {
     block[name].as_str().unwrap_or_default().to_owned()
 }
 
+/// What the CLI calls an error of the API.
 fn error_kind(status: u16) -> &'static str {
     match status {
-        400 | 413 => "invalid_request",
-        401 => "authentication_failed",
-        403 => "permission_denied",
+        401 | 403 => "authentication_failed",
         429 => "rate_limit",
         529 => "overloaded",
         500.. => "server_error",
         _ => "unknown",
+    }
+}
+
+/// What the API calls it.
+pub fn api_error_type(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        529 => "overloaded_error",
+        _ => "api_error",
     }
 }

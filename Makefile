@@ -1,0 +1,43 @@
+# demo: see zen at work, without an account and without cost.   test: the whole suite.   check: format, lints, docs.
+# Tests that need npm leave themselves out, and say so, where it is missing.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+REAL_CLAUDE = target/claude
+
+.PHONY: demo test check static install real-claude clean
+
+demo:
+	@$(CARGO) build --quiet --bin zen --example claude-stand-in
+	@echo 'A workflow of four instances, on a stand-in for claude: no account, no cost, half a minute.'
+	@echo 'The same with the real claude:  zen --config fixtures/sequential_workflow.json'
+	@echo
+	@ZEN_CLAUDE=target/debug/examples/claude-stand-in IS_SANDBOX=1 HOME=$$(mktemp -d) target/debug/zen \
+		--config fixtures/sequential_workflow.json --workspace fixtures/demo \
+		--startup-delay 3 --status-report-interval 4 --no-logs
+
+test: real-claude
+	$(CARGO) test --quiet -- --test-threads 8
+
+# The real CLI in three generations. Exit status 3 says that it cannot be had here, which is no failure.
+real-claude:
+	@sh .ci/install-claude $(REAL_CLAUDE) || [ $$? = 3 ]
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --document-private-items
+
+# One file that runs anywhere: with musl where that target is installed, else with a static glibc.
+static:
+	@sh .ci/build-static target/static/zen
+
+install:
+	$(CARGO) build --release --locked --bin zen
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 target/release/zen $(DESTDIR)$(PREFIX)/bin/zen
+	install -m 644 man/zen.1 $(DESTDIR)$(PREFIX)/share/man/man1/zen.1
+
+clean:
+	$(CARGO) clean
