@@ -55,6 +55,10 @@ const INSTANCE: &[Field<InstanceConfig>] = table![
     "claude_args" => claude_args: |n| strings(n).map(Some),
 ];
 
+pub(super) fn names_of_instance_fields() -> impl Iterator<Item = &'static str> {
+    INSTANCE.iter().map(|field| field.name)
+}
+
 /// What makes no sense as a default for every instance.
 const NOT_IN_DEFAULTS: &[&str] = &["name", "command", "prompt", "description", "depends_on"];
 

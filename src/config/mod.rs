@@ -189,6 +189,11 @@ pub enum ConfigError {
     Mistakes(Vec<Mistake>),
 }
 
+/// The fields that an instance may have.
+pub fn instance_fields() -> impl Iterator<Item = &'static str> {
+    fields::names_of_instance_fields()
+}
+
 impl Config {
     /// Reads a config's text.
     ///

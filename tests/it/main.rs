@@ -3,4 +3,5 @@
 
 mod support;
 
+mod demo_and_docs;
 mod seed;
