@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::claude::commands::Commands;
 use crate::claude::control;
 use crate::claude::events::{Denial, Event, Message, Retry, Said, TurnResult, is_result};
+use crate::claude::prices::Prices;
 use crate::claude::session;
 use crate::claude::usage::{Meter, Used};
 use crate::claude::verdict::{Judgement, is_hopeless, judge};
@@ -63,6 +64,19 @@ enum Phase {
     Over,
 }
 
+/// The message of the main conversation that is being streamed, if one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streamed {
+    /// None is; another may follow in the same turn.
+    None,
+    /// One is.
+    Open,
+    /// One is, and tools will be used after it.
+    OpenForTools,
+    /// One has ended, and the turn ends with it: its result follows.
+    Last,
+}
+
 /// What an attempt came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -93,6 +107,10 @@ pub struct Attempt {
     closed: Option<&'static str>,
     limit_rejected: Option<Option<u64>>,
     background_agents: usize,
+    /// The message that the model writes at this moment.
+    message: Streamed,
+    /// Why it is to end with the message that it is in.
+    ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
     turn_under_way: bool,
     meter: Meter,
@@ -130,7 +148,7 @@ pub struct Told {
 impl Attempt {
     /// The process of this instance has started, now.
     #[must_use]
-    pub fn start(instance: &Instance, grace: Duration, now: Duration) -> (Self, Vec<Effect>) {
+    pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<Effect>) {
         let attempt = Attempt {
             turns: instance.turns.clone(),
             grace,
@@ -148,8 +166,10 @@ impl Attempt {
             closed: None,
             limit_rejected: None,
             background_agents: 0,
+            message: Streamed::None,
+            ending: None,
             turn_under_way: false,
-            meter: Meter::default(),
+            meter: Meter::with(prices),
             told: Told::default(),
         };
         (attempt, vec![Effect::Send(control::initialize())])
@@ -163,7 +183,10 @@ impl Attempt {
     /// One decoded line of its standard output.
     pub fn event(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match event {
-            Event::Answer { request_id, commands } if request_id == control::INITIALIZE_ID => {
+            Event::Answer { request_id, commands, prices } if request_id == control::INITIALIZE_ID => {
+                for (model, price) in prices {
+                    self.meter.learn(&model, price);
+                }
                 self.initialized(commands, now)
             }
             Event::Init { session_id, model } => {
@@ -173,10 +196,12 @@ impl Attempt {
                 Vec::new()
             }
             Event::Message(message) => self.message(*message),
-            Event::MessageSoFar(tokens) => {
+            Event::MessageSoFar { tokens, uses_tools } => {
                 self.meter.message_so_far(tokens);
+                self.message = if uses_tools { Streamed::OpenForTools } else { Streamed::Open };
                 Vec::new()
             }
+            Event::MessageEnded => self.message_ended(now),
             Event::Result(result) => self.result(*result, now),
             Event::Retry(retry) => self.retry(retry, now),
             Event::RateLimit { rejected, resets_at } => {
@@ -261,6 +286,16 @@ impl Attempt {
                 Vec::new()
             }
         }
+    }
+
+    /// Its end is wanted, with the message that it is in: that one is paid for. If it ends the last turn, the work is done.
+    pub fn end_with_message(&mut self, why: Failure, now: Duration) -> Vec<Effect> {
+        let goes_on = matches!(self.phase, Phase::InTurn | Phase::FollowingUp) && self.message != Streamed::None;
+        if goes_on {
+            self.ending.get_or_insert(why);
+            return Vec::new();
+        }
+        self.stop(why, now)
     }
 
     /// Its end is wanted, and nobody waits for it.
@@ -417,10 +452,25 @@ impl Attempt {
 
     fn message(&mut self, message: Message) -> Vec<Effect> {
         self.told.retry = None;
+        if message.begins && !message.of_subagent {
+            self.message = Streamed::Open;
+        }
         if let Some(id) = &message.id {
             self.meter.message(id, &message.model, message.tokens, message.of_subagent);
         }
         message.said.into_iter().map(Effect::Tell).collect()
+    }
+
+    fn message_ended(&mut self, now: Duration) -> Vec<Effect> {
+        let uses_tools = self.message == Streamed::OpenForTools;
+        self.message = if uses_tools { Streamed::None } else { Streamed::Last };
+        match self.ending.take() {
+            Some(why) if uses_tools => self.stop(why, now),
+            ending => {
+                self.ending = ending;
+                Vec::new()
+            }
+        }
     }
 
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Effect> {
@@ -433,16 +483,19 @@ impl Attempt {
         }
         let unasked = result.unasked;
         self.turn_under_way = false;
+        self.message = Streamed::None;
         let judgement = judge(&result, self.limit_rejected.take());
         self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
             Judgement::Good => {
                 self.told.turns_done += usize::from(!unasked);
-                match self.told.turns_done == self.turns.len() {
-                    true => self.answered(now),
-                    false if !unasked && self.phase == Phase::InTurn => self.send_turn(now),
-                    false => Vec::new(),
+                let all_answered = self.told.turns_done == self.turns.len();
+                match self.ending.take() {
+                    Some(why) if !all_answered || self.background_agents > 0 => self.stop(why, now),
+                    _ if all_answered => self.answered(now),
+                    _ if !unasked && self.phase == Phase::InTurn => self.send_turn(now),
+                    _ => Vec::new(),
                 }
             }
             Judgement::Interrupted | Judgement::Bad(_) if self.stopping.is_some() => Vec::new(),

@@ -13,6 +13,7 @@ pub mod config;
 pub mod edge;
 pub mod exit;
 pub mod flags;
+pub mod ledger;
 pub mod lines;
 pub mod nearest;
 pub mod outcome;

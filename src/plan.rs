@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::claude::prices::Prices;
 use crate::claude::{commands, session};
 use crate::config::{BudgetConfig, Config, InstanceConfig, Mistake, Place, When};
 use crate::nearest::nearest;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// The limits.
     pub budget: BudgetConfig,
+    /// What tokens cost, until claude says so.
+    pub prices: Prices,
     /// What is allowed and yet worth a word.
     pub warnings: Vec<String>,
 }
@@ -44,6 +47,8 @@ pub struct Instance {
     pub name: String,
     /// What its author says of it.
     pub description: Option<String>,
+    /// The first word of its command, by which the budgets of commands know it.
+    pub budget_command: Option<String>,
     /// What it is told, in order: the pre-commands, and last the command.
     pub turns: Vec<Turn>,
     /// Its own estimate of the tokens that it will use.
@@ -121,6 +126,7 @@ pub fn plan(
         instances.push(Instance {
             name: names[i].clone(),
             description: entry.description.clone(),
+            budget_command: entry.command.as_ref().and_then(|c| c.split_whitespace().next()).map(str::to_owned),
             turns: turns(entry, surroundings),
             max_tokens: entry.max_tokens,
             timeout: entry.timeout.unwrap_or(defaults.timeout),
@@ -152,7 +158,9 @@ pub fn plan(
         mistakes.sort_by_key(|m| m.place);
         return Err(mistakes);
     }
-    Ok(Plan { instances, budget: config.budget, warnings: config.warnings })
+    let mut warnings = config.warnings;
+    warnings.extend(budgets_of_nobody(&config.budget, &instances));
+    Ok(Plan { instances, budget: config.budget, prices: Prices::with_own(config.pricing), warnings })
 }
 
 /// The messages of an instance, in order.
@@ -221,6 +229,18 @@ fn dependencies(
         }
     }
     after
+}
+
+/// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
+fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
+    let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
+    let budgets = budget.command_tokens.keys().chain(budget.command_micros.keys());
+    let of_nobody = budgets.filter(|command| !run.contains(command.as_str()));
+    let warning = |command: &String| match nearest(command, run.iter().copied()) {
+        Some(near) => format!("budget: no instance runs '{command}', did you mean '{near}'?"),
+        None => format!("budget: no instance runs '{command}'"),
+    };
+    of_nobody.map(warning).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 /// Instances that wait for each other in a ring, if there are such. Instances with one session wait too, each for the

@@ -23,6 +23,7 @@ fn instance(turns: &[&str]) -> Instance {
     Instance {
         name: "a".into(),
         description: None,
+        budget_command: None,
         turns: turns.iter().map(turn).collect(),
         max_tokens: None,
         timeout: at(100),
@@ -40,7 +41,7 @@ fn instance(turns: &[&str]) -> Instance {
 }
 
 fn started(turns: &[&str]) -> Attempt {
-    let (attempt, effects) = Attempt::start(&instance(turns), GRACE, at(0));
+    let (attempt, effects) = Attempt::start(&instance(turns), Prices::default(), GRACE, at(0));
     assert_eq!(effects, [Effect::Send(control::initialize())]);
     attempt
 }
@@ -55,7 +56,7 @@ fn in_turn(turns: &[&str]) -> Attempt {
 
 fn answer(commands: &[&str]) -> Event {
     let commands = Ok(commands.iter().map(|&name| name.to_owned()).collect());
-    Event::Answer { request_id: control::INITIALIZE_ID.into(), commands }
+    Event::Answer { request_id: control::INITIALIZE_ID.into(), commands, prices: Vec::new() }
 }
 
 fn result(change: impl FnOnce(&mut TurnResult)) -> Event {
@@ -119,7 +120,9 @@ fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Effect>
     let is_answer = |line: &str| line.contains("\"commands\":[");
     let initialized =
         text.lines().find(|line| is_answer(line)).map_or(answer(&[]), |line| match decode(line.as_bytes()) {
-            Event::Answer { commands, .. } => Event::Answer { request_id: control::INITIALIZE_ID.into(), commands },
+            Event::Answer { commands, prices, .. } => {
+                Event::Answer { request_id: control::INITIALIZE_ID.into(), commands, prices }
+            }
             other => panic!("no answer: {other:?}"),
         });
     effects.extend(attempt.event(initialized, at(1)));
@@ -296,7 +299,7 @@ fn the_ladder_is_interrupt_terminate_kill() {
 #[test]
 fn silence_times_out_and_noise_does_not() {
     let quiet = Instance { idle_timeout: Some(at(10)), ..instance(&["x"]) };
-    let (mut attempt, _) = Attempt::start(&quiet, GRACE, at(0));
+    let (mut attempt, _) = Attempt::start(&quiet, Prices::default(), GRACE, at(0));
     for second in 1..50 {
         attempt.heard(at(second));
         assert_eq!(attempt.deadline(at(second)), []);
@@ -370,6 +373,56 @@ fn agents_that_are_stopped_at_work_have_not_done_it() {
     attempt.event(good(), at(3));
     let verdict = end(&mut attempt, Exit::Code(0), at(4));
     assert_eq!(error(&verdict), "claude ended while its agents were at work");
+}
+
+fn message_begins() -> Event {
+    let tokens = Tokens { input: 100, output: 1, ..Tokens::default() };
+    let id = Some("m".to_owned());
+    let (model, said) = ("claude-sonnet-4".to_owned(), Vec::new());
+    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: true, said }))
+}
+
+fn message_says(uses_tools: bool) -> Event {
+    Event::MessageSoFar { tokens: Tokens { output: 50, ..Tokens::default() }, uses_tools }
+}
+
+fn over_budget() -> Failure {
+    Failure::new(Reason::Budget, "Overall budget exceeded")
+}
+
+#[test]
+fn a_limit_ends_it_with_the_message_that_it_is_in() {
+    let stopped = [Effect::Send(control::interrupt()), Effect::CloseInput];
+    // Its last message: the work is done.
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(message_begins(), at(2));
+    assert_eq!(attempt.end_with_message(over_budget(), at(2)), []);
+    attempt.event(message_says(false), at(3));
+    assert_eq!(attempt.event(Event::MessageEnded, at(3)), []);
+    assert_eq!(attempt.end_with_message(over_budget(), at(3)), [], "its result is on the way");
+    assert_eq!(attempt.event(good(), at(3)), [Effect::CloseInput]);
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(4)), Verdict::Completed);
+    // A message that calls for tools: they are not waited for.
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(message_begins(), at(2));
+    attempt.event(message_says(true), at(2));
+    assert_eq!(attempt.end_with_message(over_budget(), at(2)), []);
+    assert_eq!(attempt.event(Event::MessageEnded, at(3)), stopped);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(4))), Some(Reason::Budget));
+    // A tool is running: at once.
+    let mut attempt = in_turn(&["x"]);
+    for event in [message_begins(), message_says(true), Event::MessageEnded] {
+        attempt.event(event, at(2));
+    }
+    assert_eq!(attempt.end_with_message(over_budget(), at(3)), stopped);
+    // The last message of a turn that is not the last one: the next is not sent.
+    let mut attempt = in_turn(&["x", "y"]);
+    attempt.event(message_begins(), at(2));
+    attempt.end_with_message(over_budget(), at(2));
+    attempt.event(message_says(false), at(3));
+    attempt.event(Event::MessageEnded, at(3));
+    assert_eq!(attempt.event(good(), at(3)), stopped);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(4))), Some(Reason::Budget));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::prices::{self, Price};
 use super::usage::{ModelUse, Settlement, Tokens};
 
 /// One line of the stream.
@@ -20,6 +21,8 @@ pub enum Event {
         request_id: String,
         /// The session's slash commands without their slashes, if the answer has them; or what went wrong.
         commands: Result<Vec<String>, String>,
+        /// The prices of models, where the answer names them.
+        prices: Vec<(String, Price)>,
     },
     /// A turn begins.
     Init {
@@ -31,7 +34,14 @@ pub enum Event {
     /// A message of the model has begun, or a part of it has come.
     Message(Box<Message>),
     /// The message under way has come to these counts.
-    MessageSoFar(Tokens),
+    MessageSoFar {
+        /// Its counts; a kind that is not said is 0.
+        tokens: Tokens,
+        /// Whether claude will use tools next, and go on with another message.
+        uses_tools: bool,
+    },
+    /// The message under way has ended.
+    MessageEnded,
     /// A turn has ended.
     Result(Box<TurnResult>),
     /// A request to the API failed and will be tried again.
@@ -67,6 +77,8 @@ pub struct Message {
     pub tokens: Tokens,
     /// Whether a subagent's.
     pub of_subagent: bool,
+    /// Whether it is being streamed from here on, to its [`Event::MessageEnded`].
+    pub begins: bool,
     /// What it says and which tools it uses, in words.
     pub said: Vec<Said>,
 }
@@ -198,7 +210,11 @@ fn answer(line: &Value) -> Event {
             Ok(names.filter_map(|c| text(&c["name"])).map(|n| n.trim_start_matches('/').to_owned()).collect())
         }
     };
-    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands }
+    let models = response["response"]["models"].as_array().into_iter().flatten();
+    let price =
+        |model: &Value| Some((text(&model["resolvedModel"])?, prices::in_description(model["description"].as_str()?)?));
+    let prices = models.filter_map(price).collect();
+    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands, prices }
 }
 
 fn init(line: &Value) -> Event {
@@ -218,27 +234,32 @@ fn retry(line: &Value) -> Event {
 fn stream_event(line: &Value) -> Event {
     let event = &line["event"];
     match event["type"].as_str() {
-        Some("message_start") => message(&event["message"], is_of_subagent(line)),
-        Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar(tokens(&event["usage"])),
+        Some("message_start") => message(&event["message"], is_of_subagent(line), true),
+        Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar {
+            tokens: tokens(&event["usage"]),
+            uses_tools: event["delta"]["stop_reason"] == "tool_use",
+        },
+        Some("message_stop") if !is_of_subagent(line) => Event::MessageEnded,
         _ => Event::Other,
     }
 }
 
 fn assistant(line: &Value) -> Event {
-    message(&line["message"], is_of_subagent(line))
+    message(&line["message"], is_of_subagent(line), false)
 }
 
 fn is_of_subagent(line: &Value) -> bool {
     line["parent_tool_use_id"].is_string()
 }
 
-fn message(message: &Value, of_subagent: bool) -> Event {
+fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
     let content = message["content"].as_array().into_iter().flatten();
     Event::Message(Box::new(Message {
         id: text(&message["id"]),
         model: text(&message["model"]).unwrap_or_default(),
         tokens: tokens(&message["usage"]),
         of_subagent,
+        begins,
         said: content.filter_map(said).collect(),
     }))
 }
@@ -348,7 +369,7 @@ mod tests {
     fn deltas_are_not_decoded_and_unknown_events_are_passed_over() {
         for line in [
             r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":"#,
-            r#"{"type":"stream_event","event":{"type":"message_stop"}}"#,
+            r#"{"type":"stream_event","event":{"type":"error"}}"#,
             r#"{"type":"system","subtype":"hook_started"}"#,
             r#"{"type":"something_new","subtype":7.5}"#.replace("7.5", "null").as_str(),
             r#"{"type":"user","message":{"content":"x"}}"#,

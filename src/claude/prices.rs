@@ -1,8 +1,10 @@
-//! What tokens cost by model, for an estimate until claude itself says what a turn has cost.
+//! What tokens cost by model: an estimate until claude itself says what a turn has cost.
+
+use std::collections::BTreeMap;
 
 use super::usage::Tokens;
 
-/// Prices in micro-dollars per million tokens, which is dollars per million times a million.
+/// Prices in micro-dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
     /// Input that was not cached.
@@ -15,41 +17,90 @@ pub struct Price {
     pub cache_read: u64,
 }
 
+impl Price {
+    /// From the two prices that are always named, in micro-dollars per million. A cache write costs 1.25 of the input
+    /// price, a read a tenth of it.
+    #[must_use]
+    pub const fn of_input_and_output(input: u64, output: u64) -> Self {
+        Price { input, output, cache_write: input + input / 4, cache_read: input / 10 }
+    }
+}
+
 const fn dollars(input: u64, output: u64) -> Price {
-    // A cache write costs 1.25 of the input price, a read a tenth of it.
-    let input = input * 1_000_000;
-    Price { input, output: output * 1_000_000, cache_write: input + input / 4, cache_read: input / 10 }
+    Price::of_input_and_output(input * 1_000_000, output * 1_000_000)
 }
 
 /// By the beginning of the model's name, the longer one first where one begins another.
 const TABLE: &[(&str, Price)] = &[
+    ("claude-opus-5", dollars(4, 20)),
+    ("claude-fable-5", dollars(8, 40)),
+    ("claude-sonnet-5", dollars(2, 10)),
+    ("claude-haiku-5", Price::of_input_and_output(100_000, 500_000)),
     ("claude-opus-4-1", dollars(15, 75)),
-    ("claude-opus-4-0", dollars(15, 75)),
     ("claude-opus-4-2025", dollars(15, 75)),
     ("claude-opus-4", dollars(5, 25)),
+    ("claude-haiku-4", dollars(1, 5)),
+    ("claude-3-5-haiku", Price::of_input_and_output(800_000, 4_000_000)),
     ("claude-3-opus", dollars(15, 75)),
-    ("claude-3-5-haiku", Price { input: 800_000, output: 4_000_000, cache_write: 1_000_000, cache_read: 80_000 }),
-    ("claude-haiku", dollars(1, 5)),
 ];
 
 /// The seed's Sonnet 4, which is also what a model that nobody has heard of is taken for.
-const SONNET: Price = dollars(3, 15);
+const SONNET_4: Price = dollars(3, 15);
 
-/// The price of a model.
-#[must_use]
-pub fn of(model: &str) -> Price {
-    TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map_or(SONNET, |(_, price)| *price)
+/// The prices that hold for a run, or for one process: the user's own before what claude names before the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prices {
+    own: BTreeMap<String, Price>,
+    told: BTreeMap<String, Price>,
 }
 
-/// What these tokens cost at least, in micro-dollars, rounded up.
+impl Prices {
+    /// The user's own, by the beginning of a model's name.
+    #[must_use]
+    pub fn with_own(own: BTreeMap<String, Price>) -> Self {
+        Prices { own, told: BTreeMap::new() }
+    }
+
+    /// claude has named the price of a model.
+    pub fn learn(&mut self, model: &str, price: Price) {
+        self.told.insert(model.to_owned(), price);
+    }
+
+    /// The price of a model.
+    #[must_use]
+    pub fn of(&self, model: &str) -> Price {
+        let longest = |names: &BTreeMap<String, Price>| {
+            // Of two names that one model begins with, the longer one comes later in the order.
+            names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
+        };
+        let of_table = || TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, price)| *price);
+        longest(&self.own).or_else(|| longest(&self.told)).or_else(of_table).unwrap_or(SONNET_4)
+    }
+
+    /// What these tokens cost, in micro-dollars, rounded up.
+    #[must_use]
+    pub fn estimate_micros(&self, model: &str, tokens: &Tokens) -> u64 {
+        let price = self.of(model);
+        let sum = u128::from(tokens.input) * u128::from(price.input)
+            + u128::from(tokens.output) * u128::from(price.output)
+            + u128::from(tokens.cache_creation) * u128::from(price.cache_write)
+            + u128::from(tokens.cache_read) * u128::from(price.cache_read);
+        u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+/// The price in the description of a model, as `initialize` has it: "Opus 5.5 · … · $4/$20 per Mtok".
 #[must_use]
-pub fn estimate_micros(model: &str, tokens: &Tokens) -> u64 {
-    let price = of(model);
-    let sum = u128::from(tokens.input) * u128::from(price.input)
-        + u128::from(tokens.output) * u128::from(price.output)
-        + u128::from(tokens.cache_creation) * u128::from(price.cache_write)
-        + u128::from(tokens.cache_read) * u128::from(price.cache_read);
-    u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+pub fn in_description(description: &str) -> Option<Price> {
+    let (before, _) = description.split_once(" per Mtok")?;
+    let (input, output) = before.rsplit_once(['·', ' ']).map_or(before, |(_, last)| last).split_once("/$")?;
+    Some(Price::of_input_and_output(micros(input.strip_prefix('$')?)?, micros(output)?))
+}
+
+/// "0.10" dollars in micro-dollars.
+fn micros(dollars: &str) -> Option<u64> {
+    let dollars: f64 = dollars.parse().ok().filter(|d: &f64| d.is_finite() && *d >= 0.0 && *d < 1e6)?;
+    Some((dollars * 1e6).round() as u64)
 }
 
 #[cfg(test)]
@@ -59,7 +110,7 @@ mod tests {
     #[test]
     fn sonnet_4_costs_what_the_seed_says() {
         let million = 1_000_000;
-        let of = |tokens: Tokens| estimate_micros("claude-sonnet-4-20250514", &tokens);
+        let of = |tokens: Tokens| Prices::default().estimate_micros("claude-sonnet-4-20250514", &tokens);
         assert_eq!(of(Tokens { input: million, ..Tokens::default() }), 3_000_000);
         assert_eq!(of(Tokens { output: million, ..Tokens::default() }), 15_000_000);
         assert_eq!(of(Tokens { cache_read: million, ..Tokens::default() }), 300_000);
@@ -68,10 +119,31 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_name_wins() {
-        assert_eq!(of("claude-opus-4-1-20250805").input, 15_000_000);
-        assert_eq!(of("claude-opus-4-20250514").input, 15_000_000);
-        assert_eq!(of("claude-opus-4-5-20251101").input, 5_000_000);
-        assert_eq!(of("claude-haiku-4-5").output, 5_000_000);
+    fn the_longer_name_wins_and_the_user_s_own_beats_all() {
+        let mut prices = Prices::default();
+        assert_eq!(prices.of("claude-opus-4-1-20250805").input, 15_000_000);
+        assert_eq!(prices.of("claude-opus-4-20250514").input, 15_000_000);
+        assert_eq!(prices.of("claude-opus-4-5-20251101").input, 5_000_000);
+        assert_eq!(prices.of("claude-haiku-4-5").output, 5_000_000);
+        prices.learn("claude-opus-5-5", dollars(7, 8));
+        assert_eq!(prices.of("claude-opus-5-5").input, 7_000_000);
+        let own = [("claude", dollars(1, 1)), ("claude-opus", dollars(2, 2))].map(|(n, p)| (n.to_owned(), p));
+        prices.own = BTreeMap::from(own);
+        assert_eq!(prices.of("claude-opus-5-5").input, 2_000_000);
+        assert_eq!(prices.of("claude-sonnet-5-5").input, 1_000_000);
+    }
+
+    #[test]
+    fn claude_names_its_prices_in_words() {
+        for (description, price) in [
+            ("Opus 5.5 · Best for everyday, complex tasks · $4/$20 per Mtok", Some((4_000_000, 20_000_000))),
+            ("Haiku 5.5 · $0.10/$0.50 per Mtok ($0.50/$2.50 for prompts over 100k)", Some((100_000, 500_000))),
+            ("Use Opus 4.1 in plan mode, Sonnet 4 otherwise", None),
+            ("$x/$y per Mtok", None),
+            ("", None),
+        ] {
+            let found = in_description(description).map(|p| (p.input, p.output));
+            assert_eq!(found, price, "{description}");
+        }
     }
 }

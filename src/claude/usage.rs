@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign, Sub};
 
-use super::prices;
+use super::prices::{Price, Prices};
 
 /// Tokens by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +127,8 @@ pub enum Settlement {
 /// Counts one claude process.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
+    /// For what claude has not told yet.
+    prices: Prices,
     /// Settled, by earlier results.
     settled: BTreeMap<String, ModelUse>,
     /// What `Cumulative` settlements said last, since the process or its conversation began.
@@ -148,6 +150,17 @@ struct Message {
 }
 
 impl Meter {
+    /// A meter that reckons with these prices.
+    #[must_use]
+    pub fn with(prices: Prices) -> Self {
+        Meter { prices, ..Meter::default() }
+    }
+
+    /// claude has named the price of a model.
+    pub fn learn(&mut self, model: &str, price: Price) {
+        self.prices.learn(model, price);
+    }
+
     /// A message began (or one of its content blocks came again, with the same id and the same input side).
     pub fn message(&mut self, id: &str, model: &str, tokens: Tokens, of_subagent: bool) {
         let index = match self.live.iter().rposition(|m| m.id == id) {
@@ -208,7 +221,7 @@ impl Meter {
         let left_out = seen - told;
         if let (1.., Some(last)) = (left_out.total(), self.live.last()) {
             self.left_out.tokens += left_out;
-            self.left_out.micros += prices::estimate_micros(&last.model, &left_out);
+            self.left_out.micros += self.prices.estimate_micros(&last.model, &left_out);
         }
     }
 
@@ -232,7 +245,7 @@ impl Meter {
         }
         for message in &self.live {
             used.tokens += message.tokens;
-            used.micros = used.micros.saturating_add(prices::estimate_micros(&message.model, &message.tokens));
+            used.micros = used.micros.saturating_add(self.prices.estimate_micros(&message.model, &message.tokens));
             used.micros_certainty = Certainty::Estimate;
         }
         used.tokens += self.left_out.tokens;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::claude::prices::Price;
 pub use json::{Place, SyntaxError};
 
 use fields::Reader;
@@ -25,6 +26,8 @@ pub struct Config {
     pub instances: Vec<InstanceConfig>,
     /// The `budget` section.
     pub budget: BudgetConfig,
+    /// The `pricing` section: prices by the beginning of a model's name.
+    pub pricing: BTreeMap<String, Price>,
     /// Things that are allowed and yet worth a word, each a whole sentence with its place.
     pub warnings: Vec<String>,
 }

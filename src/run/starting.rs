@@ -36,7 +36,7 @@ impl Run<'_> {
                 self.detail(index, &format!("started, pid {}", process.pid()));
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
-                let (attempt, effects) = Attempt::start(instance, self.settings.grace, now);
+                let (attempt, effects) = Attempt::start(instance, self.plan.prices.clone(), self.settings.grace, now);
                 let count = self.plan.instances.len();
                 self.live[index] = Some(Live {
                     attempt,

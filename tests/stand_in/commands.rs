@@ -18,20 +18,12 @@ pub struct Command {
 pub fn find(generation: Generation) -> Vec<Command> {
     let mut commands = Vec::new();
     if let Some(home) = std::env::var_os("HOME") {
-        read_folder(
-            generation,
-            &Path::new(&home).join(".claude/commands"),
-            "",
-            "user",
-            &mut commands,
-        );
+        read_folder(generation, &Path::new(&home).join(".claude/commands"), "", "user", &mut commands);
     }
     let cwd = std::env::current_dir().unwrap_or_default();
     // A workspace that is the home itself has its commands once.
     let project = cwd.join(".claude/commands");
-    if std::env::var_os("HOME")
-        .is_none_or(|home| Path::new(&home).join(".claude/commands") != project)
-    {
+    if std::env::var_os("HOME").is_none_or(|home| Path::new(&home).join(".claude/commands") != project) {
         read_folder(generation, &project, "", "project", &mut commands);
     }
     if generation == Generation::V2_1 {
@@ -42,37 +34,17 @@ pub fn find(generation: Generation) -> Vec<Command> {
     commands
 }
 
-fn read_folder(
-    generation: Generation,
-    folder: &Path,
-    prefix: &str,
-    origin: &str,
-    commands: &mut Vec<Command>,
-) {
+fn read_folder(generation: Generation, folder: &Path, prefix: &str, origin: &str, commands: &mut Vec<Command>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            let folder_name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            read_folder(
-                generation,
-                &path,
-                &format!("{prefix}{folder_name}:"),
-                origin,
-                commands,
-            );
+            let folder_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            read_folder(generation, &path, &format!("{prefix}{folder_name}:"), origin, commands);
         } else if path.extension().is_some_and(|extension| extension == "md")
             && let Ok(text) = std::fs::read_to_string(&path)
         {
@@ -90,13 +62,7 @@ fn parse(generation: Generation, name: &str, text: &str, origin: &str) -> Comman
             .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
             .find(|value| !value.is_empty())
     };
-    let first_line = || {
-        body.lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty())
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let first_line = || body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned();
     let mut argument_hint = field("argument-hint").unwrap_or_default();
     if generation == Generation::V2_1 {
         // It reads `[what]` as a YAML list.
@@ -104,10 +70,7 @@ fn parse(generation: Generation, name: &str, text: &str, origin: &str) -> Comman
     }
     Command {
         name: name.to_owned(),
-        description: format!(
-            "{} ({origin})",
-            field("description").unwrap_or_else(first_line)
-        ),
+        description: format!("{} ({origin})", field("description").unwrap_or_else(first_line)),
         argument_hint,
         model: field("model"),
         body: body.to_owned(),
@@ -121,10 +84,7 @@ fn split_front_matter(text: &str) -> (&str, &str) {
     match rest.find("\n---") {
         Some(end) => {
             let after = &rest[end + 4..];
-            (
-                &rest[..end],
-                after.split_once('\n').map_or("", |(_, body)| body),
-            )
+            (&rest[..end], after.split_once('\n').map_or("", |(_, body)| body))
         }
         None if rest.starts_with("---\n") => ("", &rest[4..]),
         None => ("", text),
@@ -159,9 +119,6 @@ impl Command {
 pub fn split_command(text: &str) -> Option<(&str, &str)> {
     let rest = text.trim().strip_prefix('/')?;
     let (name, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let is_name = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ':'));
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ':'));
     is_name.then(|| (name, arguments.trim()))
 }

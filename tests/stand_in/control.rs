@@ -48,8 +48,7 @@ impl Claude {
             other => {
                 if let Some(mut answer) = self.templates.control_error() {
                     answer["response"]["request_id"] = id.clone();
-                    answer["response"]["error"] =
-                        format!("Unsupported control request subtype: {other}").into();
+                    answer["response"]["error"] = format!("Unsupported control request subtype: {other}").into();
                     self.out.line(&answer);
                 }
             }
@@ -69,27 +68,15 @@ impl Claude {
         let mut answer = self.templates.initialized();
         answer["response"]["request_id"] = id.clone();
         let response = &mut answer["response"]["response"];
-        let mut commands: Vec<Value> = self
-            .commands
-            .iter()
-            .map(crate::commands::Command::to_json)
-            .collect();
+        let mut commands: Vec<Value> = self.commands.iter().map(crate::commands::Command::to_json).collect();
         if !self.options.no_slash_commands {
             commands.extend(self.templates.builtin_commands().cloned());
         }
         response["commands"] = commands.into();
         replace(response, "pid", std::process::id());
-        replace(
-            response,
-            "current_permission_mode",
-            self.permissions.mode.as_str(),
-        );
+        replace(response, "current_permission_mode", self.permissions.mode.as_str());
         let home = std::env::var("HOME").unwrap_or_default();
-        replace(
-            response,
-            "user_output_styles_dir",
-            format!("{home}/.claude/output-styles"),
-        );
+        replace(response, "user_output_styles_dir", format!("{home}/.claude/output-styles"));
         let how = std::env::var("STAND_IN_INITIALIZE").unwrap_or_default();
         match how.split_once(':').unwrap_or((&how, "")) {
             ("never", _) => return,
@@ -99,9 +86,7 @@ impl Claude {
                     "response": { "subtype": "error", "request_id": id, "error": "the stand-in refuses to initialize" }
                 });
             }
-            ("late", delay) => {
-                std::thread::sleep(Duration::from_millis(delay.parse().unwrap_or(1000)))
-            }
+            ("late", delay) => std::thread::sleep(Duration::from_millis(delay.parse().unwrap_or(1000))),
             ("twice", _) => self.out.line(&answer),
             _ => {}
         }

@@ -50,14 +50,9 @@ impl Claude {
         let Ok(text) = std::env::var("STAND_IN_AT_START") else {
             return;
         };
-        let script = script::parse(&text)
-            .unwrap_or_else(|error| crate::fail(&format!("claude-stand-in: {error}")));
+        let script = script::parse(&text).unwrap_or_else(|error| crate::fail(&format!("claude-stand-in: {error}")));
         let mut turn = Turn::new(&self.model.clone(), &text, None);
-        for step in script
-            .messages
-            .into_iter()
-            .flat_map(|message| message.steps)
-        {
+        for step in script.messages.into_iter().flat_map(|message| message.steps) {
             match step {
                 script::Step::Wait(duration) => std::thread::sleep(duration),
                 script::Step::Other { verb, .. } if verb == "hang" => std::thread::sleep(FOR_EVER),
@@ -70,13 +65,7 @@ impl Claude {
     }
 
     /// A verb that is for the stand-in alone.
-    pub fn do_other(
-        &mut self,
-        turn: &mut Turn,
-        tokens: Tokens,
-        verb: &str,
-        args: &str,
-    ) -> Result<(), Stop> {
+    pub fn do_other(&mut self, turn: &mut Turn, tokens: Tokens, verb: &str, args: &str) -> Result<(), Stop> {
         let words: Vec<&str> = args.split_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
         let has = |word: &str| words.contains(&word);
@@ -111,40 +100,20 @@ impl Claude {
                     Ok(value) => format!("{name}={value}"),
                     Err(_) => format!("{name} is not set"),
                 };
-                self.say(
-                    turn,
-                    tokens,
-                    &words.iter().map(value).collect::<Vec<_>>().join("\n"),
-                );
+                self.say(turn, tokens, &words.iter().map(value).collect::<Vec<_>>().join("\n"));
             }
             "recall" => {
-                let said = self
-                    .session
-                    .conversation
-                    .iter()
-                    .filter(|(role, _)| role == "user");
+                let said = self.session.conversation.iter().filter(|(role, _)| role == "user");
                 let texts: Vec<&str> = said.map(|(_, text)| text.as_str()).collect();
                 self.say(turn, tokens, &texts.join("\n"));
             }
             "side" => {
                 let usage = script::parse(&format!("[[usage {args}]]")).unwrap_or_default();
-                let usage = usage
-                    .messages
-                    .first()
-                    .map(|message| message.usage)
-                    .unwrap_or_default();
-                self.bill(
-                    "side",
-                    self.generation.side_model(),
-                    usage.into(),
-                    "",
-                    End::Whole,
-                );
+                let usage = usage.messages.first().map(|message| message.usage).unwrap_or_default();
+                self.bill("side", self.generation.side_model(), usage.into(), "", End::Whole);
             }
             "deny" => {
-                turn.denials.push(
-                    json!({ "tool_name": first, "tool_use_id": new_id("toolu"), "tool_input": {} }),
-                );
+                turn.denials.push(json!({ "tool_name": first, "tool_use_id": new_id("toolu"), "tool_input": {} }));
             }
             "limit" => {
                 let resets_at = epoch_ms() / 1000 + number(first);
@@ -156,11 +125,7 @@ impl Claude {
     }
 
     fn close_stream(&mut self, name: &str) {
-        let null = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .expect("/dev/null is there");
+        let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").expect("/dev/null is there");
         // /dev/null takes the number, so that no other file gets it.
         let closed = match name {
             "stdin" => {
@@ -169,9 +134,7 @@ impl Claude {
             }
             "stdout" => dup2_stdout(&null),
             "stderr" => dup2_stderr(&null),
-            _ => crate::fail(&format!(
-                "claude-stand-in: [[close {name}]]: not a standard stream"
-            )),
+            _ => crate::fail(&format!("claude-stand-in: [[close {name}]]: not a standard stream")),
         };
         closed.expect("a standard stream can be replaced");
     }
@@ -185,12 +148,7 @@ impl Claude {
         raw: bool,
         ended: bool,
     ) -> Result<(), Stop> {
-        let mut line = self.assistant_line(
-            turn,
-            &new_id("msg"),
-            tokens,
-            json!({ "type": "text", "text": "@@" }),
-        );
+        let mut line = self.assistant_line(turn, &new_id("msg"), tokens, json!({ "type": "text", "text": "@@" }));
         stamp(&mut line, &self.session.id);
         let text = line.to_string();
         let (before, after) = text.split_once("@@").expect("the text is in the line");
@@ -234,11 +192,7 @@ impl Claude {
             let block = if left >= block.len() { &block } else { &text };
             self.out.bytes(block.as_bytes());
             left -= block.len();
-            let outcome = if block.len() >= CHUNK_BYTES / 2 {
-                self.listen()
-            } else {
-                Ok(())
-            };
+            let outcome = if block.len() >= CHUNK_BYTES / 2 { self.listen() } else { Ok(()) };
             if outcome.is_err() {
                 self.out.bulk = false;
                 return outcome;
@@ -289,19 +243,9 @@ fn bytes(text: &str) -> usize {
 }
 
 fn signal_named(name: &str) -> Signal {
-    let by_number = || {
-        name.parse::<i32>()
-            .ok()
-            .and_then(|number| Signal::try_from(number).ok())
-    };
-    let by_name = || {
-        format!("SIG{}", name.trim_start_matches("SIG"))
-            .parse()
-            .ok()
-    };
-    by_number()
-        .or_else(by_name)
-        .unwrap_or_else(|| crate::fail(&format!("claude-stand-in: no signal {name}")))
+    let by_number = || name.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
+    let by_name = || format!("SIG{}", name.trim_start_matches("SIG")).parse().ok();
+    by_number().or_else(by_name).unwrap_or_else(|| crate::fail(&format!("claude-stand-in: no signal {name}")))
 }
 
 /// A child in the same process group that keeps stdout and stderr open.
@@ -311,39 +255,23 @@ fn hold_pipe(seconds: &str) {
     let mut command = Command::new("sleep");
     // SAFETY: sigprocmask is async-signal-safe.
     unsafe { command.pre_exec(signals::unblock) };
-    let child = command
-        .arg(seconds)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("there is a sleep");
+    let child = command.arg(seconds).stdin(Stdio::null()).spawn().expect("there is a sleep");
     log::event("hold-pipe", json!({ "child_pid": child.id() }));
 }
 
 /// A child that is nobody's: forked twice, in a session of its own.
 fn escape(words: &[&str]) {
     // SAFETY: descriptor 1 is open for the whole life of the process.
-    let stdout = unsafe { BorrowedFd::borrow_raw(1) }
-        .try_clone_to_owned()
-        .expect("descriptors are left");
+    let stdout = unsafe { BorrowedFd::borrow_raw(1) }.try_clone_to_owned().expect("descriptors are left");
     let program = std::env::current_exe().expect("the program has a path");
     let mut command = Command::new(program);
     // The pipes travel as descriptors 0 and 2; 1 brings back the pid.
-    command
-        .arg(ESCAPEE)
-        .args(words)
-        .stdin(Stdio::from(stdout))
-        .stdout(Stdio::piped());
+    command.arg(ESCAPEE).args(words).stdin(Stdio::from(stdout)).stdout(Stdio::piped());
     if words.contains(&"env-cleared") {
         command.env_clear();
     }
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("the program can be started again");
-    let pid = String::from_utf8_lossy(&output.stdout)
-        .trim()
-        .parse::<i32>()
-        .unwrap_or(0);
+    let output = command.stderr(Stdio::inherit()).output().expect("the program can be started again");
+    let pid = String::from_utf8_lossy(&output.stdout).trim().parse::<i32>().unwrap_or(0);
     log::event("escape", json!({ "child_pid": pid, "words": words }));
 }
 
@@ -374,11 +302,7 @@ pub fn run_escapee() -> Option<i32> {
             }
         }
     }
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .ok()?;
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").ok()?;
     let _ = dup2_stdout(&null);
     if !has("keep-pipes") {
         let _ = dup2_stdin(&null);

@@ -110,8 +110,7 @@ impl Generation {
 
     /// 2.1 lets `bypassPermissions` of root pass with `IS_SANDBOX=1` only, the older ones with any value.
     pub fn is_sandboxed(self) -> bool {
-        std::env::var("IS_SANDBOX")
-            .is_ok_and(|value| value == "1" || (self < Generation::V2_1 && !value.is_empty()))
+        std::env::var("IS_SANDBOX").is_ok_and(|value| value == "1" || (self < Generation::V2_1 && !value.is_empty()))
     }
 
     /// After so many rounds of tools, with `--max-turns`.
@@ -149,9 +148,7 @@ impl Generation {
     /// What an API error is reported as.
     pub fn api_error_text(self, status: u16) -> String {
         let kind = crate::refusals::api_error_type(status);
-        let body = format!(
-            r#"{{"error":{{"message":"scripted status {status}","type":"{kind}"}},"type":"error"}}"#
-        );
+        let body = format!(r#"{{"error":{{"message":"scripted status {status}","type":"{kind}"}},"type":"error"}}"#);
         match (self, status) {
             (Generation::V2_1, 401 | 403) => {
                 format!("Failed to authenticate. API Error: {status} scripted status {status}")

@@ -33,14 +33,7 @@ impl Inbox {
             read_lines(&stop_seen, &to_inbox);
             let _ = stopped_sender.send(());
         });
-        (
-            Inbox {
-                receiver,
-                stop,
-                stopped,
-            },
-            sender,
-        )
+        (Inbox { receiver, stop, stopped }, sender)
     }
 
     /// The next input, or nothing after this long.
@@ -74,10 +67,7 @@ fn read_lines(stop: &UnixStream, sender: &Sender<Input>) {
     let mut pending: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        let mut waiting = [
-            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stdin, PollFlags::POLLIN),
-        ];
+        let mut waiting = [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(stdin, PollFlags::POLLIN)];
         if poll(&mut waiting, PollTimeout::NONE).is_err() {
             continue;
         }

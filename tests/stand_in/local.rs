@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 impl Claude {
     pub fn is_builtin(&self, name: &str) -> bool {
-        self.templates
-            .builtin_commands()
-            .any(|command| command["name"] == name)
+        self.templates.builtin_commands().any(|command| command["name"] == name)
     }
 
     /// What the newest says to a command that the model is not asked about.
@@ -56,11 +54,7 @@ impl Claude {
         let mut line = self.templates.local_output();
         line["message"]["id"] = new_uuid().into();
         line["message"]["content"] = text_block(text);
-        replace(
-            &mut line,
-            "local_command_source",
-            format!("<local-command-stdout>{text}</local-command-stdout>"),
-        );
+        replace(&mut line, "local_command_source", format!("<local-command-stdout>{text}</local-command-stdout>"));
         self.emit(line);
     }
 
@@ -99,26 +93,17 @@ impl Claude {
 
     /// `/compact`: the summary is paid for in `modelUsage` only. Its arguments may hold a `[[usage …]]`.
     pub fn compact(&mut self, arguments: &str) {
-        let usage = script::parse(arguments)
-            .ok()
-            .and_then(|script| Some(script.messages.first()?.usage));
+        let usage = script::parse(arguments).ok().and_then(|script| Some(script.messages.first()?.usage));
         if self.session.conversation.is_empty() {
             return self.refuse_to_compact();
         }
         let is_newer = self.generation > Generation::V1_0;
-        let status =
-            |status: Value| json!({ "type": "system", "subtype": "status", "status": status });
+        let status = |status: Value| json!({ "type": "system", "subtype": "status", "status": status });
         if is_newer {
             self.emit(status("compacting".into()));
         }
         let model = self.model.clone();
-        self.bill(
-            "compact",
-            &model,
-            usage.unwrap_or_default().into(),
-            "/compact",
-            End::Whole,
-        );
+        self.bill("compact", &model, usage.unwrap_or_default().into(), "/compact", End::Whole);
         if is_newer {
             let mut line = status(Value::Null);
             if self.generation == Generation::V2_1 {
@@ -129,17 +114,13 @@ impl Claude {
         self.print_init(&model);
         let boundary = self.templates.compact_boundary();
         self.emit(boundary);
-        for beginning in [
-            "This session is being continued",
-            "<local-command-stdout>Compacted",
-        ] {
+        for beginning in ["This session is being continued", "<local-command-stdout>Compacted"] {
             let line = self.templates.user_string(beginning);
             self.emit(line);
         }
         // As the older ones count the summary and what belongs to it.
         self.message_count += 6;
-        self.session.conversation =
-            vec![("user".to_owned(), "the summary of what was said".to_owned())];
+        self.session.conversation = vec![("user".to_owned(), "the summary of what was said".to_owned())];
         self.session.save(&self.totals);
         self.report_locally("compact", None);
     }

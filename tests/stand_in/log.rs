@@ -30,39 +30,26 @@ pub fn event(name: &str, fields: Value) {
     let Some(path) = std::env::var_os("STAND_IN_LOG") else {
         return;
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let mut line =
-        json!({ "event": name, "pid": std::process::id(), "time_ms": now.as_millis() as u64 });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut line = json!({ "event": name, "pid": std::process::id(), "time_ms": now.as_millis() as u64 });
     if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {
         line.extend(fields);
     }
     let mut text = line.to_string();
     text.push('\n');
     // One write with O_APPEND: lines of parallel processes do not mix.
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path);
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     if let Ok(mut file) = file {
         let _ = file.write_all(text.as_bytes());
     }
 }
 
 pub fn start() {
-    let argv: Vec<String> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let argv: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cwd = std::env::current_dir().unwrap_or_default();
     let env: serde_json::Map<String, Value> = SHOWN
         .iter()
-        .filter_map(|&name| {
-            Some((
-                name.to_owned(),
-                std::env::var_os(name)?.to_string_lossy().into(),
-            ))
-        })
+        .filter_map(|&name| Some((name.to_owned(), std::env::var_os(name)?.to_string_lossy().into())))
         .collect();
     let fields = json!({
         "ppid": std::os::unix::process::parent_id(),

@@ -95,10 +95,8 @@ fn main() {
         std::process::exit(status);
     }
     signals::block();
-    let generation = Generation::from_env()
-        .unwrap_or_else(|name| fail(&format!("unknown STAND_IN_GENERATION {name}")));
-    let options = Options::parse(generation, templates::help(generation))
-        .unwrap_or_else(|error| fail(&error));
+    let generation = Generation::from_env().unwrap_or_else(|name| fail(&format!("unknown STAND_IN_GENERATION {name}")));
+    let options = Options::parse(generation, templates::help(generation)).unwrap_or_else(|error| fail(&error));
     if options.help {
         print!("{}", templates::help(generation));
         return;
@@ -111,20 +109,12 @@ fn main() {
     check(&options);
     let permissions = Permissions::new(generation, &options);
     let (session, totals) = open_session(generation, &options);
-    if permissions.mode == "bypassPermissions"
-        && nix::unistd::geteuid().is_root()
-        && !generation.is_sandboxed()
-    {
-        fail(
-            "--dangerously-skip-permissions cannot be used with root/sudo privileges for security reasons",
-        );
+    if permissions.mode == "bypassPermissions" && nix::unistd::geteuid().is_root() && !generation.is_sandboxed() {
+        fail("--dangerously-skip-permissions cannot be used with root/sudo privileges for security reasons");
     }
-    let text = (options.input_format == "text")
-        .then(|| options.prompt.clone().unwrap_or_else(inbox::read_all));
+    let text = (options.input_format == "text").then(|| options.prompt.clone().unwrap_or_else(inbox::read_all));
     if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
-        fail(
-            "Error: Input must be provided either through stdin or as a prompt argument when using --print",
-        );
+        fail("Error: Input must be provided either through stdin or as a prompt argument when using --print");
     }
     let (inbox, sender) = Inbox::open();
     signals::listen(generation, sender);
@@ -137,11 +127,7 @@ fn main() {
         inbox,
         message_count: session.conversation.len() as u64,
         session,
-        commands: if options.no_slash_commands {
-            Vec::new()
-        } else {
-            commands::find(generation)
-        },
+        commands: if options.no_slash_commands { Vec::new() } else { commands::find(generation) },
         totals,
         since_last_result: Totals::default(),
         queue: VecDeque::new(),
@@ -183,10 +169,7 @@ fn check(options: &Options) {
 /// The session of `--session-id`, `--resume` or `--continue`, or a new one, and what it counts as spent already.
 fn open_session(generation: Generation, options: &Options) -> (Session, Totals) {
     let persists = !options.no_persistence;
-    let resumed = options
-        .resume
-        .clone()
-        .or_else(|| Session::last_id().filter(|_| options.continue_last));
+    let resumed = options.resume.clone().or_else(|| Session::last_id().filter(|_| options.continue_last));
     if let Some(id) = &options.session_id {
         if !session::is_uuid(id) {
             fail("Error: Invalid session ID. Must be a valid UUID.");
@@ -210,14 +193,7 @@ fn open_session(generation: Generation, options: &Options) -> (Session, Totals) 
     if options.fork_session {
         session.id = options.session_id.clone().unwrap_or_else(session::new_uuid);
     }
-    (
-        session,
-        if generation.resumes_totals() {
-            cost
-        } else {
-            Totals::default()
-        },
-    )
+    (session, if generation.resumes_totals() { cost } else { Totals::default() })
 }
 
 impl Claude {
@@ -239,11 +215,8 @@ impl Claude {
             } else if self.input_has_ended && self.shells.is_empty() {
                 break;
             } else {
-                let patience = if self.shells.is_empty() {
-                    Duration::from_secs(3600)
-                } else {
-                    Duration::from_millis(20)
-                };
+                let patience =
+                    if self.shells.is_empty() { Duration::from_secs(3600) } else { Duration::from_millis(20) };
                 if let Some(input) = self.inbox.wait(patience) {
                     self.hear(input, false);
                 }
@@ -253,10 +226,7 @@ impl Claude {
         if self.ending.linger > Duration::ZERO {
             std::thread::sleep(self.ending.linger);
         }
-        let code = self
-            .ending
-            .exit_code
-            .unwrap_or(i32::from(self.ending.last_was_error));
+        let code = self.ending.exit_code.unwrap_or(i32::from(self.ending.last_was_error));
         self.end(code)
     }
 
@@ -337,11 +307,7 @@ impl Claude {
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks
-            .iter()
-            .filter_map(|block| block["text"].as_str())
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join("\n"),
         _ => String::new(),
     }
 }

@@ -39,18 +39,13 @@ impl Claude {
     pub fn serve(&mut self, turn: &mut Turn, message: &Message) -> Result<Vec<Call>, Stop> {
         let tokens = Tokens::from(message.usage);
         let mut calls = Vec::new();
-        turn.stop_reason = if message.calls_a_tool() {
-            "tool_use"
-        } else {
-            "end_turn"
-        };
+        turn.stop_reason = if message.calls_a_tool() { "tool_use" } else { "end_turn" };
         if self.generation.announces_requests() && self.streams(turn) {
             let line = json!({ "type": "system", "subtype": "status", "status": "requesting" });
             self.emit(line);
         }
         self.fail_first(&message.failures)?;
-        turn.is_fallback =
-            !message.failures.is_empty() && self.generation.falls_back_after_retries();
+        turn.is_fallback = !message.failures.is_empty() && self.generation.falls_back_after_retries();
         for (at, step) in message.steps.iter().enumerate() {
             self.listen()?;
             let rest = &message.steps[at + 1..];
@@ -60,16 +55,15 @@ impl Claude {
             match step {
                 Step::Say(text) => self.say(turn, tokens, text),
                 Step::Think(text) => {
-                    self.print_block(turn, tokens, json!({ "type": "thinking", "thinking": text, "signature": "c2lnbmF0dXJl" }));
+                    self.print_block(
+                        turn,
+                        tokens,
+                        json!({ "type": "thinking", "thinking": text, "signature": "c2lnbmF0dXJl" }),
+                    );
                 }
                 Step::Tool { name, input } => {
-                    let call = Call {
-                        id: new_id("toolu"),
-                        name: name.clone(),
-                        input: input.clone(),
-                    };
-                    let block =
-                        json!({ "type": "tool_use", "id": call.id, "name": name, "input": input });
+                    let call = Call { id: new_id("toolu"), name: name.clone(), input: input.clone() };
+                    let block = json!({ "type": "tool_use", "id": call.id, "name": name, "input": input });
                     self.print_block(turn, tokens, block);
                     turn.tool_uses += 1;
                     calls.push(call);
@@ -112,13 +106,7 @@ impl Claude {
         }
         let id = new_id("msg");
         let is_fallback = turn.is_fallback;
-        turn.open = Some(OpenMessage {
-            id: id.clone(),
-            is_fallback,
-            tokens,
-            index: 0,
-            streamed_chars: 0,
-        });
+        turn.open = Some(OpenMessage { id: id.clone(), is_fallback, tokens, index: 0, streamed_chars: 0 });
         turn.message_ids.push(id.clone());
         let mut event = self.templates.stream_event("message_start")["event"].take();
         let message = &mut event["message"];
@@ -127,11 +115,7 @@ impl Claude {
         // The older ones print it a little late, when the first block is in it already.
         let first_block = first_block.filter(|_| self.generation < Generation::V2_1);
         message["content"] = first_block.map(empty_block).into_iter().collect();
-        Tokens {
-            output: 1,
-            ..tokens
-        }
-        .write_api_usage(&mut message["usage"]);
+        Tokens { output: 1, ..tokens }.write_api_usage(&mut message["usage"]);
         self.stream(turn, event);
     }
 
@@ -146,20 +130,13 @@ impl Claude {
         let (index, id) = (open.index, open.id.clone());
         let kind = block["type"].as_str().unwrap_or_default().to_owned();
         let (delta, delta_field, text) = match kind.as_str() {
-            "tool_use" => (
-                "input_json_delta",
-                "partial_json",
-                block["input"].to_string(),
-            ),
+            "tool_use" => ("input_json_delta", "partial_json", block["input"].to_string()),
             "thinking" => ("thinking_delta", "thinking", text_field(&block, "thinking")),
             _ => ("text_delta", "text", text_field(&block, "text")),
         };
         if self.streams(turn) {
             let empty = empty_block(&block);
-            self.stream(
-                turn,
-                json!({ "type": "content_block_start", "index": index, "content_block": empty }),
-            );
+            self.stream(turn, json!({ "type": "content_block_start", "index": index, "content_block": empty }));
             if kind == "thinking"
                 && let Some(mut line) = self.templates.thinking_tokens()
             {
@@ -171,31 +148,20 @@ impl Claude {
             for part in chars.chunks(DELTA_CHARS) {
                 let part: String = part.iter().collect();
                 let delta = json!({ "type": delta, delta_field: part });
-                self.stream(
-                    turn,
-                    json!({ "type": "content_block_delta", "index": index, "delta": delta }),
-                );
+                self.stream(turn, json!({ "type": "content_block_delta", "index": index, "delta": delta }));
             }
             if kind == "thinking" {
                 let delta = json!({ "type": "signature_delta", "signature": block["signature"] });
-                self.stream(
-                    turn,
-                    json!({ "type": "content_block_delta", "index": index, "delta": delta }),
-                );
+                self.stream(turn, json!({ "type": "content_block_delta", "index": index, "delta": delta }));
             }
         }
         // Of a subagent only the tools are shown, and in the background its words.
-        let is_shown = |agent: &Agent| {
-            kind == "tool_use" || agent.in_background || self.options.forward_subagents
-        };
+        let is_shown = |agent: &Agent| kind == "tool_use" || agent.in_background || self.options.forward_subagents;
         if turn.agent.as_ref().is_none_or(is_shown) {
             let line = self.assistant_line(turn, &id, tokens, block);
             self.emit(line);
         }
-        self.stream(
-            turn,
-            json!({ "type": "content_block_stop", "index": index }),
-        );
+        self.stream(turn, json!({ "type": "content_block_stop", "index": index }));
         let open = turn.open.as_mut().expect("just opened");
         open.index += 1;
         turn.messages += 1;
@@ -204,10 +170,7 @@ impl Claude {
 
     /// The `assistant` line of one block, as the real ones place it: with the usage of `message_start`.
     pub fn assistant_line(&self, turn: &Turn, id: &str, tokens: Tokens, block: Value) -> Value {
-        let mut line = self.templates.assistant(
-            block["type"].as_str().unwrap_or_default(),
-            turn.agent.is_some(),
-        );
+        let mut line = self.templates.assistant(block["type"].as_str().unwrap_or_default(), turn.agent.is_some());
         let message = &mut line["message"];
         message["id"] = id.into();
         message["model"] = turn.model.as_str().into();
@@ -217,11 +180,7 @@ impl Claude {
         if is_whole && turn.is_last_block {
             message["stop_reason"] = turn.stop_reason.into();
         }
-        Tokens {
-            output: if is_whole { tokens.output } else { 1 },
-            ..tokens
-        }
-        .write_api_usage(&mut message["usage"]);
+        Tokens { output: if is_whole { tokens.output } else { 1 }, ..tokens }.write_api_usage(&mut message["usage"]);
         if let Some(agent) = &turn.agent {
             agent.mark(&mut line);
             line["parent_tool_use_id"] = agent.tool_use_id.as_str().into();
@@ -243,19 +202,11 @@ impl Claude {
         self.stream(turn, event);
         self.stream(turn, json!({ "type": "message_stop" }));
         turn.open = None;
-        let kind = if turn.agent.is_some() {
-            "subagent"
-        } else {
-            "main"
-        };
+        let kind = if turn.agent.is_some() { "subagent" } else { "main" };
         if turn.agent.is_none() && !is_fallback {
             turn.unsettled = tokens;
         }
-        let end = if is_fallback {
-            End::Forgotten
-        } else {
-            End::Whole
-        };
+        let end = if is_fallback { End::Forgotten } else { End::Whole };
         self.bill(kind, &turn.model.clone(), tokens, &turn.text, end);
     }
 
@@ -297,15 +248,8 @@ impl Claude {
         let Some(open) = turn.open.take() else { return };
         // As the newest estimates it: three and a half letters a token.
         let estimate = ((4 * open.streamed_chars + 7) / 14).max(1);
-        let tokens = Tokens {
-            output: estimate.min(open.tokens.output),
-            ..open.tokens
-        };
-        let kind = if turn.agent.is_some() {
-            "subagent"
-        } else {
-            "main"
-        };
+        let tokens = Tokens { output: estimate.min(open.tokens.output), ..open.tokens };
+        let kind = if turn.agent.is_some() { "subagent" } else { "main" };
         self.bill(kind, &turn.model.clone(), tokens, &turn.text, End::CutOff);
     }
 }
@@ -313,12 +257,9 @@ impl Claude {
 /// A block as its start tells of it.
 pub fn empty_block(block: &Value) -> Value {
     let mut empty = block.clone();
-    for (field, nothing) in [
-        ("input", json!({})),
-        ("thinking", "".into()),
-        ("signature", "".into()),
-        ("text", "".into()),
-    ] {
+    for (field, nothing) in
+        [("input", json!({})), ("thinking", "".into()), ("signature", "".into()), ("text", "".into())]
+    {
         replace(&mut empty, field, nothing);
     }
     empty

@@ -109,13 +109,7 @@ fn prices(model: &str, prompt_tokens: u64) -> Prices {
         name if name.contains("3-5-haiku") => (800, 4_000, 80),
         _ => (3_000, 15_000, 300),
     };
-    Prices {
-        input,
-        output,
-        cache_read,
-        cache_write_5m: input * 5 / 4,
-        cache_write_1h: input * 2,
-    }
+    Prices { input, output, cache_read, cache_write_5m: input * 5 / 4, cache_write_1h: input * 2 }
 }
 
 /// Per model, in the order of first use.
@@ -138,17 +132,10 @@ impl Totals {
     }
 
     fn add_priced(&mut self, model: &str, tokens: Tokens, cost_nanos: u64) {
-        let at = self
-            .models
-            .iter()
-            .position(|total| total.model == model)
-            .unwrap_or_else(|| {
-                self.models.push(ModelTotal {
-                    model: model.to_owned(),
-                    ..ModelTotal::default()
-                });
-                self.models.len() - 1
-            });
+        let at = self.models.iter().position(|total| total.model == model).unwrap_or_else(|| {
+            self.models.push(ModelTotal { model: model.to_owned(), ..ModelTotal::default() });
+            self.models.len() - 1
+        });
         self.models[at].tokens += tokens;
         self.models[at].cost_nanos += cost_nanos;
     }
@@ -163,11 +150,7 @@ impl Totals {
 
     /// A `modelUsage` object, with one recorded entry as the pattern of each.
     pub fn model_usage(&self, pattern: &Value) -> Value {
-        let entry = |ModelTotal {
-                         model,
-                         tokens,
-                         cost_nanos,
-                     }: &ModelTotal| {
+        let entry = |ModelTotal { model, tokens, cost_nanos }: &ModelTotal| {
             let mut entry = pattern.clone();
             entry["inputTokens"] = tokens.input.into();
             entry["outputTokens"] = tokens.output.into();
@@ -191,8 +174,7 @@ impl Totals {
     }
 
     pub fn to_json(&self) -> Value {
-        let entry =
-            |total: &ModelTotal| json!([total.model, total.tokens.to_json(), total.cost_nanos]);
+        let entry = |total: &ModelTotal| json!([total.model, total.tokens.to_json(), total.cost_nanos]);
         Value::Array(self.models.iter().map(entry).collect())
     }
 
@@ -200,11 +182,7 @@ impl Totals {
         let mut totals = Totals::default();
         for entry in value.as_array().into_iter().flatten() {
             let cost_nanos = entry[2].as_u64().unwrap_or(0);
-            totals.add_priced(
-                entry[0].as_str().unwrap_or_default(),
-                Tokens::from_json(&entry[1]),
-                cost_nanos,
-            );
+            totals.add_priced(entry[0].as_str().unwrap_or_default(), Tokens::from_json(&entry[1]), cost_nanos);
         }
         totals
     }

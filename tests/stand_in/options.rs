@@ -65,11 +65,7 @@ impl Options {
     /// The line for stderr; the exit code is 1.
     pub fn parse(generation: Generation, help: &str) -> Result<Options, String> {
         let known = known_options(generation, help);
-        let mut options = Options {
-            input_format: "text".into(),
-            output_format: "text".into(),
-            ..Options::default()
-        };
+        let mut options = Options { input_format: "text".into(), output_format: "text".into(), ..Options::default() };
         let mut parser = Parser::from_env();
         while let Some(arg) = parser.next().map_err(|error| format!("error: {error}"))? {
             let name = match arg {
@@ -83,11 +79,7 @@ impl Options {
             let Some(option) = known.iter().find(|option| option.names.contains(&name)) else {
                 return Err(format!("error: unknown option '{name}'"));
             };
-            let canonical = option
-                .names
-                .iter()
-                .find(|name| name.starts_with("--"))
-                .unwrap_or(&name);
+            let canonical = option.names.iter().find(|name| name.starts_with("--")).unwrap_or(&name);
             let values = values(&mut parser, option.arity)
                 .map_err(|()| format!("error: option '{}' argument missing", describe(option)))?;
             options.set(generation, canonical, &values)?;
@@ -110,52 +102,30 @@ impl Options {
             "--replay-user-messages" => self.replay_user_messages = true,
             "--forward-subagent-text" => self.forward_subagents = true,
             "--disable-slash-commands" => self.no_slash_commands = true,
-            "--input-format" => {
-                self.input_format = choice(name, "<format>", &value(), &["text", "stream-json"])?
-            }
+            "--input-format" => self.input_format = choice(name, "<format>", &value(), &["text", "stream-json"])?,
             "--output-format" => {
-                self.output_format =
-                    choice(name, "<format>", &value(), &["text", "json", "stream-json"])?;
+                self.output_format = choice(name, "<format>", &value(), &["text", "json", "stream-json"])?;
             }
             "--model" => self.model = Some(value()),
             "--permission-mode" => {
-                self.permission_mode = Some(choice(
-                    name,
-                    "<mode>",
-                    &value(),
-                    permission_modes(generation),
-                )?);
+                self.permission_mode = Some(choice(name, "<mode>", &value(), permission_modes(generation))?);
             }
-            "--allowedTools" => self
-                .allowed_tools
-                .extend(values.iter().flat_map(|list| split_tools(list))),
+            "--allowedTools" => self.allowed_tools.extend(values.iter().flat_map(|list| split_tools(list))),
             "--disallowedTools" => {
-                self.disallowed_tools
-                    .extend(values.iter().flat_map(|list| split_tools(list)));
+                self.disallowed_tools.extend(values.iter().flat_map(|list| split_tools(list)));
             }
             "--tools" => {
                 let names = values.iter().flat_map(|list| split_tools(list));
-                let names: Vec<String> = self
-                    .tools
-                    .take()
-                    .into_iter()
-                    .flatten()
-                    .chain(names)
-                    .collect();
+                let names: Vec<String> = self.tools.take().into_iter().flatten().chain(names).collect();
                 // The word `default` stands for the whole set.
-                self.tools = if names.iter().any(|name| name == "default") {
-                    None
-                } else {
-                    Some(names)
-                };
+                self.tools = if names.iter().any(|name| name == "default") { None } else { Some(names) };
             }
             "--session-id" => self.session_id = Some(value()),
             "--resume" => self.resume = Some(value()),
             "--max-turns" => {
                 let turns = value().parse().ok().filter(|&turns: &u64| turns > 0);
-                self.max_turns = Some(turns.ok_or_else(|| {
-                    bad_argument(name, "<turns>", &value(), "Expected a positive integer.")
-                })?);
+                self.max_turns =
+                    Some(turns.ok_or_else(|| bad_argument(name, "<turns>", &value(), "Expected a positive integer."))?);
             }
             "--max-budget-usd" => {
                 let usd = value().parse().ok().filter(|&usd: &f64| usd > 0.0);
@@ -189,23 +159,8 @@ impl Options {
 fn permission_modes(generation: Generation) -> &'static [&'static str] {
     match generation {
         Generation::V1_0 => &["acceptEdits", "bypassPermissions", "default", "plan"],
-        Generation::V2_0 => &[
-            "acceptEdits",
-            "bypassPermissions",
-            "default",
-            "delegate",
-            "dontAsk",
-            "plan",
-        ],
-        Generation::V2_1 => &[
-            "acceptEdits",
-            "auto",
-            "bypassPermissions",
-            "manual",
-            "dontAsk",
-            "plan",
-            "default",
-        ],
+        Generation::V2_0 => &["acceptEdits", "bypassPermissions", "default", "delegate", "dontAsk", "plan"],
+        Generation::V2_1 => &["acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan", "default"],
     }
 }
 
@@ -218,12 +173,7 @@ fn choice(name: &str, argument: &str, value: &str, allowed: &[&str]) -> Result<S
         Some((&"default", rest)) => rest.to_vec(),
         _ => allowed.to_vec(),
     };
-    Err(bad_argument(
-        name,
-        argument,
-        value,
-        &format!("Allowed choices are {}.", named.join(", ")),
-    ))
+    Err(bad_argument(name, argument, value, &format!("Allowed choices are {}.", named.join(", "))))
 }
 
 fn bad_argument(name: &str, argument: &str, value: &str, why: &str) -> String {
@@ -237,13 +187,9 @@ fn values(parser: &mut Parser, arity: Arity) -> Result<Vec<String>, ()> {
         Arity::One => Ok(vec![parser.value().map_err(drop)?.string().map_err(drop)?]),
         Arity::Many => Ok(parser.values().map_err(drop)?.map(text).collect()),
         // Like commander: the next word is the value unless it looks like an option.
-        Arity::Optional => Ok(parser
-            .values()
-            .map(|mut values| values.next().map(text))
-            .ok()
-            .flatten()
-            .into_iter()
-            .collect()),
+        Arity::Optional => {
+            Ok(parser.values().map(|mut values| values.next().map(text)).ok().flatten().into_iter().collect())
+        }
     }
 }
 
@@ -258,10 +204,7 @@ fn split_tools(list: &str) -> Vec<String> {
         }
         depth <= 0 && (c == ',' || c.is_whitespace())
     };
-    list.split(is_separator)
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    list.split(is_separator).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn describe(option: &Known) -> String {
@@ -270,30 +213,18 @@ fn describe(option: &Known) -> String {
 
 /// Reads the lines of the `Options:` part, such as `  -p, --print   …` and `  --add-dir <directories...>   …`.
 fn known_options(generation: Generation, help: &str) -> Vec<Known> {
-    let lines = help
-        .lines()
-        .skip_while(|line| *line != "Options:")
-        .take_while(|line| *line != "Commands:");
+    let lines = help.lines().skip_while(|line| *line != "Options:").take_while(|line| *line != "Commands:");
     let mut known: Vec<Known> = lines.filter_map(known_option).collect();
     for (name, arity, since) in HIDDEN {
-        if generation >= since
-            && !known
-                .iter()
-                .any(|option| option.names.iter().any(|known| known == name))
-        {
-            known.push(Known {
-                names: vec![name.to_owned()],
-                arity,
-            });
+        if generation >= since && !known.iter().any(|option| option.names.iter().any(|known| known == name)) {
+            known.push(Known { names: vec![name.to_owned()], arity });
         }
     }
     known
 }
 
 fn known_option(line: &str) -> Option<Known> {
-    let line = line
-        .strip_prefix("  ")
-        .filter(|line| line.starts_with('-'))?;
+    let line = line.strip_prefix("  ").filter(|line| line.starts_with('-'))?;
     let signature = line.split("  ").next()?;
     let mut names = Vec::new();
     let mut arity = Arity::None;

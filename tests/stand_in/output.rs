@@ -17,10 +17,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(survives_closing: bool) -> Output {
-        Output {
-            survives_closing,
-            ..Output::default()
-        }
+        Output { survives_closing, ..Output::default() }
     }
 
     pub fn line(&mut self, line: &Value) {
@@ -47,9 +44,7 @@ impl Output {
                 Ok(written) => rest = &rest[written..],
                 Err(nix::errno::Errno::EINTR) => {}
                 // A test may hand over a non-blocking pipe; waiting a moment is good enough for a stand-in.
-                Err(nix::errno::Errno::EAGAIN) => {
-                    std::thread::sleep(std::time::Duration::from_millis(1))
-                }
+                Err(nix::errno::Errno::EAGAIN) => std::thread::sleep(std::time::Duration::from_millis(1)),
                 Err(_) if self.survives_closing => self.is_closed = true,
                 Err(_) => crate::fail("Error: write EPIPE"),
             }

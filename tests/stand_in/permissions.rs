@@ -40,25 +40,14 @@ const HARMLESS: [&str; 12] = [
 ];
 const EDITS: [&str; 4] = ["Write", "Edit", "MultiEdit", "NotebookEdit"];
 /// Commands that the real ones run unasked, as long as nothing is redirected or chained.
-const HARMLESS_COMMANDS: [&str; 10] = [
-    "ls", "cat", "pwd", "echo", "head", "tail", "wc", "grep", "which", "stat",
-];
+const HARMLESS_COMMANDS: [&str; 10] = ["ls", "cat", "pwd", "echo", "head", "tail", "wc", "grep", "which", "stat"];
 
 impl Permissions {
     pub fn new(generation: Generation, options: &Options) -> Permissions {
-        let settings = options
-            .settings
-            .as_deref()
-            .map(read_settings)
-            .unwrap_or_default();
+        let settings = options.settings.as_deref().map(read_settings).unwrap_or_default();
         let rules = |name: &str| -> Vec<String> {
-            let rules = settings["permissions"][name]
-                .as_array()
-                .into_iter()
-                .flatten();
-            rules
-                .filter_map(|rule| rule.as_str().map(str::to_owned))
-                .collect()
+            let rules = settings["permissions"][name].as_array().into_iter().flatten();
+            rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect()
         };
         let mut mode = options.mode().to_owned();
         if options.permission_mode.is_none()
@@ -70,10 +59,7 @@ impl Permissions {
         Permissions {
             generation,
             mode,
-            tools: options
-                .tools
-                .clone()
-                .filter(|_| generation >= Generation::V2_0),
+            tools: options.tools.clone().filter(|_| generation >= Generation::V2_0),
             allow: [options.allowed_tools.clone(), rules("allow")].concat(),
             deny: [options.disallowed_tools.clone(), rules("deny")].concat(),
         }
@@ -81,8 +67,7 @@ impl Permissions {
 
     /// Whether the tool is among those of this session, as `init` lists them.
     pub fn offers(&self, tool: &str) -> bool {
-        let named =
-            |tools: &Vec<String>| tools.iter().any(|name| name == tool || name == alias(tool));
+        let named = |tools: &Vec<String>| tools.iter().any(|name| name == tool || name == alias(tool));
         self.tools.as_ref().is_none_or(named) && !self.deny.iter().any(|rule| rule == tool)
     }
 
@@ -98,14 +83,8 @@ impl Permissions {
         }
         let matches = |rules: &[String]| rules.iter().any(|rule| rule_matches(rule, tool, input));
         if matches(&self.deny) {
-            let with = input
-                .get("command")
-                .and_then(Value::as_str)
-                .map(|command| format!(" with command {command}"));
-            return Decision::Denied(format!(
-                "Permission to use {tool}{} has been denied.",
-                with.unwrap_or_default()
-            ));
+            let with = input.get("command").and_then(Value::as_str).map(|command| format!(" with command {command}"));
+            return Decision::Denied(format!("Permission to use {tool}{} has been denied.", with.unwrap_or_default()));
         }
         let is_edit = EDITS.contains(&tool);
         let passes = match self.mode.as_str() {
@@ -117,30 +96,21 @@ impl Permissions {
         if passes {
             return Decision::Allowed;
         }
-        Decision::Denied(
-            match (
-                self.mode.as_str(),
-                input.get("file_path").and_then(Value::as_str),
-            ) {
-                ("dontAsk", _) if self.generation == Generation::V2_0 => {
-                    format!("Permission to use {tool} has been auto-denied in dontAsk mode.")
-                }
-                ("dontAsk", _) => {
-                    format!(
-                        "Permission to use {tool} has been denied because Claude Code is running in don't ask mode."
-                    )
-                }
-                ("plan", Some(path)) if self.generation == Generation::V2_1 => {
-                    format!("Cannot write to {path} while in plan mode.")
-                }
-                (_, Some(path)) if is_edit => format!(
-                    "Claude requested permissions to write to {path}, but you haven't granted it yet."
-                ),
-                _ => format!(
-                    "Claude requested permissions to use {tool}, but you haven't granted it yet."
-                ),
-            },
-        )
+        Decision::Denied(match (self.mode.as_str(), input.get("file_path").and_then(Value::as_str)) {
+            ("dontAsk", _) if self.generation == Generation::V2_0 => {
+                format!("Permission to use {tool} has been auto-denied in dontAsk mode.")
+            }
+            ("dontAsk", _) => {
+                format!("Permission to use {tool} has been denied because Claude Code is running in don't ask mode.")
+            }
+            ("plan", Some(path)) if self.generation == Generation::V2_1 => {
+                format!("Cannot write to {path} while in plan mode.")
+            }
+            (_, Some(path)) if is_edit => {
+                format!("Claude requested permissions to write to {path}, but you haven't granted it yet.")
+            }
+            _ => format!("Claude requested permissions to use {tool}, but you haven't granted it yet."),
+        })
     }
 }
 
@@ -156,22 +126,14 @@ fn is_harmless(tool: &str, input: &Map<String, Value>) -> bool {
     if HARMLESS.contains(&tool) {
         return is_in_workspace(input);
     }
-    let command = input
-        .get("command")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let command = input.get("command").and_then(Value::as_str).unwrap_or_default();
     let first = command.split_whitespace().next().unwrap_or_default();
-    tool == "Bash"
-        && HARMLESS_COMMANDS.contains(&first)
-        && !command.contains(['>', '|', ';', '&', '$', '`', '\n'])
+    tool == "Bash" && HARMLESS_COMMANDS.contains(&first) && !command.contains(['>', '|', ';', '&', '$', '`', '\n'])
 }
 
 /// Reading elsewhere needs asking.
 fn is_in_workspace(input: &Map<String, Value>) -> bool {
-    let path = input
-        .get("file_path")
-        .or_else(|| input.get("path"))
-        .and_then(Value::as_str);
+    let path = input.get("file_path").or_else(|| input.get("path")).and_then(Value::as_str);
     let cwd = std::env::current_dir().unwrap_or_default();
     path.is_none_or(|path| cwd.join(Path::new(path)).starts_with(&cwd))
 }
@@ -185,29 +147,18 @@ fn rule_matches(rule: &str, tool: &str, input: &Map<String, Value>) -> bool {
     if name != tool {
         return false;
     }
-    let subject = ["command", "file_path", "path", "url", "pattern"]
-        .iter()
-        .find_map(|field| input.get(*field)?.as_str());
+    let subject =
+        ["command", "file_path", "path", "url", "pattern"].iter().find_map(|field| input.get(*field)?.as_str());
     let Some(subject) = subject else { return false };
     if tool != "Bash" {
         let cwd = std::env::current_dir().unwrap_or_default();
-        let relative = Path::new(subject)
-            .strip_prefix(&cwd)
-            .map_or(subject.into(), |path| path.to_string_lossy());
+        let relative = Path::new(subject).strip_prefix(&cwd).map_or(subject.into(), |path| path.to_string_lossy());
         return wildcard(pattern, subject) || wildcard(pattern.trim_start_matches("./"), &relative);
     }
     // A chain passes only where every part of it does.
-    let parts = subject
-        .split(['\n', ';', '|', '&'])
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    let matches_one = |part: &str| match pattern
-        .strip_suffix(":*")
-        .or_else(|| pattern.strip_suffix(" *"))
-    {
-        Some(prefix) if !prefix.contains('*') => {
-            part == prefix || part.starts_with(&format!("{prefix} "))
-        }
+    let parts = subject.split(['\n', ';', '|', '&']).map(str::trim).filter(|part| !part.is_empty());
+    let matches_one = |part: &str| match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
+        Some(prefix) if !prefix.contains('*') => part == prefix || part.starts_with(&format!("{prefix} ")),
         _ => wildcard(pattern, part),
     };
     let mut parts = parts.peekable();
@@ -221,9 +172,7 @@ fn wildcard(pattern: &str, text: &str) -> bool {
         Some((before, after)) => {
             let after = after.trim_start_matches('*');
             text.strip_prefix(before).is_some_and(|rest| {
-                (0..=rest.len())
-                    .filter(|&at| rest.is_char_boundary(at))
-                    .any(|at| wildcard(after, &rest[at..]))
+                (0..=rest.len()).filter(|&at| rest.is_char_boundary(at)).any(|at| wildcard(after, &rest[at..]))
             })
         }
     }
@@ -233,10 +182,8 @@ fn read_settings(file_or_json: &str) -> Value {
     let text = if file_or_json.trim_start().starts_with('{') {
         file_or_json.to_owned()
     } else {
-        std::fs::read_to_string(file_or_json).unwrap_or_else(|_| {
-            crate::fail(&format!("Error: Settings file not found: {file_or_json}"))
-        })
+        std::fs::read_to_string(file_or_json)
+            .unwrap_or_else(|_| crate::fail(&format!("Error: Settings file not found: {file_or_json}")))
     };
-    serde_json::from_str(&text)
-        .unwrap_or_else(|_| crate::fail("Error: Invalid JSON provided to --settings"))
+    serde_json::from_str(&text).unwrap_or_else(|_| crate::fail("Error: Invalid JSON provided to --settings"))
 }

@@ -38,8 +38,7 @@ impl Claude {
     }
 
     fn announce_retry(&mut self, status: u16, attempt: u32, times: u32) -> Result<(), Stop> {
-        let announced_ms =
-            (500_u64 << (attempt - 1)).min(32_000) + u64::from(std::process::id() % 250);
+        let announced_ms = (500_u64 << (attempt - 1)).min(32_000) + u64::from(std::process::id() % 250);
         if let Some(mut line) = self.templates.api_retry() {
             line["attempt"] = attempt.into();
             line["max_retries"] = MAX_RETRIES.into();
@@ -49,14 +48,8 @@ impl Claude {
             self.emit(line);
         }
         // A script that will be let through is not to hold up its test; one that will not is to be waited for.
-        let fixed = std::env::var("STAND_IN_RETRY_MS")
-            .ok()
-            .and_then(|ms| ms.parse().ok());
-        let ms = fixed.unwrap_or(if times > MAX_RETRIES {
-            announced_ms
-        } else {
-            50
-        });
+        let fixed = std::env::var("STAND_IN_RETRY_MS").ok().and_then(|ms| ms.parse().ok());
+        let ms = fixed.unwrap_or(if times > MAX_RETRIES { announced_ms } else { 50 });
         self.pause(Duration::from_millis(ms))
     }
 
@@ -68,19 +61,12 @@ impl Claude {
         line["message"]["content"] = text_block(text);
         replace(&mut line, "error", status.map_or("unknown", error_kind));
         replace(&mut line, "api_error_status", status);
-        replace(
-            &mut line,
-            "api_error_type",
-            status.map_or("api_error", api_error_type),
-        );
+        replace(&mut line, "api_error_type", status.map_or("api_error", api_error_type));
         self.emit(line);
     }
 
     pub fn print_limit_error(&mut self, text: &str, resets_at: u64) {
-        let mut line = self
-            .templates
-            .limit_error()
-            .unwrap_or_else(|| self.templates.api_error());
+        let mut line = self.templates.limit_error().unwrap_or_else(|| self.templates.api_error());
         line["message"]["id"] = new_uuid().into();
         line["message"]["content"] = text_block(text);
         replace(&mut line, "error", "rate_limit");
@@ -94,18 +80,9 @@ impl Claude {
     pub fn hit_limit(&mut self, resets_at: u64) -> Verdict {
         self.print_rate_limit("rejected", "rejected", 1.0, resets_at);
         let (hour, minute) = (resets_at / 3600 % 24, resets_at / 60 % 60);
-        let (half, hour) = (
-            if hour < 12 { "am" } else { "pm" },
-            if hour % 12 == 0 { 12 } else { hour % 12 },
-        );
-        let minutes = if minute == 0 {
-            String::new()
-        } else {
-            format!(":{minute:02}")
-        };
-        let text = self
-            .generation
-            .limit_text(&format!("{hour}{minutes}{half}"));
+        let (half, hour) = (if hour < 12 { "am" } else { "pm" }, if hour % 12 == 0 { 12 } else { hour % 12 });
+        let minutes = if minute == 0 { String::new() } else { format!(":{minute:02}") };
+        let text = self.generation.limit_text(&format!("{hour}{minutes}{half}"));
         Verdict::UsageLimit { resets_at, text }
     }
 
@@ -114,23 +91,13 @@ impl Claude {
         let Some(window) = header(headers, "status") else {
             return;
         };
-        let utilization = header(headers, "5h-utilization")
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0.0);
-        let resets_at = header(headers, "reset")
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0);
+        let utilization = header(headers, "5h-utilization").and_then(|value| value.parse().ok()).unwrap_or(0.0);
+        let resets_at = header(headers, "reset").and_then(|value| value.parse().ok()).unwrap_or(0);
         self.print_rate_limit("allowed", window, utilization, resets_at);
     }
 
     /// Tells how full the plan is, where the generation does: the state and the window's own state.
-    pub fn print_rate_limit(
-        &mut self,
-        status: &str,
-        window: &str,
-        utilization: f64,
-        resets_at: u64,
-    ) {
+    pub fn print_rate_limit(&mut self, status: &str, window: &str, utilization: f64, resets_at: u64) {
         let Some(mut line) = self.templates.rate_limit_event() else {
             return;
         };
@@ -146,18 +113,13 @@ impl Claude {
 /// The headers of a used-up plan, as a subscription gets them.
 fn used_up_until(failure: &Failure) -> Option<u64> {
     let is_rejected = header(&failure.headers, "status") == Some("rejected");
-    (failure.status == 429 && is_rejected)
-        .then(|| header(&failure.headers, "reset")?.parse().ok())
-        .flatten()
+    (failure.status == 429 && is_rejected).then(|| header(&failure.headers, "reset")?.parse().ok()).flatten()
 }
 
 /// The value of `anthropic-ratelimit-unified-NAME`.
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let is_it = |(known, _): &&(String, String)| {
-        known
-            .to_ascii_lowercase()
-            .strip_prefix("anthropic-ratelimit-unified-")
-            == Some(name)
+        known.to_ascii_lowercase().strip_prefix("anthropic-ratelimit-unified-") == Some(name)
     };
     headers.iter().find(is_it).map(|(_, value)| value.as_str())
 }

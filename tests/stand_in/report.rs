@@ -41,10 +41,7 @@ pub enum Reports {
 impl Claude {
     /// After an interrupt: what was under way is closed, as far as the generation tells of it.
     pub fn abort(&mut self, turn: &mut Turn) {
-        let cut_off = turn
-            .open
-            .as_ref()
-            .map(|open| (open.id.clone(), open.tokens, open.index));
+        let cut_off = turn.open.as_ref().map(|open| (open.id.clone(), open.tokens, open.index));
         self.bill_open_message(turn);
         let text = if turn.interrupted_tool {
             "[Request interrupted by user for tool use]"
@@ -91,10 +88,7 @@ impl Claude {
             self.results += 1;
         }
         self.since_last_result = Totals::default();
-        log::event(
-            "result",
-            json!({ "verdict": format!("{verdict:?}"), "cumulative_usd": self.totals.cost_usd() }),
-        );
+        log::event("result", json!({ "verdict": format!("{verdict:?}"), "cumulative_usd": self.totals.cost_usd() }));
     }
 
     fn result_line(&mut self, turn: &Turn, verdict: &Verdict) -> Value {
@@ -106,10 +100,9 @@ impl Claude {
             Verdict::MaxTurns => self.templates.result("error_max_turns", is_newest),
             Verdict::OverBudget => self.templates.result("error_max_budget_usd", is_newest),
             Verdict::ApiError { .. } | Verdict::Error(_) => self.templates.result("success", true),
-            Verdict::UsageLimit { .. } => self
-                .templates
-                .limit_result()
-                .unwrap_or_else(|| self.templates.result("success", true)),
+            Verdict::UsageLimit { .. } => {
+                self.templates.limit_result().unwrap_or_else(|| self.templates.result("success", true))
+            }
             Verdict::Subtype(name) => self.templates.result(name, name != "success" && is_newest),
         };
         match verdict {
@@ -154,16 +147,13 @@ impl Claude {
     }
 
     pub fn fill_result(&mut self, line: &mut Value, turn: &Turn, num_turns: u64) {
-        let usage =
-            |totals: &Totals, templates: &Templates| totals.model_usage(&templates.model_usage());
+        let usage = |totals: &Totals, templates: &Templates| totals.model_usage(&templates.model_usage());
         line["num_turns"] = num_turns.into();
         line["total_cost_usd"] = self.totals.cost_usd().into();
         turn.usage.write_api_usage(&mut line["usage"]);
         line["modelUsage"] = usage(&self.totals, &self.templates);
         line["permission_denials"] = turn.denials.clone().into();
-        line["duration_ms"] = u64::try_from(turn.started.elapsed().as_millis())
-            .unwrap_or(0)
-            .into();
+        line["duration_ms"] = u64::try_from(turn.started.elapsed().as_millis()).unwrap_or(0).into();
         line["duration_api_ms"] = u64::try_from(self.api_time.as_millis()).unwrap_or(0).into();
         replace(line, "begun_message_ids", turn.message_ids.clone());
         replace(line, "result_index", self.results);

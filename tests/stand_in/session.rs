@@ -15,11 +15,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(id: String, persists: bool) -> Session {
-        Session {
-            id,
-            conversation: Vec::new(),
-            persists,
-        }
+        Session { id, conversation: Vec::new(), persists }
     }
 
     /// The session of that id in this directory, with what it had cost, if there is one.
@@ -27,22 +23,10 @@ impl Session {
         let text = std::fs::read_to_string(path(id)).ok()?;
         let value: Value = serde_json::from_str(&text).ok()?;
         let line = |entry: &Value| {
-            (
-                entry[0].as_str().unwrap_or_default().to_owned(),
-                entry[1].as_str().unwrap_or_default().to_owned(),
-            )
+            (entry[0].as_str().unwrap_or_default().to_owned(), entry[1].as_str().unwrap_or_default().to_owned())
         };
-        let conversation = value["conversation"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(line)
-            .collect();
-        let session = Session {
-            id: id.to_owned(),
-            conversation,
-            persists,
-        };
+        let conversation = value["conversation"].as_array().into_iter().flatten().map(line).collect();
+        let session = Session { id: id.to_owned(), conversation, persists };
         Some((session, Totals::from_json(&value["totals"])))
     }
 
@@ -54,11 +38,7 @@ impl Session {
     pub fn last_id() -> Option<String> {
         let files = std::fs::read_dir(directory()).ok()?.flatten();
         let newest = files
-            .filter(|file| {
-                file.path()
-                    .extension()
-                    .is_some_and(|extension| extension == "json")
-            })
+            .filter(|file| file.path().extension().is_some_and(|extension| extension == "json"))
             .max_by_key(|file| file.metadata().and_then(|data| data.modified()).ok())?;
         Some(newest.path().file_stem()?.to_string_lossy().into_owned())
     }
@@ -85,27 +65,17 @@ impl Session {
 
 fn directory() -> PathBuf {
     let home = std::env::var_os("HOME").unwrap_or_else(|| "/".into());
-    let cwd = std::env::current_dir()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut name: String = cwd
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
+    let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+    let mut name: String = cwd.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     if name.len() > 200 {
         // A file name has at most 255 bytes; the end of a path tells more than its beginning.
         name = format!(
             "{:x}{}",
-            cwd.bytes()
-                .fold(5381_u64, |hash, byte| hash.wrapping_mul(33)
-                    ^ u64::from(byte)),
+            cwd.bytes().fold(5381_u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte)),
             &name[name.len() - 180..]
         );
     }
-    Path::new(&home)
-        .join(".claude/stand-in-sessions")
-        .join(name)
+    Path::new(&home).join(".claude/stand-in-sessions").join(name)
 }
 
 fn path(id: &str) -> PathBuf {
@@ -127,14 +97,7 @@ pub fn new_uuid() -> String {
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex = hex(&bytes);
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// An id as the API gives them to messages and tool calls.

@@ -68,17 +68,11 @@ pub fn become_deaf() {
 }
 
 pub fn add_tool(group: i32) {
-    TOOLS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(group);
+    TOOLS.lock().unwrap_or_else(PoisonError::into_inner).push(group);
 }
 
 pub fn remove_tool(group: i32) {
-    TOOLS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .retain(|&known| known != group);
+    TOOLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|&known| known != group);
 }
 
 /// Kills one tool, with its whole group.
@@ -89,11 +83,7 @@ pub fn end_tool(group: i32) {
 
 /// Kills every running tool, with its whole group.
 pub fn end_tools() {
-    for group in TOOLS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .drain(..)
-    {
+    for group in TOOLS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
 }

@@ -36,21 +36,12 @@ impl Agent {
         let script = script::parse(&self.prompt).unwrap_or_default();
         script.messages.iter().all(|message| {
             message.failures.is_empty()
-                && message
-                    .steps
-                    .iter()
-                    .all(|step| matches!(step, script::Step::Say(_) | script::Step::Think(_)))
+                && message.steps.iter().all(|step| matches!(step, script::Step::Say(_) | script::Step::Think(_)))
         })
     }
 
     fn new(call: &Call, in_background: bool) -> Agent {
-        let field = |name: &str| {
-            call.input
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let field = |name: &str| call.input.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Agent {
             tool_use_id: call.id.clone(),
             id: new_id("a").replace('_', ""),
@@ -114,20 +105,14 @@ impl Claude {
         let content = &mut line["message"]["content"][0]["content"];
         let before = content[0]["text"].as_str().unwrap_or_default();
         // The newest frames the report with words of its own, the older ones do not.
-        let frame = before
-            .find("The report follows:\n")
-            .map_or("", |at| &before[..at + 20]);
+        let frame = before.find("The report follows:\n").map_or("", |at| &before[..at + 20]);
         let framed = format!("{frame}{text}");
         content[0]["text"] = framed.into();
         if let Some(details) = line.get_mut("tool_use_result") {
             replace(details, "agentId", agent.id.as_str());
             replace(details, "prompt", agent.prompt.as_str());
             replace(details, "totalTokens", total_tokens);
-            replace(
-                details,
-                "content",
-                json!([{ "type": "text", "text": text }]),
-            );
+            replace(details, "content", json!([{ "type": "text", "text": text }]));
         }
         Ok(Answer::of_line(&line))
     }
@@ -161,8 +146,7 @@ impl Claude {
     /// Runs the subagents in the background that are quick enough for the result to wait for them, or all. True when
     /// there was one.
     pub fn finish_agents(&mut self, turn: &mut Turn, all: bool) -> Result<bool, Stop> {
-        let is_due =
-            !self.background.is_empty() && (all || self.background.iter().all(Agent::is_quick));
+        let is_due = !self.background.is_empty() && (all || self.background.iter().all(Agent::is_quick));
         while is_due && !self.background.is_empty() {
             let agent = self.background[0].clone();
             self.run_agent(turn, &agent)?;
@@ -175,11 +159,7 @@ impl Claude {
     /// Starts a command that goes on after its turn; the older ones think no more of it.
     pub fn launch_shell(&mut self, call: &Call) -> Answer {
         let mut task = Agent::new(call, true);
-        let command = call
-            .input
-            .get("command")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let command = call.input.get("command").and_then(Value::as_str).unwrap_or_default();
         if task.description.is_empty() {
             command.clone_into(&mut task.description);
         }
@@ -193,10 +173,7 @@ impl Claude {
         }
         let answer = Answer::of_line(&line);
         if self.generation == Generation::V2_1 {
-            self.shells.push(Shell {
-                task: task.clone(),
-                child,
-            });
+            self.shells.push(Shell { task: task.clone(), child });
             self.announce_tasks();
             if let Some(mut line) = self.templates.task("task_started", true) {
                 task.mark(&mut line);
@@ -212,11 +189,7 @@ impl Claude {
     /// Looks whether a command in the background has ended, and tells of it.
     pub fn reap_shell(&mut self) -> bool {
         let ended = |shell: &mut Shell| shell.child.try_wait().ok().flatten();
-        let Some((at, status)) = self
-            .shells
-            .iter_mut()
-            .enumerate()
-            .find_map(|(at, shell)| Some((at, ended(shell)?)))
+        let Some((at, status)) = self.shells.iter_mut().enumerate().find_map(|(at, shell)| Some((at, ended(shell)?)))
         else {
             return false;
         };
@@ -243,12 +216,7 @@ impl Claude {
         self.update_task(task, status);
         if let Some(mut line) = self.templates.task("task_notification", true) {
             task.mark(&mut line);
-            line["status"] = if status == "killed" {
-                "stopped"
-            } else {
-                status
-            }
-            .into();
+            line["status"] = if status == "killed" { "stopped" } else { status }.into();
             line["summary"] = format!("Background command \"{}\" {how}", task.description).into();
             self.emit(line);
         }
@@ -279,12 +247,7 @@ impl Claude {
             let task = &shell.task;
             json!({ "task_id": task.id, "run_id": task.run_id, "task_type": "local_bash", "description": task.description })
         };
-        line["tasks"] = self
-            .background
-            .iter()
-            .map(agent)
-            .chain(self.shells.iter().map(shell))
-            .collect();
+        line["tasks"] = self.background.iter().map(agent).chain(self.shells.iter().map(shell)).collect();
         self.emit(line);
     }
 }

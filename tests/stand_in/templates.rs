@@ -42,25 +42,19 @@ pub fn help(generation: Generation) -> &'static str {
 impl Templates {
     pub fn load(generation: Generation) -> Templates {
         let lines = recordings(generation).iter().flat_map(|text| text.lines());
-        Templates {
-            lines: lines
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .collect(),
-        }
+        Templates { lines: lines.filter_map(|line| serde_json::from_str(line).ok()).collect() }
     }
 
     /// The first recorded line of that kind which passes the test.
     pub fn find(&self, kind: &str, subtype: &str, test: impl Fn(&Value) -> bool) -> Option<Value> {
-        let is_it = |line: &&Value| {
-            line["type"] == kind && (subtype.is_empty() || line["subtype"] == subtype) && test(line)
-        };
+        let is_it =
+            |line: &&Value| line["type"] == kind && (subtype.is_empty() || line["subtype"] == subtype) && test(line);
         self.lines.iter().find(is_it).cloned()
     }
 
     /// As `find`, for lines that every generation has.
     fn get(&self, kind: &str, subtype: &str, test: impl Fn(&Value) -> bool) -> Value {
-        self.find(kind, subtype, test)
-            .unwrap_or_else(|| panic!("no {kind} {subtype} was recorded"))
+        self.find(kind, subtype, test).unwrap_or_else(|| panic!("no {kind} {subtype} was recorded"))
     }
 
     pub fn init(&self) -> Value {
@@ -69,29 +63,18 @@ impl Templates {
 
     /// The answer to `initialize`.
     pub fn initialized(&self) -> Value {
-        self.get("control_response", "", |line| {
-            line["response"]["response"]["commands"].is_array()
-        })
+        self.get("control_response", "", |line| line["response"]["response"]["commands"].is_array())
     }
 
     /// A `stream_event` line of that type.
     pub fn stream_event(&self, event_type: &str) -> Value {
-        self.get("stream_event", "", |line| {
-            line["event"]["type"] == event_type
-        })
+        self.get("stream_event", "", |line| line["event"]["type"] == event_type)
     }
 
     /// The line around an event: the nearest one, for that of a thought says more than others.
     pub fn around(&self, event: &Value) -> Value {
-        let part = |event: &Value| {
-            (
-                event["content_block"]["type"].clone(),
-                event["delta"]["type"].clone(),
-            )
-        };
-        let is_same = |line: &Value| {
-            line["event"]["type"] == event["type"] && part(&line["event"]) == part(event)
-        };
+        let part = |event: &Value| (event["content_block"]["type"].clone(), event["delta"]["type"].clone());
+        let is_same = |line: &Value| line["event"]["type"] == event["type"] && part(&line["event"]) == part(event);
         let nearest = self.find("stream_event", "", is_same);
         nearest.unwrap_or_else(|| self.stream_event(event["type"].as_str().unwrap_or_default()))
     }
@@ -99,8 +82,7 @@ impl Templates {
     /// The end of a message that an interrupt cut off, where there is one.
     pub fn aborted_delta(&self) -> Option<Value> {
         self.find("stream_event", "", |line| {
-            line["event"]["type"] == "message_delta"
-                && line["event"]["delta"]["stop_reason"].is_null()
+            line["event"]["type"] == "message_delta" && line["event"]["delta"]["stop_reason"].is_null()
         })
     }
 
@@ -111,20 +93,15 @@ impl Templates {
 
     /// An `assistant` line of the model itself, with a block of that type.
     pub fn assistant(&self, block_type: &str, of_agent: bool) -> Value {
-        let of_agent = of_agent
-            && self
-                .lines
-                .iter()
-                .any(|line| line["type"] == "assistant" && line["agent_id"].is_string());
+        let of_agent =
+            of_agent && self.lines.iter().any(|line| line["type"] == "assistant" && line["agent_id"].is_string());
         let is_own = |line: &Value| {
             line["message"]["model"] != "<synthetic>"
                 && line["aborted"].is_null()
                 && line["parent_tool_use_id"].is_string() == of_agent
         };
         let mut line = self
-            .find("assistant", "", |line| {
-                is_own(line) && line["message"]["content"][0]["type"] == block_type
-            })
+            .find("assistant", "", |line| is_own(line) && line["message"]["content"][0]["type"] == block_type)
             .unwrap_or_else(|| self.get("assistant", "", is_own));
         // Only the last block of a message had a reason to stop, and only with a quick API.
         line["message"]["stop_reason"] = Value::Null;
@@ -134,9 +111,7 @@ impl Templates {
     /// An `assistant` line with what a local command printed.
     pub fn local_output(&self) -> Value {
         self.get("assistant", "", |line| {
-            line["local_command_source"]
-                .as_str()
-                .is_some_and(|text| text.contains("local-command-stdout"))
+            line["local_command_source"].as_str().is_some_and(|text| text.contains("local-command-stdout"))
         })
     }
 
@@ -152,8 +127,7 @@ impl Templates {
     /// A `user` line with the prompt of a subagent, where it is shown.
     pub fn agent_prompt(&self) -> Option<Value> {
         self.find("user", "", |line| {
-            line["parent_tool_use_id"].is_string()
-                && line["message"]["content"][0]["type"] == "text"
+            line["parent_tool_use_id"].is_string() && line["message"]["content"][0]["type"] == "text"
         })
     }
 
@@ -164,9 +138,7 @@ impl Templates {
 
     /// The line of a subagent that is done.
     pub fn agent_result(&self) -> Value {
-        self.get("user", "", |line| {
-            line["message"]["content"][0]["content"].is_array() && !is_launched(line)
-        })
+        self.get("user", "", |line| line["message"]["content"][0]["content"].is_array() && !is_launched(line))
     }
 
     /// A `system` line about a background task, where the generation tells of them.
@@ -188,9 +160,7 @@ impl Templates {
     /// Both the line on stdout and the reason for the exit, where a session to be resumed is missing.
     pub fn missing_session(&self) -> Option<Value> {
         self.find("result", "error_during_execution", |line| {
-            line["errors"][0]
-                .as_str()
-                .is_some_and(|text| text.starts_with("No conversation found"))
+            line["errors"][0].as_str().is_some_and(|text| text.starts_with("No conversation found"))
         })
     }
 
@@ -202,24 +172,18 @@ impl Templates {
             result["type"] == "tool_result"
                 && match kind {
                     Kind::Done => {
-                        result["is_error"] != true
-                            && result["content"].is_string()
-                            && !is_shell_launched(line)
+                        result["is_error"] != true && result["content"].is_string() && !is_shell_launched(line)
                     }
-                    Kind::Failed => {
-                        text.starts_with("Exit code") && !text.contains("[Request interrupted")
-                    }
+                    Kind::Failed => text.starts_with("Exit code") && !text.contains("[Request interrupted"),
                     Kind::Missing => text.contains("No such tool available"),
                     Kind::Interrupted => {
-                        text.contains("[Request interrupted")
-                            || text.contains("stopped while running")
+                        text.contains("[Request interrupted") || text.contains("stopped while running")
                     }
                     Kind::Denied => text.contains("denied") || text.contains("granted"),
                 }
         };
         let is_error = |line: &Value| line["message"]["content"][0]["is_error"] == true;
-        self.find("user", "", is_kind)
-            .unwrap_or_else(|| self.get("user", "", is_error))
+        self.find("user", "", is_kind).unwrap_or_else(|| self.get("user", "", is_error))
     }
 
     /// The announcement of a refused tool, where there is one.
@@ -230,26 +194,18 @@ impl Templates {
     /// What the newest says to a `/compact` that has nothing to do.
     pub fn failed_command(&self) -> Value {
         self.get("assistant", "", |line| {
-            line["local_command_source"]
-                .as_str()
-                .is_some_and(|text| text.contains("local-command-stderr"))
+            line["local_command_source"].as_str().is_some_and(|text| text.contains("local-command-stderr"))
         })
     }
 
     /// A `user` line with text blocks, such as the one after an interrupt.
     pub fn user_text(&self) -> Value {
-        self.get("user", "", |line| {
-            line["message"]["content"][0]["type"] == "text"
-        })
+        self.get("user", "", |line| line["message"]["content"][0]["type"] == "text")
     }
 
     /// A `user` line whose content is one string that begins so.
     pub fn user_string(&self, beginning: &str) -> Value {
-        self.get("user", "", |line| {
-            line["message"]["content"]
-                .as_str()
-                .is_some_and(|text| text.starts_with(beginning))
-        })
+        self.get("user", "", |line| line["message"]["content"].as_str().is_some_and(|text| text.starts_with(beginning)))
     }
 
     /// A result of that subtype; the nearest one where none was recorded.
@@ -285,39 +241,22 @@ impl Templates {
 
     /// The result of a turn that was answered without the model.
     pub fn local_result(&self, command: &str) -> Value {
-        let is_local =
-            |line: &Value| line["is_error"] == false && line["usage"]["output_tokens"] == 0;
-        self.find("result", "success", |line| {
-            is_local(line) && line["local_command"] == command
-        })
-        .unwrap_or_else(|| {
-            self.get("result", "success", |line| {
-                is_local(line) && line["local_command"].is_null()
-            })
-        })
+        let is_local = |line: &Value| line["is_error"] == false && line["usage"]["output_tokens"] == 0;
+        self.find("result", "success", |line| is_local(line) && line["local_command"] == command)
+            .unwrap_or_else(|| self.get("result", "success", |line| is_local(line) && line["local_command"].is_null()))
     }
 
     /// The result of an interrupted turn.
     pub fn interrupted_result(&self, in_tool: bool) -> Value {
-        let reason = if in_tool {
-            "aborted_tools"
-        } else {
-            "aborted_streaming"
-        };
+        let reason = if in_tool { "aborted_tools" } else { "aborted_streaming" };
         let is_it = |line: &Value| line["num_turns"] != 0 && line["terminal_reason"] == reason;
         self.find("result", "error_during_execution", is_it)
-            .unwrap_or_else(|| {
-                self.get("result", "error_during_execution", |line| {
-                    line["terminal_reason"].is_null()
-                })
-            })
+            .unwrap_or_else(|| self.get("result", "error_during_execution", |line| line["terminal_reason"].is_null()))
     }
 
     /// The `user` line of a command that goes on in the background.
     pub fn shell_launched(&self) -> Value {
-        self.get("user", "", |line| {
-            line["tool_use_result"]["backgroundTaskId"].is_string() || is_shell_launched(line)
-        })
+        self.get("user", "", |line| line["tool_use_result"]["backgroundTaskId"].is_string() || is_shell_launched(line))
     }
 
     /// Where the generation announces its retries.
@@ -335,52 +274,36 @@ impl Templates {
 
     pub fn model_usage(&self) -> Value {
         let entry = |line: &Value| line["modelUsage"].as_object()?.values().next().cloned();
-        self.lines
-            .iter()
-            .find_map(entry)
-            .expect("a result with modelUsage was recorded")
+        self.lines.iter().find_map(entry).expect("a result with modelUsage was recorded")
     }
 
     /// Only the newest generation refuses a control request that it does not know; the older ones ignore it.
     pub fn control_error(&self) -> Option<Value> {
-        self.find("control_response", "", |line| {
-            line["response"]["subtype"] == "error"
-        })
+        self.find("control_response", "", |line| line["response"]["subtype"] == "error")
     }
 
     /// The answer to `get_usage`.
     pub fn usage(&self) -> Value {
-        self.get("control_response", "", |line| {
-            line["response"]["response"]["session"].is_object()
-        })
+        self.get("control_response", "", |line| line["response"]["response"]["session"].is_object())
     }
 
     /// As `initialize` lists them.
     pub fn builtin_commands(&self) -> impl Iterator<Item = &Value> {
         let is_initialized = |line: &&Value| line["response"]["response"]["commands"].is_array();
-        let commands = self
-            .lines
-            .iter()
-            .find(is_initialized)
-            .map(|line| &line["response"]["response"]["commands"]);
+        let commands = self.lines.iter().find(is_initialized).map(|line| &line["response"]["response"]["commands"]);
         // The recording may have had commands of its own, which say where they are from.
         let is_builtin = |command: &&Value| {
             let description = command["description"].as_str().unwrap_or_default();
             !description.ends_with("(project)") && !description.ends_with("(user)")
         };
-        commands
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter(is_builtin)
+        commands.and_then(Value::as_array).into_iter().flatten().filter(is_builtin)
     }
 
     /// The answer to `interrupt`.
     pub fn interrupted(&self) -> Value {
         self.get("control_response", "", |line| {
             let response = &line["response"]["response"];
-            line["response"]["subtype"] == "success"
-                && (response.is_null() || response["still_queued"].is_array())
+            line["response"]["subtype"] == "success" && (response.is_null() || response["still_queued"].is_array())
         })
     }
 }
@@ -416,13 +339,7 @@ pub fn text_block(text: &str) -> Value {
 }
 
 pub fn epoch_ms() -> u64 {
-    u64::try_from(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis(),
-    )
-    .unwrap_or(0)
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(0)
 }
 
 /// Now, as `2026-11-22T10:31:43.609Z`.
@@ -436,11 +353,7 @@ fn timestamp() -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",

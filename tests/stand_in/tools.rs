@@ -32,12 +32,7 @@ pub struct Answer {
 
 impl Answer {
     fn ok(text: impl Into<String>) -> Answer {
-        Answer {
-            content: Value::String(text.into()),
-            is_error: false,
-            details: Value::Null,
-            pattern: None,
-        }
+        Answer { content: Value::String(text.into()), is_error: false, details: Value::Null, pattern: None }
     }
 
     /// What a recorded `user` line says, with what was replaced in it.
@@ -53,12 +48,7 @@ impl Answer {
 
     pub fn error(text: impl Into<String>) -> Answer {
         let text = text.into();
-        Answer {
-            details: format!("Error: {text}").into(),
-            is_error: true,
-            content: Value::String(text),
-            pattern: None,
-        }
+        Answer { details: format!("Error: {text}").into(), is_error: true, content: Value::String(text), pattern: None }
     }
 }
 
@@ -79,13 +69,7 @@ impl Claude {
             Decision::Allowed => (self.use_tool(turn, call), None),
             Decision::Missing(why) => {
                 let text = format!("<tool_use_error>Error: {why}</tool_use_error>");
-                (
-                    Ok(Answer {
-                        content: text.into(),
-                        ..Answer::error(why)
-                    }),
-                    Some(Kind::Missing),
-                )
+                (Ok(Answer { content: text.into(), ..Answer::error(why) }), Some(Kind::Missing))
             }
             Decision::Denied(why) => {
                 turn.denials.push(json!({ "tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input }));
@@ -100,28 +84,19 @@ impl Claude {
         };
         let (answer, stop) = match answer {
             Ok(answer) => (answer, None),
-            Err(stop) => (
-                Answer::of_line(&self.templates.tool_result(Kind::Interrupted)),
-                Some(stop),
-            ),
+            Err(stop) => (Answer::of_line(&self.templates.tool_result(Kind::Interrupted)), Some(stop)),
         };
         let kind = kind.unwrap_or(match (&stop, answer.is_error) {
             (Some(_), _) => Kind::Interrupted,
             (None, true) => Kind::Failed,
             (None, false) => Kind::Done,
         });
-        let mut line = answer
-            .pattern
-            .unwrap_or_else(|| self.templates.tool_result(kind));
+        let mut line = answer.pattern.unwrap_or_else(|| self.templates.tool_result(kind));
         let result = &mut line["message"]["content"][0];
         result["tool_use_id"] = call.id.as_str().into();
         result["content"] = answer.content;
         replace(result, "is_error", answer.is_error);
-        line["parent_tool_use_id"] = turn
-            .agent
-            .as_ref()
-            .map(|agent| agent.tool_use_id.as_str())
-            .into();
+        line["parent_tool_use_id"] = turn.agent.as_ref().map(|agent| agent.tool_use_id.as_str()).into();
         if line.get("tool_use_result").is_some() {
             line["tool_use_result"] = answer.details;
         }
@@ -137,15 +112,10 @@ impl Claude {
     fn use_tool(&mut self, turn: &mut Turn, call: &Call) -> Result<Answer, Stop> {
         let field = |name: &str| call.input.get(name).and_then(Value::as_str);
         match call.name.as_str() {
-            "Bash" if call.input.get("run_in_background") == Some(&Value::Bool(true)) => {
-                Ok(self.launch_shell(call))
-            }
+            "Bash" if call.input.get("run_in_background") == Some(&Value::Bool(true)) => Ok(self.launch_shell(call)),
             "Bash" => self.run_bash(turn, field("command").unwrap_or_default()),
             "Task" | "Agent" => self.use_agent(turn, call),
-            "Write" => Ok(write_file(
-                field("file_path").unwrap_or_default(),
-                field("content").unwrap_or_default(),
-            )),
+            "Write" => Ok(write_file(field("file_path").unwrap_or_default(), field("content").unwrap_or_default())),
             _ => Ok(Answer::ok("ok")),
         }
     }
@@ -175,27 +145,16 @@ impl Claude {
         let _ = output.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         if !status.success() {
-            let code = status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-            return Ok(Answer::error(
-                format!("Exit code {code}\n{text}").trim_end(),
-            ));
+            let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+            return Ok(Answer::error(format!("Exit code {code}\n{text}").trim_end()));
         }
         let mut details = self.templates.tool_result(Kind::Done)["tool_use_result"].clone();
         if details.is_object() {
             details["stdout"] = text.as_str().into();
         }
         let silent = text.is_empty() && self.generation == Generation::V2_1;
-        let text = if silent {
-            "(Bash completed with no output)".to_owned()
-        } else {
-            text
-        };
-        Ok(Answer {
-            details,
-            ..Answer::ok(text)
-        })
+        let text = if silent { "(Bash completed with no output)".to_owned() } else { text };
+        Ok(Answer { details, ..Answer::ok(text) })
     }
 }
 
@@ -203,12 +162,7 @@ impl Claude {
 pub fn start_shell(command: &str, output: &std::fs::File) -> std::io::Result<Child> {
     let copy = |file: &std::fs::File| file.try_clone().map(Stdio::from);
     let mut shell = Command::new("sh");
-    shell
-        .arg("-c")
-        .arg(command)
-        .stdin(Stdio::null())
-        .stdout(copy(output)?)
-        .stderr(copy(output)?);
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(copy(output)?).stderr(copy(output)?);
     // SAFETY: setsid and sigprocmask are async-signal-safe.
     unsafe {
         shell.pre_exec(|| {
@@ -218,10 +172,7 @@ pub fn start_shell(command: &str, output: &std::fs::File) -> std::io::Result<Chi
     };
     let child = shell.spawn()?;
     signals::add_tool(group_of(&child));
-    crate::log::event(
-        "tool",
-        json!({ "tool_pid": child.id(), "command": command }),
-    );
+    crate::log::event("tool", json!({ "tool_pid": child.id(), "command": command }));
     Ok(child)
 }
 
@@ -232,10 +183,7 @@ pub fn group_of(child: &Child) -> i32 {
 
 fn write_file(path: &str, content: &str) -> Answer {
     let path = std::env::current_dir().unwrap_or_default().join(path);
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&path, content));
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
     match written {
         Ok(()) => Answer {
             details: json!({ "type": "create", "filePath": path.to_string_lossy(), "content": content, "structuredPatch": [] }),
@@ -247,16 +195,8 @@ fn write_file(path: &str, content: &str) -> Answer {
 
 /// A file that is gone with its last descriptor.
 pub fn unnamed_file() -> std::fs::File {
-    let path = std::env::temp_dir().join(format!(
-        "stand-in-{}-{}",
-        std::process::id(),
-        templates::epoch_ms()
-    ));
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create_new(true)
-        .open(&path);
+    let path = std::env::temp_dir().join(format!("stand-in-{}-{}", std::process::id(), templates::epoch_ms()));
+    let file = std::fs::OpenOptions::new().read(true).append(true).create_new(true).open(&path);
     let _ = std::fs::remove_file(&path);
     file.expect("the temporary folder is writable")
 }

@@ -85,16 +85,11 @@ impl Claude {
             json!({ "text": text, "session_id": self.session.id, "history": self.session.conversation.len() }),
         );
         let model = self.model.clone();
-        let Some((name, arguments)) =
-            split_command(text).filter(|_| !self.options.no_slash_commands)
-        else {
+        let Some((name, arguments)) = split_command(text).filter(|_| !self.options.no_slash_commands) else {
             return self.run_prompt(text, &model, 0);
         };
         if let Some(command) = self.commands.iter().find(|command| command.name == name) {
-            let model = command
-                .model
-                .as_deref()
-                .map_or(model, |name| self.generation.resolve_model(name));
+            let model = command.model.as_deref().map_or(model, |name| self.generation.resolve_model(name));
             let text = command.expand(self.generation, arguments);
             return self.run_prompt(&text, &model, 1);
         }
@@ -102,9 +97,7 @@ impl Claude {
             "help" => self.answer_locally(name, self.local_answer(name)),
             "compact" => self.compact(arguments),
             "clear" | "reset" | "new" if self.generation.has_clear() => self.clear(),
-            "cost" | "usage" | "context" if self.is_builtin(name) => {
-                self.answer_locally(name, self.local_answer(name))
-            }
+            "cost" | "usage" | "context" if self.is_builtin(name) => self.answer_locally(name, self.local_answer(name)),
             _ if self.generation.sends_unknown_commands_to_the_model() || self.is_builtin(name) => {
                 self.run_prompt(text, &model, 0);
             }
@@ -114,28 +107,13 @@ impl Claude {
 
     pub fn print_init(&mut self, model: &str) {
         let mut line = self.templates.init();
-        let cwd = std::env::current_dir()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let custom: Vec<Value> = self
-            .commands
-            .iter()
-            .map(|command| command.name.as_str().into())
-            .collect();
-        let builtin: Vec<Value> = self
-            .templates
-            .builtin_commands()
-            .map(|command| command["name"].clone())
-            .collect();
+        let cwd = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+        let custom: Vec<Value> = self.commands.iter().map(|command| command.name.as_str().into()).collect();
+        let builtin: Vec<Value> = self.templates.builtin_commands().map(|command| command["name"].clone()).collect();
         replace(
             &mut line,
             "slash_commands",
-            if self.options.no_slash_commands {
-                vec![]
-            } else {
-                [custom, builtin].concat()
-            },
+            if self.options.no_slash_commands { vec![] } else { [custom, builtin].concat() },
         );
         if let Some(tools) = line["tools"].as_array_mut() {
             tools.retain(|tool| self.permissions.offers(tool.as_str().unwrap_or_default()));
@@ -146,14 +124,9 @@ impl Claude {
         replace(&mut line, "permissionMode", self.permissions.mode.as_str());
         if line["memory_paths"].is_object() {
             let home = std::env::var("HOME").unwrap_or_default();
-            line["memory_paths"]["auto"] =
-                format!("{home}/.claude/projects/{}/memory/", cwd.replace('/', "-")).into();
+            line["memory_paths"]["auto"] = format!("{home}/.claude/projects/{}/memory/", cwd.replace('/', "-")).into();
         }
-        replace(
-            &mut line,
-            "messaging_socket_path",
-            format!("/tmp/cc-socks/{}.sock", std::process::id()),
-        );
+        replace(&mut line, "messaging_socket_path", format!("/tmp/cc-socks/{}.sock", std::process::id()));
         self.emit(line);
     }
 
@@ -180,9 +153,7 @@ impl Claude {
 
     /// Runs a turn that has begun to its result; true when subagents were waited for.
     fn finish(&mut self, turn: &mut Turn) -> bool {
-        let outcome = self
-            .converse(turn)
-            .and_then(|()| self.finish_agents(turn, false));
+        let outcome = self.converse(turn).and_then(|()| self.finish_agents(turn, false));
         let (verdict, had_agents) = match outcome {
             Ok(had_agents) => (turn.verdict.clone(), had_agents),
             Err(Stop::Verdict(verdict)) => (verdict, false),
@@ -210,9 +181,7 @@ impl Claude {
         }
         let mut rounds = 0;
         loop {
-            let message = messages
-                .pop_front()
-                .unwrap_or_else(|| default_message(rounds > 0 || turn.is_follow_up));
+            let message = messages.pop_front().unwrap_or_else(|| default_message(rounds > 0 || turn.is_follow_up));
             let calls = self.serve(turn, &message);
             if turn.agent.is_none() {
                 // What this turn leaves belongs to later turns that bring no script.
@@ -232,10 +201,7 @@ impl Claude {
             }
             rounds += 1;
             if turn.agent.is_none()
-                && self
-                    .options
-                    .max_turns
-                    .is_some_and(|most| self.generation.is_out_of_turns(rounds, most))
+                && self.options.max_turns.is_some_and(|most| self.generation.is_out_of_turns(rounds, most))
             {
                 return Err(Stop::Verdict(Verdict::MaxTurns));
             }
@@ -253,17 +219,12 @@ impl Claude {
     }
 
     fn is_over_budget(&self) -> bool {
-        self.options
-            .max_budget_usd
-            .is_some_and(|most| self.totals.cost_usd() >= most)
+        self.options.max_budget_usd.is_some_and(|most| self.totals.cost_usd() >= most)
     }
 }
 
 /// What the model says where the script has no more to say.
 fn default_message(is_end_of_script: bool) -> Message {
     let text = if is_end_of_script { "done." } else { "ok" };
-    Message {
-        steps: vec![Step::Say(text.to_owned())],
-        ..Message::default()
-    }
+    Message { steps: vec![Step::Say(text.to_owned())], ..Message::default() }
 }

@@ -1,0 +1,355 @@
+//! The ledger: what was used, against the limits. It answers *start, wait, refuse* before an instance starts, and *stop* or
+//! *warn* while it runs.
+//!
+//! Pure: whole tokens and micro-dollars, no clock and no process. It knows neither how usage is counted nor how anything
+//! is stopped.
+
+use std::collections::BTreeMap;
+
+use crate::claude::prices::Prices;
+use crate::claude::usage::Used;
+use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
+use crate::plan::Instance;
+use crate::text;
+
+/// What an instance is taken to use that announces nothing, in tokens.
+const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
+
+/// Whether an instance may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It may start now.
+    Start,
+    /// It may never start; says why, in the seed's words.
+    Refuse(String),
+}
+
+/// A limit that was reached while instances ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Which limit, and how much of it was used: "Overall budget exceeded: 10,120 / 10,000 tokens".
+    pub what: String,
+    /// Those that share it, by index: they are to end with the message they are in. Empty where it is only to be said.
+    pub stop: Vec<usize>,
+}
+
+/// A limit as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitState {
+    /// What it limits.
+    pub scope: Scope,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much there may be.
+    pub cap: u64,
+    /// How much there was.
+    pub used: u64,
+}
+
+/// What a limit is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All instances.
+    Overall,
+    /// The instances that run this command.
+    Command(String),
+    /// One instance, by index: what it has announced.
+    Instance(usize),
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens.
+    Tokens,
+    /// Micro-dollars.
+    Micros,
+}
+
+/// The books of a run.
+#[derive(Debug)]
+pub struct Ledger {
+    enforcement: Enforcement,
+    basis: TokenBasis,
+    limits: Vec<Limit>,
+    accounts: Vec<Account>,
+    refusals: Vec<(usize, String)>,
+    /// The first in the config's order whom the overall budget has refused: it refuses all behind it.
+    overall_refused: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    scope: Scope,
+    unit: Unit,
+    cap: u64,
+    used: u64,
+    /// What running instances may still take of it, by their estimates.
+    committed: u64,
+    was_reached: bool,
+    members: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Account {
+    /// The limits that it shares, by index.
+    limits: Vec<usize>,
+    estimate: Amounts,
+    used: Amounts,
+    is_running: bool,
+}
+
+/// An amount in each unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amounts {
+    tokens: u64,
+    micros: u64,
+}
+
+impl Amounts {
+    fn of(self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Tokens => self.tokens,
+            Unit::Micros => self.micros,
+        }
+    }
+}
+
+impl Account {
+    /// What it may still take, by its estimate.
+    fn committed(&self, unit: Unit) -> u64 {
+        if self.is_running { self.estimate.of(unit).saturating_sub(self.used.of(unit)) } else { 0 }
+    }
+}
+
+impl Ledger {
+    /// Books with nothing in them.
+    #[must_use]
+    pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
+        let limits = limits(budget, instances);
+        let accounts = instances
+            .iter()
+            .enumerate()
+            .map(|(i, instance)| Account {
+                limits: (0..limits.len()).filter(|&l| limits[l].members.contains(&i)).collect(),
+                estimate: estimate(instance, prices),
+                used: Amounts::default(),
+                is_running: false,
+            })
+            .collect();
+        Ledger {
+            enforcement: budget.enforcement.unwrap_or_default(),
+            basis: budget.token_basis.unwrap_or_default(),
+            limits,
+            accounts,
+            refusals: Vec::new(),
+            overall_refused: None,
+        }
+    }
+
+    /// The first of those that are ready, in the config's order, about whom there is something to say: it may start, or
+    /// never will. `None`: all of them wait until one that runs has settled.
+    ///
+    /// One that waits holds back nobody who leaves it enough.
+    #[must_use]
+    pub fn next(&self, ready: impl Iterator<Item = usize>) -> Option<(usize, Answer)> {
+        if self.enforcement == Enforcement::Warn {
+            return ready.map(|instance| (instance, Answer::Start)).next();
+        }
+        let mut reserved = vec![0_u64; self.limits.len()];
+        for instance in ready {
+            if let Some(why) = self.refusal(instance) {
+                return Some((instance, Answer::Refuse(why)));
+            }
+            let account = &self.accounts[instance];
+            let has_room = account.limits.iter().all(|&l| {
+                let limit = &self.limits[l];
+                let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
+                taken.saturating_add(account.estimate.of(limit.unit)) <= limit.cap
+            });
+            if has_room {
+                return Some((instance, Answer::Start));
+            }
+            for &l in &account.limits {
+                reserved[l] = reserved[l].saturating_add(account.estimate.of(self.limits[l].unit));
+            }
+        }
+        None
+    }
+
+    fn refusal(&self, instance: usize) -> Option<String> {
+        if self.overall_refused.is_some_and(|first| instance > first) {
+            return Some("Overall budget exceeded".to_owned());
+        }
+        let account = &self.accounts[instance];
+        account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
+            let estimate = account.estimate.of(limit.unit);
+            (limit.used.saturating_add(estimate) > limit.cap).then(|| limit.would_exceed(estimate))
+        })
+    }
+
+    /// An instance was refused, for this reason.
+    pub fn refused(&mut self, instance: usize, why: &str) {
+        let account = &self.accounts[instance];
+        let by_overall = account.limits.iter().map(|&l| &self.limits[l]).any(|limit| {
+            limit.scope == Scope::Overall && limit.used.saturating_add(account.estimate.of(limit.unit)) > limit.cap
+        });
+        if by_overall && self.overall_refused.is_none_or(|first| instance < first) {
+            self.overall_refused = Some(instance);
+        }
+        self.refusals.push((instance, why.to_owned()));
+    }
+
+    /// An instance was started.
+    pub fn started(&mut self, instance: usize) {
+        self.change(instance, |account| account.is_running = true);
+    }
+
+    /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
+    pub fn book(&mut self, instance: usize, used: &Used) -> Vec<Reached> {
+        let cached = match self.basis {
+            TokenBasis::Total => 0,
+            TokenBasis::Uncached => used.tokens.cache_read,
+        };
+        let now = Amounts { tokens: used.tokens.total().saturating_sub(cached), micros: used.micros };
+        if self.accounts[instance].used == now {
+            return Vec::new();
+        }
+        self.change(instance, |account| account.used = now);
+        let mut reached = Vec::new();
+        for l in self.accounts[instance].limits.clone() {
+            let limit = &mut self.limits[l];
+            if limit.used < limit.cap || limit.was_reached {
+                continue;
+            }
+            limit.was_reached = true;
+            let stop = match self.enforcement {
+                Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
+                Enforcement::Warn => Vec::new(),
+            };
+            reached.push(Reached { what: self.limits[l].exceeded(), stop });
+        }
+        reached
+    }
+
+    /// An instance has ended, and will use no more.
+    pub fn ended(&mut self, instance: usize) {
+        self.change(instance, |account| account.is_running = false);
+    }
+
+    /// Every limit with its use; an instance's own limits last.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitState> {
+        let state = |l: &Limit| LimitState { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
+        self.limits.iter().map(state).collect()
+    }
+
+    /// Whom a budget refused, and why, in the order in which it happened.
+    #[must_use]
+    pub fn refusals(&self) -> &[(usize, String)] {
+        &self.refusals
+    }
+
+    /// Changes an account, and the sums of the limits that it shares by the same.
+    fn change(&mut self, instance: usize, change: impl FnOnce(&mut Account)) {
+        let account = &mut self.accounts[instance];
+        let amounts = |account: &Account, unit| (account.used.of(unit), account.committed(unit));
+        let before = [Unit::Tokens, Unit::Micros].map(|unit| amounts(account, unit));
+        change(account);
+        for &l in &account.limits {
+            let limit = &mut self.limits[l];
+            let (used, committed) = before[limit.unit as usize];
+            let (used_now, committed_now) = amounts(account, limit.unit);
+            // Usage can shrink: an estimate in dollars may turn out too high when claude says what it was.
+            limit.used = (limit.used - used).saturating_add(used_now);
+            limit.committed = (limit.committed - committed).saturating_add(committed_now);
+        }
+    }
+}
+
+impl Limit {
+    /// "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)": the seed's words.
+    fn would_exceed(&self, estimate: u64) -> String {
+        let whose = match &self.scope {
+            Scope::Overall => "overall",
+            Scope::Command(command) => command,
+            Scope::Instance(_) => "its own",
+        };
+        match self.unit {
+            Unit::Tokens => format!(
+                "Estimated {estimate} tokens would exceed {whose} budget of {} (currently at {})",
+                self.cap, self.used
+            ),
+            Unit::Micros => format!(
+                "Estimated {} would exceed {whose} cost budget of {} (currently at {})",
+                text::dollars(estimate),
+                text::dollars(self.cap),
+                text::dollars(self.used)
+            ),
+        }
+    }
+
+    fn exceeded(&self) -> String {
+        let whose = match &self.scope {
+            Scope::Overall => "Overall budget".to_owned(),
+            Scope::Command(command) => format!("Budget of {command}"),
+            Scope::Instance(_) => "Its own max_tokens_per_command".to_owned(),
+        };
+        let amount = |amount| match self.unit {
+            Unit::Tokens => text::thousands(amount),
+            Unit::Micros => text::dollars(amount),
+        };
+        let unit = if self.unit == Unit::Tokens { " tokens" } else { "" };
+        format!("{whose} exceeded: {} / {}{unit}", amount(self.used), amount(self.cap))
+    }
+}
+
+/// The limits that count. A limit of a kind that `budget_type` leaves out is none.
+fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
+    let counts = |unit: Unit| match budget.budget_type {
+        None | Some(BudgetType::Mixed) => true,
+        Some(BudgetType::Tokens) => unit == Unit::Tokens,
+        Some(BudgetType::Cost) => unit == Unit::Micros,
+    };
+    let overall = [(Unit::Tokens, budget.overall_tokens), (Unit::Micros, budget.overall_micros)];
+    let overall = overall.into_iter().filter_map(|(unit, cap)| Some((Scope::Overall, unit, cap?)));
+    let of_command = |limits: &BTreeMap<String, u64>, unit: Unit| -> Vec<(Scope, Unit, u64)> {
+        limits.iter().map(|(command, &cap)| (Scope::Command(command.clone()), unit, cap)).collect()
+    };
+    let by_command = of_command(&budget.command_tokens, Unit::Tokens);
+    let by_command = by_command.into_iter().chain(of_command(&budget.command_micros, Unit::Micros));
+    let mut limits: Vec<Limit> = overall
+        .chain(by_command)
+        .filter(|(_, unit, _)| counts(*unit))
+        .map(|(scope, unit, cap)| {
+            let is_member = |instance: &Instance| match &scope {
+                Scope::Command(command) => instance.budget_command.as_ref() == Some(command),
+                Scope::Overall | Scope::Instance(_) => true,
+            };
+            let members = (0..instances.len()).filter(|&i| is_member(&instances[i])).collect();
+            Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members }
+        })
+        .collect();
+    // What an instance has announced is its own limit, but only where limits are what the user wants.
+    let blocks = budget.enforcement.unwrap_or_default() == Enforcement::Block;
+    if blocks && counts(Unit::Tokens) && !limits.is_empty() {
+        let own = |(i, instance): (usize, &Instance)| {
+            let (scope, unit) = (Scope::Instance(i), Unit::Tokens);
+            let cap = instance.max_tokens?;
+            Some(Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members: vec![i] })
+        };
+        limits.extend(instances.iter().enumerate().filter_map(own));
+    }
+    limits
+}
+
+/// What an instance is taken to use: what it announces; in dollars 60 % of that as input and 40 % as output.
+fn estimate(instance: &Instance, prices: &Prices) -> Amounts {
+    let tokens = instance.max_tokens.unwrap_or(DEFAULT_ESTIMATE_TOKENS);
+    let input = tokens.saturating_mul(6) / 10;
+    let expected = crate::claude::usage::Tokens { input, output: tokens - input, ..Default::default() };
+    Amounts { tokens, micros: prices.estimate_micros(instance.model.as_deref().unwrap_or(""), &expected) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The ledger alone: on tables, and by simulation.
+
+use super::*;
+use crate::claude::usage::Tokens;
+use crate::config::Config;
+use crate::plan::{Defaults, Surroundings, plan};
+use proptest::prelude::*;
+use std::path::Path;
+use std::time::Duration;
+
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+    fn is_directory(&self, _: &Path) -> bool {
+        true
+    }
+}
+
+fn ledger(config: &str) -> Ledger {
+    let defaults = Defaults { timeout: Duration::from_secs(1), idle_timeout: None };
+    let config = Config::read(config).expect("a config");
+    let plan = plan(config, Path::new("/"), &defaults, &Nothing).expect("a plan");
+    Ledger::new(&plan.budget, &plan.instances, &plan.prices)
+}
+
+fn tokens(count: u64) -> Used {
+    Used { tokens: Tokens { input: count, ..Tokens::default() }, ..Used::default() }
+}
+
+fn micros(micros: u64) -> Used {
+    Used { micros, ..Used::default() }
+}
+
+/// Asks who is next, and does as is answered.
+fn next(ledger: &mut Ledger, ready: &[usize]) -> Option<(usize, Answer)> {
+    let next = ledger.next(ready.iter().copied());
+    match &next {
+        Some((instance, Answer::Start)) => ledger.started(*instance),
+        Some((instance, Answer::Refuse(why))) => ledger.refused(*instance, why),
+        None => {}
+    }
+    next
+}
+
+fn runs_to(ledger: &mut Ledger, instance: usize, used: &Used) {
+    ledger.book(instance, used);
+    ledger.ended(instance);
+}
+
+const BLOCK: &str = r#"{"budget": {"overall_budget": 10000, "enforcement_mode": "block"}, "instances": [
+    {"command": "/help", "max_tokens_per_command": 6000}, {"command": "/help", "max_tokens_per_command": 6000},
+    {"command": "/help", "max_tokens_per_command": 3000}]}"#;
+
+#[test]
+fn the_seed_s_overall_budget_blocks_with_the_seed_s_words() {
+    let mut ledger = ledger(BLOCK);
+    assert_eq!(next(&mut ledger, &[0, 1, 2]), Some((0, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[1]), None, "it waits: the first may still leave it enough");
+    runs_to(&mut ledger, 0, &tokens(6000));
+    let second = "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)";
+    assert_eq!(next(&mut ledger, &[1, 2]), Some((1, Answer::Refuse(second.into()))));
+    let third = "Overall budget exceeded";
+    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Refuse(third.into()))), "though it would fit");
+    assert_eq!(ledger.refusals(), [(1, second.into()), (2, third.into())]);
+}
+
+#[test]
+fn one_that_used_less_leaves_room() {
+    let mut ledger = ledger(BLOCK);
+    next(&mut ledger, &[0]);
+    runs_to(&mut ledger, 0, &tokens(4000));
+    assert_eq!(next(&mut ledger, &[1, 2]), Some((1, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[2]), None);
+}
+
+#[test]
+fn a_smaller_one_behind_one_that_waits_starts_if_it_leaves_that_one_enough() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_budget": 10000, "command_budgets": {"/a": 4000}}, "instances": [
+            {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a", "max_tokens_per_command": 3000},
+            {"command": "/b", "max_tokens_per_command": 4000}, {"command": "/b", "max_tokens_per_command": 1000}]}"#,
+    );
+    assert_eq!(next(&mut ledger, &[0, 1, 2, 3]), Some((0, Answer::Start)));
+    assert_eq!(
+        next(&mut ledger, &[1, 2, 3]),
+        Some((2, Answer::Start)),
+        "3000 and 3000 kept for the one before, and 4000"
+    );
+    assert_eq!(next(&mut ledger, &[1, 3]), None);
+}
+
+#[test]
+fn a_command_s_budget_is_summed_over_those_that_run_it() {
+    let mut ledger = ledger(
+        r#"{"budget": {"command_budgets": {"/analyze-code": 10000}}, "instances": [
+            {"command": "/analyze-code a", "max_tokens_per_command": 4000},
+            {"command": "/analyze-code", "max_tokens_per_command": 4000},
+            {"command": "/analyze-code", "max_tokens_per_command": 4000}, {"command": "/help"}]}"#,
+    );
+    for instance in [0, 1] {
+        assert_eq!(next(&mut ledger, &[instance]), Some((instance, Answer::Start)));
+    }
+    assert_eq!(next(&mut ledger, &[2]), None);
+    runs_to(&mut ledger, 0, &tokens(4000));
+    runs_to(&mut ledger, 1, &tokens(4000));
+    let why = "Estimated 4000 tokens would exceed /analyze-code budget of 10000 (currently at 8000)";
+    assert_eq!(next(&mut ledger, &[2, 3]), Some((2, Answer::Refuse(why.into()))));
+    assert_eq!(next(&mut ledger, &[3]), Some((3, Answer::Start)), "a command's budget is nobody else's");
+}
+
+#[test]
+fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_cost_budget": 5.0, "budget_type": "cost"}, "instances": [
+            {"command": "/help", "max_tokens_per_command": 20000}, {"command": "/help", "max_tokens_per_command": 20000}]}"#,
+    );
+    // 12,000 tokens at $3 and 8,000 at $15 a million.
+    assert_eq!(ledger.accounts[0].estimate.micros, 36_000 + 120_000);
+    next(&mut ledger, &[0]);
+    runs_to(&mut ledger, 0, &micros(4_900_000));
+    let why = "Estimated $0.16 would exceed overall cost budget of $5.00 (currently at $4.90)";
+    assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Refuse(why.into()))));
+}
+
+#[test]
+fn a_limit_that_is_reached_names_those_that_share_it_once() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_budget": 10000}, "instances": [{"command": "/a"}, {"command": "/b"}, {"command": "/c"}]}"#,
+    );
+    for instance in 0..3 {
+        next(&mut ledger, &[instance]);
+    }
+    ledger.ended(2);
+    assert_eq!(ledger.book(0, &tokens(9_999)), []);
+    let what = "Overall budget exceeded: 10,000 / 10,000 tokens".to_owned();
+    assert_eq!(ledger.book(1, &tokens(1)), [Reached { what, stop: vec![0, 1] }]);
+    assert_eq!(ledger.book(1, &tokens(500)), [], "said once");
+}
+
+#[test]
+fn what_an_instance_announced_is_its_own_limit_where_there_is_a_budget() {
+    let mut with = ledger(
+        r#"{"budget": {"overall_budget": 10000}, "instances": [
+            {"command": "/a", "max_tokens_per_command": 100}, {"command": "/b"}]}"#,
+    );
+    next(&mut with, &[0]);
+    next(&mut with, &[1]);
+    let reached = with.book(0, &tokens(120));
+    assert_eq!(reached.len(), 1);
+    assert_eq!(reached[0].stop, [0]);
+    let mut without = ledger(r#"{"instances": [{"command": "/a", "max_tokens_per_command": 100}]}"#);
+    next(&mut without, &[0]);
+    assert_eq!(without.book(0, &tokens(120)), []);
+}
+
+#[test]
+fn warn_says_each_crossing_once_and_stops_nobody() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_budget": 100, "enforcement_mode": "warn"}, "instances": [
+            {"command": "/a", "max_tokens_per_command": 6000}, {"command": "/b"}]}"#,
+    );
+    assert_eq!(next(&mut ledger, &[0, 1]), Some((0, Answer::Start)));
+    let reached = ledger.book(0, &tokens(150));
+    assert_eq!(reached, [Reached { what: "Overall budget exceeded: 150 / 100 tokens".into(), stop: vec![] }]);
+    assert_eq!(ledger.book(0, &tokens(160)), []);
+    assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Start)));
+}
+
+#[test]
+fn budget_type_says_which_limits_count_and_token_basis_which_tokens() {
+    let config = |kind: &str| {
+        format!(
+            r#"{{"budget": {{"overall_budget": 100, "overall_cost_budget": 1, "budget_type": "{kind}",
+                "token_basis": "uncached"}}, "instances": [{{"command": "/a"}}]}}"#
+        )
+    };
+    let units = |kind: &str| ledger(&config(kind)).limits().iter().map(|l| l.unit).collect::<Vec<_>>();
+    assert_eq!(units("tokens"), [Unit::Tokens]);
+    assert_eq!(units("cost"), [Unit::Micros]);
+    assert_eq!(units("mixed"), [Unit::Tokens, Unit::Micros]);
+    let mut ledger = ledger(&config("mixed"));
+    let cached = Tokens { input: 10, cache_read: 1_000, ..Tokens::default() };
+    ledger.book(0, &Used { tokens: cached, ..Used::default() });
+    assert_eq!(ledger.limits()[0].used, 10);
+}
+
+/// A run of random instances, each of random messages, in random order, under random limits. The real rules of a run: who may
+/// start starts, a limit that is reached ends those that share it with the message they are in.
+fn simulate(seed: u64) -> Result<(), TestCaseError> {
+    let mut random = Random(seed);
+    let count = 1 + random.below(7) as usize;
+    let cap = 1 + random.below(5_000);
+    let command_cap = 1 + random.below(3_000);
+    let announces = random.below(3);
+    let instances: Vec<String> = (0..count)
+        .map(|i| {
+            let estimate = 1 + random.below(1_500);
+            let announced =
+                if announces == 0 { String::new() } else { format!(r#", "max_tokens_per_command": {estimate}"#) };
+            format!(r#"{{"name": "{i}", "command": "/{}"{announced}}}"#, ["a", "b"][random.below(2) as usize])
+        })
+        .collect();
+    let by_command = random.below(2) == 1;
+    let budgets = if by_command { format!(r#", "command_budgets": {{"/a": {command_cap}}}"#) } else { String::new() };
+    let config =
+        format!(r#"{{"budget": {{"overall_budget": {cap}{budgets}}}, "instances": [{}]}}"#, instances.join(","));
+    let mut ledger = ledger(&config);
+    let mut left: Vec<u64> = (0..count).map(|_| 1 + random.below(5)).collect(); // messages still to come
+    let mut used = vec![0_u64; count];
+    let mut under_way: Vec<Option<u64>> = vec![None; count];
+    let mut ready: Vec<usize> = (0..count).collect();
+    let mut running: Vec<usize> = Vec::new();
+    let mut is_ending = vec![false; count];
+    let mut largest_at_the_end = 0_u64;
+    loop {
+        while let Some((instance, answer)) = next(&mut ledger, &ready) {
+            ready.retain(|&i| i != instance);
+            if answer == Answer::Start {
+                running.push(instance);
+                under_way[instance] = Some(1 + random.below(900));
+                let shared = ledger.accounts[instance].limits.iter().map(|&l| &ledger.limits[l]);
+                for limit in shared.filter(|limit| !matches!(limit.scope, Scope::Instance(_))) {
+                    prop_assert!(limit.used + limit.committed <= limit.cap, "more committed than there is");
+                }
+            }
+        }
+        for limit in ledger.limits.iter().filter(|limit| !matches!(limit.scope, Scope::Instance(_))) {
+            let estimates: u64 = limit.members.iter().map(|&m| ledger.accounts[m].committed(Unit::Tokens)).sum();
+            prop_assert_eq!(limit.committed, estimates);
+            let sum: u64 = limit.members.iter().map(|&m| used[m]).sum();
+            prop_assert_eq!(limit.used, sum, "the books balance");
+        }
+        if running.is_empty() {
+            prop_assert!(ready.is_empty(), "somebody waits for ever");
+            break;
+        }
+        // One of those that run ends its message.
+        let instance = running[random.below(running.len() as u64) as usize];
+        let message = under_way[instance].take().expect("a running one writes");
+        let messages_beside: u64 = running.iter().filter_map(|&i| under_way[i]).sum();
+        used[instance] += message;
+        left[instance] -= 1;
+        for reached in ledger.book(instance, &tokens(used[instance])) {
+            for i in reached.stop {
+                is_ending[i] = true;
+            }
+            largest_at_the_end = largest_at_the_end.max(message + messages_beside);
+        }
+        if left[instance] == 0 || is_ending[instance] {
+            running.retain(|&i| i != instance);
+            ledger.ended(instance);
+        } else {
+            under_way[instance] = Some(1 + random.below(900));
+        }
+        let total: u64 = used.iter().sum();
+        prop_assert!(total < cap + largest_at_the_end.max(1), "{total} of {cap}, {largest_at_the_end} under way");
+    }
+    Ok(())
+}
+
+/// A generator of one's own: the same seed is the same run, on every machine and with every version of a library.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+#[test]
+fn random_runs_never_overshoot_by_more_than_the_messages_under_way() {
+    for seed in 0..3_000 {
+        simulate(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+/// `make soak`: a million of the same.
+#[test]
+#[ignore = "long"]
+fn a_million_random_runs() {
+    for seed in 0..1_000_000 {
+        simulate(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
