@@ -253,7 +253,8 @@ fn excerpt(line: &str, column: usize) -> String {
     const BEFORE: usize = 50;
     const SHOWN: usize = 76;
     let skipped = (column - 1).saturating_sub(BEFORE);
-    let shown: String = line.chars().skip(skipped).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let harmless = |c: char| if c.is_control() || crate::text::is_invisible(c) { ' ' } else { c };
+    let shown: String = line.chars().skip(skipped).take(SHOWN).map(harmless).collect();
     // Wide characters before the caret push it right by their width, not by one.
     let before: String = shown.chars().take(column - 1 - skipped).collect();
     format!("{shown}\n{}^", " ".repeat(crate::text::width(&before)))
