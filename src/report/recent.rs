@@ -48,19 +48,21 @@ impl Recent {
         }
     }
 
-    /// The lines since the last call, as `[name] text`; where more came than are shown, that many are told first.
+    /// The lines since the last call, as `[name] text`; where more came than are shown, that many are told first. That
+    /// takes the place of a line, unless there is but one.
     #[must_use]
     pub fn take(&mut self, name: &str, style: Style) -> Vec<String> {
         let unreported = std::mem::take(&mut self.unreported);
-        let shown = unreported.min(self.max_lines).min(self.lines.len());
+        let has_note = unreported > self.max_lines && self.max_lines > 1;
+        let shown = unreported.min(self.max_lines - usize::from(has_note)).min(self.lines.len());
         if shown == 0 {
             return Vec::new();
         }
         let name = style.shown(name, MAX_NAME_COLUMNS.min(self.max_line_columns / 2));
-        let more = match unreported - shown {
-            0 => None,
-            more => Some(format!("{} {}", style.glyphs().ellipsis, counted(more, "more line", "more lines"))),
-        };
+        let more = has_note.then(|| {
+            let count = counted(unreported - shown, "more line", "more lines");
+            format!("{} {count}", style.glyphs().ellipsis)
+        });
         let lines = self.lines.iter().skip(self.lines.len() - shown);
         let texts = more.iter().chain(lines);
         texts.map(|text| style.shown(&format!("[{name}] {text}"), self.max_line_columns)).collect()
