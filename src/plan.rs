@@ -113,7 +113,8 @@ pub fn plan(
     let mut mistakes = Vec::new();
     let mut instances = Vec::with_capacity(names.len());
     let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
-    known.by_name.extend(names.iter().enumerate().map(|(i, name)| (name.as_str(), i)));
+    // Of two with one name, which is a mistake, the first has it.
+    known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
     let mistake_of = |i: usize, field: &str, what: String| Mistake {
         place: config.instances[i].place.unwrap_or(Place { line: 1, column: 1 }),
         instance: format!("instance '{}'", printable(&names[i])),

@@ -204,7 +204,7 @@ fn read_config(source: &ConfigSource) -> Result<String, String> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(format!("{name} is UTF-16: save it as UTF-8"));
     }
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    if bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).iter().all(u8::is_ascii_whitespace) {
         return Err(format!("{name} is empty: a config is an object with a list of \"instances\""));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -12,6 +12,7 @@ use super::{
     PERMISSION_MODES, TokenBasis, When,
 };
 use crate::nearest::nearest;
+use crate::text::thousands;
 
 /// No wait, timeout or delay is longer than a year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -373,7 +374,9 @@ fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
     }
     // A number that no double holds is above every bound.
     let number = node.number().filter(|&number| number > 0.0 && number <= max);
-    number.ok_or_else(|| format!("must be above 0 and at most {max} {unit}, and is {}", printable(node.text())))
+    number.ok_or_else(|| {
+        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), printable(node.text()))
+    })
 }
 
 fn seconds(node: Node) -> Result<Duration, String> {

@@ -230,6 +230,11 @@ impl SyntaxError {
         let what = error.to_string();
         // The place is told in zen's own words, so serde_json's " at line 3 column 5" goes.
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
+        let what = match what.strip_prefix("EOF while parsing ") {
+            Some("a value") => "the text ends where a value is to stand".to_owned(),
+            Some(part) => format!("the text ends inside {part}"),
+            None => what,
+        };
         let what = match hint(line, byte_column) {
             Some(hint) => format!("{what} ({hint})"),
             None => what,

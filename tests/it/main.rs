@@ -3,4 +3,5 @@
 
 mod support;
 
+mod before_launch;
 mod seed;
