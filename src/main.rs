@@ -1,13 +1,15 @@
 //! The zen program: the command line in, one exit code out.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
 use zen::edge::files::RunDirectory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
+use zen::edge::reason;
 use zen::exit::ExitCode;
-use zen::flags::{self, Logs, Options, Request};
+use zen::flags::{self, LogLevel, Logs, Options, Request};
 use zen::prepare::{Prepared, log_base, prepare};
 use zen::report::{self, Style};
 use zen::run::{Run, Settings, epoch_ms};
@@ -31,8 +33,8 @@ fn run(options: &Options) -> ExitCode {
         Ok(prepared) => prepared,
         Err(problems) => return refuse(&problems),
     };
-    for warning in &prepared.warnings {
-        stderr.print(&format!("zen: {warning}\n"));
+    if options.dry_run || options.log_level > LogLevel::Silent {
+        stderr.print(&messages(&prepared.warnings));
     }
     if options.dry_run {
         return answer(&dry_run(&prepared, options, style));
@@ -44,7 +46,8 @@ fn run(options: &Options) -> ExitCode {
         // Where the user named a directory, a run without files is not what was asked for.
         Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[problem]),
         Err(problem) => {
-            stderr.print(&format!("zen: {problem}: this run keeps no files\n"));
+            stderr
+                .print(&messages(&[format!("{problem}: this run keeps no files, --log-dir DIR names another place")]));
             None
         }
     };
@@ -72,7 +75,7 @@ fn run(options: &Options) -> ExitCode {
     };
     match Run::new(&plan, settings, directory, stdout, stderr) {
         Ok(run) => run.run(),
-        Err(error) => refuse(&[format!("signals cannot be caught: {error}")]),
+        Err(error) => refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
     }
 }
 
@@ -83,7 +86,8 @@ fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String
     let Some(base) = log_base(logs, |name| std::env::var_os(name)) else {
         return Err("neither XDG_STATE_HOME nor HOME says where files go".to_owned());
     };
-    RunDirectory::create(&base, run).map(Some).map_err(|error| format!("no directory for the run's files: {error}"))
+    let directory = RunDirectory::create(&base, run);
+    directory.map(Some).map_err(|error| format!("no directory for the run's files: {}", reason(&error)))
 }
 
 fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
@@ -111,21 +115,27 @@ fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
 
 /// What standard output can show: cron's has no UTF-8, and a pipe no colours.
 fn style(stdout: &Output) -> Style {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
+    Style { unicode: is_utf8(), colour: stdout.is_terminal() && variable("NO_COLOR").is_none() && !is_dumb }
+}
+
+fn is_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
     let locale = locale.to_string_lossy().to_ascii_lowercase();
-    let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
-    Style {
-        unicode: locale.contains("utf-8") || locale.contains("utf8"),
-        colour: stdout.is_terminal() && variable("NO_COLOR").is_none() && !is_dumb,
-    }
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Prints what was asked for; a reader that goes away has read enough.
 fn answer(text: &str) -> ExitCode {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => refuse(&[format!("standard output: {error}")]),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            refuse(&[format!("standard output: {}", reason(&error))])
+        }
         _ => ExitCode::Completed,
     }
 }
@@ -133,7 +143,12 @@ fn answer(text: &str) -> ExitCode {
 /// Says why nothing was launched.
 fn refuse(problems: &[String]) -> ExitCode {
     use std::io::Write;
-    let text: String = problems.iter().map(|problem| format!("zen: {problem}\n")).collect();
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = std::io::stderr().lock().write_all(messages(problems).as_bytes());
     ExitCode::NotLaunched
+}
+
+/// The lines of standard error that say this, in the characters that it has.
+fn messages(problems: &[String]) -> String {
+    let lines: String = problems.iter().map(|problem| format!("zen: {problem}\n")).collect();
+    if is_utf8() { lines } else { text::ascii(&lines).into_owned() }
 }

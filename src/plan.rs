@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::prices::Prices;
-use crate::claude::{commands, session};
+use crate::claude::{command_line, commands, session};
 use crate::config::{BudgetConfig, Config, InstanceConfig, Mistake, Place, When};
 use crate::nearest::nearest;
 
@@ -98,6 +98,12 @@ pub struct Session {
 /// Where the original started everybody, so that nobody waits for an answer that nobody gives.
 const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
 
+/// So many mistyped names are told the nearest one; each is compared with all that there are.
+const MAX_SUGGESTIONS: usize = 50;
+
+/// A longer ring is not told whole.
+const MAX_RING_NAMES: usize = 10;
+
 /// Makes the plan of a config.
 ///
 /// # Errors
@@ -111,19 +117,24 @@ pub fn plan(
     let names = names(&config.instances);
     let mut mistakes = Vec::new();
     let mut instances = Vec::with_capacity(names.len());
-    let by_name: HashMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
+    // Of two with one name, which is a mistake, the first has it.
+    known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
+    let mistake_of = |i: usize, field: &str, what: String| Mistake {
+        place: config.instances[i].place.unwrap_or(Place { line: 1, column: 1 }),
+        instance: format!("instance '{}'", printable(&names[i])),
+        field: field.into(),
+        what,
+    };
     for (i, entry) in config.instances.iter().enumerate() {
-        let mut mistake = |field: &str, what: String| {
-            let place = entry.place.unwrap_or(Place { line: 1, column: 1 });
-            let instance = format!("instance '{}'", crate::text::clean(&names[i]));
-            mistakes.push(Mistake { place, instance, field: field.into(), what });
-        };
-        let after = dependencies(entry, i, &by_name, &mut |what| mistake("depends_on", what));
+        let mut mistake = |field: &str, what: String| mistakes.push(mistake_of(i, field, what));
+        let after = dependencies(entry, i, &mut known, &mut |what| mistake("depends_on", what));
         let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
         if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
-            mistake("cwd", format!("{} is no directory that can be entered", cwd.display()));
+            let path = cwd.to_string_lossy();
+            mistake("cwd", format!("{} is no directory that can be entered", crate::text::clean(&path)));
         }
-        instances.push(Instance {
+        let instance = Instance {
             name: names[i].clone(),
             description: entry.description.clone(),
             budget_command: entry.command.as_ref().and_then(|c| c.split_whitespace().next()).map(str::to_owned),
@@ -143,17 +154,14 @@ pub fn plan(
             env: entry.env.clone(),
             cwd,
             claude_args: entry.claude_args.clone().unwrap_or_default(),
-        });
+        };
+        if let Some(what) = command_line::unenforceable(&instance) {
+            mistake("allowed_tools", what);
+        }
+        instances.push(instance);
     }
-    if let Some(cycle) = cycle(&instances) {
-        let round: Vec<&str> = cycle.iter().chain(&cycle[..1]).map(|&i| names[i].as_str()).collect();
-        mistakes.push(Mistake {
-            place: config.instances[cycle[0]].place.unwrap_or(Place { line: 1, column: 1 }),
-            instance: format!("instance '{}'", crate::text::clean(&names[cycle[0]])),
-            field: "depends_on".into(),
-            what: format!("waits for itself: {}", crate::text::clean(&round.join(" → "))),
-        });
-    }
+    let rings = rings(&instances);
+    mistakes.extend(rings.iter().map(|ring| mistake_of(ring[0], "depends_on", waits_for_itself(ring, &instances))));
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|m| m.place);
         return Err(mistakes);
@@ -189,6 +197,7 @@ fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
 fn names(entries: &[InstanceConfig]) -> Vec<String> {
     const MADE_CHARS: usize = 30;
     let mut taken: HashSet<String> = entries.iter().filter_map(|e| e.name.clone()).collect();
+    let mut next_numbers: HashMap<String, usize> = HashMap::new();
     let mut names = Vec::with_capacity(entries.len());
     for entry in entries {
         let name = entry.name.clone().unwrap_or_else(|| {
@@ -199,10 +208,12 @@ fn names(entries: &[InstanceConfig]) -> Vec<String> {
                 None if text.chars().count() > MADE_CHARS => text.chars().take(MADE_CHARS).collect::<String>() + "...",
                 None => text,
             };
-            let mut candidates =
-                std::iter::once(base.clone()).chain((2_usize..).map(|number| format!("{base}-{number}")));
-            let name = candidates.find(|name| !taken.contains(name)).unwrap_or(base);
-            taken.insert(name.clone());
+            let mut name = base.clone();
+            while !taken.insert(name.clone()) {
+                let number = next_numbers.entry(base.clone()).or_insert(2);
+                name = format!("{base}-{number}");
+                *number += 1;
+            }
             name
         });
         names.push(name);
@@ -210,22 +221,36 @@ fn names(entries: &[InstanceConfig]) -> Vec<String> {
     names
 }
 
+/// The names of all instances.
+struct Names<'a> {
+    all: &'a [String],
+    by_name: HashMap<&'a str, usize>,
+    suggestions_left: usize,
+}
+
+impl Names<'_> {
+    fn unknown(&mut self, name: &str) -> String {
+        let has_suggestion = self.suggestions_left > 0;
+        self.suggestions_left = self.suggestions_left.saturating_sub(1);
+        let all = self.all.iter().map(String::as_str);
+        let near = has_suggestion.then(|| nearest(name, all)).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", printable(near)));
+        format!("there is no instance '{}'{hint}", printable(name))
+    }
+}
+
 fn dependencies(
     entry: &InstanceConfig,
     index: usize,
-    by_name: &HashMap<&str, usize>,
+    known: &mut Names,
     mistake: &mut dyn FnMut(String),
 ) -> Vec<(usize, When)> {
     let mut after = Vec::new();
     for dependency in entry.depends_on.iter().flatten() {
-        let name = crate::text::clean(&dependency.name);
-        match by_name.get(dependency.name.as_str()) {
+        match known.by_name.get(dependency.name.as_str()) {
             Some(&other) if other == index => mistake("is the instance itself".into()),
             Some(&other) => after.push((other, dependency.when)),
-            None => mistake(match nearest(&dependency.name, by_name.keys().copied()) {
-                Some(near) => format!("there is no instance '{name}', did you mean '{near}'?"),
-                None => format!("there is no instance '{name}'"),
-            }),
+            None => mistake(known.unknown(&dependency.name)),
         }
     }
     after
@@ -243,9 +268,28 @@ fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Strin
     of_nobody.map(warning).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
-/// Instances that wait for each other in a ring, if there are such. Instances with one session wait too, each for the
-/// one before it in the config.
-fn cycle(instances: &[Instance]) -> Option<Vec<usize>> {
+/// A name as a message shows it.
+fn printable(name: &str) -> String {
+    const MAX_COLUMNS: usize = 60;
+    crate::text::cut(&crate::text::clean(name), MAX_COLUMNS, "...").into_owned()
+}
+
+fn waits_for_itself(ring: &[usize], instances: &[Instance]) -> String {
+    let name = |&i: &usize| printable(&instances[i].name);
+    let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
+    if ring.len() > MAX_RING_NAMES {
+        names.push("...".into());
+    }
+    names.push(name(&ring[0]));
+    let depends = |(&i, next): (&usize, &usize)| instances[i].after.iter().any(|(other, _)| other == next);
+    let by_session = !ring.iter().zip(ring.iter().cycle().skip(1)).all(depends);
+    let why = if by_session { " (those of one session run in the config's order)" } else { "" };
+    format!("waits for itself: {}{why}", names.join(" -> "))
+}
+
+/// Instances that wait for each other in a ring, each such ring. Instances with one session wait too, each for the one
+/// before it in the config.
+fn rings(instances: &[Instance]) -> Vec<Vec<usize>> {
     let waits_for = waits_for(instances);
     // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
     let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
@@ -255,25 +299,44 @@ fn cycle(instances: &[Instance]) -> Option<Vec<usize>> {
             followers[other].push(i);
         }
     }
+    let mut rings = Vec::new();
     let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
-    while let Some(i) = free.pop() {
-        for &follower in &followers[i] {
-            open[follower] -= 1;
-            if open[follower] == 0 {
-                free.push(follower);
+    let mut first_left = 0;
+    loop {
+        while let Some(i) = free.pop() {
+            for &follower in &followers[i] {
+                if open[follower] == 0 {
+                    continue; // of a ring that is told already
+                }
+                open[follower] -= 1;
+                if open[follower] == 0 {
+                    free.push(follower);
+                }
             }
         }
-    }
-    // From one that is left, go to one that it waits for and that is left too, until the ring closes.
-    let mut path = vec![(0..instances.len()).find(|&i| open[i] > 0)?];
-    loop {
-        let last = *path.last()?;
-        let next = *waits_for[last].iter().find(|&&other| open[other] > 0)?;
-        if let Some(start) = path.iter().position(|&i| i == next) {
-            return Some(path.split_off(start));
+        let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
+        first_left = left;
+        let ring = ring_ahead(left, &waits_for, &open);
+        // Those behind it wait for others than themselves.
+        for &i in &ring {
+            open[i] = 0;
         }
-        path.push(next);
+        free.extend(&ring);
+        rings.push(ring);
     }
+}
+
+/// The ring that is come to from `start` by going on to one that is waited for and that is left too.
+fn ring_ahead(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
+    let mut path = Vec::new();
+    let mut position = HashMap::new();
+    let mut at = start;
+    while !position.contains_key(&at) {
+        position.insert(at, path.len());
+        path.push(at);
+        at = waits_for[at].iter().copied().find(|&other| open[other] > 0).unwrap_or(at);
+    }
+    path.split_off(position[&at])
 }
 
 /// Whom each instance waits for: those it depends on, and the one before it in its session.
@@ -365,7 +428,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "line 2, column 17: instance 'a': depends_on: waits for itself: a → b → c → a",
+                "line 2, column 17: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
                 "line 3, column 17: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
                 "line 5, column 17: instance 'collector': depends_on: is the instance itself",
                 "line 5, column 17: instance 'collector': cwd: /w/gone is no directory that can be entered",
@@ -385,6 +448,6 @@ mod tests {
             r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
                 {"name": "b", "command": "x", "session_id": "s"}]}"#,
         );
-        assert!(ring.expect_err("a ring")[0].what.contains("a → b → a"));
+        assert!(ring.expect_err("a ring")[0].what.contains("a -> b -> a"));
     }
 }

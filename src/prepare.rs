@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
 use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, Mistake};
-use crate::edge::find;
+use crate::edge::{find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
-use crate::sha256;
+use crate::{sha256, text};
 
 /// All that a run needs to know, found good.
 #[derive(Debug)]
@@ -45,13 +45,12 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let claude = find_claude(options).map_err(|problem| lacking.push(problem)).ok();
     let source = options.config.clone().unwrap_or(ConfigSource::Stdin);
     let config_name = match &source {
-        ConfigSource::File(path) => path.display().to_string(),
+        ConfigSource::File(path) => shown(path),
         ConfigSource::Stdin => "standard input".to_owned(),
     };
     let defaults = Defaults { timeout: options.timeout, idle_timeout: options.idle_timeout };
     let planned = read_config(&source).map_err(|problem| vec![problem]).and_then(|text| {
-        let config = Config::read(&text).map_err(|error| vec![config_problem(&config_name, error)])?;
-        let plan = plan(config, &workspace, &defaults, &Machine).map_err(|m| vec![mistakes(&config_name, &m)])?;
+        let plan = plan_of(&text, &workspace, &defaults).map_err(|error| vec![config_problem(&config_name, error)])?;
         Ok((plan, sha256::hex(&sha256::sha256(text.as_bytes()))))
     });
     let (plan, config_sha256) = match planned {
@@ -66,7 +65,6 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         problems.push(problem);
         Abilities::newest()
     });
-    problems.extend(unenforceable_tools(&plan.instances));
     lacking.extend(root_problem(&plan.instances));
     let mut warnings = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
@@ -97,7 +95,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 fn workspace_problem(workspace: &Path) -> Option<String> {
-    let path = workspace.display();
+    let path = shown(workspace);
     let what = match workspace.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
         Err(error) => format!("cannot be read: {}", reason(&error)),
@@ -123,15 +121,14 @@ fn find_claude(options: &Options) -> Result<PathBuf, String> {
         (None, Some(given)) => (Some(given.as_path()), "ZEN_CLAUDE"),
         (None, None) => (None, ""),
     };
-    find::claude(given, path.as_deref()).ok_or_else(|| {
-        let where_ = match given {
-            Some(given) => format!("Claude CLI not found: {} (given by {by}) is no program", given.display()),
-            None => "Claude CLI not found in PATH".to_owned(),
-        };
-        format!(
-            "{where_}: install it with 'npm install -g @anthropic-ai/claude-code', \
-             or say where it is with --claude PATH or ZEN_CLAUDE"
-        )
+    find::claude(given, path.as_deref()).map_err(|why| match given {
+        Some(given) => {
+            let given = shown(given);
+            format!("Claude CLI not found: {given}, given by {by}, {why}: give the path of the claude program there")
+        }
+        None => "Claude CLI not found in PATH: install it with 'npm install -g @anthropic-ai/claude-code', \
+                 or say where it is with --claude PATH or ZEN_CLAUDE"
+            .to_owned(),
     })
 }
 
@@ -140,15 +137,9 @@ fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     match claude {
         Some(claude) if command_line::needs_abilities(&plan.instances) => find::help_of(claude)
             .map(|help| Abilities::of_help(&help))
-            .map_err(|error| format!("{} --help could not be run: {}", claude.display(), reason(&error))),
+            .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Abilities::newest()),
     }
-}
-
-fn unenforceable_tools(instances: &[Instance]) -> Vec<String> {
-    let problem =
-        |i: &Instance| Some(format!("instance '{}': allowed_tools: {}", i.name, command_line::unenforceable(i)?));
-    instances.iter().filter_map(problem).collect()
 }
 
 /// claude itself would refuse, once for each instance and after the start.
@@ -161,7 +152,7 @@ fn root_problem(instances: &[Instance]) -> Option<String> {
         .filter(|instance| instance.permission_mode == "bypassPermissions" && !runs_in_sandbox(instance))
         .map(|instance| instance.name.as_str())
         .collect();
-    let first = refused.first()?;
+    let first = text::clean(refused.first()?);
     let whose = match refused.len() {
         1 => format!("instance '{first}'"),
         count => format!("{count} instances, '{first}' the first,"),
@@ -179,15 +170,28 @@ fn runs_in_sandbox(instance: &Instance) -> bool {
     })
 }
 
+/// The plan of a config's text, or all that is wrong with it: what it says, and what that means here.
+fn plan_of(text: &str, workspace: &Path, defaults: &Defaults) -> Result<Plan, ConfigError> {
+    let (config, mut mistakes) = Config::read_through(text).map_err(ConfigError::Syntax)?;
+    match plan(config, workspace, defaults, &Machine) {
+        Ok(plan) if mistakes.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        Err(more) => mistakes.extend(more),
+    }
+    mistakes.sort_by_key(|mistake| mistake.place);
+    Err(ConfigError::Mistakes(mistakes))
+}
+
 /// The config's text, or why it cannot be had.
 fn read_config(source: &ConfigSource) -> Result<String, String> {
     let mut bytes = Vec::new();
+    // One more than is taken tells that it goes on.
     let limit = MAX_CONFIG_BYTES + 1;
     let (name, read) = match source {
         ConfigSource::Stdin => ("standard input".to_owned(), io::stdin().lock().take(limit).read_to_end(&mut bytes)),
         ConfigSource::File(path) => {
             let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-            (path.display().to_string(), read)
+            (shown(path), read)
         }
     };
     read.map_err(|error| match error.kind() {
@@ -197,10 +201,16 @@ fn read_config(source: &ConfigSource) -> Result<String, String> {
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
         return Err(format!("{name} is no config: it is larger than {} MB", MAX_CONFIG_BYTES / 1024 / 1024));
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(format!("{name} is UTF-16: save it as UTF-8"));
+    }
+    if bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).iter().all(u8::is_ascii_whitespace) {
+        return Err(format!("{name} is empty: a config is an object with a list of \"instances\""));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|&&b| b == b'\n').count() + 1;
-        format!("{name} is not UTF-8: line {line} has a byte that is part of no character")
+        format!("{name} is not UTF-8: line {line} has a byte that is part of no character, save it as UTF-8")
     })
 }
 
@@ -221,20 +231,19 @@ fn mistakes(name: &str, found: &[Mistake]) -> String {
         1 => "1 mistake".to_owned(),
         count => format!("{count} mistakes"),
     };
-    let mut text = format!("{name}: {count}, nothing was started:");
+    let mut message = format!("{name}: {count}, nothing was started:");
     for mistake in found.iter().take(MAX_SHOWN) {
-        text += &format!("\n  {mistake}");
+        message += &format!("\n  {mistake}");
     }
     if found.len() > MAX_SHOWN {
-        text += &format!("\n  and {} more", found.len() - MAX_SHOWN);
+        message += &format!("\n  and {} more", found.len() - MAX_SHOWN);
     }
-    text
+    message
 }
 
-/// "No such file or directory", without the number that the system knows it by.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+/// A path as a message shows it.
+fn shown(path: &Path) -> String {
+    text::clean(&path.to_string_lossy()).into_owned()
 }
 
 struct Machine;

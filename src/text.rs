@@ -107,7 +107,8 @@ fn visible(character: char, marks: &mut usize) -> Option<char> {
 }
 
 /// Unicode's Default_Ignorable_Code_Point (meant to be invisible), and the annotation marks behind its last specials.
-fn is_invisible(character: char) -> bool {
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'

@@ -3,7 +3,7 @@
 //! A field that is not in its table is a mistake, so that a mistyped budget is never ignored; keys that begin with `//`,
 //! `_` or `$` are comments. `null` is the same as leaving a field out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::json::{Document, Kind, Node, Place};
@@ -12,6 +12,7 @@ use super::{
     PERMISSION_MODES, TokenBasis, When,
 };
 use crate::nearest::nearest;
+use crate::text::thousands;
 
 /// No wait, timeout or delay is longer than a year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -88,22 +89,31 @@ const SECTIONS: &[&str] = &["instances", "budget", "defaults"];
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {
     document: Document<'a>,
-    mistakes: Vec<Mistake>,
+    found: Vec<Found>,
     warnings: Vec<String>,
+}
+
+/// A mistake, by its offset: lines are counted once for all of them, at the end.
+struct Found {
+    offset: usize,
+    instance: String,
+    field: String,
+    what: String,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(document: Document<'a>) -> Self {
-        Reader { document, mistakes: Vec::new(), warnings: Vec::new() }
+        Reader { document, found: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The config, if nothing was wrong with it.
-    pub(super) fn finish(mut self, config: Config) -> Result<Config, Vec<Mistake>> {
-        if self.mistakes.is_empty() {
-            return Ok(Config { warnings: self.warnings, ..config });
-        }
-        self.mistakes.sort_by_key(|m| m.place);
-        Err(self.mistakes)
+    /// The config as far as it could be read, and what is wrong with it, in the order of the file.
+    pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Mistake>) {
+        self.found.sort_by_key(|found| found.offset);
+        let mut places = Places::new(self.document);
+        let place =
+            |Found { offset, instance, field, what }| Mistake { place: places.of(offset), instance, field, what };
+        let mistakes = self.found.into_iter().map(place).collect();
+        (Config { warnings: self.warnings, ..config }, mistakes)
     }
 
     pub(super) fn config(&mut self) -> Config {
@@ -161,8 +171,8 @@ impl<'a> Reader<'a> {
         defaults: &InstanceConfig,
         places: &mut Places,
     ) -> InstanceConfig {
-        let offset = self.document.offset(node);
-        let mut instance = InstanceConfig { place: Some(places.of(offset)), ..defaults.clone() };
+        let place = places.of(self.document.offset(node));
+        let mut instance = InstanceConfig { place: Some(place), ..defaults.clone() };
         if node.kind() != Kind::Object {
             self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
             return instance;
@@ -170,22 +180,21 @@ impl<'a> Reader<'a> {
         // The name comes first, wherever it stands: every other mistake is told with it.
         let name = node.members().and_then(|m| m.into_iter().find(|m| m.key == "name")?.value.string());
         let label = label(index, name.as_deref());
-        let mistakes_before = self.mistakes.len();
+        let found_before = self.found.len();
         self.fill(node, &label, &INSTANCE.iter().collect::<Vec<_>>(), &mut instance);
         for (name, value) in &defaults.env {
             instance.env.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
-        let of_command = |m: &Mistake| m.field == "command" || m.field == "prompt";
+        let of_command = |found: &Found| found.field == "command" || found.field == "prompt";
         if !given(&instance.command) && !given(&instance.prompt) {
             // A command of the wrong type has been told already.
-            if !self.mistakes[mistakes_before..].iter().any(of_command) {
+            if !self.found[found_before..].iter().any(of_command) {
                 let what = "Either 'command' or 'prompt' must be provided".to_owned();
                 self.mistake(node, &label, "command", what);
             }
         } else if given(&instance.command) && given(&instance.prompt) {
-            let line = self.document.place(offset).line;
-            self.warnings.push(format!("line {line}: {label}: 'command' is used and 'prompt' is ignored"));
+            self.warnings.push(format!("line {}: {label}: 'command' is used and 'prompt' is ignored", place.line));
         }
         instance.command = instance.command.filter(|c| !c.trim().is_empty());
         instance.prompt = instance.prompt.filter(|p| !p.trim().is_empty());
@@ -226,16 +235,13 @@ impl<'a> Reader<'a> {
             return None;
         };
         let mut found = HashMap::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for member in members {
             if is_comment(&member.key) {
                 continue;
             }
             let Some(&name) = known.iter().find(|k| **k == member.key) else {
-                let what = match nearest(&member.key, known.iter().copied()) {
-                    Some(name) => format!("unknown field, did you mean '{name}'?"),
-                    None => format!("unknown field; known are: {}", known.join(", ")),
-                };
+                let what = unknown(&member.key, known);
                 self.mistake(member.value, whose, &printable(&member.key), what);
                 continue;
             };
@@ -249,8 +255,8 @@ impl<'a> Reader<'a> {
     }
 
     fn mistake(&mut self, node: Node, instance: &str, field: &str, what: String) {
-        let place = self.document.place(self.document.offset(node));
-        self.mistakes.push(Mistake { place, instance: instance.into(), field: field.into(), what });
+        let offset = self.document.offset(node);
+        self.found.push(Found { offset, instance: instance.into(), field: field.into(), what });
     }
 }
 
@@ -272,6 +278,21 @@ impl<'a> Places<'a> {
     }
 }
 
+/// What to say of a field that is not known where it stands: the name that was meant, or the section.
+fn unknown(key: &str, known: &[&'static str]) -> String {
+    let is_of_budget = BUDGET.iter().any(|field| field.name == key);
+    let is_of_instance = INSTANCE.iter().any(|field| field.name == key);
+    match nearest(key, known.iter().copied()) {
+        _ if is_of_budget => "does not belong here: it is a field of 'budget'".to_owned(),
+        _ if is_of_instance && NOT_IN_DEFAULTS.contains(&key) => {
+            "does not belong here: each instance has its own".to_owned()
+        }
+        _ if is_of_instance => "does not belong here: it is a field of an instance, or of 'defaults'".to_owned(),
+        Some(name) => format!("unknown field, did you mean '{name}'?"),
+        None => format!("unknown field; known are: {}", known.join(", ")),
+    }
+}
+
 fn is_comment(key: &str) -> bool {
     key.starts_with("//") || key.starts_with('_') || key.starts_with('$')
 }
@@ -285,7 +306,7 @@ fn label(index: usize, name: Option<&str>) -> String {
 }
 
 fn printable(text: &str) -> String {
-    crate::text::cut(&crate::text::clean(text), 60, "…").into_owned()
+    crate::text::cut(&crate::text::clean(text), 60, "...").into_owned()
 }
 
 fn string(node: Node) -> Result<String, String> {
@@ -307,11 +328,29 @@ fn boolean(node: Node) -> Result<bool, String> {
 
 fn strings(node: Node) -> Result<Vec<String>, String> {
     let elements = node.elements().ok_or_else(|| format!("must be an array of strings, and is {}", node.kind()))?;
-    elements
-        .into_iter()
-        .enumerate()
-        .map(|(i, e)| filled(e).map_err(|what| format!("element {} {what}", i + 1)))
-        .collect()
+    let read = |(i, element)| filled(element).map_err(|what| format!("element {} {what}", i + 1));
+    all(elements.into_iter().enumerate().map(read))
+}
+
+/// All the values, or all that is wrong with them.
+fn all<T, C: FromIterator<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
+    let (mut values, mut mistakes) = (Vec::new(), Vec::new());
+    for outcome in read {
+        match outcome {
+            Ok(value) => values.push(value),
+            Err(what) => mistakes.push(what),
+        }
+    }
+    if mistakes.is_empty() { Ok(values.into_iter().collect()) } else { Err(listed(&mistakes)) }
+}
+
+fn listed(mistakes: &[String]) -> String {
+    const MAX_SHOWN: usize = 5;
+    let mut text = mistakes[..mistakes.len().min(MAX_SHOWN)].join("; ");
+    if mistakes.len() > MAX_SHOWN {
+        text += &format!("; and {} more", mistakes.len() - MAX_SHOWN);
+    }
+    text
 }
 
 fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {
@@ -334,15 +373,14 @@ fn named<T: Copy>(node: Node, values: &[(&str, T)]) -> Result<T, String> {
 
 /// A number above 0 and at most `max`, which stands for `unit`.
 fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
-    let number = node.number().ok_or_else(|| match node.kind() {
-        Kind::Number => format!("{} is no number of {unit} that can be", printable(node.text())),
-        kind => format!("must be a number of {unit}, and is {kind}"),
-    })?;
-    if number > 0.0 && number <= max {
-        Ok(number)
-    } else {
-        Err(format!("must be above 0 and at most {max} {unit}, and is {}", printable(node.text())))
+    if node.kind() != Kind::Number {
+        return Err(format!("must be a number of {unit}, and is {}", node.kind()));
     }
+    // A number that no double holds is above every bound.
+    let number = node.number().filter(|&number| number > 0.0 && number <= max);
+    number.ok_or_else(|| {
+        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), printable(node.text()))
+    })
 }
 
 fn seconds(node: Node) -> Result<Duration, String> {
@@ -365,52 +403,52 @@ fn dollars(node: Node) -> Result<u64, String> {
 
 fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTreeMap<String, u64>, String> {
     let members = node.members().ok_or_else(|| format!("must be an object of commands, and is {}", node.kind()))?;
-    let mut limits = BTreeMap::new();
-    for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
-        let limit = read(member.value).map_err(|what| format!("'{}' {what}", printable(&member.key)))?;
-        if limits.insert(member.key.to_string(), limit).is_some() {
-            return Err(format!("'{}' stands here twice", printable(&member.key)));
+    let given = members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null);
+    let mut seen = HashSet::new();
+    all(given.map(|member| {
+        let name = member.key.into_owned();
+        let told = |what: &str| format!("'{}' {what}", printable(&name));
+        if !seen.insert(name.clone()) {
+            return Err(told("stands here twice"));
         }
-    }
-    Ok(limits)
+        let limit = read(member.value).map_err(|what| told(&what))?;
+        Ok((name, limit))
+    }))
 }
 
 /// Names of variables are data, so of the comment marks only those count here that no variable can begin with.
 fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
     let members = node.members().ok_or_else(|| format!("must be an object of strings, and is {}", node.kind()))?;
-    let mut variables = BTreeMap::new();
-    for member in members {
+    let given = members.into_iter().filter(|m| !m.key.starts_with("//") && !m.key.starts_with('$'));
+    let mut seen = HashSet::new();
+    all(given.map(|member| {
         let name = member.key.into_owned();
-        if name.starts_with("//") || name.starts_with('$') {
-            continue;
-        }
+        let told = |what: &str| format!("'{}' {what}", printable(&name));
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("'{}' cannot be the name of a variable", printable(&name)));
+            return Err(told("cannot be the name of a variable"));
+        }
+        if !seen.insert(name.clone()) {
+            return Err(told("stands here twice"));
         }
         let value = match member.value.kind() {
             Kind::Null => None,
             Kind::Number | Kind::Boolean => Some(member.value.text().to_owned()),
-            _ => Some(string(member.value).map_err(|what| format!("'{}' {what}", printable(&name)))?),
+            _ => Some(string(member.value).map_err(|what| told(&what))?),
         };
-        if variables.contains_key(&name) {
-            return Err(format!("'{}' stands here twice", printable(&name)));
-        }
-        variables.insert(name, value);
-    }
-    Ok(variables)
+        Ok((name, value))
+    }))
 }
 
 fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
     let elements = node.elements().ok_or_else(|| format!("must be an array of names, and is {}", node.kind()))?;
-    let mut dependencies: Vec<DependencyConfig> = Vec::with_capacity(elements.len());
-    for (i, element) in elements.into_iter().enumerate() {
+    let mut seen = HashSet::new();
+    all(elements.into_iter().enumerate().map(|(i, element)| {
         let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
-        if dependencies.iter().any(|d| d.name == dependency.name) {
-            return Err(format!("'{}' stands here twice", printable(&dependency.name)));
+        match seen.insert(dependency.name.clone()) {
+            true => Ok(dependency),
+            false => Err(format!("'{}' stands here twice", printable(&dependency.name))),
         }
-        dependencies.push(dependency);
-    }
-    Ok(dependencies)
+    }))
 }
 
 /// `"name"`, or `{"name": "…", "when": "completed" | "done"}`.
@@ -420,7 +458,7 @@ fn dependency(node: Node) -> Result<DependencyConfig, String> {
     };
     let mut name = None;
     let mut when = When::default();
-    for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
+    for member in members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null) {
         match member.key.as_ref() {
             "name" => name = Some(filled(member.value).map_err(|what| format!("name {what}"))?),
             "when" => {

@@ -230,6 +230,11 @@ impl SyntaxError {
         let what = error.to_string();
         // The place is told in zen's own words, so serde_json's " at line 3 column 5" goes.
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
+        let what = match what.strip_prefix("EOF while parsing ") {
+            Some("a value") => "the text ends where a value is to stand".to_owned(),
+            Some(part) => format!("the text ends inside {part}"),
+            None => what,
+        };
         let what = match hint(line, byte_column) {
             Some(hint) => format!("{what} ({hint})"),
             None => what,
@@ -253,7 +258,8 @@ fn excerpt(line: &str, column: usize) -> String {
     const BEFORE: usize = 50;
     const SHOWN: usize = 76;
     let skipped = (column - 1).saturating_sub(BEFORE);
-    let shown: String = line.chars().skip(skipped).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let harmless = |c: char| if c.is_control() || crate::text::is_invisible(c) { ' ' } else { c };
+    let shown: String = line.chars().skip(skipped).take(SHOWN).map(harmless).collect();
     // Wide characters before the caret push it right by their width, not by one.
     let before: String = shown.chars().take(column - 1 - skipped).collect();
     format!("{shown}\n{}^", " ".repeat(crate::text::width(&before)))

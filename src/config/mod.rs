@@ -203,11 +203,22 @@ impl Config {
     /// # Errors
     /// The syntax error, or all the mistakes there are.
     pub fn read(text: &str) -> Result<Config, ConfigError> {
+        match Config::read_through(text).map_err(ConfigError::Syntax)? {
+            (config, mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(ConfigError::Mistakes(mistakes)),
+        }
+    }
+
+    /// Reads a config's text as far as it can be read, for whoever looks for mistakes of other kinds in it as well.
+    ///
+    /// # Errors
+    /// The syntax error.
+    pub fn read_through(text: &str) -> Result<(Config, Vec<Mistake>), SyntaxError> {
         // Editors on some systems put a byte order mark before the text, which JSON does not know.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let document = json::Document::parse(text).map_err(ConfigError::Syntax)?;
+        let document = json::Document::parse(text)?;
         let mut reader = Reader::new(document);
         let config = reader.config();
-        reader.finish(config).map_err(ConfigError::Mistakes)
+        Ok(reader.finish(config))
     }
 }

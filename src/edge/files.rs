@@ -1,10 +1,12 @@
 //! The files of one run: a directory of its own, for its owner only, with a directory for each instance. A disk that is
 //! full or gone is told once, and is no reason to stop anything.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+
+use super::reason;
 
 /// The directory of a run.
 #[derive(Debug)]
@@ -27,10 +29,11 @@ impl RunDirectory {
     /// # Errors
     /// The system's, with the path.
     pub fn create(base: &Path, run: &str) -> io::Result<Self> {
-        let with_path = |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let with_path =
+            |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {}", path.display(), reason(&e)));
         private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
         let path = base.join(run);
-        private().create(&path).map_err(|e| with_path(&path, e))?;
+        private().create(&path).and_then(|()| keep_private(&path, 0o700)).map_err(|e| with_path(&path, e))?;
         point_latest(base, run);
         Ok(RunDirectory { path, first_error: None })
     }
@@ -84,7 +87,7 @@ impl RunDirectory {
 
     fn note(&mut self, path: &Path, written: io::Result<()>) {
         if let (Err(error), None) = (written, &self.first_error) {
-            self.first_error = Some(format!("{}: {error}", path.display()));
+            self.first_error = Some(format!("{}: {}", path.display(), reason(&error)));
         }
     }
 }
@@ -109,6 +112,7 @@ fn directory_name(index: usize, count: usize, name: &str) -> String {
 fn append(directory: &Path, name: &str, file: &mut Option<File>, bytes: &[u8]) -> io::Result<()> {
     if file.is_none() {
         private().recursive(true).create(directory)?;
+        keep_private(directory, 0o700)?;
         *file = Some(create(&directory.join(name))?);
     }
     file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
@@ -117,7 +121,14 @@ fn append(directory: &Path, name: &str, file: &mut Option<File>, bytes: &[u8]) -
 /// A second process of an instance adds to what the first one wrote.
 fn create(path: &Path) -> io::Result<File> {
     let adds = path.extension().is_some_and(|e| e == "jsonl" || e == "txt") && !path.ends_with("result.txt");
-    OpenOptions::new().create(true).write(true).append(adds).truncate(!adds).mode(0o600).open(path)
+    let file = OpenOptions::new().create(true).write(true).append(adds).truncate(!adds).mode(0o600).open(path)?;
+    keep_private(path, 0o600)?;
+    Ok(file)
+}
+
+/// What the umask has taken from the owner is given back: zen itself could not go on.
+fn keep_private(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 fn private() -> DirBuilder {

@@ -2,29 +2,43 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Finds the program that `given` names, or else `claude` on this PATH. A name without a slash is looked for on the PATH.
-#[must_use]
-pub fn claude(given: Option<&Path>, path: Option<&OsStr>) -> Option<PathBuf> {
-    let name = given.unwrap_or(Path::new("claude"));
-    if name.as_os_str().as_bytes().contains(&b'/') {
-        return is_program(name).then(|| absolute(name));
-    }
-    let directories = std::env::split_paths(path?);
-    directories.map(|directory| directory.join(name)).find(|file| is_program(file)).map(|file| absolute(&file))
-}
+use nix::unistd::{AccessFlags, access};
 
-/// What `claude --help` says, or what went wrong.
+use super::reason;
+
+const MAX_LAST_WORDS_COLUMNS: usize = 200;
+
+/// Finds the program that `given` names, or else `claude` on this PATH. A name without a slash is looked for on the PATH.
 ///
 /// # Errors
-/// The system's, if it cannot be started.
-pub fn help_of(claude: &Path) -> std::io::Result<String> {
-    let output = Command::new(claude).arg("--help").stdin(Stdio::null()).stderr(Stdio::null()).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// What is wrong with the name that was given, or with what stands there.
+pub fn claude(given: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
+    let name = given.unwrap_or(Path::new("claude"));
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return no_program(name).map_or_else(|| Ok(absolute(name)), Err);
+    }
+    let directories = path.into_iter().flat_map(std::env::split_paths);
+    let mut files = directories.map(|directory| directory.join(name));
+    files.find(|file| no_program(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
+}
+
+/// What `claude --help` says.
+///
+/// # Errors
+/// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
+pub fn help_of(claude: &Path) -> Result<String, String> {
+    let output = Command::new(claude).arg("--help").stdin(Stdio::null()).output().map_err(|error| reason(&error))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
+    Err(crate::text::cut(&crate::text::clean(last_words), MAX_LAST_WORDS_COLUMNS, "...").into_owned())
 }
 
 /// Whether claude seems to have a session of this id. It is a hint only, for how it keeps them is its own affair: when
@@ -40,8 +54,15 @@ pub fn has_transcript(uuid: &str, env: &BTreeMap<String, Option<String>>) -> boo
     projects.flatten().any(|project| project.path().join(format!("{uuid}.jsonl")).exists())
 }
 
-fn is_program(file: &Path) -> bool {
-    file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+/// Why this is no program that can be run, if it is none.
+fn no_program(file: &Path) -> Option<&'static str> {
+    match file.metadata() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Some("is in a directory that cannot be entered"),
+        Err(_) => Some("does not exist"),
+        Ok(metadata) if metadata.is_dir() => Some("is a directory"),
+        Ok(metadata) if !metadata.is_file() => Some("is not a file"),
+        Ok(_) => access(file, AccessFlags::X_OK).is_err().then_some("is not executable"),
+    }
 }
 
 /// Instances run elsewhere than zen, so a relative path must not stay one. Links are kept: claude finds itself by them.

@@ -8,3 +8,10 @@ pub mod guard;
 pub mod output;
 pub mod process;
 pub mod signals;
+
+/// The system's words for an error, without the number that it knows it by: "No such file or directory".
+#[must_use]
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

@@ -34,6 +34,11 @@ impl Signals {
             // SAFETY: the action makes one write(2), which is async-signal-safe, and touches no memory of anybody else.
             unsafe { signal_hook::low_level::register(signal as i32, note) }?;
         }
+        // A file at its size limit is to be an error like a full disk, and no end of zen. Children get the default back.
+        if !is_ignored(Signal::SIGXFSZ) {
+            // SAFETY: the action does nothing.
+            unsafe { signal_hook::low_level::register(Signal::SIGXFSZ as i32, || {}) }?;
+        }
         if !is_ignored(Signal::SIGINT) {
             ctrlc::set_handler(move || write_byte(writer, Signal::SIGINT as u8)).map_err(io::Error::other)?;
         }

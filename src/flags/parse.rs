@@ -111,7 +111,7 @@ fn unknown(spelled: &str, meant: Option<&Flag>) -> String {
     let unknown = format!("unknown option {}", quoted(OsStr::new(spelled)));
     match meant {
         Some(flag) => format!("{unknown}, did you mean '--{}'?", flag.long),
-        None => unknown,
+        None => format!("{unknown} (see zen --help)"),
     }
 }
 
@@ -207,10 +207,10 @@ mod tests {
         assert_eq!(mistakes("--confg plan.json"), ["unknown option '--confg', did you mean '--config'?"]);
         assert_eq!(mistakes("--confg=plan.json"), ["unknown option '--confg', did you mean '--config'?"]);
         assert_eq!(mistakes("-c - --dryrun"), ["unknown option '--dryrun', did you mean '--dry-run'?"]);
-        assert_eq!(mistakes("-c - --frobnicate"), ["unknown option '--frobnicate'"]);
-        assert_eq!(mistakes("-c - --frobnicate=1"), ["unknown option '--frobnicate'"]);
-        assert_eq!(mistakes("-c - -qx"), ["unknown option '-x'"]);
-        assert_eq!(mistakes("-c - -5"), ["unknown option '-5'"]);
+        assert_eq!(mistakes("-c - --frobnicate"), ["unknown option '--frobnicate' (see zen --help)"]);
+        assert_eq!(mistakes("-c - --frobnicate=1"), ["unknown option '--frobnicate' (see zen --help)"]);
+        assert_eq!(mistakes("-c - -qx"), ["unknown option '-x' (see zen --help)"]);
+        assert_eq!(mistakes("-c - -5"), ["unknown option '-5' (see zen --help)"]);
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_message_is_harmless_whatever_the_arguments_are() {
         let mistakes = parse(["--\u{1b}[2Jx", "a\nb\u{202e}"].into_iter().map(OsString::from)).unwrap_err();
-        assert_eq!(mistakes[0], "unknown option '--x'");
+        assert_eq!(mistakes[0], "unknown option '--x' (see zen --help)");
         assert_eq!(mistakes[1], "unexpected argument 'a b': a config is given with --config FILE");
     }
 

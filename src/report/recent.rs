@@ -48,19 +48,21 @@ impl Recent {
         }
     }
 
-    /// The lines since the last call, as `[name] text`; where more came than are shown, that many are told first.
+    /// The lines since the last call, as `[name] text`; where more came than are shown, that many are told first. That
+    /// takes the place of a line, unless there is but one.
     #[must_use]
     pub fn take(&mut self, name: &str, style: Style) -> Vec<String> {
         let unreported = std::mem::take(&mut self.unreported);
-        let shown = unreported.min(self.max_lines).min(self.lines.len());
+        let has_note = unreported > self.max_lines && self.max_lines > 1;
+        let shown = unreported.min(self.max_lines - usize::from(has_note)).min(self.lines.len());
         if shown == 0 {
             return Vec::new();
         }
         let name = style.shown(name, MAX_NAME_COLUMNS.min(self.max_line_columns / 2));
-        let more = match unreported - shown {
-            0 => None,
-            more => Some(format!("{} {}", style.glyphs().ellipsis, counted(more, "more line", "more lines"))),
-        };
+        let more = has_note.then(|| {
+            let count = counted(unreported - shown, "more line", "more lines");
+            format!("{} {count}", style.glyphs().ellipsis)
+        });
         let lines = self.lines.iter().skip(self.lines.len() - shown);
         let texts = more.iter().chain(lines);
         texts.map(|text| style.shown(&format!("[{name}] {text}"), self.max_line_columns)).collect()
@@ -128,10 +130,10 @@ mod tests {
     fn what_is_more_is_told_as_a_number() {
         let mut recent = Recent::new(2, 500);
         recent.push(&said("1\n2\n3"));
-        assert_eq!(recent.take("a", UNICODE), ["[a] … 1 more line", "[a] 2", "[a] 3"]);
+        assert_eq!(recent.take("a", UNICODE), ["[a] … 2 more lines", "[a] 3"]);
         recent.push(&said(&"x\n".repeat(12)));
         recent.push(&said("y\nz"));
-        assert_eq!(recent.take("a", ASCII), ["[a] ... 12 more lines", "[a] y", "[a] z"]);
+        assert_eq!(recent.take("a", ASCII), ["[a] ... 13 more lines", "[a] z"]);
         recent.push(&said("4"));
         assert_eq!(recent.take("a", UNICODE), ["[a] 4"], "what a report has shown is not shown again");
         assert_eq!(recent.last_words(), ["x", "x", "y", "z", "4"][..].to_vec());
@@ -167,8 +169,8 @@ mod tests {
         let bytes: usize = recent.lines.iter().map(String::capacity).sum();
         assert!(recent.lines.len() == 5 && bytes < 10_000, "{bytes}");
         let lines = recent.take("a", UNICODE);
-        assert_eq!(lines[0], format!("[a] … {} more lines", (1 << 20) + 3 - 5));
-        assert!(lines[5].ends_with("zzz…") && text::width(&lines[5]) == 500);
+        assert_eq!(lines[0], format!("[a] … {} more lines", (1 << 20) + 3 - 4));
+        assert!(lines[4].ends_with("zzz…") && text::width(&lines[4]) == 500);
     }
 
     proptest! {

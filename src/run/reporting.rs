@@ -34,9 +34,7 @@ impl Run<'_> {
     pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
         self.detail(index, status.word());
-        if let Status::Failed(failure) = &status
-            && self.settings.log_level >= LogLevel::Concise
-        {
+        if let Status::Failed(failure) = &status {
             self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
         }
         let record = &mut self.records[index];

@@ -8,8 +8,8 @@ use crate::attempt::Attempt;
 use crate::claude::command_line::{Entry, arguments};
 use crate::claude::environment::NOT_PASSED_ON;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
-use crate::edge::find;
 use crate::edge::process::{Launch, Process};
+use crate::edge::{find, reason};
 use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
 
@@ -51,7 +51,7 @@ impl Run<'_> {
                 self.apply(index, effects, now);
             }
             Err(error) => {
-                let what = format!("{} could not be started: {error}", launch.program.display());
+                let what = format!("{} could not be started: {}", launch.program.display(), reason(&error));
                 self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
             }
         }

@@ -3,5 +3,6 @@
 
 mod support;
 
+mod before_launch;
 mod demo_and_docs;
 mod seed;
