@@ -27,8 +27,10 @@ pub enum Answer {
 /// A limit that was reached while instances ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Which limit, and how much of it was used: "Overall budget exceeded: 10,120 / 10,000 tokens".
+    /// Which limit, and how much of it was used: "Overall budget reached: 10,120 / 10,000 tokens".
     pub what: String,
+    /// Whether it is what one instance has announced, and so concerns nobody else.
+    pub is_own: bool,
     /// Those that share it, by index: they are to end with the message they are in. Empty where it is only to be said.
     pub stop: Vec<usize>,
 }
@@ -184,8 +186,15 @@ impl Ledger {
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
             let estimate = account.estimate.of(limit.unit);
-            (limit.used.saturating_add(estimate) > limit.cap).then(|| limit.would_exceed(estimate))
+            let is_over = limit.used.saturating_add(estimate) > limit.cap;
+            (is_over && self.is_certain(limit)).then(|| limit.would_exceed(estimate))
         })
+    }
+
+    /// Whether what was used of a limit can only grow. Dollars are estimates while an instance runs, and may turn out too
+    /// high when claude says what it was.
+    fn is_certain(&self, limit: &Limit) -> bool {
+        limit.unit == Unit::Tokens || !limit.members.iter().any(|&m| self.accounts[m].is_running)
     }
 
     /// An instance was refused, for this reason.
@@ -219,7 +228,11 @@ impl Ledger {
         let mut reached = Vec::new();
         for l in self.accounts[instance].limits.clone() {
             let limit = &mut self.limits[l];
-            if limit.used < limit.cap || limit.was_reached {
+            let is_reached = match self.enforcement {
+                Enforcement::Block => limit.used >= limit.cap,
+                Enforcement::Warn => limit.used > limit.cap,
+            };
+            if limit.was_reached || !is_reached {
                 continue;
             }
             limit.was_reached = true;
@@ -227,7 +240,8 @@ impl Ledger {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),
             };
-            reached.push(Reached { what: self.limits[l].exceeded(), stop });
+            let is_own = matches!(limit.scope, Scope::Instance(_));
+            reached.push(Reached { what: limit.told(self.enforcement), is_own, stop });
         }
         reached
     }
@@ -235,6 +249,14 @@ impl Ledger {
     /// An instance has ended, and will use no more.
     pub fn ended(&mut self, instance: usize) {
         self.change(instance, |account| account.is_running = false);
+    }
+
+    /// How many micro-dollars an instance may use at most, where a limit in dollars is enforced.
+    #[must_use]
+    pub fn dollars_left(&self, instance: usize) -> Option<u64> {
+        let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
+        let left = limits.filter(|limit| limit.unit == Unit::Micros).map(|limit| limit.cap.saturating_sub(limit.used));
+        left.min().filter(|_| self.enforcement == Enforcement::Block)
     }
 
     /// Every limit with its use; an instance's own limits last.
@@ -289,18 +311,23 @@ impl Limit {
         }
     }
 
-    fn exceeded(&self) -> String {
+    /// "Overall budget reached: 10,120 / 10,000 tokens".
+    fn told(&self, enforcement: Enforcement) -> String {
         let whose = match &self.scope {
             Scope::Overall => "Overall budget".to_owned(),
             Scope::Command(command) => format!("Budget of {command}"),
             Scope::Instance(_) => "Its own max_tokens_per_command".to_owned(),
+        };
+        let what = match enforcement {
+            Enforcement::Block => "reached",
+            Enforcement::Warn => "exceeded",
         };
         let amount = |amount| match self.unit {
             Unit::Tokens => text::thousands(amount),
             Unit::Micros => text::dollars(amount),
         };
         let unit = if self.unit == Unit::Tokens { " tokens" } else { "" };
-        format!("{whose} exceeded: {} / {}{unit}", amount(self.used), amount(self.cap))
+        format!("{whose} {what}: {} / {}{unit}", amount(self.used), amount(self.cap))
     }
 }
 

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
+use zen::claude::command_line::{Entry, arguments};
 use zen::edge::files::RunDirectory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
 use zen::exit::ExitCode;
 use zen::flags::{self, LogLevel, Logs, Options, Request};
+use zen::ledger::Ledger;
+use zen::plan::Instance;
 use zen::prepare::{Prepared, log_base, prepare};
 use zen::report::{self, Style};
 use zen::run::{Run, Settings, epoch_ms};
@@ -91,26 +94,21 @@ fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String
 }
 
 fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
+    let plan = &prepared.plan;
     let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
-    let command_lines: Vec<Vec<String>> = prepared
-        .plan
-        .instances
-        .iter()
-        .map(|instance| {
-            let arguments = zen::claude::command_line::arguments(
-                instance,
-                zen::claude::command_line::Entry::New,
-                prepared.abilities,
-            );
-            std::iter::once(claude.clone()).chain(arguments).collect()
-        })
-        .collect();
-    let settings = [
+    let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
+        let arguments = arguments(instance, Entry::New, prepared.abilities, ledger.dollars_left(index));
+        std::iter::once(claude.clone()).chain(arguments).collect()
+    };
+    let command_lines: Vec<_> = plan.instances.iter().enumerate().map(command_line).collect();
+    let mut settings = vec![
         ("workspace", prepared.workspace.display().to_string()),
         ("startup delay", text::seconds(options.startup_delay)),
         ("in parallel", options.max_parallel.map_or_else(|| "all".to_owned(), |max| max.to_string())),
     ];
-    report::plan::plan(&prepared.plan, &prepared.workspace, &command_lines, &settings, style)
+    settings.extend(prepared.overrides.iter().map(|what| ("budget", what.clone())));
+    report::plan::plan(plan, &prepared.workspace, &command_lines, &settings, style)
 }
 
 /// What standard output can show: cron's has no UTF-8, and a pipe no colours.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
-use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, Mistake};
+use crate::config::{BudgetConfig, Config, ConfigError, MAX_CONFIG_BYTES, Mistake};
 use crate::edge::{find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
@@ -29,6 +29,8 @@ pub struct Prepared {
     pub claude: Option<PathBuf>,
     /// What it can do.
     pub abilities: Abilities,
+    /// Which limits are the command line's, and what of the config they beat.
+    pub overrides: Vec<String>,
     /// What is worth a word, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -53,7 +55,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         let plan = plan_of(&text, &workspace, &defaults).map_err(|error| vec![config_problem(&config_name, error)])?;
         Ok((plan, sha256::hex(&sha256::sha256(text.as_bytes()))))
     });
-    let (plan, config_sha256) = match planned {
+    let (mut plan, config_sha256) = match planned {
         Ok(planned) => planned,
         Err(more) => {
             problems.extend(more);
@@ -61,6 +63,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
             return Err(problems);
         }
     };
+    let overrides = overrides(&plan.budget, &options.budget);
+    plan.budget = plan.budget.overridden_by(&options.budget);
     let abilities = abilities(&plan, claude.as_deref()).unwrap_or_else(|problem| {
         problems.push(problem);
         Abilities::newest()
@@ -71,7 +75,38 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Prepared { plan, config_name, config_sha256, workspace, claude, abilities, warnings })
+    Ok(Prepared { plan, config_name, config_sha256, workspace, claude, abilities, overrides, warnings })
+}
+
+/// Where the command line beats the config's budget.
+fn overrides(config: &BudgetConfig, flags: &BudgetConfig) -> Vec<String> {
+    let mut overrides = Vec::new();
+    let mut beats = |flag: &str, was: Option<String>| {
+        let was = was.map_or_else(String::new, |was| format!(", where the config says {was}"));
+        overrides.push(format!("by --{flag}{was}"));
+    };
+    if flags.overall_tokens.is_some() {
+        beats("overall-token-budget", config.overall_tokens.map(text::thousands));
+    }
+    if flags.overall_micros.is_some() {
+        beats("overall-cost-budget", config.overall_micros.map(text::dollars));
+    }
+    for command in flags.command_tokens.keys() {
+        beats(&format!("command-budget {command}"), config.command_tokens.get(command).copied().map(text::thousands));
+    }
+    for command in flags.command_micros.keys() {
+        beats(
+            &format!("command-cost-budget {command}"),
+            config.command_micros.get(command).copied().map(text::dollars),
+        );
+    }
+    if flags.enforcement.is_some() {
+        beats("budget-enforcement-mode", config.enforcement.map(|mode| mode.word().to_owned()));
+    }
+    if flags.budget_type.is_some() {
+        beats("budget-parameter-type", config.budget_type.map(|kind| kind.word().to_owned()));
+    }
+    overrides
 }
 
 /// Where the directories of runs stand, by the option or by the user's state home; `None`: no files are to be written.
@@ -135,7 +170,7 @@ fn find_claude(options: &Options) -> Result<PathBuf, String> {
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     match claude {
-        Some(claude) if command_line::needs_abilities(&plan.instances) => find::help_of(claude)
+        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude)
             .map(|help| Abilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Abilities::newest()),

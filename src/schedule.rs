@@ -87,13 +87,13 @@ impl Schedule {
         }
     }
 
-    /// The instance that may start now: the first in the config's order of those that wait for nothing.
-    #[must_use]
-    pub fn due(&self, now: Duration) -> Option<usize> {
-        self.next_start_at().filter(|&at| at <= now).and(self.ready.first().copied())
+    /// The instances that may start now: those that wait for nothing, in the config's order.
+    pub fn ready(&self, now: Duration) -> impl Iterator<Item = usize> {
+        let is_time = self.next_start_at().is_some_and(|at| at <= now);
+        self.ready.iter().copied().filter(move |_| is_time)
     }
 
-    /// When [`due`](Self::due) will have an instance, unless something ends before.
+    /// When [`ready`](Self::ready) will have an instance, unless something ends before.
     #[must_use]
     pub fn next_start_at(&self) -> Option<Duration> {
         let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
@@ -182,6 +182,12 @@ mod tests {
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    impl Schedule {
+        fn due(&self, now: Duration) -> Option<usize> {
+            self.ready(now).next()
+        }
     }
 
     const THREE: &str = r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x"},

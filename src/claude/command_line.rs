@@ -1,12 +1,14 @@
 //! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
 
-use crate::plan::Instance;
+use crate::plan::{Instance, Plan};
 
 /// What a generation of claude can do, found in what its `--help` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// `--tools`: only these tools exist (2.0 and later).
     pub tools: bool,
+    /// `--max-budget-usd`: it stops by itself at so many dollars (2.0 and later).
+    pub max_budget_usd: bool,
 }
 
 impl Abilities {
@@ -14,13 +16,13 @@ impl Abilities {
     #[must_use]
     pub fn of_help(help: &str) -> Self {
         let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
-        Abilities { tools: has("--tools") }
+        Abilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd") }
     }
 
     /// Those of the newest generation.
     #[must_use]
     pub fn newest() -> Self {
-        Abilities { tools: true }
+        Abilities { tools: true, max_budget_usd: true }
     }
 }
 
@@ -55,8 +57,9 @@ const TOOLS_OF_1_0: &[&str] = &[
 
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
-pub fn needs_abilities(instances: &[Instance]) -> bool {
-    instances.iter().any(|instance| instance.allowed_tools.is_some())
+pub fn needs_abilities(plan: &Plan) -> bool {
+    let has_dollar_limit = plan.budget.overall_micros.is_some() || !plan.budget.command_micros.is_empty();
+    has_dollar_limit || plan.instances.iter().any(|instance| instance.allowed_tools.is_some())
 }
 
 /// Why these tool restrictions cannot be enforced, if they cannot: better no start than a silent hole.
@@ -72,9 +75,9 @@ pub fn unenforceable(instance: &Instance) -> Option<String> {
     })
 }
 
-/// The arguments for one process of an instance.
+/// The arguments for one process of an instance, which may cost `max_micros` at most.
 #[must_use]
-pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities) -> Vec<String> {
+pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_micros: Option<u64>) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "-p",
         "--input-format",
@@ -97,6 +100,10 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities) -> Vec
             Entry::New => add("--session-id", session.uuid.clone()),
             Entry::Resume => add("--resume", session.uuid.clone()),
         }
+    }
+    // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
+    if let (Some(micros), true, Entry::New) = (max_micros, abilities.max_budget_usd, entry) {
+        add("--max-budget-usd", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
     let mut refused = instance.disallowed_tools.clone();
     if let Some(allowed) = &instance.allowed_tools {

@@ -11,6 +11,7 @@ use super::{
     BudgetConfig, BudgetType, Config, DependencyConfig, Enforcement, InstanceConfig, Mistake, OUTPUT_FORMATS,
     PERMISSION_MODES, TokenBasis, When,
 };
+use crate::claude::prices::Price;
 use crate::nearest::nearest;
 use crate::text::thousands;
 
@@ -84,7 +85,23 @@ const BUDGET: &[Field<BudgetConfig>] = table![
     ]).map(Some),
 ];
 
-const SECTIONS: &[&str] = &["instances", "budget", "defaults"];
+const PRICE: &[Field<PriceConfig>] = table![
+    "input" => input: |n| dollars(n).map(Some),
+    "output" => output: |n| dollars(n).map(Some),
+    "cache_write" => cache_write: |n| dollars(n).map(Some),
+    "cache_read" => cache_read: |n| dollars(n).map(Some),
+];
+
+/// An entry of `pricing`, in micro-dollars per million tokens.
+#[derive(Default)]
+struct PriceConfig {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_write: Option<u64>,
+    cache_read: Option<u64>,
+}
+
+const SECTIONS: &[&str] = &["instances", "budget", "pricing", "defaults"];
 
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {
@@ -131,11 +148,40 @@ impl<'a> Reader<'a> {
         if let Some(node) = sections.get("budget") {
             self.fill(*node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
         }
+        if let Some(node) = sections.get("pricing") {
+            config.pricing = self.pricing(*node);
+        }
         match sections.get("instances") {
             Some(node) => config.instances = self.instances(*node, &defaults),
             None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),
         }
         config
+    }
+
+    /// `{"claude-opus": {"input": 5, "output": 25}}`, in dollars per million tokens.
+    fn pricing(&mut self, node: Node<'a>) -> BTreeMap<String, Price> {
+        let Some(members) = node.members() else {
+            self.mistake(node, "", "pricing", format!("must be an object of models, and is {}", node.kind()));
+            return BTreeMap::new();
+        };
+        let mut prices = BTreeMap::new();
+        for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
+            let whose = format!("pricing of '{}'", printable(&member.key));
+            let mut price = PriceConfig::default();
+            let mistakes_before = self.found.len();
+            self.fill(member.value, &whose, &PRICE.iter().collect::<Vec<_>>(), &mut price);
+            match (price.input, price.output) {
+                (Some(input), Some(output)) => {
+                    let usual = Price::of_input_and_output(input, output);
+                    let cache_write = price.cache_write.unwrap_or(usual.cache_write);
+                    let cache_read = price.cache_read.unwrap_or(usual.cache_read);
+                    prices.insert(member.key.into_owned(), Price { cache_write, cache_read, ..usual });
+                }
+                _ if self.found.len() > mistakes_before => {}
+                _ => self.mistake(member.value, &whose, "", "needs an 'input' and an 'output'".into()),
+            }
+        }
+        prices
     }
 
     fn instances(&mut self, node: Node<'a>, defaults: &InstanceConfig) -> Vec<InstanceConfig> {
@@ -412,7 +458,7 @@ fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTre
             return Err(told("stands here twice"));
         }
         let limit = read(member.value).map_err(|what| told(&what))?;
-        Ok((name, limit))
+        Ok((format!("/{}", name.trim_start_matches('/')), limit))
     }))
 }
 

@@ -119,6 +119,24 @@ pub struct BudgetConfig {
     pub token_basis: Option<TokenBasis>,
 }
 
+impl BudgetConfig {
+    /// These limits, where `stronger` (the command line) does not say otherwise.
+    #[must_use]
+    pub fn overridden_by(mut self, stronger: &BudgetConfig) -> Self {
+        self.command_tokens.extend(stronger.command_tokens.clone());
+        self.command_micros.extend(stronger.command_micros.clone());
+        BudgetConfig {
+            overall_tokens: stronger.overall_tokens.or(self.overall_tokens),
+            overall_micros: stronger.overall_micros.or(self.overall_micros),
+            budget_type: stronger.budget_type.or(self.budget_type),
+            enforcement: stronger.enforcement.or(self.enforcement),
+            disable_visuals: stronger.disable_visuals.or(self.disable_visuals),
+            token_basis: stronger.token_basis.or(self.token_basis),
+            ..self
+        }
+    }
+}
+
 /// Which limits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetType {
@@ -128,6 +146,29 @@ pub enum BudgetType {
     Cost,
     /// Both.
     Mixed,
+}
+
+impl BudgetType {
+    /// The config's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            BudgetType::Tokens => "tokens",
+            BudgetType::Cost => "cost",
+            BudgetType::Mixed => "mixed",
+        }
+    }
+}
+
+impl Enforcement {
+    /// The config's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Enforcement::Block => "block",
+            Enforcement::Warn => "warn",
+        }
+    }
 }
 
 /// What happens at a limit.

@@ -12,6 +12,7 @@ pub use man::man;
 pub use options::{ConfigSource, LogLevel, Logs, Options};
 pub use parse::{Request, parse};
 
+use crate::config::{BudgetType, Enforcement};
 use std::ffi::OsStr;
 
 /// One flag: how it is spelled, what it does, and how it is explained.
@@ -56,6 +57,8 @@ pub enum Section {
     Work,
     /// When instances start, how many at a time, and when they are stopped.
     Pace,
+    /// What may be used.
+    Budget,
     /// What is printed.
     Report,
     /// What is kept on disk.
@@ -66,7 +69,8 @@ pub enum Section {
 
 impl Section {
     /// All sections, in the order in which they are listed.
-    pub const ALL: [Section; 5] = [Section::Work, Section::Pace, Section::Report, Section::Files, Section::Information];
+    pub const ALL: [Section; 6] =
+        [Section::Work, Section::Pace, Section::Budget, Section::Report, Section::Files, Section::Information];
 
     /// The section's heading.
     #[must_use]
@@ -74,6 +78,7 @@ impl Section {
         match self {
             Section::Work => "What to run",
             Section::Pace => "Pace",
+            Section::Budget => "Budget",
             Section::Report => "Report",
             Section::Files => "Files",
             Section::Information => "Information",
@@ -234,6 +239,108 @@ pub static FLAGS: &[Flag] = &[
         help: "Time from interrupt to SIGTERM",
         details: "How long an instance may take to end after it was interrupted, before it is sent SIGTERM. \
             SIGKILL follows two seconds later, to it and to every process that it started.",
+    },
+    Flag {
+        long: "overall-token-budget",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "N",
+            default: None,
+            set: |options, value| values::tokens(value).map(|cap| options.budget.overall_tokens = Some(cap)),
+        },
+        help: "Tokens that all instances may use together",
+        details: "How many tokens all instances may use together. \
+            This and the other options of this section beat what the config says.",
+    },
+    Flag {
+        long: "overall-cost-budget",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "DOLLARS",
+            default: None,
+            set: |options, value| values::dollars(value).map(|cap| options.budget.overall_micros = Some(cap)),
+        },
+        help: "Dollars that they may use together",
+        details: "How many dollars all instances may use together. \
+            What a turn has cost is what claude says; until it does, an estimate by the prices of its model.",
+    },
+    Flag {
+        long: "command-budget",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "/NAME=N",
+            default: None,
+            set: |options, value| {
+                let (command, cap) = values::per_command(value, values::tokens)?;
+                options.budget.command_tokens.insert(command, cap);
+                Ok(())
+            },
+        },
+        help: "Tokens for one command; repeatable",
+        details: "How many tokens the instances whose command begins with this word may use together. \
+            Can be given several times; the slash may be left out.",
+    },
+    Flag {
+        long: "command-cost-budget",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "/NAME=DOLLARS",
+            default: None,
+            set: |options, value| {
+                let (command, cap) = values::per_command(value, values::dollars)?;
+                options.budget.command_micros.insert(command, cap);
+                Ok(())
+            },
+        },
+        help: "Dollars for one command; repeatable",
+        details: "The same in dollars.",
+    },
+    Flag {
+        long: "budget-enforcement-mode",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "MODE",
+            default: None,
+            set: |options, value| {
+                let modes = [("block", Enforcement::Block), ("warn", Enforcement::Warn)];
+                values::one_of(value, &modes).map(|mode| options.budget.enforcement = Some(mode))
+            },
+        },
+        help: "block or warn, else what the config says",
+        details: "What happens at a limit. \
+            `block`: an instance that would go over it is not started, and where it is reached while instances run, \
+            those that share it end with the message they are in. \
+            `warn`: it is said, once, and everything goes on. \
+            Where neither this option nor the config says anything, limits block.",
+    },
+    Flag {
+        long: "budget-parameter-type",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Value {
+            name: "TYPE",
+            default: None,
+            set: |options, value| {
+                let types = [("tokens", BudgetType::Tokens), ("cost", BudgetType::Cost), ("mixed", BudgetType::Mixed)];
+                values::one_of(value, &types).map(|kind| options.budget.budget_type = Some(kind))
+            },
+        },
+        help: "tokens, cost or mixed, else the limits set",
+        details: "Which limits count: those in `tokens`, those in dollars (`cost`), or both (`mixed`). \
+            Without this option all that are set count.",
+    },
+    Flag {
+        long: "disable-budget-visuals",
+        short: None,
+        section: Section::Budget,
+        effect: Effect::Switch(|options| options.budget.disable_visuals = Some(true)),
+        help: "Leave the budget's bar out of the reports",
+        details: "Leave the budget's bar out of the status reports.",
     },
     Flag {
         long: "status-report-interval",
@@ -428,7 +535,13 @@ mod tests {
             match flag.effect {
                 Effect::Switch(set) => set(&mut options),
                 Effect::Value { set, .. } => {
-                    assert!(["25", "silent"].iter().any(|value| set(&mut options, OsStr::new(value)).is_ok()));
+                    assert!(
+                        ["25", "silent", "/a=5", "warn", "mixed"].iter().any(|value| set(
+                            &mut options,
+                            OsStr::new(value)
+                        )
+                        .is_ok())
+                    );
                 }
                 Effect::Answer(_) => continue,
             }

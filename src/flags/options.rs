@@ -1,11 +1,12 @@
 //! What the command line asks of a run, typed and complete: what was not given has its default. Knows nothing of how
 //! the flags are spelled, and nothing of the config, which may say otherwise for single instances.
 
+use crate::config::BudgetConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The options of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Where the config is read from; a command line without it is a mistake that [`parse`](super::parse) reports.
     pub config: Option<ConfigSource>,
@@ -25,6 +26,8 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// The time from an interrupt to SIGTERM.
     pub grace: Duration,
+    /// The limits that the command line sets; they beat the config's.
+    pub budget: BudgetConfig,
     /// The time between two status reports; above zero.
     pub status_report_interval: Duration,
     /// Lines shown of each instance between two reports.
@@ -80,6 +83,7 @@ impl Default for Options {
             timeout: Duration::from_secs(10_000),
             idle_timeout: None,
             grace: Duration::from_secs(5),
+            budget: BudgetConfig::default(),
             status_report_interval: Duration::from_secs(5),
             max_console_lines: 5,
             max_line_length: 500,

@@ -8,7 +8,7 @@ use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 
 /// What a command line asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A run (or, with `dry_run`, its plan).
     Run(Box<Options>),
@@ -128,6 +128,7 @@ fn unwanted_value(error: &lexopt::Error) -> String {
 mod tests {
     use super::super::{ConfigSource, LogLevel, Logs};
     use super::*;
+    use crate::config::{BudgetConfig, BudgetType, Enforcement};
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
@@ -162,7 +163,9 @@ mod tests {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --startup-delay 0.5 --max-parallel 3 --timeout 10 \
              --idle-timeout 2.5 --grace 0 --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
-             --log-level silent --log-dir /logs",
+             --log-level silent --log-dir /logs --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
+             --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
+             --budget-parameter-type mixed --disable-budget-visuals",
         );
         let expected = Options {
             config: Some(ConfigSource::Stdin),
@@ -174,6 +177,16 @@ mod tests {
             timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_millis(2500)),
             grace: Duration::ZERO,
+            budget: BudgetConfig {
+                overall_tokens: Some(9_000),
+                overall_micros: Some(1_500_000),
+                command_tokens: [("/a".to_owned(), 5), ("/b".to_owned(), 6)].into(),
+                command_micros: [("/a".to_owned(), 500_000)].into(),
+                budget_type: Some(BudgetType::Mixed),
+                enforcement: Some(Enforcement::Warn),
+                disable_visuals: Some(true),
+                token_basis: None,
+            },
             status_report_interval: Duration::from_secs(3),
             max_console_lines: 0,
             max_line_length: 20,
@@ -226,7 +239,7 @@ mod tests {
         assert_eq!(mistakes("-c - --startup-delay abc"), ["--startup-delay: 'abc' is not a number of seconds"]);
         assert_eq!(mistakes("-c - --startup-delay -1"), ["--startup-delay: '-1' is below 0"]);
         assert_eq!(mistakes("-c - --max-parallel 0"), ["--max-parallel: '0' is not between 1 and 1000000"]);
-        assert_eq!(mistakes("-c - --log-level loud"), ["--log-level: 'loud' is none of silent, concise and detailed"]);
+        assert_eq!(mistakes("-c - --log-level loud"), ["--log-level: 'loud' is none of silent, concise, detailed"]);
         assert_eq!(mistakes("--config="), ["--config: the path is empty"]);
     }
 

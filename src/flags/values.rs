@@ -9,6 +9,8 @@ use std::time::Duration;
 
 const MAX_SECONDS: f64 = 31_536_000.0;
 const MAX_COUNT: usize = 1_000_000;
+const MAX_TOKENS: i128 = 1_000_000_000_000_000;
+const MAX_DOLLARS: f64 = 1e9;
 
 /// What the user wrote, as a message may show it.
 pub(super) fn quoted(value: &OsStr) -> String {
@@ -52,13 +54,45 @@ pub(super) fn count(value: &OsStr, min: usize) -> Result<usize, String> {
     }
 }
 
-pub(super) fn log_level(value: &OsStr) -> Result<LogLevel, String> {
-    match value.to_str() {
-        Some("silent") => Ok(LogLevel::Silent),
-        Some("concise") => Ok(LogLevel::Concise),
-        Some("detailed") => Ok(LogLevel::Detailed),
-        _ => Err(format!("{} is none of silent, concise and detailed", quoted(value))),
+/// A whole number of tokens, at least 1.
+pub(super) fn tokens(value: &OsStr) -> Result<u64, String> {
+    match value.to_str().and_then(|text| text.parse::<i128>().ok()) {
+        None => Err(format!("{} is not a whole number of tokens", quoted(value))),
+        Some(number @ 1..=MAX_TOKENS) => Ok(number as u64),
+        Some(_) => Err(format!("{} is not between 1 and {MAX_TOKENS} tokens", quoted(value))),
     }
+}
+
+/// Dollars above 0, as micro-dollars.
+pub(super) fn dollars(value: &OsStr) -> Result<u64, String> {
+    let dollars = value.to_str().and_then(|text| text.strip_prefix('$').unwrap_or(text).parse::<f64>().ok());
+    match dollars {
+        Some(dollars) if dollars > 0.0 && dollars <= MAX_DOLLARS => Ok(((dollars * 1e6).round() as u64).max(1)),
+        Some(dollars) if dollars.is_finite() => {
+            Err(format!("{} is not above 0 and at most {MAX_DOLLARS} dollars", quoted(value)))
+        }
+        _ => Err(format!("{} is not a number of dollars", quoted(value))),
+    }
+}
+
+/// "/name=amount"; the slash may be left out.
+pub(super) fn per_command(value: &OsStr, amount: fn(&OsStr) -> Result<u64, String>) -> Result<(String, u64), String> {
+    let split = value.to_str().and_then(|text| text.rsplit_once('=')).filter(|(name, _)| !name.trim().is_empty());
+    let (name, number) = split.ok_or_else(|| format!("{} is not of the form /name=limit", quoted(value)))?;
+    Ok((format!("/{}", name.trim().trim_start_matches('/')), amount(OsStr::new(number.trim()))?))
+}
+
+/// One of these words.
+pub(super) fn one_of<T: Copy>(value: &OsStr, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| value == *word).map(|(_, meaning)| *meaning);
+    found.ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("{} is none of {}", quoted(value), words.join(", "))
+    })
+}
+
+pub(super) fn log_level(value: &OsStr) -> Result<LogLevel, String> {
+    one_of(value, &[("silent", LogLevel::Silent), ("concise", LogLevel::Concise), ("detailed", LogLevel::Detailed)])
 }
 
 #[cfg(test)]
@@ -68,6 +102,20 @@ mod tests {
 
     fn mistake<T: std::fmt::Debug>(read: impl Fn(&OsStr) -> Result<T, String>, value: &str) -> String {
         read(OsStr::new(value)).unwrap_err()
+    }
+
+    #[test]
+    fn budgets_of_commands_may_leave_out_the_slash() {
+        let read = |text: &str| per_command(OsStr::new(text), tokens);
+        assert_eq!(read("/analyze=10000"), Ok(("/analyze".into(), 10_000)));
+        assert_eq!(read("analyze=10000"), Ok(("/analyze".into(), 10_000)));
+        assert_eq!(read("analyze"), Err("'analyze' is not of the form /name=limit".into()));
+        assert_eq!(read("=5"), Err("'=5' is not of the form /name=limit".into()));
+        assert_eq!(read("/a=x"), Err("'x' is not a whole number of tokens".into()));
+        assert_eq!(per_command(OsStr::new("/a=$0.5"), dollars), Ok(("/a".into(), 500_000)));
+        for bad in ["0", "-1", "1e99", "inf"] {
+            assert!(dollars(OsStr::new(bad)).is_err() && tokens(OsStr::new(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
     // 12,000 tokens at $3 and 8,000 at $15 a million.
     assert_eq!(ledger.accounts[0].estimate.micros, 36_000 + 120_000);
     next(&mut ledger, &[0]);
+    ledger.book(0, &micros(4_950_000));
+    assert_eq!(next(&mut ledger, &[1]), None, "an estimate may turn out too high");
     runs_to(&mut ledger, 0, &micros(4_900_000));
     let why = "Estimated $0.16 would exceed overall cost budget of $5.00 (currently at $4.90)";
     assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Refuse(why.into()))));
@@ -135,8 +137,8 @@ fn a_limit_that_is_reached_names_those_that_share_it_once() {
     }
     ledger.ended(2);
     assert_eq!(ledger.book(0, &tokens(9_999)), []);
-    let what = "Overall budget exceeded: 10,000 / 10,000 tokens".to_owned();
-    assert_eq!(ledger.book(1, &tokens(1)), [Reached { what, stop: vec![0, 1] }]);
+    let what = "Overall budget reached: 10,000 / 10,000 tokens".to_owned();
+    assert_eq!(ledger.book(1, &tokens(1)), [Reached { what, is_own: false, stop: vec![0, 1] }]);
     assert_eq!(ledger.book(1, &tokens(500)), [], "said once");
 }
 
@@ -164,7 +166,10 @@ fn warn_says_each_crossing_once_and_stops_nobody() {
     );
     assert_eq!(next(&mut ledger, &[0, 1]), Some((0, Answer::Start)));
     let reached = ledger.book(0, &tokens(150));
-    assert_eq!(reached, [Reached { what: "Overall budget exceeded: 150 / 100 tokens".into(), stop: vec![] }]);
+    assert_eq!(
+        reached,
+        [Reached { what: "Overall budget exceeded: 150 / 100 tokens".into(), is_own: false, stop: vec![] }]
+    );
     assert_eq!(ledger.book(0, &tokens(160)), []);
     assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Start)));
 }

@@ -2,7 +2,7 @@
 //! words for its settings. Enforces nothing.
 
 use crate::claude::usage::Tokens;
-use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
+use crate::config::{BudgetConfig, BudgetType, TokenBasis};
 
 /// The overall limit in tokens, where it counts.
 pub(super) fn overall_tokens(budget: &BudgetConfig) -> Option<u64> {
@@ -43,23 +43,6 @@ pub(super) fn effective_type(budget: &BudgetConfig) -> BudgetType {
         (_, false) => BudgetType::Tokens,
     };
     budget.budget_type.unwrap_or(set)
-}
-
-/// The config's word for it.
-pub(super) fn type_word(budget_type: BudgetType) -> &'static str {
-    match budget_type {
-        BudgetType::Tokens => "tokens",
-        BudgetType::Cost => "cost",
-        BudgetType::Mixed => "mixed",
-    }
-}
-
-/// The config's word for it.
-pub(super) fn enforcement_word(enforcement: Enforcement) -> &'static str {
-    match enforcement {
-        Enforcement::Block => "block",
-        Enforcement::Warn => "warn",
-    }
 }
 
 /// The config's word for it.

@@ -13,6 +13,7 @@ use crate::calendar;
 use crate::claude::events::Denial;
 use crate::claude::usage::{Tokens, Used};
 use crate::config::BudgetConfig;
+use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Exit, Status};
 use crate::plan::Instance;
 use crate::record::Record;
@@ -74,6 +75,8 @@ struct Report<'a> {
     stopped_by: Option<&'a str>,
     totals: UsedReport,
     limits: Limits<'a>,
+    limit_use: Vec<LimitUse<'a>>,
+    refusals: Vec<Refusal<'a>>,
     instances: Vec<InstanceReport<'a>>,
 }
 
@@ -94,6 +97,8 @@ impl<'a> Report<'a> {
             stopped_by: run.stopped_by.as_deref(),
             totals: UsedReport::of(&view.used()),
             limits: Limits::of(&view.plan.budget),
+            limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
+            refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
             instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view.elapsed, run)).collect(),
         }
     }
@@ -135,6 +140,55 @@ impl TokensReport {
     }
 }
 
+/// One limit that counts, and how much of it was used; in tokens or in dollars.
+#[derive(Serialize)]
+struct LimitUse<'a> {
+    scope: &'static str,
+    name: Option<&'a str>,
+    unit: &'static str,
+    limit: Amount,
+    used: Amount,
+}
+
+impl<'a> LimitUse<'a> {
+    fn of(limit: &'a LimitState, view: &View<'a>) -> Self {
+        let (scope, name) = match &limit.scope {
+            Scope::Overall => ("overall", None),
+            Scope::Command(command) => ("command", Some(command.as_str())),
+            Scope::Instance(index) => ("instance", Some(view.plan.instances[*index].name.as_str())),
+        };
+        let unit = match limit.unit {
+            Unit::Tokens => "tokens",
+            Unit::Micros => "usd",
+        };
+        let amount = |amount| match limit.unit {
+            Unit::Tokens => Amount::Tokens(amount),
+            Unit::Micros => Amount::Dollars(Dollars { micros: amount }),
+        };
+        LimitUse { scope, name, unit, limit: amount(limit.cap), used: amount(limit.used) }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Amount {
+    Tokens(u64),
+    Dollars(Dollars),
+}
+
+/// An instance that a budget refused.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    instance: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> Refusal<'a> {
+    fn of((index, reason): &'a (usize, String), view: &View<'a>) -> Self {
+        Refusal { instance: &view.plan.instances[*index].name, reason }
+    }
+}
+
 /// The `budget` section, under its own names.
 #[derive(Serialize)]
 struct Limits<'a> {
@@ -155,8 +209,8 @@ impl<'a> Limits<'a> {
             overall_cost_budget: config.overall_micros.map(|micros| Dollars { micros }),
             command_budgets: &config.command_tokens,
             command_cost_budgets: by_command.map(|(command, &micros)| (command.as_str(), Dollars { micros })).collect(),
-            budget_type: budget::has_limits(config).then(|| budget::type_word(budget::effective_type(config))),
-            enforcement_mode: budget::enforcement_word(config.enforcement.unwrap_or_default()),
+            budget_type: budget::has_limits(config).then(|| budget::effective_type(config).word()),
+            enforcement_mode: config.enforcement.unwrap_or_default().word(),
             token_basis: budget::basis_word(config.token_basis.unwrap_or_default()),
         }
     }
@@ -291,7 +345,8 @@ mod tests {
     }
 
     fn written(plan: &Plan, records: &[Record], run: &RunFacts) -> (String, Value) {
-        let text = report(&View { plan, records, elapsed: Duration::from_millis(15_000) }, run);
+        let text =
+            report(&View { plan, records, elapsed: Duration::from_millis(15_000), limits: &[], refusals: &[] }, run);
         let value = serde_json::from_str(&text).expect("it is JSON");
         (text, value)
     }
@@ -312,7 +367,7 @@ mod tests {
             "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
                 "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
                 "token_basis": "total"},
-            "instances": null,
+            "limit_use": [], "refusals": [], "instances": null,
         });
         assert_eq!(report, expected);
         assert_eq!(instances[1]["duration_seconds"], 5.1);

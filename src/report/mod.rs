@@ -15,6 +15,7 @@ pub mod summary;
 use std::time::Duration;
 
 use crate::claude::usage::{Certainty, Used};
+use crate::ledger::LimitState;
 use crate::outcome::Status;
 use crate::plan::{Instance, Plan};
 use crate::record::Record;
@@ -36,6 +37,10 @@ pub struct View<'a> {
     pub records: &'a [Record],
     /// How long the run has lasted.
     pub elapsed: Duration,
+    /// Every limit, and how much of it was used.
+    pub limits: &'a [LimitState],
+    /// Whom a budget refused, by index, and why.
+    pub refusals: &'a [(usize, String)],
 }
 
 impl<'a> View<'a> {

@@ -122,8 +122,8 @@ fn budget_lines(budget: &BudgetConfig, style: Style) -> Vec<String> {
         none if none.is_empty() => "no overall limit".into(),
         limits => format!("overall {limits}"),
     };
-    let mode = budget::enforcement_word(budget.enforcement.unwrap_or_default());
-    let kind = budget::type_word(budget::effective_type(budget));
+    let mode = budget.enforcement.unwrap_or_default().word();
+    let kind = budget::effective_type(budget).word();
     let basis = budget.token_basis.map(|basis| format!("; basis {}", budget::basis_word(basis))).unwrap_or_default();
     let mut lines = vec![format!("Budget: {overall}; mode {mode}; type {kind}{basis}")];
     for (command, tokens, micros) in command_limits(budget) {

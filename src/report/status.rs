@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Counts, Mark, Style, View, budget, full_cells};
+use crate::ledger::{Scope, Unit};
 use crate::outcome::Status;
 use crate::plan::Instance;
 use crate::record::Record;
@@ -38,6 +39,7 @@ pub fn status(view: &View, style: Style) -> String {
         report += &instances(&view.counts(), rows.len(), view.records.len());
     }
     report += &overall(view, style);
+    report += &commands(view);
     report += &spent(view, style).unwrap_or_default();
     report
 }
@@ -195,6 +197,25 @@ fn overall(view: &View, style: Style) -> String {
     )
 }
 
+/// The budgets of commands: "Budget of /analyze-code: 8,000 / 10,000 tokens".
+fn commands(view: &View) -> String {
+    let mut lines = String::new();
+    for limit in view.limits {
+        let Scope::Command(command) = &limit.scope else { continue };
+        let command = text::clean(command);
+        lines += &match limit.unit {
+            Unit::Tokens => {
+                let (used, cap) = (text::thousands(limit.used), text::thousands(limit.cap));
+                format!("Budget of {command}: {used} / {cap} tokens\n")
+            }
+            Unit::Micros => {
+                format!("Budget of {command}: {} / {}\n", text::dollars(limit.used), text::dollars(limit.cap))
+            }
+        };
+    }
+    lines
+}
+
 /// The dollars against their limit; the bar is of the overall limit that is nearest, be it dollars or tokens.
 fn spent(view: &View, style: Style) -> Option<String> {
     let budget = &view.plan.budget;
@@ -253,7 +274,7 @@ Budget: ####............ $0.42 / $5.00
 ";
 
     fn at_15s(plan: &Plan, records: &[Record], style: Style) -> String {
-        status(&View { plan, records, elapsed: Duration::from_secs(15) }, style)
+        status(&View { plan, records, elapsed: Duration::from_secs(15), limits: &[], refusals: &[] }, style)
     }
 
     fn line_of<'a>(report: &'a str, beginning: &str) -> &'a str {
@@ -342,7 +363,7 @@ Budget: ####............ $0.42 / $5.00
         plan.instances[0].turns = vec![plan.instances[0].turns[0].clone(); 4];
         let cells = |status: Status, turns_done, tokens| {
             let record = Record { status, turns_done, used: used(tokens, 0), ..Record::default() };
-            let view = View { plan: &plan, records: &[], elapsed: Duration::ZERO };
+            let view = View { plan: &plan, records: &[], elapsed: Duration::ZERO, limits: &[], refusals: &[] };
             progress_cells(&view, &plan.instances[0], &record)
         };
         assert_eq!(cells(Status::Running, 0, 0), 1);

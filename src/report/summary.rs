@@ -234,7 +234,7 @@ Total Time: 45.3s
 
     fn told(plan: &Plan, records: &[Record], style: Style) -> String {
         let elapsed = Duration::from_millis(45_300);
-        summary(&View { plan, records, elapsed }, style, &footer(ExitCode::Failed))
+        summary(&View { plan, records, elapsed, limits: &[], refusals: &[] }, style, &footer(ExitCode::Failed))
     }
 
     #[test]
@@ -303,7 +303,11 @@ Total Time: 45.3s
         records[2].survivors = vec![4801];
         let footer =
             Footer { stopped_by: Some("SIGTERM".into()), strays: vec![99], logs: None, exit: ExitCode::Signal(15) };
-        let told = summary(&View { plan: &plan, records: &records, elapsed: Duration::ZERO }, UNICODE, &footer);
+        let told = summary(
+            &View { plan: &plan, records: &records, elapsed: Duration::ZERO, limits: &[], refusals: &[] },
+            UNICODE,
+            &footer,
+        );
         assert!(told.contains("║  Orchestration Stopped by SIGTERM - Results                   ║\n"));
         let expected = "\nTotal Time: 0.0s\n\n\
             Left running: 4711, 4712 (successful-instance); 4801 (another-success); 99 (no instance's)\n\
@@ -335,7 +339,7 @@ Total Time: 45.3s
                 ..Record::default()
             };
             let footer = Footer { logs: Some(texts[5].clone().into()), ..footer(ExitCode::Failed) };
-            let view = View { plan: &plan, records: &[record], elapsed: Duration::ZERO };
+            let view = View { plan: &plan, records: &[record], elapsed: Duration::ZERO, limits: &[], refusals: &[] };
             let plain = without_colours(&summary(&view, style, &footer), style).map_err(TestCaseError::fail)?;
             for line in plain.lines().filter(|line| line.starts_with("    ")) {
                 prop_assert!(text::width(line) <= MAX_LINE_COLUMNS);

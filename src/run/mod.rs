@@ -2,9 +2,10 @@
 //! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
 //! wait has an end.
 //!
-//! Beside it: [`starting`] a process, [`stopping`] what must be stopped down to the last descendant, and [`reporting`]
+//! Beside it: [`starting`] a process, [`budgeting`], [`stopping`] what must be stopped down to the last descendant, and [`reporting`]
 //! from what the records say.
 
+mod budgeting;
 mod reporting;
 mod starting;
 mod stopping;
@@ -27,6 +28,7 @@ use crate::edge::process::{Heard, Process};
 use crate::edge::signals::Signals;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
+use crate::ledger::{Answer, Ledger};
 use crate::lines::{Line, Lines};
 use crate::outcome::Status;
 use crate::plan::Plan;
@@ -72,6 +74,8 @@ pub struct Run<'a> {
     settings: Settings,
     clock: Clock,
     schedule: Schedule,
+    ledger: Ledger,
+    budget_holds_back: bool,
     records: Vec<Record>,
     live: Vec<Option<Live>>,
     /// Whose process has which id, until it is reaped.
@@ -147,6 +151,8 @@ impl<'a> Run<'a> {
             plan,
             clock: Clock { began: Instant::now() },
             schedule: Schedule::new(&plan.instances, settings.pace),
+            ledger: Ledger::new(&plan.budget, &plan.instances, &plan.prices),
+            budget_holds_back: false,
             records: vec![Record::default(); count],
             live: (0..count).map(|_| None).collect(),
             by_pid: HashMap::new(),
@@ -188,9 +194,18 @@ impl<'a> Run<'a> {
     fn start_due(&mut self) {
         loop {
             let now = self.clock.now();
-            let Some(index) = self.schedule.due(now) else { return };
-            self.schedule.started(index, now);
-            self.start(index, now);
+            match self.ledger.next(self.schedule.ready(now)) {
+                Some((index, Answer::Start)) => {
+                    self.ledger.started(index);
+                    self.schedule.started(index, now);
+                    self.start(index, now);
+                }
+                Some((index, Answer::Refuse(why))) => self.refuse(index, &why, now),
+                None => {
+                    self.budget_holds_back = self.schedule.ready(now).next().is_some();
+                    return;
+                }
+            }
         }
     }
 
@@ -238,7 +253,9 @@ impl<'a> Run<'a> {
         let live = self.live.iter().flatten();
         let deadlines = live.flat_map(|live| [live.attempt.next_deadline(), live.sweep.as_ref().map(|s| s.again_at)]);
         let report = self.reports_status().then_some(self.next_report);
-        deadlines.flatten().chain(report).chain(self.schedule.next_start_at()).min()
+        // Whom only the budget holds back starts when another has settled, and not at a time.
+        let start = self.schedule.next_start_at().filter(|_| !self.budget_holds_back);
+        deadlines.flatten().chain(report).chain(start).min()
     }
 
     fn take_signals(&mut self, now: Duration) {
@@ -292,6 +309,7 @@ impl<'a> Run<'a> {
             Heard::Nothing => {}
         }
         self.apply(index, effects, now);
+        self.book(index, now);
     }
 
     fn read_errors(&mut self, index: usize) {
@@ -384,7 +402,8 @@ impl<'a> Run<'a> {
                 Verdict::Completed => Status::Completed,
                 Verdict::Failed(failure) => Status::Failed(failure),
             };
-            self.book(index);
+            self.copy_to_record(index);
+            self.book(index, now);
             self.ended(index, status, now);
         }
     }

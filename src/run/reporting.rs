@@ -13,7 +13,7 @@ use crate::schedule::Skip;
 
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
-    pub(super) fn book(&mut self, index: usize) {
+    pub(super) fn copy_to_record(&mut self, index: usize) {
         let (Some(live), record) = (&self.live[index], &mut self.records[index]) else { return };
         let told = &live.attempt.told;
         record.used = live.attempt.used();
@@ -33,6 +33,7 @@ impl Run<'_> {
     /// An instance has come to its end, or never started. Those that needed it are skipped.
     pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
+        self.ledger.ended(index);
         self.detail(index, status.word());
         if let Status::Failed(failure) = &status {
             self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
@@ -77,9 +78,16 @@ impl Run<'_> {
 
     pub(super) fn print_status(&mut self, now: Duration) {
         for index in 0..self.live.len() {
-            self.book(index);
+            self.copy_to_record(index);
         }
-        let view = View { plan: self.plan, records: &self.records, elapsed: now };
+        let limits = self.ledger.limits();
+        let view = View {
+            plan: self.plan,
+            records: &self.records,
+            elapsed: now,
+            limits: &limits,
+            refusals: self.ledger.refusals(),
+        };
         let mut text = report::status::status(&view, self.settings.style);
         for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
             for line in recent.take(&instance.name, self.settings.style) {
@@ -108,7 +116,14 @@ impl Run<'_> {
         if self.reports_status() {
             self.print_status(now);
         }
-        let view = View { plan: self.plan, records: &self.records, elapsed: now };
+        let limits = self.ledger.limits();
+        let view = View {
+            plan: self.plan,
+            records: &self.records,
+            elapsed: now,
+            limits: &limits,
+            refusals: self.ledger.refusals(),
+        };
         let footer = report::summary::Footer {
             stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
             strays: left,
@@ -131,14 +146,26 @@ impl Run<'_> {
 
     pub(super) fn write_report_json(&mut self) {
         let Some(directory) = &mut self.directory else { return };
-        let view = View { plan: self.plan, records: &self.records, elapsed: self.clock.now() };
+        let limits = self.ledger.limits();
+        let view = View {
+            plan: self.plan,
+            records: &self.records,
+            elapsed: self.clock.now(),
+            limits: &limits,
+            refusals: self.ledger.refusals(),
+        };
         directory.replace("report.json", &report::json::report(&view, &self.settings.facts));
     }
 
     /// A message for whoever looks after the run.
     pub(super) fn message(&mut self, text: &str) {
-        let line = format!("zen: {}\n", crate::text::clean(text));
-        self.stderr.print(&if self.settings.style.unicode { line } else { crate::text::ascii(&line).into_owned() });
+        self.print_message(&format!("zen: {}\n", crate::text::clean(text)));
+    }
+
+    /// A line for standard error, as the screen can show it.
+    pub(super) fn print_message(&mut self, line: &str) {
+        let unicode = self.settings.style.unicode;
+        self.stderr.print(&if unicode { line.into() } else { crate::text::ascii(line) });
     }
 
     /// The same, for whoever wants to know every step.

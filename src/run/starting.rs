@@ -64,7 +64,7 @@ impl Run<'_> {
         variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));
-        let arguments = arguments(instance, entry, self.settings.abilities);
+        let arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
         Launch {
             program: self.settings.claude.clone(),
             arguments: arguments.into_iter().map(OsString::from).collect(),

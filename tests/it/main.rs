@@ -4,5 +4,6 @@
 mod support;
 
 mod before_launch;
+mod budgets;
 mod demo_and_docs;
 mod seed;

@@ -1,0 +1,48 @@
+//! What the ledger's answers lead to: an instance that is refused, a limit that is reached and stops or warns.
+
+use std::time::Duration;
+
+use super::Run;
+use crate::config::Enforcement;
+use crate::ledger::Reached;
+use crate::outcome::{Failure, Reason, Status};
+
+impl Run<'_> {
+    /// A budget refuses an instance: it fails and is never started.
+    pub(super) fn refuse(&mut self, index: usize, why: &str, now: Duration) {
+        self.ledger.refused(index, why);
+        let name = &self.plan.instances[index].name;
+        let text = format!("BLOCK MODE: Budget exceeded for instance {name}: {why}. Skipping.");
+        self.announce("🚫 ", &text);
+        self.ended(index, Status::Failed(Failure::new(Reason::Budget, format!("Budget exceeded: {why}"))), now);
+    }
+
+    /// Books what an instance has used by now, and ends those that share a limit which that has reached.
+    pub(super) fn book(&mut self, index: usize, now: Duration) {
+        let Some(live) = &self.live[index] else { return };
+        for Reached { what, is_own, stop } in self.ledger.book(index, &live.attempt.used()) {
+            match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
+                (Enforcement::Warn, _) => self.announce("⚠️  ", &format!("WARN MODE: {what}")),
+                // If it is stopped by it, its failure says so.
+                (Enforcement::Block, true) => {}
+                (Enforcement::Block, false) => {
+                    let rest = "What shares it ends with the message that it is in.";
+                    self.announce("🚫 ", &format!("BLOCK MODE: {what}. {rest}"));
+                }
+            }
+            for index in stop {
+                if let Some(live) = &mut self.live[index] {
+                    let effects = live.attempt.end_with_message(Failure::new(Reason::Budget, what.clone()), now);
+                    self.apply(index, effects, now);
+                }
+            }
+        }
+    }
+
+    /// A line in the seed's own form, with its sign where the screen can show it.
+    fn announce(&mut self, sign: &str, text: &str) {
+        let text = crate::text::clean(text);
+        let line = if self.settings.style.unicode { format!("{sign}{text}\n") } else { format!("{text}\n") };
+        self.print_message(&line);
+    }
+}

@@ -1,0 +1,182 @@
+//! Budgets: the seed's chapter 4, and what its tests leave open, on the stand-in.
+
+use serde_json::{Value, json};
+
+use crate::support::{Outcome, Place, fixture};
+
+/// How the test plan says that a budget has failed.
+fn is_far_over(used: u64, budget: u64) -> bool {
+    used as f64 > budget as f64 * 1.1
+}
+
+fn budget_error(outcome: &Outcome, name: &str) -> String {
+    assert_eq!(outcome.status(name), "failed", "{}", outcome.everything());
+    assert_eq!(outcome.instance(name)["reason"], "budget", "{}", outcome.everything());
+    outcome.error(name).to_owned()
+}
+
+fn limit<'a>(outcome: &'a Outcome, scope: &str) -> &'a Value {
+    let limits = outcome.report["limit_use"].as_array().expect("limits");
+    limits.iter().find(|limit| limit["scope"] == scope).expect("such a limit")
+}
+
+fn starts(place: &Place) -> usize {
+    place.stand_in_log().iter().filter(|line| line["event"] == "start").count()
+}
+
+#[test]
+fn test_4_1_overall_budget_enforcement_block_mode() {
+    let place = Place::new();
+    place.command("help", "[[usage in=5000 out=1000]] [[say Done.]]");
+    let outcome = place.run(&fixture("budget_block_test.json"), &["--startup-delay", "5"]).expect_code(3);
+    assert_eq!(outcome.status("instance-1"), "completed", "{}", outcome.everything());
+    assert_eq!(outcome.total_tokens("instance-1"), 6000);
+    for line in [
+        "🚫 BLOCK MODE: Budget exceeded for instance instance-2: Estimated 6000 tokens would exceed overall budget of \
+         10000 (currently at 6000). Skipping.",
+        "🚫 BLOCK MODE: Budget exceeded for instance instance-3: Overall budget exceeded. Skipping.",
+    ] {
+        assert!(outcome.stderr.lines().any(|l| l == line), "{line}\n{}", outcome.everything());
+    }
+    assert!(budget_error(&outcome, "instance-2").starts_with("Budget exceeded"));
+    assert!(budget_error(&outcome, "instance-3").starts_with("Budget exceeded"));
+    assert_eq!(starts(&place), 1, "the blocked ones are never started");
+    let refusals = outcome.report["refusals"].as_array().expect("refusals").clone();
+    assert_eq!(refusals.len(), 2);
+    assert_eq!(refusals[0]["instance"], "instance-2");
+    let overall = json!({"scope": "overall", "name": null, "unit": "tokens", "limit": 10000, "used": 6000});
+    assert_eq!(*limit(&outcome, "overall"), overall);
+    assert!(!is_far_over(6000, 10000));
+}
+
+#[test]
+fn test_4_2_per_command_budget_tracking() {
+    let place = Place::new();
+    place.command("analyze-code", "[[usage in=3500 out=500]] [[say Done.]]");
+    let outcome = place.run(&fixture("per_command_budget.json"), &[]).expect_code(3);
+    for name in ["analysis-1", "analysis-2"] {
+        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
+        assert_eq!(outcome.total_tokens(name), 4000);
+    }
+    let error = budget_error(&outcome, "analysis-3");
+    let expected = "Estimated 4000 tokens would exceed /analyze-code budget of 10000 (currently at 8000)";
+    assert!(error.contains(expected), "{error}");
+    assert_eq!(limit(&outcome, "command")["used"], 8000);
+    assert!(outcome.stdout.contains("Budget of /analyze-code: 8,000 / 10,000 tokens"), "{}", outcome.everything());
+}
+
+#[test]
+fn test_4_3_cost_budget_vs_token_budget() {
+    let place = Place::new();
+    // $3.45 by the prices of Sonnet 4: 900,000 tokens at $3 and 50,000 at $15 a million.
+    place.command("help", "[[usage in=900000 out=50000]] [[say Done.]]");
+    let config = std::fs::read_to_string(fixture("cost_budget_test.json")).expect("a fixture");
+    // The estimates are far below what is used, and their own limits would end them at 20,000 tokens; but this budget
+    // counts dollars.
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    config["defaults"] = json!({"model": "claude-sonnet-4-20250514"});
+    let config = place.config(&config.to_string());
+    let outcome = place.run(&config, &["--max-parallel", "1"]).expect_code(3);
+    assert_eq!(outcome.status("expensive-task-1"), "completed", "{}", outcome.everything());
+    assert!(outcome.stdout.contains("$3.45 / $5.00") || outcome.stdout.contains("$6.90"), "{}", outcome.everything());
+    assert_eq!(limit(&outcome, "overall")["unit"], "usd");
+    // The second one began within the budget, and its one message went over it: that is all that can be.
+    let used = limit(&outcome, "overall")["used"].as_f64().expect("dollars");
+    assert!(used < 5.0 + 3.46, "{used}");
+}
+
+#[test]
+fn test_1_1_the_budget_holds_in_a_real_run() {
+    let place = Place::new();
+    place.command("analyze-code", "[[usage in=4000 out=500]] [[say Analyzed.]]");
+    place.command("generate", "[[usage in=9000 out=1000]] [[say Generated.]]");
+    let outcome = place.run(&fixture("valid_complex_config.json"), &[]).expect_code(0);
+    assert!(outcome.stdout.contains("/ 50,000 tokens used"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Budget of /generate: 10,000 / 12,000 tokens"), "{}", outcome.everything());
+}
+
+/// Ten at once, each saying that it will use what there is and using more.
+#[test]
+fn ten_at_once_that_announce_the_limit_overshoot_by_one_message_at_most() {
+    let place = Place::new();
+    let message = "[[usage in=500 out=100]] [[tool Bash {\"command\": \"true\"}]]";
+    let prompt = format!("{} [[usage in=500 out=100]] [[say Done.]]", message.repeat(5));
+    let instances: Vec<Value> =
+        (0..10).map(|i| json!({"name": format!("i{i}"), "prompt": prompt, "max_tokens_per_command": 2000})).collect();
+    let config = json!({"budget": {"overall_budget": 2000}, "instances": instances});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
+    let used = limit(&outcome, "overall")["used"].as_u64().expect("tokens");
+    assert!((2000..2000 + 600).contains(&used), "{used}\n{}", outcome.everything());
+    assert_eq!(starts(&place), 1, "the others wait, and are refused");
+}
+
+/// Ten at once that announce nothing: at most the messages under way go over.
+#[test]
+fn ten_at_once_that_announce_nothing_overshoot_by_the_messages_under_way() {
+    let place = Place::new();
+    let message = "[[usage in=500 out=100]] [[wait 50ms]] [[tool Bash {\"command\": \"true\"}]]";
+    let prompt = format!("{} [[usage in=500 out=100]] [[say Done.]]", message.repeat(20));
+    let instances: Vec<Value> = (0..10).map(|i| json!({"name": format!("i{i}"), "prompt": prompt})).collect();
+    let config = json!({"budget": {"overall_budget": 20000}, "instances": instances});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
+    let used = limit(&outcome, "overall")["used"].as_u64().expect("tokens");
+    assert!((20_000..20_000 + 10 * 600).contains(&used), "{used}\n{}", outcome.everything());
+    let sum: u64 = (0..10).map(|i| outcome.total_tokens(&format!("i{i}"))).sum();
+    assert_eq!(sum, used, "the books balance");
+}
+
+#[test]
+fn an_instance_whose_last_message_is_under_way_completes() {
+    let place = Place::new();
+    let config = json!({"budget": {"overall_budget": 1000}, "instances": [
+        {"name": "last-message", "prompt": "[[usage in=100 out=50]] [[wait 2s]] [[say Done.]]"},
+        {"name": "glutton", "prompt": "[[wait 500ms]] [[usage in=2000 out=10]] [[tool Bash {\"command\": \"sleep 60\"}]]"},
+    ], "defaults": {"max_tokens_per_command": 400}});
+    let mut config = config;
+    config["budget"]["enforcement_mode"] = "block".into();
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
+    assert_eq!(outcome.status("last-message"), "completed", "{}", outcome.everything());
+    assert!(budget_error(&outcome, "glutton").contains("budget reached"), "{}", outcome.everything());
+    assert!(outcome.took.as_secs() < 20, "the glutton's tool is not waited for");
+    assert_eq!(outcome.total_tokens("glutton"), 2010, "and what it cost is on the books");
+}
+
+#[test]
+fn warn_says_each_crossing_once_and_runs_everything() {
+    let place = Place::new();
+    place.command("help", "[[usage in=5000 out=1000]] [[say Done.]]");
+    let arguments = ["--budget-enforcement-mode", "warn"];
+    let outcome = place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
+    for name in ["instance-1", "instance-2", "instance-3"] {
+        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
+    }
+    assert_eq!(outcome.stderr.matches("WARN MODE: Overall budget exceeded").count(), 1, "{}", outcome.everything());
+    assert!(outcome.stdout.contains("over budget"), "{}", outcome.everything());
+}
+
+#[test]
+fn a_flag_beats_the_config_and_the_dry_run_says_so() {
+    let place = Place::new();
+    let arguments = ["--dry-run", "--overall-token-budget", "500", "--command-budget", "help=70"];
+    let outcome = place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
+    for expected in ["500 tokens", "/help", "70 tokens", "--overall-token-budget", "where the config says 10,000"] {
+        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+    place.command("help", "[[usage in=400 out=50]]");
+    let arguments = ["--overall-token-budget", "6100", "--max-parallel", "1"];
+    let outcome = place.run(&fixture("budget_block_test.json"), &arguments).expect_code(3);
+    assert_eq!(outcome.status("instance-1"), "completed", "{}", outcome.everything());
+    assert!(outcome.stderr.contains("overall budget of 6100 (currently at 450)"), "{}", outcome.everything());
+}
+
+#[test]
+fn the_user_s_own_prices_count() {
+    let place = Place::new();
+    let config = json!({
+        "pricing": {"claude-sonnet-4": {"input": 1000, "output": 1000}},
+        "budget": {"overall_cost_budget": 10},
+        "instances": [{"name": "dear", "model": "claude-sonnet-4-20250514",
+            "prompt": "[[usage in=20000 out=10]] [[tool Bash {\"command\": \"sleep 60\"}]]"}]});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
+    assert!(budget_error(&outcome, "dear").contains("Overall budget reached: $20.0"), "{}", outcome.everything());
+}
