@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::claude::prices::Prices;
 use crate::claude::{command_line, commands, session};
-use crate::config::{BudgetConfig, Config, InstanceConfig, Mistake, Place, When};
+use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When};
 use crate::nearest::nearest;
 
 /// What instances get that do not say otherwise.
@@ -127,7 +127,11 @@ pub fn plan(
         what,
     };
     for (i, entry) in config.instances.iter().enumerate() {
-        let mut mistake = |field: &str, what: String| mistakes.push(mistake_of(i, field, what));
+        let mut mistake = |field: &str, what: String| {
+            if mistakes.len() < MAX_MISTAKES {
+                mistakes.push(mistake_of(i, field, what));
+            }
+        };
         let after = dependencies(entry, i, &mut known, &mut |what| mistake("depends_on", what));
         let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
         if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
@@ -161,7 +165,12 @@ pub fn plan(
         instances.push(instance);
     }
     let rings = rings(&instances);
-    mistakes.extend(rings.iter().map(|ring| mistake_of(ring[0], "depends_on", waits_for_itself(ring, &instances))));
+    mistakes.extend(
+        rings
+            .iter()
+            .take(MAX_MISTAKES)
+            .map(|ring| mistake_of(ring[0], "depends_on", waits_for_itself(ring, &instances))),
+    );
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|m| m.place);
         return Err(mistakes);

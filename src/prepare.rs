@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
-use crate::config::{BudgetConfig, Config, ConfigError, MAX_CONFIG_BYTES, Mistake};
+use crate::config::{BudgetConfig, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::{find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
@@ -264,14 +264,17 @@ fn mistakes(name: &str, found: &[Mistake]) -> String {
     const MAX_SHOWN: usize = 50;
     let count = match found.len() {
         1 => "1 mistake".to_owned(),
+        count if count >= MAX_MISTAKES => format!("{MAX_MISTAKES} mistakes or more"),
         count => format!("{count} mistakes"),
     };
     let mut message = format!("{name}: {count}, nothing was started:");
     for mistake in found.iter().take(MAX_SHOWN) {
         message += &format!("\n  {mistake}");
     }
-    if found.len() > MAX_SHOWN {
-        message += &format!("\n  and {} more", found.len() - MAX_SHOWN);
+    match found.len() {
+        ..=MAX_SHOWN => {}
+        MAX_MISTAKES.. => message += "\n  and many more",
+        count => message += &format!("\n  and {} more", count - MAX_SHOWN),
     }
     message
 }

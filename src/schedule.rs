@@ -271,7 +271,7 @@ mod tests {
         ) {
             let mut instances = instances(&format!(
                 r#"{{"instances": [{}]}}"#,
-                vec![r#"{"command": "x"}"#; 12].join(",")
+                [r#"{"command": "x"}"#; 12].join(",")
             ));
             for (i, other, done) in edges {
                 let other = other % i;

@@ -74,6 +74,9 @@ pub fn pad(text: &str, columns: usize) -> String {
 /// it. The work grows with the length of `text`: give it no more than is to be shown.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
+    if is_plain(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
     let mut cleaned = String::new();
     let mut gap = false;
     let mut marks = MAX_MARKS;
@@ -91,6 +94,12 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         }
     }
     if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
+}
+
+/// Printable ASCII with single spaces between its words: most of what there is, and clean already.
+fn is_plain(text: &[u8]) -> bool {
+    let is_parted_well = text.first() != Some(&b' ') && text.last() != Some(&b' ');
+    is_parted_well && text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
 }
 
 /// What stands for `character` on the screen, if anything may; `marks` counts the marks since the last base character.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::json::{Document, Kind, Node, Place};
 use super::{
-    BudgetConfig, BudgetType, Config, DependencyConfig, Enforcement, InstanceConfig, Mistake, OUTPUT_FORMATS,
-    PERMISSION_MODES, TokenBasis, When,
+    BudgetConfig, BudgetType, Config, DependencyConfig, Enforcement, InstanceConfig, MAX_MISTAKES, Mistake,
+    OUTPUT_FORMATS, PERMISSION_MODES, TokenBasis, When,
 };
 use crate::claude::prices::Price;
 use crate::nearest::nearest;
@@ -103,6 +103,9 @@ struct PriceConfig {
 
 const SECTIONS: &[&str] = &["instances", "budget", "pricing", "defaults"];
 
+/// More instances than anybody starts, and few enough for any memory.
+const MAX_INSTANCES: usize = 100_000;
+
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {
     document: Document<'a>,
@@ -139,20 +142,21 @@ impl<'a> Reader<'a> {
         let Some(sections) = self.members(root, "", "the config", SECTIONS) else {
             return config;
         };
+        let section = |name| SECTIONS.iter().zip(&sections).find(|(section, _)| **section == name)?.1.as_ref().copied();
         // The defaults hold for every instance, wherever in the file they stand.
         let mut defaults = InstanceConfig::default();
-        if let Some(node) = sections.get("defaults") {
+        if let Some(node) = section("defaults") {
             let allowed: Vec<_> = INSTANCE.iter().filter(|f| !NOT_IN_DEFAULTS.contains(&f.name)).collect();
-            self.fill(*node, "defaults", &allowed, &mut defaults);
+            self.fill(node, "defaults", &allowed, &mut defaults);
         }
-        if let Some(node) = sections.get("budget") {
-            self.fill(*node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
+        if let Some(node) = section("budget") {
+            self.fill(node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
         }
-        if let Some(node) = sections.get("pricing") {
-            config.pricing = self.pricing(*node);
+        if let Some(node) = section("pricing") {
+            config.pricing = self.pricing(node);
         }
-        match sections.get("instances") {
-            Some(node) => config.instances = self.instances(*node, &defaults),
+        match section("instances") {
+            Some(node) => config.instances = self.instances(node, &defaults),
             None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),
         }
         config
@@ -191,6 +195,11 @@ impl<'a> Reader<'a> {
         };
         if elements.is_empty() {
             self.mistake(node, "", "instances", "empty: there is nothing to run".into());
+        }
+        if elements.len() > MAX_INSTANCES {
+            let (max, count) = (thousands(MAX_INSTANCES as u64), thousands(elements.len() as u64));
+            self.mistake(node, "", "instances", format!("must be at most {max} instances, and are {count}"));
+            return Vec::new();
         }
         let mut first_of_name: HashMap<String, usize> = HashMap::new();
         let mut instances = Vec::with_capacity(elements.len());
@@ -253,8 +262,8 @@ impl<'a> Reader<'a> {
         let Some(members) = self.members(node, whose, whose, &names) else {
             return;
         };
-        for field in table {
-            if let Some(&value) = members.get(field.name)
+        for (field, value) in table.iter().zip(members) {
+            if let Some(value) = value
                 && let Err(what) = (field.read)(into, value)
             {
                 self.mistake(value, whose, field.name, what);
@@ -262,14 +271,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The members of an object that are known, null ones left out. What is unknown or there twice is told.
+    /// The members of an object that are known, in the order of `known`, null ones left out. What is unknown or there
+    /// twice is told.
     fn members(
         &mut self,
         node: Node<'a>,
         whose: &str,
         what_it_is: &str,
         known: &[&'static str],
-    ) -> Option<HashMap<&'static str, Node<'a>>> {
+    ) -> Option<Vec<Option<Node<'a>>>> {
         let Some(members) = node.members() else {
             let field = if whose.is_empty() { "" } else { what_it_is };
             let what = format!(
@@ -280,27 +290,30 @@ impl<'a> Reader<'a> {
             self.mistake(node, "", field, what);
             return None;
         };
-        let mut found = HashMap::new();
-        let mut seen = HashSet::new();
+        let mut found = vec![None; known.len()];
+        let mut seen = vec![false; known.len()];
         for member in members {
             if is_comment(&member.key) {
                 continue;
             }
-            let Some(&name) = known.iter().find(|k| **k == member.key) else {
+            let Some(index) = known.iter().position(|k| *k == member.key) else {
                 let what = unknown(&member.key, known);
                 self.mistake(member.value, whose, &printable(&member.key), what);
                 continue;
             };
-            if !seen.insert(name) {
-                self.mistake(member.value, whose, name, "stands here a second time".into());
+            if std::mem::replace(&mut seen[index], true) {
+                self.mistake(member.value, whose, known[index], "stands here a second time".into());
             } else if member.value.kind() != Kind::Null {
-                found.insert(name, member.value);
+                found[index] = Some(member.value);
             }
         }
         Some(found)
     }
 
     fn mistake(&mut self, node: Node, instance: &str, field: &str, what: String) {
+        if self.found.len() == MAX_MISTAKES {
+            return;
+        }
         let offset = self.document.offset(node);
         self.found.push(Found { offset, instance: instance.into(), field: field.into(), what });
     }
@@ -380,23 +393,24 @@ fn strings(node: Node) -> Result<Vec<String>, String> {
 
 /// All the values, or all that is wrong with them.
 fn all<T, C: FromIterator<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
-    let (mut values, mut mistakes) = (Vec::new(), Vec::new());
-    for outcome in read {
-        match outcome {
-            Ok(value) => values.push(value),
-            Err(what) => mistakes.push(what),
-        }
-    }
-    if mistakes.is_empty() { Ok(values.into_iter().collect()) } else { Err(listed(&mistakes)) }
-}
-
-fn listed(mistakes: &[String]) -> String {
     const MAX_SHOWN: usize = 5;
-    let mut text = mistakes[..mistakes.len().min(MAX_SHOWN)].join("; ");
-    if mistakes.len() > MAX_SHOWN {
-        text += &format!("; and {} more", mistakes.len() - MAX_SHOWN);
+    let (mut shown, mut more) = (Vec::new(), 0);
+    let values = read.filter_map(|outcome| match outcome {
+        Ok(value) => Some(value),
+        Err(what) if shown.len() < MAX_SHOWN => {
+            shown.push(what);
+            None
+        }
+        Err(_) => {
+            more += 1;
+            None
+        }
+    });
+    let values = values.collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
     }
-    text
+    if shown.is_empty() { Ok(values) } else { Err(shown.join("; ")) }
 }
 
 fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {

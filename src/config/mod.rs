@@ -19,6 +19,9 @@ use fields::Reader;
 /// The largest config that is read, in bytes. A plan of a hundred thousand instances fits.
 pub const MAX_CONFIG_BYTES: u64 = 32 * 1024 * 1024;
 
+/// More mistakes than anybody reads: those that come after them are not kept.
+pub const MAX_MISTAKES: usize = 10_000;
+
 /// A config as its author wrote it, `defaults` already merged into each instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {

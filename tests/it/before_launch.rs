@@ -416,12 +416,17 @@ fn large_configs_full_of_mistakes_are_refused_in_bounded_time() {
         ),
         ("rings of two", listed(&|i| format!(r#"{{"name": "{i}", "command": "x", "depends_on": ["{}"]}}"#, i ^ 1))),
         ("no names and one mistake", listed(&|i| format!(r#"{{"prompt": "the same", "timeout": {i}}}"#))),
+        ("too many instances", format!("{{\"instances\": [{}{{}}]}}", "{},".repeat(1_000_000))),
         (
             "one object of many keys",
             format!("{{{}}}", names.iter().map(|n| format!("{n}: 1")).collect::<Vec<_>>().join(",")),
         ),
     ] {
-        let outcome = refused_config(&config);
+        let place = Place::new();
+        let config = place.config(&config);
+        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
+        limit_memory(&mut command);
+        let outcome = refused(&place, place.started(&mut command).outcome());
         assert!(outcome.took < AT_ONCE, "{what} took {:?}", outcome.took);
         expect_all(&outcome, ["mistake"]);
     }
