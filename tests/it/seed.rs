@@ -276,11 +276,11 @@ fn test_5_3_claude_cli_not_found() {
 }
 
 /// The status reports of a run's output, each from its title on.
-fn reports(stdout: &str) -> Vec<String> {
+pub fn reports(stdout: &str) -> Vec<String> {
     stdout.split("ZEN Orchestrator - Instance Status ").skip(1).map(str::to_owned).collect()
 }
 
-fn seconds_into_run(outcome: &crate::support::Outcome, name: &str) -> f64 {
+pub fn seconds_into_run(outcome: &crate::support::Outcome, name: &str) -> f64 {
     let into_day = |time: &serde_json::Value| {
         let time = time.as_str().and_then(|t| t.split('T').nth(1)).expect("a time").trim_end_matches('Z');
         time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
