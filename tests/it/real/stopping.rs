@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Real, on_each_generation, tokens_of};
-use crate::support::{Outcome, Running, wait_for, wait_until};
+use crate::support::{Outcome, Running, is_alive, wait_for, wait_until};
 
 /// Runs on in two processes: the tool's own, and one that has left it with a double fork for a session of its own.
 const HOLD: &str = "
@@ -138,7 +138,8 @@ fn real_sigkill_of_zen_while_a_tool_runs() {
         wait_until("the end of all", || real.place.survivors().is_empty());
         let took = began.elapsed();
         assert!(took < Duration::from_secs(3), "it took {took:?}");
-        assert_eq!(held.iter().find(|pid| exists(pid)), None, "a process of the tool is left");
+        // Whoever adopts them may take his time to reap them.
+        assert_eq!(held.iter().find(|pid| is_alive(**pid)), None, "a process of the tool is left");
         run.outcome().expect_code(-(Signal::SIGKILL as i32));
     });
 }

@@ -104,6 +104,7 @@ fn real_tool_that_is_not_allowed_cannot_be_used() {
         assert!(!file.exists(), "{everything}");
         assert_eq!(outcome.instance("a")["result"], "I could not.", "{everything}");
         let mut offered = real.conversation()[0].offered_tools.clone();
+        offered.retain(|tool| tool != "DeferredToolPlaceholder"); // 2.1's own; nothing can be done with it
         offered.sort_unstable();
         assert_eq!(offered, ["Grep", "Read"], "{everything}");
     });
