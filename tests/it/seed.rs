@@ -224,7 +224,7 @@ fn test_5_2_workspace_permission_issues() {
     let place = Place::new();
     let (unreadable, file) = (place.path("unreadable"), place.path("not_a_dir"));
     std::fs::create_dir(&unreadable).expect("a directory");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o0)).expect("permissions");
     std::fs::write(&file, "").expect("a file");
     let config = fixture("failure_scenario.json");
     for (workspace, expected) in [
@@ -251,7 +251,7 @@ fn test_5_2_unreadable_workspace_as_another_user() {
     let place = Place::new();
     let unreadable = place.path("unreadable");
     std::fs::create_dir(&unreadable).expect("a directory");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o0)).expect("permissions");
     let config = place.config(&std::fs::read_to_string(fixture("failure_scenario.json")).expect("a fixture"));
     std::fs::set_permissions(place.path(""), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let zen = place.path("zen");

@@ -92,10 +92,6 @@ impl Real {
         self.version.starts_with("2.1.")
     }
 
-    pub fn is_2_0(&self) -> bool {
-        self.version.starts_with("2.0.")
-    }
-
     pub fn is_1_0(&self) -> bool {
         self.version.starts_with("1.0.")
     }
@@ -263,7 +259,7 @@ fn enter_own_network() {
     // SAFETY: zeros are a valid value of this plain C structure.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed().into();
+        *to = *from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = libc::IFF_UP.try_into().expect("a small number");
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives for the call.
