@@ -196,8 +196,11 @@ impl Attempt {
                 Vec::new()
             }
             Event::Message(message) => self.message(*message),
-            Event::MessageSoFar { tokens, uses_tools } => {
+            Event::MessageSoFar { tokens, uses_tools, ended } => {
                 self.meter.message_so_far(tokens);
+                if ended {
+                    self.meter.stream_ended();
+                }
                 self.message = if uses_tools { Streamed::OpenForTools } else { Streamed::Open };
                 Vec::new()
             }
@@ -452,11 +455,12 @@ impl Attempt {
 
     fn message(&mut self, message: Message) -> Vec<Effect> {
         self.told.retry = None;
-        if message.begins && !message.of_subagent {
-            self.message = Streamed::Open;
-        }
         if let Some(id) = &message.id {
             self.meter.message(id, &message.model, message.tokens, message.of_subagent);
+        }
+        if message.begins && !message.of_subagent {
+            self.message = Streamed::Open;
+            self.meter.stream_begins();
         }
         message.said.into_iter().map(Effect::Tell).collect()
     }

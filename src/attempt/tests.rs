@@ -176,7 +176,29 @@ fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
             let verdict = end(&mut attempt, Exit::Code(0), at(4));
             assert_eq!(error(&verdict), "Timeout after 10s", "{generation} {name}");
             assert!(attempt.used().tokens.total() > 0, "{generation} {name}: what was served is on the books");
+            let expected = if name == "interrupt" { Certainty::Exact } else { Certainty::AtLeast };
+            assert_eq!(attempt.used().tokens_certainty, expected, "{generation} {name}");
         }
+    }
+}
+
+/// What the API served stands in the scripts of the recordings; of 2.0's two warm-ups the result tells.
+#[test]
+fn what_came_after_a_retry_is_on_the_books() {
+    for (generation, tokens) in [("2.1.330", (100, 20)), ("2.0.76", (300, 60)), ("1.0.128", (100, 20))] {
+        let (mut attempt, _) = replay(generation, "retry", &["x"]);
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{generation}");
+        let Tokens { input, output, .. } = attempt.used().tokens;
+        assert_eq!((input, output), tokens, "{generation}");
+    }
+}
+
+#[test]
+fn a_compaction_between_turns_is_counted_once() {
+    for (generation, input) in [("2.1.330", 300), ("2.0.76", 500), ("1.0.128", 300)] {
+        let (mut attempt, _) = replay(generation, "compact", &["x", "compact", "y"]);
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{generation}");
+        assert_eq!(attempt.used().tokens.input, input, "{generation}");
     }
 }
 
@@ -383,7 +405,7 @@ fn message_begins() -> Event {
 }
 
 fn message_says(uses_tools: bool) -> Event {
-    Event::MessageSoFar { tokens: Tokens { output: 50, ..Tokens::default() }, uses_tools }
+    Event::MessageSoFar { tokens: Tokens { output: 50, ..Tokens::default() }, uses_tools, ended: true }
 }
 
 fn over_budget() -> Failure {

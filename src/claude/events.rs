@@ -39,6 +39,8 @@ pub enum Event {
         tokens: Tokens,
         /// Whether claude will use tools next, and go on with another message.
         uses_tools: bool,
+        /// Whether the model ended it there. Of one that is cut off, 2.1 gives a guess.
+        ended: bool,
     },
     /// The message under way has ended.
     MessageEnded,
@@ -238,6 +240,7 @@ fn stream_event(line: &Value) -> Event {
         Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar {
             tokens: tokens(&event["usage"]),
             uses_tools: event["delta"]["stop_reason"] == "tool_use",
+            ended: event["delta"]["stop_reason"].is_string(),
         },
         Some("message_stop") if !is_of_subagent(line) => Event::MessageEnded,
         _ => Event::Other,
@@ -309,9 +312,14 @@ fn settlement(line: &Value) -> Settlement {
         return Settlement::SinceLast(by_model(models));
     }
     match line["modelUsage"].as_object() {
-        Some(models) => Settlement::Cumulative(by_model(models)),
+        Some(models) => Settlement::Cumulative { models: by_model(models), main: main_tokens(line) },
         None => Settlement::None,
     }
+}
+
+/// The turn's own tokens, which a turn that ran out of its dollars does not tell.
+fn main_tokens(line: &Value) -> Option<Tokens> {
+    (line["usage"].is_object() && line["subtype"] != "error_max_budget_usd").then(|| tokens(&line["usage"]))
 }
 
 fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUse> {

@@ -118,8 +118,13 @@ pub struct ModelUse {
 pub enum Settlement {
     /// What was used since the last result (2.1): exact, also in a resumed session.
     SinceLast(BTreeMap<String, ModelUse>),
-    /// What was used since the process began.
-    Cumulative(BTreeMap<String, ModelUse>),
+    /// What was used since the process began (1.0 and 2.0).
+    Cumulative {
+        /// By model.
+        models: BTreeMap<String, ModelUse>,
+        /// Those of the turn's messages in the main conversation that are in these numbers, if the result tells.
+        main: Option<Tokens>,
+    },
     /// The result names no model: nothing was used, or claude does not say.
     None,
 }
@@ -139,7 +144,10 @@ pub struct Meter {
     streamed: usize,
     /// Seen live, and left out of a result: at least that much.
     left_out: ModelUse,
-    ended_unsettled: bool,
+    /// The message that is being streamed has not told its last count.
+    has_open_message: bool,
+    /// A message was cut off, by a result or by the end: what else was written of it nobody tells.
+    was_cut_off: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +155,7 @@ struct Message {
     id: String,
     model: String,
     tokens: Tokens,
+    of_subagent: bool,
 }
 
 impl Meter {
@@ -171,7 +180,7 @@ impl Meter {
                 index
             }
             None => {
-                self.live.push(Message { id: id.into(), model: model.into(), tokens });
+                self.live.push(Message { id: id.into(), model: model.into(), tokens, of_subagent });
                 self.live.len() - 1
             }
         };
@@ -179,6 +188,16 @@ impl Meter {
         if !of_subagent {
             self.streamed = index;
         }
+    }
+
+    /// The message that was told last is being streamed: its last count is still to come.
+    pub fn stream_begins(&mut self) {
+        self.has_open_message = true;
+    }
+
+    /// The message under way has come to its end.
+    pub fn stream_ended(&mut self) {
+        self.has_open_message = false;
     }
 
     /// The message under way has come to this many tokens; a kind that is not said stays as it was.
@@ -190,22 +209,20 @@ impl Meter {
 
     /// A result came: claude's numbers take the place of what was counted live.
     pub fn settle(&mut self, settlement: Settlement) {
-        let grown: BTreeMap<String, ModelUse> = match settlement {
-            Settlement::SinceLast(models) => models,
-            Settlement::Cumulative(models) => {
-                let grown = models.iter().map(|(model, now)| {
-                    let before = self.cumulative.get(model).copied().unwrap_or_default();
-                    let micros = now.micros.saturating_sub(before.micros);
-                    (model.clone(), ModelUse { tokens: now.tokens - before.tokens, micros })
-                });
-                let grown = grown.collect();
-                self.cumulative = models;
-                grown
-            }
+        let (grown, main) = match settlement {
+            Settlement::SinceLast(models) => (models, None),
+            Settlement::Cumulative { models, main } => (self.growth(models), main),
             // What was seen stays seen.
             Settlement::None => return,
         };
-        self.keep_what_is_left_out(&grown);
+        match main {
+            Some(main) => self.keep_what_is_left_out(main, |message| !message.of_subagent),
+            None => {
+                let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
+                self.keep_what_is_left_out(told, |_| true);
+            }
+        }
+        self.was_cut_off |= std::mem::take(&mut self.has_open_message);
         for (model, more) in grown {
             let sum = self.settled.entry(model).or_default();
             sum.tokens += more.tokens;
@@ -214,12 +231,23 @@ impl Meter {
         self.live.clear();
     }
 
-    /// Of a message that was interrupted, 1.0 tells nothing in its result. What was seen of it was served all the same.
-    fn keep_what_is_left_out(&mut self, grown: &BTreeMap<String, ModelUse>) {
-        let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
-        let seen = self.live.iter().fold(Tokens::default(), |sum, message| sum + message.tokens);
-        let left_out = seen - told;
-        if let (1.., Some(last)) = (left_out.total(), self.live.last()) {
+    /// What has come since the last result. One of a turn that no model answered names none, and takes nothing back.
+    fn growth(&mut self, models: BTreeMap<String, ModelUse>) -> BTreeMap<String, ModelUse> {
+        let mut grown = BTreeMap::new();
+        for (model, now) in models {
+            let before = self.cumulative.insert(model.clone(), now).unwrap_or_default();
+            let micros = now.micros.saturating_sub(before.micros);
+            grown.insert(model, ModelUse { tokens: now.tokens - before.tokens, micros });
+        }
+        grown
+    }
+
+    /// 1.0 and 2.0 leave out of their numbers a message that was interrupted, and one that came after a retry. What was
+    /// seen of it was served all the same.
+    fn keep_what_is_left_out(&mut self, told: Tokens, is_told_of: impl Fn(&Message) -> bool) {
+        let seen: Vec<&Message> = self.live.iter().filter(|message| is_told_of(message)).collect();
+        let left_out = seen.iter().fold(Tokens::default(), |sum, message| sum + message.tokens) - told;
+        if let (1.., Some(last)) = (left_out.total(), seen.last()) {
             self.left_out.tokens += left_out;
             self.left_out.micros += self.prices.estimate_micros(&last.model, &left_out);
         }
@@ -232,7 +260,7 @@ impl Meter {
 
     /// The process has ended, and says no more.
     pub fn process_ended(&mut self) {
-        self.ended_unsettled = !self.live.is_empty();
+        self.was_cut_off |= !self.live.is_empty();
     }
 
     /// What was used up to now.
@@ -250,7 +278,7 @@ impl Meter {
         }
         used.tokens += self.left_out.tokens;
         used.micros = used.micros.saturating_add(self.left_out.micros);
-        if self.ended_unsettled || self.left_out != ModelUse::default() {
+        if self.was_cut_off || self.left_out != ModelUse::default() {
             used.tokens_certainty = Certainty::AtLeast;
             used.micros_certainty = Certainty::AtLeast;
         }
@@ -272,6 +300,10 @@ mod tests {
         BTreeMap::from([(SONNET.to_owned(), ModelUse { tokens: tokens(input, output), micros })])
     }
 
+    fn cumulative(input: u64, output: u64, micros: u64) -> Settlement {
+        Settlement::Cumulative { models: models(input, output, micros), main: None }
+    }
+
     #[test]
     fn a_message_counts_once_however_often_it_comes() {
         let mut meter = Meter::default();
@@ -289,21 +321,49 @@ mod tests {
     fn a_result_settles_what_was_counted_live() {
         let mut meter = Meter::default();
         meter.message("m1", SONNET, tokens(100, 40), false);
-        meter.settle(Settlement::Cumulative(models(150, 60, 1_350)));
+        meter.settle(cumulative(150, 60, 1_350));
         let expected = Used { tokens: tokens(150, 60), micros: 1_350, ..Used::default() };
         assert_eq!(meter.used(), expected);
         meter.message("m2", SONNET, tokens(10, 1), false);
-        meter.settle(Settlement::Cumulative(models(160, 65, 1_455)));
+        meter.settle(cumulative(160, 65, 1_455));
         assert_eq!(meter.used().tokens, tokens(160, 65));
         assert_eq!(meter.used().micros, 1_455);
     }
 
     #[test]
+    fn a_turn_that_no_model_answered_takes_nothing_back() {
+        let mut meter = Meter::default();
+        meter.settle(cumulative(100, 10, 450));
+        meter.settle(Settlement::Cumulative { models: BTreeMap::new(), main: Some(Tokens::default()) });
+        meter.settle(cumulative(120, 15, 585));
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(120, 15), 585));
+    }
+
+    #[test]
+    fn what_others_used_does_not_hide_a_message_that_is_left_out() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        let main = Some(Tokens::default());
+        meter.settle(Settlement::Cumulative { models: models(300, 60, 1_800), main });
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(400, 100), 1_800 + 900));
+        assert_eq!(meter.used().tokens_certainty, Certainty::AtLeast);
+    }
+
+    #[test]
+    fn a_message_that_a_result_cut_off_is_at_least_what_is_told_of_it() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.stream_begins();
+        meter.settle(Settlement::SinceLast(models(100, 5, 375)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 5), Certainty::AtLeast));
+    }
+
+    #[test]
     fn a_cleared_conversation_starts_claude_s_sum_again_and_not_ours() {
         let mut meter = Meter::default();
-        meter.settle(Settlement::Cumulative(models(100, 10, 450)));
+        meter.settle(cumulative(100, 10, 450));
         meter.conversation_reset();
-        meter.settle(Settlement::Cumulative(models(20, 5, 135)));
+        meter.settle(cumulative(20, 5, 135));
         assert_eq!(meter.used().tokens, tokens(120, 15));
         assert_eq!(meter.used().micros, 585);
     }
@@ -319,7 +379,7 @@ mod tests {
     #[test]
     fn what_a_killed_process_had_begun_is_at_least_that() {
         let mut meter = Meter::default();
-        meter.settle(Settlement::Cumulative(models(100, 10, 450)));
+        meter.settle(cumulative(100, 10, 450));
         meter.message("m2", SONNET, tokens(30, 1), false);
         meter.process_ended();
         let used = meter.used();
@@ -331,9 +391,9 @@ mod tests {
     fn what_a_result_leaves_out_of_an_interrupted_message_stays_on_the_books() {
         let mut meter = Meter::default();
         meter.message("m1", SONNET, tokens(100, 1), false);
-        meter.settle(Settlement::Cumulative(BTreeMap::new()));
+        meter.settle(Settlement::Cumulative { models: BTreeMap::new(), main: None });
         assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 1), Certainty::AtLeast));
-        meter.settle(Settlement::Cumulative(models(10, 10, 180)));
+        meter.settle(cumulative(10, 10, 180));
         assert_eq!(meter.used().tokens, tokens(110, 11));
         assert_eq!(meter.used().micros, 315 + 180);
     }

@@ -1,9 +1,12 @@
 //! zen's suite of whole runs: the zen program itself, on the stand-in for claude or on the real one, in a place of its
 //! own. The pure parts are tested beside their code.
 
+#[path = "../loopback_api.rs"]
+mod loopback_api;
 mod support;
 
 mod before_launch;
 mod budgets;
 mod demo_and_docs;
+mod real;
 mod seed;

@@ -224,7 +224,7 @@ fn test_5_2_workspace_permission_issues() {
     let place = Place::new();
     let (unreadable, file) = (place.path("unreadable"), place.path("not_a_dir"));
     std::fs::create_dir(&unreadable).expect("a directory");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o0)).expect("permissions");
     std::fs::write(&file, "").expect("a file");
     let config = fixture("failure_scenario.json");
     for (workspace, expected) in [
@@ -251,7 +251,7 @@ fn test_5_2_unreadable_workspace_as_another_user() {
     let place = Place::new();
     let unreadable = place.path("unreadable");
     std::fs::create_dir(&unreadable).expect("a directory");
-    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).expect("permissions");
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o0)).expect("permissions");
     let config = place.config(&std::fs::read_to_string(fixture("failure_scenario.json")).expect("a fixture"));
     std::fs::set_permissions(place.path(""), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let zen = place.path("zen");
@@ -276,11 +276,11 @@ fn test_5_3_claude_cli_not_found() {
 }
 
 /// The status reports of a run's output, each from its title on.
-fn reports(stdout: &str) -> Vec<String> {
+pub fn reports(stdout: &str) -> Vec<String> {
     stdout.split("ZEN Orchestrator - Instance Status ").skip(1).map(str::to_owned).collect()
 }
 
-fn seconds_into_run(outcome: &crate::support::Outcome, name: &str) -> f64 {
+pub fn seconds_into_run(outcome: &crate::support::Outcome, name: &str) -> f64 {
     let into_day = |time: &serde_json::Value| {
         let time = time.as_str().and_then(|t| t.split('T').nth(1)).expect("a time").trim_end_matches('Z');
         time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
