@@ -726,7 +726,7 @@ fn mistakes_of_the_command_line_are_told_at_once() {
         "zen: --startup-delay: 'soon' is not a number of seconds",
         "zen: --max-parallel: '0' is not between 1 and 1000000",
         "zen: --grace: 'nan' is not a number of seconds",
-        "zen: --log-level: 'loud' is none of silent, concise and detailed",
+        "zen: --log-level: 'loud' is none of silent, concise, detailed",
         "zen: unexpected argument 'stray': a config is given with --config FILE",
         "zen: --max-line-length: '5' is not between 20 and 1000000",
         "zen: unknown option '--frobnicate' (see zen --help)",
