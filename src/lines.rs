@@ -49,7 +49,7 @@ impl Lines {
 
     /// Takes the next piece of the stream and tells each line that it completes.
     pub fn feed(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
-        while let Some(newline) = bytes.iter().position(|&b| b == b'\n') {
+        while let Some(newline) = find_newline(bytes) {
             let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
             if self.partial.is_empty() && self.too_long_bytes.is_none() && line.len() <= self.max_line_bytes {
                 tell(Line::Whole(line)); // the usual case: nothing is copied
@@ -93,6 +93,15 @@ impl Lines {
             self.partial = Vec::new();
         }
     }
+}
+
+fn find_newline(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 64;
+    let is_newline = |&b: &u8| b == b'\n';
+    // Without a way out in the middle of a block, the compiler looks at all of it at once.
+    let has_newline = |block: &[u8]| block.iter().fold(false, |found, b| found | is_newline(b));
+    let start = bytes.chunks_exact(BLOCK).take_while(|block| !has_newline(block)).count() * BLOCK;
+    bytes[start..].iter().position(is_newline).map(|position| start + position)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::prices::{self, Price};
 use super::usage::{ModelUse, Settlement, Tokens};
@@ -164,6 +165,15 @@ struct Head<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     subtype: Option<Cow<'a, str>>,
+    /// Of a line that streams a message, the part that tells.
+    #[serde(borrow, default)]
+    event: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
 }
 
 /// Decodes one line.
@@ -180,7 +190,7 @@ pub fn decode(line: &[u8]) -> Event {
         ("system", Some("init")) => init,
         ("system", Some("api_retry")) => retry,
         ("system", Some("background_tasks_changed")) => background,
-        ("stream_event", _) => stream_event,
+        ("stream_event", _) if is_asked_for(head.event) => stream_event,
         ("assistant", _) => assistant,
         ("result", _) => result,
         ("rate_limit_event", _) => rate_limit,
@@ -192,6 +202,12 @@ pub fn decode(line: &[u8]) -> Event {
         // Nested beyond what is decoded. A result is never taken for nothing: see `is_result`.
         Err(_) => Event::Garbage,
     }
+}
+
+/// A delta of a text needs no tree: of most lines that stream a message nothing is asked.
+fn is_asked_for(event: Option<&RawValue>) -> bool {
+    let kind = event.and_then(|event| serde_json::from_str::<Kind>(event.get()).ok());
+    kind.is_some_and(|event| matches!(event.kind.as_ref(), "message_start" | "message_delta" | "message_stop"))
 }
 
 /// Whether a line that cannot be decoded was to be a turn's result, by its beginning. 2.1 puts the type at the end, and
