@@ -8,5 +8,6 @@ mod support;
 mod before_launch;
 mod budgets;
 mod demo_and_docs;
+mod exit_codes;
 mod real;
 mod seed;
