@@ -9,5 +9,6 @@ mod before_launch;
 mod budgets;
 mod demo_and_docs;
 mod exit_codes;
+mod output;
 mod real;
 mod seed;
