@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Mark, Style, View, budget, listed};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
-use crate::outcome::Status;
+use crate::outcome::{Reason, Status};
 use crate::record::Record;
 use crate::text;
 
@@ -14,6 +14,9 @@ const MAX_ERROR_COLUMNS: usize = 500;
 const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 const MAX_DENIALS_SHOWN: usize = 3;
+
+/// Of those that a signal kept from starting, it is enough to name some.
+const MAX_UNSTARTED_SHOWN: usize = 10;
 const MAX_LAST_WORDS: usize = 5;
 
 /// How a run ended, and what it leaves.
@@ -69,12 +72,22 @@ fn counts(view: &View, style: Style) -> String {
 
 fn failed(view: &View, style: Style) -> String {
     let mut lines = String::new();
+    let mut unstarted = 0;
     for (instance, record) in view.instances() {
         let Status::Failed(failure) = &record.status else { continue };
+        if failure.reason == Reason::Interrupted && record.started.is_none() {
+            unstarted += 1;
+            if unstarted > MAX_UNSTARTED_SHOWN {
+                continue;
+            }
+        }
         lines += &listed(&instance.name, &failure.error, MAX_ERROR_COLUMNS, style);
         for line in last_words(record, &failure.error) {
             lines += &format!("    {}\n", style.shown(line, MAX_LINE_COLUMNS - 4));
         }
+    }
+    if unstarted > MAX_UNSTARTED_SHOWN {
+        lines += &format!("- {} more that had not started\n", unstarted - MAX_UNSTARTED_SHOWN);
     }
     titled("Failed Instances", &lines)
 }

@@ -90,7 +90,15 @@ pub struct Run<'a> {
     stdout: Output,
     stderr: Output,
     next_report: Duration,
+    json: Json,
     buffer: Vec<u8>,
+}
+
+/// When `report.json` is written again.
+#[derive(Default)]
+struct Json {
+    is_stale: bool,
+    not_before: Duration,
 }
 
 /// An instance that runs.
@@ -165,6 +173,7 @@ impl<'a> Run<'a> {
             stdout,
             stderr,
             next_report: settings.report_interval,
+            json: Json::default(),
             buffer: vec![0; READ_BYTES],
             settings,
         })
@@ -178,6 +187,7 @@ impl<'a> Run<'a> {
             if self.schedule.is_over() {
                 return self.end();
             }
+            self.update_report_json();
             let ready = self.wait();
             let now = self.clock.now();
             self.take_signals(now);
@@ -255,7 +265,8 @@ impl<'a> Run<'a> {
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
         let start = self.schedule.next_start_at().filter(|_| !self.budget_holds_back);
-        deadlines.flatten().chain(report).chain(start).min()
+        let json = self.json.is_stale.then_some(self.json.not_before);
+        deadlines.flatten().chain(report).chain(start).chain(json).min()
     }
 
     fn take_signals(&mut self, now: Duration) {

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use super::Run;
+use super::{Json, Run};
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
-use crate::outcome::{self, Status};
+use crate::outcome::{self, Reason, Status};
 use crate::report::{self, View};
 use crate::schedule::Skip;
+
+/// How many times as long as `report.json` took to write it is left as it is.
+const JSON_PAUSE: u32 = 20;
 
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
@@ -35,7 +38,10 @@ impl Run<'_> {
         let completed = status == Status::Completed;
         self.ledger.ended(index);
         self.detail(index, status.word());
-        if let Status::Failed(failure) = &status {
+        // That everything is stopped was said once for all.
+        if let Status::Failed(failure) = &status
+            && failure.reason != Reason::Interrupted
+        {
             self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
         }
         let record = &mut self.records[index];
@@ -56,7 +62,7 @@ impl Run<'_> {
             self.records[instance].status = Status::Skipped(format!("{needed} did not complete"));
             self.records[instance].ended = Some(now);
         }
-        self.write_report_json();
+        self.json.is_stale = true;
     }
 
     pub(super) fn reports_status(&self) -> bool {
@@ -142,6 +148,21 @@ impl Run<'_> {
         self.stdout.finish(self.signals.fd());
         self.stderr.finish(self.signals.fd());
         code
+    }
+
+    /// Writes `report.json` again if something has changed. With thousands of instances that takes its time, so that most
+    /// of the time is left to the run.
+    pub(super) fn update_report_json(&mut self) {
+        let began = self.clock.now();
+        if !self.json.is_stale || began < self.json.not_before {
+            return;
+        }
+        for index in 0..self.live.len() {
+            self.copy_to_record(index);
+        }
+        self.write_report_json();
+        let ended = self.clock.now();
+        self.json = Json { is_stale: false, not_before: ended + (ended - began) * JSON_PAUSE };
     }
 
     pub(super) fn write_report_json(&mut self) {

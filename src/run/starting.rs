@@ -36,6 +36,7 @@ impl Run<'_> {
                 self.detail(index, &format!("started, pid {}", process.pid()));
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
+                self.json.is_stale = true;
                 let (attempt, effects) = Attempt::start(instance, self.plan.prices.clone(), self.settings.grace, now);
                 let count = self.plan.instances.len();
                 self.live[index] = Some(Live {

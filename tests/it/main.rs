@@ -8,5 +8,7 @@ mod support;
 mod before_launch;
 mod budgets;
 mod demo_and_docs;
+mod exit_codes;
+mod output;
 mod real;
 mod seed;
