@@ -5,4 +5,6 @@ mod support;
 
 mod before_launch;
 mod demo_and_docs;
+mod faults;
 mod seed;
+mod signals;
