@@ -7,6 +7,7 @@ use std::process::ExitCode as ProcessExitCode;
 use zen::edge::files::RunDirectory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
+use zen::edge::signals::notice_children;
 use zen::edge::reason;
 use zen::exit::ExitCode;
 use zen::flags::{self, LogLevel, Logs, Options, Request};
@@ -29,6 +30,7 @@ fn main() -> ProcessExitCode {
 fn run(options: &Options) -> ExitCode {
     let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
+    notice_children();
     let prepared = match prepare(options) {
         Ok(prepared) => prepared,
         Err(problems) => return refuse(&problems),
