@@ -9,14 +9,14 @@ use super::{
 };
 use crate::support::Place;
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
 fn hangs_before_initialize() {
     let place = Place::new();
-    let hangs = with(at_start(bad("never asked"), "[[hang]]"), "timeout", json!(1));
+    let hangs = with(at_start(bad("never asked"), "[[hang]]"), "timeout", json!(2));
     let outcome = run(&place, &[hangs], &[]).expect_code(4);
-    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT + GRACE);
     assert_eq!(outcome.instance("bad")["exit_status"], 143, "SIGTERM was enough");
     assert_eq!(outcome.total_tokens("bad"), 0);
@@ -26,13 +26,16 @@ fn hangs_before_initialize() {
 fn hangs_in_a_turn() {
     for generation in ["1.0", "2.0", "2.1"] {
         let place = Place::new();
-        let hangs = with(bad("[[usage in=900 out=100]] [[say Begun.]] [[tool Read {}]] [[hang]]"), "timeout", json!(1));
+        let hangs = with(bad("[[usage in=900 out=100]] [[say Begun.]] [[tool Read {}]] [[hang]]"), "timeout", json!(2));
         let hangs = with(hangs, "env", json!({ "STAND_IN_GENERATION": generation }));
         let outcome = run(&place, &[hangs], &["--grace", "20"]).expect_code(4);
-        expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+        expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
         expect_ended_at(&outcome, "bad", TIMEOUT); // the interrupt was enough, and no grace is waited for
         assert!(outcome.instance("bad")["exit_status"].is_number(), "no signal was needed");
-        let served = place.stand_in_events("result").last().expect("a result")["cumulative_usd"].as_f64();
+        let pid = outcome.instance("bad")["pid"].clone();
+        let results = place.stand_in_events("result");
+        let result = results.iter().find(|result| result["pid"] == pid).expect("the interrupted turn has a result");
+        let served = result["cumulative_usd"].as_f64();
         let told = outcome.instance("bad")["cost_usd"].as_f64();
         assert!(served.zip(told).is_some_and(|(served, told)| (served - told).abs() < 1e-6), "{served:?} {told:?}");
     }
@@ -41,9 +44,9 @@ fn hangs_in_a_turn() {
 #[test]
 fn says_nothing_more_after_its_words() {
     let place = Place::new();
-    let hangs = with(bad("[[say Fine.]] [[no-result]]"), "timeout", json!(1));
+    let hangs = with(bad("[[say Fine.]] [[no-result]]"), "timeout", json!(2));
     let outcome = run(&place, &[hangs], &[]).expect_code(4);
-    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT);
 }
 
@@ -69,9 +72,9 @@ fn lingers_after_its_result_and_is_deaf() {
 #[test]
 fn is_deaf_before_initialize() {
     let place = Place::new();
-    let deaf = with(at_start(bad("never asked"), "[[deaf]] [[hang]]"), "timeout", json!(1));
+    let deaf = with(at_start(bad("never asked"), "[[deaf]] [[hang]]"), "timeout", json!(2));
     let outcome = run(&place, &[deaf], &[]).expect_code(4);
-    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT + GRACE + TERMINATE_TO_KILL);
     assert_eq!(outcome.instance("bad")["exit_signal"], 9);
 }
@@ -80,8 +83,8 @@ fn is_deaf_before_initialize() {
 fn is_deaf_in_a_turn() {
     let place = Place::new();
     let script = "[[usage in=900 out=100]] [[deaf]] [[say Begun.]] [[tool Bash {\"command\": \"sleep 300\"}]]";
-    let outcome = run(&place, &[with(bad(script), "timeout", json!(1))], &[]).expect_code(4);
-    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    let outcome = run(&place, &[with(bad(script), "timeout", json!(2))], &[]).expect_code(4);
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT + GRACE + TERMINATE_TO_KILL);
     assert_eq!(outcome.instance("bad")["exit_signal"], 9);
     assert_eq!(outcome.total_tokens("bad"), 1000, "its one message was whole");
@@ -90,11 +93,10 @@ fn is_deaf_in_a_turn() {
 #[test]
 fn stops_itself() {
     let place = Place::new();
-    let outcome = run(&place, &[with(bad("[[stop-self]] [[hang]]"), "timeout", json!(1))], &[]).expect_code(4);
-    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    let outcome = run(&place, &[with(bad("[[stop-self]] [[hang]]"), "timeout", json!(2))], &[]).expect_code(4);
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT + GRACE); // SIGTERM reaches a stopped one when it is continued
-    let ran = outcome.ran("bad");
-    assert!(ran < TIMEOUT + GRACE + TERMINATE_TO_KILL, "SIGCONT was not enough: {ran:?}\n{}", outcome.everything());
+    assert!(outcome.instance("bad")["exit_signal"].is_null(), "no SIGKILL was needed\n{}", outcome.everything());
 }
 
 #[test]

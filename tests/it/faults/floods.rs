@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{expect_completed, expect_failed, instance};
-use crate::support::{Outcome, Place, wait_for, wait_until};
+use crate::support::{Outcome, PATIENCE, Place, wait_until, wait_within};
 
 /// How much more than in an idle run zen may need.
 const MAX_GROWTH_KB: u64 = 16 * 1024;
@@ -27,11 +27,11 @@ fn flood(place: &Place, script: &str) -> Outcome {
     ];
     let config = place.config(&json!({ "instances": instances }).to_string());
     let zen = place.start(&config, &["--status-report-interval", "0.5"]);
-    wait_for("all tools to run", || (place.stand_in_events("tool").len() == 3).then_some(()));
+    wait_until("all tools to run", || place.stand_in_events("tool").len() == 3);
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
     let idle_kb = peak_kb(zen.pid());
     place.open_gate("begin");
-    wait_until("its end", || zen.has_ended("bad"));
+    wait_within(10 * PATIENCE, "its end", || zen.has_ended("bad").then_some(()));
     let peak_kb = peak_kb(zen.pid());
     place.open_gate("end");
     let outcome = zen.outcome();

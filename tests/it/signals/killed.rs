@@ -8,7 +8,7 @@ use super::{SPENDS, alive, config, has_logged, instance, with_env};
 use crate::support::{Place, Running, wait_until};
 
 /// How long what zen has left may take to end.
-const AT_MOST: Duration = Duration::from_secs(3);
+const AT_MOST: Duration = Duration::from_secs(4);
 
 fn kill(place: &Place, zen: Running) {
     zen.kill();

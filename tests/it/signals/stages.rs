@@ -12,7 +12,7 @@ use crate::support::{Outcome, Place, Running, wait_until};
 const LONG_GRACE: [&str; 2] = ["--grace", "60"];
 
 /// What a busy machine may take to end everything at once.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// A stage of a run, at which the signal comes.
 struct Stage {

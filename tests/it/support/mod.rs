@@ -13,7 +13,7 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 
 pub use survivors::{is_alive, processes_with};
-pub use waiting::{PATIENCE, wait_for, wait_until};
+pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
 
 /// The variable that every process of one test carries.
 const TEST_VARIABLE: &str = "ZEN_TEST";
