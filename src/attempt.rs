@@ -113,6 +113,8 @@ pub struct Attempt {
     ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
     turn_under_way: bool,
+    /// Whether it has ever said that it begins a turn: all known generations do.
+    announces_turns: bool,
     meter: Meter,
     /// What it has told of itself.
     pub told: Told,
@@ -169,6 +171,7 @@ impl Attempt {
             message: Streamed::None,
             ending: None,
             turn_under_way: false,
+            announces_turns: false,
             meter: Meter::with(prices),
             told: Told::default(),
         };
@@ -478,6 +481,10 @@ impl Attempt {
     }
 
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Effect> {
+        // Where claude begins its turns with an init, a result without one was told before.
+        if self.announces_turns && !self.turn_under_way {
+            return Vec::new();
+        }
         self.meter.settle(result.settlement.clone());
         self.told.retry = None;
         self.told.denials.extend(result.permission_denials.iter().cloned());
@@ -524,6 +531,7 @@ impl Attempt {
     /// A turn began after all were answered: claude tells its agents' results to the model.
     fn turn_began(&mut self) {
         self.turn_under_way = true;
+        self.announces_turns = true;
         let has_answered = self.verdict == Some(Verdict::Completed) && self.stopping.is_none();
         if has_answered && matches!(self.phase, Phase::Leaving(_)) {
             self.verdict = None;

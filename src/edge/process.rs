@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -195,8 +196,13 @@ impl Process {
 
     /// Reaps it, if it has ended; its group ends with it.
     pub fn reap(&mut self) -> Option<Exit> {
-        // wait-timeout needs two descriptors to wait; where there are none, asking without them does as well.
-        let status = self.child.wait_timeout(Duration::ZERO).or_else(|_| self.child.try_wait()).ok()??;
+        // wait-timeout needs descriptors to wait, and at its first use it panics where there are none. Asking without
+        // them does as well.
+        let status = match has_descriptors_to_wait() {
+            true => self.child.wait_timeout(Duration::ZERO).or_else(|_| self.child.try_wait()),
+            false => self.child.try_wait(),
+        };
+        let status = status.ok()??;
         Some(match status.signal() {
             Some(signal) => Exit::Signal(signal),
             None => Exit::Code(status.code().unwrap_or(-1)),
@@ -206,6 +212,12 @@ impl Process {
     fn signal_group(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(self.pid().cast_signed()), signal);
     }
+}
+
+/// wait-timeout makes one pair at its first use, and one each time.
+fn has_descriptors_to_wait() -> bool {
+    let (once, each_time) = (UnixStream::pair(), UnixStream::pair());
+    once.is_ok() && each_time.is_ok()
 }
 
 /// Whatever way the loop is left, a panic included, no child is left behind.

@@ -15,6 +15,16 @@ pub struct Signals {
     pipe: UnixStream,
 }
 
+/// Makes sure that children can be waited for. Whoever started zen may have had SIGCHLD ignored, and then the system
+/// reaps them itself, and nobody learns how they ended. To be called before the first child.
+pub fn notice_children() {
+    if is_ignored(Signal::SIGCHLD) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no code of zen's.
+        let _ = unsafe { sigaction(Signal::SIGCHLD, &default) };
+    }
+}
+
 impl Signals {
     /// Begins to catch what stops a run, what asks for a report, and the deaths of children. A stopping signal that
     /// whoever started zen had set to be ignored (nohup does) stays ignored.

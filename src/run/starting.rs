@@ -52,7 +52,11 @@ impl Run<'_> {
                 self.apply(index, effects, now);
             }
             Err(error) => {
-                let what = format!("{} could not be started: {}", launch.program.display(), reason(&error));
+                // The system does not say which of the two it has not found.
+                let what = match launch.cwd.is_dir() {
+                    true => format!("{} could not be started: {}", launch.program.display(), reason(&error)),
+                    false => format!("its directory {} is not there any more", launch.cwd.display()),
+                };
                 self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
             }
         }

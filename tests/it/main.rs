@@ -9,6 +9,8 @@ mod before_launch;
 mod budgets;
 mod demo_and_docs;
 mod exit_codes;
+mod faults;
 mod output;
 mod real;
 mod seed;
+mod signals;

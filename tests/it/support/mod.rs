@@ -13,7 +13,7 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 
 pub use survivors::{is_alive, processes_with};
-pub use waiting::{PATIENCE, wait_for, wait_until};
+pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
 
 /// The variable that every process of one test carries.
 const TEST_VARIABLE: &str = "ZEN_TEST";
@@ -107,16 +107,28 @@ impl Place {
 
     /// Starts the same, and does not wait for it.
     pub fn start(&self, config: &Path, arguments: &[&str]) -> Running {
+        self.started(&mut self.zen_on(config, arguments))
+    }
+
+    /// The same, not started.
+    pub fn zen_on(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
         all.extend(["--startup-delay", "0"]);
         all.extend(arguments);
-        self.started(&mut self.zen(&all))
+        self.zen(&all)
     }
 
     /// Starts a command of [`zen`](Self::zen)'s kind.
     pub fn started(&self, command: &mut Command) -> Running {
+        let stdout = File::create(self.path("stdout")).expect("a file");
+        self.started_to(command, Stdio::from(stdout))
+    }
+
+    /// Starts such a command with its standard output somewhere else.
+    pub fn started_to(&self, command: &mut Command, stdout: Stdio) -> Running {
+        command.stdout(stdout);
         let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
-        command.stdout(File::create(&stdout).expect("a file")).stderr(File::create(&stderr).expect("a file"));
+        command.stderr(File::create(&stderr).expect("a file"));
         if command.get_envs().any(|(name, _)| name == "TEST_KEEPS_STDIN") {
             command.env_remove("TEST_KEEPS_STDIN");
         } else {
@@ -129,7 +141,25 @@ impl Place {
     /// What the stand-in has logged: starts, messages, ends.
     pub fn stand_in_log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("stand-in.log")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+        // The last line may be under way.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// What it has logged of one kind.
+    pub fn stand_in_events(&self, kind: &str) -> Vec<Value> {
+        self.stand_in_log().into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    /// A script for the stand-in that waits, in a tool, until this gate is opened.
+    pub fn gate(&self, name: &str) -> String {
+        let command = format!("while [ ! -e {} ]; do sleep 0.02; done", self.path(name).display());
+        format!("[[tool Bash {}]]", serde_json::json!({ "command": command }))
+    }
+
+    /// Opens a gate.
+    pub fn open_gate(&self, name: &str) {
+        File::create(self.path(name)).expect("a file");
     }
 
     pub fn id(&self) -> String {
@@ -171,6 +201,25 @@ impl Running {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("zen lives");
     }
 
+    /// Whether this instance has come to its end, as the report on disk says.
+    pub fn has_ended(&self, name: &str) -> bool {
+        let report = self.report();
+        let instances = report["instances"].as_array().map_or(&[][..], Vec::as_slice);
+        let status = instances.iter().find(|i| i["name"] == name).and_then(|i| i["status"].as_str());
+        status.is_some_and(|status| !["pending", "running"].contains(&status))
+    }
+
+    /// Whether it has ended and was not waited for.
+    pub fn is_zombie(&self) -> bool {
+        !is_alive(self.pid())
+    }
+
+    /// Kills it with SIGKILL and reaps it. Whatever it leaves is the caller's to look at.
+    pub fn kill(mut self) {
+        self.child.kill().expect("zen lives");
+        self.child.wait().expect("it can be waited for");
+    }
+
     /// Waits for its end, which comes within a bound.
     pub fn outcome(self) -> Outcome {
         self.outcome_within(PATIENCE)
@@ -210,6 +259,16 @@ impl Outcome {
 
     pub fn error(&self, name: &str) -> &str {
         self.instance(name)["error"].as_str().unwrap_or("")
+    }
+
+    pub fn reason(&self, name: &str) -> &str {
+        self.instance(name)["reason"].as_str().unwrap_or("")
+    }
+
+    /// How long an instance took, from its start to its end.
+    pub fn ran(&self, name: &str) -> Duration {
+        let seconds = self.instance(name)["duration_seconds"].as_f64().expect("it was started");
+        Duration::from_secs_f64(seconds)
     }
 
     pub fn total_tokens(&self, name: &str) -> u64 {

@@ -1,0 +1,111 @@
+//! Instances that end when they should not, or otherwise than they should.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::{at_start, bad, beside_good_ones, expect_completed, expect_failed, expect_good_ones, instance, run, with};
+use crate::support::{Place, wait_for};
+
+const SIGNALS: [Signal; 9] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGILL,
+    Signal::SIGABRT,
+    Signal::SIGKILL,
+    Signal::SIGSEGV,
+    Signal::SIGPIPE,
+    Signal::SIGTERM,
+];
+
+#[test]
+fn killed_by_a_signal_before_initialize() {
+    let place = Place::new();
+    let dies = |s: &Signal| at_start(instance(s.as_str(), "never asked"), &format!("[[die {}]]", s.as_str()));
+    let outcome = run(&place, &SIGNALS.iter().map(dies).collect::<Vec<_>>(), &[]).expect_code(2);
+    for signal in SIGNALS {
+        let (name, number) = (signal.as_str(), signal as i32);
+        expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} before it answered"));
+        assert_eq!(outcome.instance(name)["exit_signal"], number);
+        assert_eq!(outcome.total_tokens(name), 0);
+    }
+}
+
+#[test]
+fn killed_by_a_signal_in_a_turn() {
+    let place = Place::new();
+    let dies = |s: &Signal| {
+        let spends = "[[usage in=900 out=100]] [[say Begun.]] [[tool Read {}]]";
+        instance(s.as_str(), &format!("{spends} [[say Half]] [[die {}]]", s.as_str()))
+    };
+    let outcome = run(&place, &SIGNALS.iter().map(dies).collect::<Vec<_>>(), &[]).expect_code(2);
+    for signal in SIGNALS {
+        let (name, number) = (signal.as_str(), signal as i32);
+        expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} without a result"));
+        assert_eq!(outcome.instance(name)["exit_signal"], number);
+        // The first message whole; of the second what its beginning told, and that is said to be the least.
+        assert!(outcome.total_tokens(name) > 1000, "{}", outcome.everything());
+        assert_ne!(outcome.instance(name)["tokens_certainty"], "exact");
+        assert!(outcome.stdout.contains('≥'), "{}", outcome.everything());
+    }
+}
+
+/// It has answered the first turn and does not read the second.
+#[test]
+fn killed_by_a_signal_between_turns() {
+    let place = Place::new();
+    let signals = [Signal::SIGHUP, Signal::SIGKILL, Signal::SIGABRT];
+    let idles = |s: &Signal| {
+        let first = "[[usage in=900 out=100]] [[stop-reading]] [[say First.]]";
+        with(instance(s.as_str(), "never read"), "pre_commands", json!([first]))
+    };
+    let config = place.config(&beside_good_ones(&signals.iter().map(idles).collect::<Vec<_>>()));
+    let zen = place.start(&config, &["--timeout", "60"]);
+    for signal in signals {
+        let pid = wait_for("the first turn's result", || {
+            let log = place.stand_in_log();
+            let start = log.iter().find(|e| e["event"] == "start" && e["env"]["ZEN_INSTANCE"] == signal.as_str())?;
+            let is_result = |e: &&serde_json::Value| e["event"] == "result" && e["pid"] == start["pid"];
+            log.iter().find(is_result)?["pid"].as_i64()
+        });
+        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("it lives");
+    }
+    let outcome = zen.outcome().expect_code(2);
+    expect_good_ones(&outcome);
+    for signal in signals {
+        let (name, number) = (signal.as_str(), signal as i32);
+        expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} without a result"));
+        assert_eq!(outcome.instance(name)["turns_done"], 1);
+        assert_eq!(outcome.total_tokens(name), 1000, "what the first turn cost is known");
+    }
+}
+
+#[test]
+fn ends_well_without_a_result() {
+    let place = Place::new();
+    let outcome = run(&place, &[bad("[[say Begun.]] [[exit 0]]")], &[]).expect_code(2);
+    expect_failed(&outcome, "bad", "error", "claude ended without a result");
+    assert_eq!(outcome.instance("bad")["exit_status"], 0);
+}
+
+#[test]
+fn ends_badly_after_a_good_result() {
+    let place = Place::new();
+    let outcome = run(&place, &[bad("[[say Fine.]] [[exit-after 1]]")], &[]).expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert_eq!(outcome.instance("bad")["exit_status"], 1);
+    assert_eq!(outcome.instance("bad")["result"], "Fine.");
+}
+
+#[test]
+fn refuses_to_start_and_says_why() {
+    let place = Place::new();
+    let words = "[[stderr Checking the licence.]] [[stderr The licence has expired.]] [[exit 3]]";
+    let outcome = run(&place, &[at_start(bad("never asked"), words)], &[]).expect_code(2);
+    let error = "claude ended with exit status 3 before it answered: The licence has expired.";
+    expect_failed(&outcome, "bad", "error", error);
+    assert_eq!(outcome.instance("bad")["exit_status"], 3);
+    assert!(outcome.stdout.contains(&format!("- bad: {error}\n    Checking the licence.")), "{}", outcome.everything());
+    assert!(outcome.stderr.contains(error), "{}", outcome.everything());
+}

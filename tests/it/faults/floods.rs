@@ -1,0 +1,104 @@
+//! Instances that print more than anybody can keep. zen's memory does not grow with it.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{expect_completed, expect_failed, instance};
+use crate::support::{Outcome, PATIENCE, Place, wait_until, wait_within};
+
+/// How much more than in an idle run zen may need.
+const MAX_GROWTH_KB: u64 = 16 * 1024;
+
+/// The most memory that this process has ever had, in kB.
+fn peak_kb(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the system tells it");
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
+}
+
+/// Runs this script in an instance beside two that wait until it has ended, and watches zen's memory.
+fn flood(place: &Place, script: &str) -> Outcome {
+    let waits = format!("{} [[say Done.]]", place.gate("end"));
+    let instances = [
+        instance("good-before", &waits),
+        instance("bad", &format!("{} {script}", place.gate("begin"))),
+        instance("good-after", &waits),
+    ];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &["--status-report-interval", "0.5"]);
+    wait_until("all tools to run", || place.stand_in_events("tool").len() == 3);
+    wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
+    let idle_kb = peak_kb(zen.pid());
+    place.open_gate("begin");
+    wait_within(10 * PATIENCE, "its end", || zen.has_ended("bad").then_some(()));
+    let peak_kb = peak_kb(zen.pid());
+    place.open_gate("end");
+    let outcome = zen.outcome();
+    for name in ["good-before", "good-after"] {
+        expect_completed(&outcome, name);
+    }
+    assert!(peak_kb < idle_kb + MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
+    outcome
+}
+
+/// How many bytes of its stream are kept.
+fn kept_bytes(outcome: &Outcome) -> u64 {
+    let directory = outcome.instance("bad")["directory"].as_str().expect("a directory");
+    fs::metadata(format!("{directory}/stream.jsonl")).expect("its stream").len()
+}
+
+#[test]
+fn two_hundred_megabytes_in_one_line_without_an_end() {
+    let place = Place::new();
+    let outcome = flood(&place, "[[next]] [[line 200MB raw]] [[exit 0]]").expect_code(2);
+    expect_failed(&outcome, "bad", "error", "claude ended without a result");
+    assert_eq!(outcome.instance("bad")["long_lines"], 1);
+    assert!(kept_bytes(&outcome) > 200_000_000);
+}
+
+#[test]
+fn two_hundred_megabytes_in_one_event() {
+    let place = Place::new();
+    let outcome = flood(&place, "[[next]] [[line 200MB]] [[say Fine.]]").expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert_eq!(outcome.instance("bad")["result"], "Fine.");
+    assert_eq!(outcome.instance("bad")["long_lines"], 1);
+}
+
+/// Within the bound of a line, and again and again.
+#[test]
+fn answers_of_three_megabytes() {
+    let place = Place::new();
+    let answers = "[[line 3MB]] ".repeat(5);
+    let outcome = flood(&place, &format!("[[next]] {answers} [[say Fine.]]")).expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert_eq!(outcome.instance("bad")["long_lines"], 0);
+}
+
+#[test]
+fn thirty_megabytes_in_short_lines() {
+    let place = Place::new();
+    let outcome = flood(&place, "[[next]] [[print 30MB]] [[say Fine.]]").expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert!(kept_bytes(&outcome) > 29_000_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn one_gigabyte_in_short_lines() {
+    let place = Place::new();
+    let outcome = flood(&place, "[[next]] [[print 1GB]] [[say Fine.]]").expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert!(kept_bytes(&outcome) > 999_000_000);
+}
+
+/// Standard error has no form at all.
+#[test]
+fn fifty_megabytes_on_standard_error() {
+    let place = Place::new();
+    let command = "head -c 50000000 /dev/zero > /proc/$PPID/fd/2";
+    let tool = format!("[[tool Bash {}]]", json!({ "command": command }));
+    let outcome = flood(&place, &format!("{tool} [[say Fine.]]")).expect_code(0);
+    expect_completed(&outcome, "bad");
+}

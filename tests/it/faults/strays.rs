@@ -1,0 +1,134 @@
+//! What instances leave behind: processes that hold their pipes, that went away into sessions of their own, that are
+//! deaf, that carry no mark. All are gone when zen is, and those that can be known to be its own, when their instance is.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{SLACK, bad, expect_completed, expect_failed, instance, run, with};
+use crate::support::{Place, is_alive, wait_for, wait_until};
+
+/// The processes that the stand-ins have left behind, by their log.
+fn left_behind(place: &Place) -> Vec<i32> {
+    let pid = |event: &Value| i32::try_from(event["child_pid"].as_i64()?).ok();
+    let log = place.stand_in_log();
+    log.iter().filter(|e| e["event"] == "escape" || e["event"] == "hold-pipe").filter_map(pid).collect()
+}
+
+fn expect_none_alive(pids: &[i32]) {
+    let alive: Vec<i32> = pids.iter().copied().filter(|&pid| is_alive(pid)).collect();
+    assert_eq!(alive, Vec::<i32>::new(), "they live on");
+}
+
+/// Each leaves one process of this kind behind, ends, and is over long before the others of the run are.
+fn is_gone_with_its_instance(script: &str) {
+    let place = Place::new();
+    let instances = [
+        bad(&format!("{script} [[say Fine.]]")),
+        instance("crashes", &format!("{script} [[say Begun.]] [[die KILL]]")),
+        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+    ];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &[]);
+    wait_until("the end of both", || zen.has_ended("bad") && zen.has_ended("crashes"));
+    let pids = left_behind(&place);
+    assert_eq!(pids.len(), 2);
+    expect_none_alive(&pids);
+    assert!(!zen.has_ended("runs-on"));
+    place.open_gate("gate");
+    let outcome = zen.outcome().expect_code(2);
+    expect_completed(&outcome, "bad");
+    expect_failed(&outcome, "crashes", "error", "claude ended with signal 9 without a result");
+    expect_completed(&outcome, "runs-on");
+    for name in ["bad", "crashes"] {
+        let ran = outcome.ran(name);
+        assert!(ran < SLACK, "{name} was held up by what it left: {ran:?}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn one_that_holds_the_pipes() {
+    is_gone_with_its_instance("[[hold-pipe 300]]");
+}
+
+#[test]
+fn one_in_a_session_of_its_own() {
+    is_gone_with_its_instance("[[escape 300]]");
+}
+
+#[test]
+fn one_in_a_session_of_its_own_that_is_deaf_and_holds_the_pipes() {
+    is_gone_with_its_instance("[[escape 300 deaf keep-pipes]]");
+}
+
+/// Without a mark nobody can say whose it is while others run.
+#[test]
+fn one_with_its_environment_cleared_is_gone_with_zen() {
+    let place = Place::new();
+    let script = "[[escape 300 env-cleared deaf]] [[escape 300 env-cleared deaf keep-pipes]] [[say Fine.]]";
+    let outcome = run(&place, &[bad(script)], &[]).expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert!(outcome.ran("bad") < Duration::from_secs(2) + SLACK, "{:?}", outcome.ran("bad"));
+    let pids = left_behind(&place);
+    assert_eq!(pids.len(), 2);
+    expect_none_alive(&pids);
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+}
+
+/// The same, when its instance is the last one and is timed out.
+#[test]
+fn one_with_its_environment_cleared_of_an_instance_that_is_stopped() {
+    let place = Place::new();
+    let script = "[[escape 300 env-cleared deaf keep-pipes]] [[deaf]] [[hang]]";
+    let outcome = run(&place, &[with(bad(script), "timeout", json!(1))], &[]).expect_code(4);
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    expect_none_alive(&left_behind(&place));
+}
+
+/// The tools of the real ones run in sessions of their own.
+#[test]
+fn a_tool_whose_claude_was_killed() {
+    let place = Place::new();
+    let instances = [
+        bad("[[tool Bash {\"command\": \"sleep 300 & sleep 300\"}]]"),
+        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+    ];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &[]);
+    let (claude, tool) = wait_for("the tool", || {
+        let is_it = |e: &Value| e["command"].as_str().is_some_and(|command| command.starts_with("sleep"));
+        let tool = place.stand_in_events("tool").into_iter().find(is_it)?;
+        let number = |name: &str| i32::try_from(tool[name].as_i64()?).ok();
+        number("pid").zip(number("tool_pid"))
+    });
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(claude), nix::sys::signal::Signal::SIGKILL).expect("it lives");
+    wait_until("its end", || zen.has_ended("bad"));
+    assert!(!is_alive(tool), "the tool lives on");
+    place.open_gate("gate");
+    let outcome = zen.outcome().expect_code(2);
+    expect_failed(&outcome, "bad", "error", "claude ended with signal 9 without a result");
+    expect_completed(&outcome, "runs-on");
+}
+
+/// What a tool leaves in the background is gone as well.
+#[test]
+fn a_tool_that_leaves_something_in_the_background() {
+    let place = Place::new();
+    let file = place.path("pid");
+    let command = format!("setsid -f sh -c 'echo $$ > {}; sleep 300'", file.display());
+    let tool = format!("[[tool Bash {}]]", json!({ "command": command }));
+    let instances = [
+        bad(&format!("{tool} {} [[say Fine.]]", place.gate("known"))),
+        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+    ];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &[]);
+    let pid = wait_for("its pid", || std::fs::read_to_string(&file).ok()?.trim().parse::<i32>().ok());
+    assert!(is_alive(pid));
+    place.open_gate("known");
+    wait_until("its end", || zen.has_ended("bad"));
+    assert!(!is_alive(pid), "it lives on");
+    place.open_gate("gate");
+    let outcome = zen.outcome().expect_code(0);
+    expect_completed(&outcome, "bad");
+}

@@ -1,0 +1,114 @@
+//! Readers of zen's output that go away or do not read. A run is supervised all the same, and its files tell of it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{config, has_logged, instance};
+use crate::support::{Outcome, Place, Running, wait_until};
+
+fn stdout_of(writer: PipeWriter) -> Stdio {
+    Stdio::from(OwnedFd::from(writer))
+}
+
+/// As in `zen | head -1`.
+#[test]
+fn a_reader_that_goes_away() {
+    for (script, code) in [("[[say Done.]]", 0), ("[[error Out of ideas.]]", 2)] {
+        let place = Place::new();
+        let instances = [instance("a", &format!("{} {script}", place.gate("gate")))];
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+        let zen = place.started_to(&mut command, stdout_of(writer));
+        drop(command); // it holds the other end of the pipe
+        let mut line = String::new();
+        let mut reader = BufReader::new(reader);
+        reader.read_line(&mut line).expect("a line");
+        drop(reader);
+        wait_until("the instance", || has_logged(&place, "tool", 1));
+        place.open_gate("gate");
+        let outcome = zen.outcome().expect_code(code);
+        assert_eq!(outcome.report["exit_code"], code, "{}", outcome.everything());
+        let complaints = outcome.stderr.lines().filter(|line| !line.contains("Out of ideas.")).count();
+        assert_eq!(complaints, 0, "a reader that has read enough is nothing to complain about\n{}", outcome.stderr);
+    }
+}
+
+/// The same for both outputs.
+#[test]
+fn nobody_reads_anything() {
+    let place = Place::new();
+    let instances = [instance("a", "[[wait 500ms]] [[say Done.]]"), instance("b", "[[error Out of ideas.]]")];
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+    let zen = place.started_to(&mut command, stdout_of(writer));
+    let outcome = zen.outcome().expect_code(2);
+    assert_eq!(outcome.status("a"), "completed");
+}
+
+/// A run of which nobody reads a word: one that completes, one that is timed out.
+fn unread(place: &Place) -> (Running, PipeReader) {
+    let mut hangs = instance("hangs", "[[hang]]");
+    hangs["timeout"] = json!(1);
+    let instances = [instance("a", "[[wait 1500ms]] [[say Done.]]"), hangs];
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    fcntl(writer.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let mut command = place.zen_on(&config(place, &instances), &["--status-report-interval", "0.1"]);
+    let zen = place.started_to(&mut command, stdout_of(writer));
+    drop(command);
+    wait_until("the end of the run, by its files", || zen.report()["exit_code"].is_number());
+    (zen, reader)
+}
+
+fn expect_supervised(outcome: &Outcome) {
+    assert_eq!(outcome.status("a"), "completed");
+    assert_eq!(outcome.error("hangs"), "Timeout after 1s");
+    let ran = outcome.ran("hangs").as_secs_f64();
+    assert!((1.0..9.0).contains(&ran), "it ran for {ran} s");
+}
+
+#[test]
+fn a_reader_that_reads_at_last() {
+    let place = Place::new();
+    let (zen, mut reader) = unread(&place);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("UTF-8");
+    let outcome = zen.outcome().expect_code(4);
+    expect_supervised(&outcome);
+    assert!(text.contains("Orchestration Complete - Results"), "{text}");
+    assert!(text.trim_end().ends_with("Exit code: 4 (none failed otherwise, and at least one timed out)"), "{text}");
+}
+
+#[test]
+fn a_reader_that_never_reads_and_a_signal() {
+    let place = Place::new();
+    let (zen, reader) = unread(&place);
+    // The first may come while zen still looks for what is left.
+    zen.signal(Signal::SIGTERM);
+    wait_until("zen to end", || {
+        zen.signal(Signal::SIGTERM);
+        zen.is_zombie()
+    });
+    let outcome = zen.outcome();
+    expect_supervised(&outcome);
+    assert_eq!(outcome.report["exit_code"], outcome.code, "the files and the exit code agree");
+    drop(reader);
+}
+
+/// A full disk under standard output.
+#[test]
+fn an_output_that_is_full() {
+    let place = Place::new();
+    let instances = [instance("a", "[[wait 500ms]] [[say Done.]]")];
+    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+    let full = File::options().write(true).open("/dev/full").expect("/dev/full is there");
+    let outcome = place.started_to(&mut command, Stdio::from(full)).outcome().expect_code(0);
+    assert_eq!(outcome.status("a"), "completed");
+    assert_eq!(outcome.stderr.matches("No space left on device").count(), 1, "{}", outcome.stderr);
+}
