@@ -1,5 +1,5 @@
 //! What a turn's result means. claude's `success` can be an error and its exit status says nothing, so the fields of the
-//! result decide; a search in its text only where an older generation has no field for it.
+//! result decide, and never a search in its text: file contents and answers speak of limits and errors too.
 
 use super::events::{Retry, TurnResult};
 use crate::outcome::{Failure, Reason};
@@ -26,23 +26,13 @@ pub fn judge(result: &TurnResult, limit_rejected: Option<Option<u64>>) -> Judgem
     }
     let error = words(result);
     Judgement::Bad(match result.subtype.as_str() {
-        _ if limit_rejected.is_some()
-            || result.api_error.as_deref() == Some("usage_limit_reached")
-            || says_limit(result) =>
-        {
+        _ if limit_rejected.is_some() || result.api_error.as_deref() == Some("usage_limit_reached") => {
             Failure::new(Reason::Limit, error)
         }
         "error_max_budget_usd" => Failure::new(Reason::Budget, error),
         _ if result.api_error_status == Some(401) => authentication(&error),
         _ => Failure::new(Reason::Error, error),
     })
-}
-
-/// The older generations say it in words alone: "You've hit your session limit · resets 3pm", "Session limit reached ∙
-/// resets 3pm". What claude calls an error is its own text, and never the model's.
-fn says_limit(result: &TurnResult) -> bool {
-    let says_when = result.text.contains(" · resets ") || result.text.contains(" ∙ resets ");
-    result.is_error && result.terminal_reason.is_none() && result.text.contains("limit") && says_when
 }
 
 /// The older generations call an interruption an error during execution that is no error; 2.1 names its reason.
