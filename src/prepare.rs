@@ -19,8 +19,6 @@ use crate::{sha256, text};
 pub struct Prepared {
     /// The plan.
     pub plan: Plan,
-    /// How the config is called in messages and reports.
-    pub config_name: String,
     /// The hash of the config's bytes.
     pub config_sha256: String,
     /// Where instances work; absolute.
@@ -75,7 +73,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Prepared { plan, config_name, config_sha256, workspace, claude, abilities, overrides, warnings })
+    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings })
 }
 
 /// Where the command line beats the config's budget.

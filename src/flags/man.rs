@@ -94,7 +94,7 @@ const CONFIG_EXAMPLE: &str = r#"{
 
 const SIGNALS: &[(&str, &str)] = &[
     (
-        "SIGINT, SIGTERM",
+        "SIGINT, SIGTERM, SIGHUP, SIGQUIT",
         "Launch nothing more, stop every instance (interrupt, SIGTERM after `--grace`, SIGKILL), print the summary, and \
          exit with 128 plus the signal's number. \
          A second one kills at once.",

@@ -426,8 +426,8 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|dir| options.logs = Logs::In(dir)),
         },
-        help: "Where each run makes a directory for its files",
-        details: "The directory below which each run makes one of its own for its files (see `FILES`). \
+        help: "Where to keep the files of runs",
+        details: "The directory below which this run gets one of its own for its files (see `FILES`). \
             Of this option and `--no-logs`, the last one given counts.",
     },
     Flag {

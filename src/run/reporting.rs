@@ -37,7 +37,9 @@ impl Run<'_> {
     pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
         self.ledger.ended(index);
-        self.detail(index, status.word());
+        if !matches!(status, Status::Failed(_)) {
+            self.detail(index, status.word());
+        }
         // That everything is stopped was said once for all.
         if let Status::Failed(failure) = &status
             && failure.reason != Reason::Interrupted
@@ -59,7 +61,9 @@ impl Run<'_> {
         }
         for Skip { instance, because_of } in self.schedule.ended(index, completed) {
             let needed = &self.plan.instances[because_of].name;
-            self.records[instance].status = Status::Skipped(format!("{needed} did not complete"));
+            let why = format!("{needed} did not complete");
+            self.detail(instance, &format!("skipped: {why}"));
+            self.records[instance].status = Status::Skipped(why);
             self.records[instance].ended = Some(now);
         }
         self.json.is_stale = true;
