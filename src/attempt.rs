@@ -186,7 +186,10 @@ impl Attempt {
     /// One decoded line of its standard output.
     pub fn event(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match event {
-            Event::Answer { request_id, commands, prices } if request_id == control::INITIALIZE_ID => {
+            Event::Answer { request_id, commands, prices, tells_usage } if request_id == control::INITIALIZE_ID => {
+                if !tells_usage {
+                    self.meter.hides_calls();
+                }
                 for (model, price) in prices {
                     self.meter.learn(&model, price);
                 }

@@ -24,6 +24,8 @@ pub enum Event {
         commands: Result<Vec<String>, String>,
         /// The prices of models, where the answer names them.
         prices: Vec<(String, Price)>,
+        /// Whether this claude can be asked what it has used, and so keeps nothing of it to itself (2.1).
+        tells_usage: bool,
     },
     /// A turn begins.
     Init {
@@ -232,7 +234,9 @@ fn answer(line: &Value) -> Event {
     let price =
         |model: &Value| Some((text(&model["resolvedModel"])?, prices::in_description(model["description"].as_str()?)?));
     let prices = models.filter_map(price).collect();
-    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands, prices }
+    let mut capabilities = response["response"]["capabilities"].as_array().into_iter().flatten();
+    let tells_usage = capabilities.any(|c| c.as_str().is_some_and(|name| name.starts_with("get_usage")));
+    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands, prices, tells_usage }
 }
 
 fn init(line: &Value) -> Event {

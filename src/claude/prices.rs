@@ -19,7 +19,7 @@ pub struct Price {
 
 impl Price {
     /// From the two prices that are always named, in micro-dollars per million. A cache write costs 1.25 of the input
-    /// price, a read a tenth of it.
+    /// price, a read a tenth of it, unless the table says otherwise.
     #[must_use]
     pub const fn of_input_and_output(input: u64, output: u64) -> Self {
         Price { input, output, cache_write: input + input / 4, cache_read: input / 10 }
@@ -30,10 +30,17 @@ const fn dollars(input: u64, output: u64) -> Price {
     Price::of_input_and_output(input * 1_000_000, output * 1_000_000)
 }
 
+const fn with_cheap_reads(price: Price, cache_read: u64) -> Price {
+    Price { cache_read, ..price }
+}
+
 /// By the beginning of the model's name, the longer one first where one begins another.
 const TABLE: &[(&str, Price)] = &[
-    ("claude-opus-5", dollars(4, 20)),
-    ("claude-fable-5", dollars(8, 40)),
+    ("claude-opus-5-5", with_cheap_reads(dollars(4, 20), 200_000)),
+    ("claude-opus-5", dollars(5, 25)),
+    ("claude-fable-5-2", with_cheap_reads(dollars(8, 40), 200_000)),
+    ("claude-fable-5", dollars(10, 50)),
+    ("claude-sonnet-5-5", with_cheap_reads(dollars(2, 10), 100_000)),
     ("claude-sonnet-5", dollars(2, 10)),
     ("claude-haiku-5", Price::of_input_and_output(100_000, 500_000)),
     ("claude-opus-4-1", dollars(15, 75)),
@@ -61,9 +68,10 @@ impl Prices {
         Prices { own, told: BTreeMap::new() }
     }
 
-    /// claude has named the price of a model.
+    /// claude has named the price of a model: of its input and its output only.
     pub fn learn(&mut self, model: &str, price: Price) {
-        self.told.insert(model.to_owned(), price);
+        let is_same = |known: &Price| (known.input, known.output) == (price.input, price.output);
+        self.told.insert(model.to_owned(), of_table(model).filter(is_same).unwrap_or(price));
     }
 
     /// The price of a model.
@@ -73,8 +81,7 @@ impl Prices {
             // Of two names that one model begins with, the longer one comes later in the order.
             names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
         };
-        let of_table = || TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, price)| *price);
-        longest(&self.own).or_else(|| longest(&self.told)).or_else(of_table).unwrap_or(SONNET_4)
+        longest(&self.own).or_else(|| longest(&self.told)).or_else(|| of_table(model)).unwrap_or(SONNET_4)
     }
 
     /// What these tokens cost, in micro-dollars, rounded up.
@@ -87,6 +94,10 @@ impl Prices {
             + u128::from(tokens.cache_read) * u128::from(price.cache_read);
         u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
+}
+
+fn of_table(model: &str) -> Option<Price> {
+    TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, price)| *price)
 }
 
 /// The price in the description of a model, as `initialize` has it: "Opus 5.5 · … · $4/$20 per Mtok".
@@ -131,6 +142,16 @@ mod tests {
         prices.own = BTreeMap::from(own);
         assert_eq!(prices.of("claude-opus-5-5").input, 2_000_000);
         assert_eq!(prices.of("claude-sonnet-5-5").input, 1_000_000);
+    }
+
+    #[test]
+    fn what_claude_names_does_not_make_cache_reads_dearer_than_they_are() {
+        let mut prices = Prices::default();
+        assert_eq!(prices.of("claude-opus-5-5").cache_read, 200_000);
+        prices.learn("claude-opus-5-5", dollars(4, 20));
+        assert_eq!(prices.of("claude-opus-5-5").cache_read, 200_000);
+        prices.learn("claude-opus-5-5", dollars(6, 20));
+        assert_eq!(prices.of("claude-opus-5-5").cache_read, 600_000);
     }
 
     #[test]

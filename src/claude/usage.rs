@@ -66,7 +66,7 @@ pub enum Certainty {
     Exact,
     /// Reckoned with the price table.
     Estimate,
-    /// That much, and perhaps more: the process ended before it could say.
+    /// That much, and perhaps more: the process ended before it could say, or is of a generation that does not say all.
     AtLeast,
 }
 
@@ -148,6 +148,8 @@ pub struct Meter {
     has_open_message: bool,
     /// A message was cut off, by a result or by the end: what else was written of it nobody tells.
     was_cut_off: bool,
+    /// claude makes calls of its own, and tells only of those that are done before a result.
+    hides_calls: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +170,12 @@ impl Meter {
     /// claude has named the price of a model.
     pub fn learn(&mut self, model: &str, price: Price) {
         self.prices.learn(model, price);
+    }
+
+    /// This claude is one that does not tell of all its calls: 2.0 warms up subagents in every process, 1.0 and 2.0 find
+    /// titles and file names with a small model, and what is not done when a result comes they never tell.
+    pub fn hides_calls(&mut self) {
+        self.hides_calls = true;
     }
 
     /// A message began (or one of its content blocks came again, with the same id and the same input side).
@@ -209,6 +217,11 @@ impl Meter {
 
     /// A result came: claude's numbers take the place of what was counted live.
     pub fn settle(&mut self, settlement: Settlement) {
+        match settlement {
+            Settlement::SinceLast(_) => self.hides_calls = false,
+            Settlement::Cumulative { .. } => self.hides_calls = true,
+            Settlement::None => {}
+        }
         let (grown, main) = match settlement {
             Settlement::SinceLast(models) => (models, None),
             Settlement::Cumulative { models, main } => (self.growth(models), main),
@@ -278,7 +291,7 @@ impl Meter {
         }
         used.tokens += self.left_out.tokens;
         used.micros = used.micros.saturating_add(self.left_out.micros);
-        if self.was_cut_off || self.left_out != ModelUse::default() {
+        if self.was_cut_off || self.hides_calls || self.left_out != ModelUse::default() {
             used.tokens_certainty = Certainty::AtLeast;
             used.micros_certainty = Certainty::AtLeast;
         }
@@ -322,8 +335,7 @@ mod tests {
         let mut meter = Meter::default();
         meter.message("m1", SONNET, tokens(100, 40), false);
         meter.settle(cumulative(150, 60, 1_350));
-        let expected = Used { tokens: tokens(150, 60), micros: 1_350, ..Used::default() };
-        assert_eq!(meter.used(), expected);
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(150, 60), 1_350));
         meter.message("m2", SONNET, tokens(10, 1), false);
         meter.settle(cumulative(160, 65, 1_455));
         assert_eq!(meter.used().tokens, tokens(160, 65));
@@ -374,6 +386,18 @@ mod tests {
         meter.settle(Settlement::SinceLast(models(5, 5, 90)));
         meter.settle(Settlement::SinceLast(models(7, 7, 126)));
         assert_eq!(meter.used().tokens, tokens(12, 12));
+    }
+
+    #[test]
+    fn only_who_tells_of_each_call_is_taken_for_exact() {
+        let certainty = |meter: &Meter| (meter.used().tokens_certainty, meter.used().micros_certainty);
+        let mut meter = Meter::default();
+        meter.hides_calls();
+        assert_eq!(certainty(&meter), (Certainty::AtLeast, Certainty::AtLeast));
+        meter.settle(Settlement::SinceLast(models(5, 5, 90)));
+        assert_eq!(certainty(&meter), (Certainty::Exact, Certainty::Exact));
+        meter.settle(cumulative(5, 5, 90));
+        assert_eq!(certainty(&meter), (Certainty::AtLeast, Certainty::AtLeast));
     }
 
     #[test]
