@@ -7,6 +7,7 @@ use super::{Json, Run};
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
+use crate::ledger::LimitState;
 use crate::outcome::{self, Reason, Status};
 use crate::report::{self, View};
 use crate::schedule::Skip;
@@ -90,15 +91,7 @@ impl Run<'_> {
         for index in 0..self.live.len() {
             self.copy_to_record(index);
         }
-        let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: now,
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
-        let mut text = report::status::status(&view, self.settings.style);
+        let mut text = report::status::status(&self.view(&self.ledger.limits(), now), self.settings.style);
         for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
             for line in recent.take(&instance.name, self.settings.style) {
                 text += &line;
@@ -127,19 +120,13 @@ impl Run<'_> {
             self.print_status(now);
         }
         let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: now,
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
         let footer = report::summary::Footer {
             stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
             strays: left,
             logs: self.directory.as_ref().map(|d| d.path().to_owned()),
             exit: code,
         };
+        let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
         self.stdout.print(&text);
         if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
@@ -170,16 +157,17 @@ impl Run<'_> {
     }
 
     pub(super) fn write_report_json(&mut self) {
-        let Some(directory) = &mut self.directory else { return };
-        let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: self.clock.now(),
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
-        directory.replace("report.json", &report::json::report(&view, &self.settings.facts));
+        if self.directory.is_none() {
+            return;
+        }
+        let text = report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &self.settings.facts);
+        if let Some(directory) = &mut self.directory {
+            directory.replace("report.json", &text);
+        }
+    }
+
+    fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
+        View { plan: self.plan, records: &self.records, elapsed: now, limits, refusals: self.ledger.refusals() }
     }
 
     /// A message for whoever looks after the run.
