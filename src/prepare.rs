@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
@@ -13,6 +14,9 @@ use crate::edge::{find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::{sha256, text};
+
+/// claude answers in half a second, and a machine may be busy.
+const HELP_LIMIT: Duration = Duration::from_secs(30);
 
 /// All that a run needs to know, found good.
 #[derive(Debug)]
@@ -168,7 +172,7 @@ fn find_claude(options: &Options) -> Result<PathBuf, String> {
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     match claude {
-        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude)
+        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude, HELP_LIMIT)
             .map(|help| Abilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Abilities::newest()),

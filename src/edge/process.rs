@@ -196,10 +196,15 @@ impl Process {
 
     /// Reaps it, if it has ended; its group ends with it.
     pub fn reap(&mut self) -> Option<Exit> {
+        self.reap_within(Duration::ZERO)
+    }
+
+    /// Reaps it, if it ends within that time.
+    pub fn reap_within(&mut self, limit: Duration) -> Option<Exit> {
         // wait-timeout needs descriptors to wait, and at its first use it panics where there are none. Asking without
         // them does as well.
         let status = match has_descriptors_to_wait() {
-            true => self.child.wait_timeout(Duration::ZERO).or_else(|_| self.child.try_wait()),
+            true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
             false => self.child.try_wait(),
         };
         let status = status.ok()??;

@@ -12,6 +12,10 @@ use crate::outcome::{self, Reason, Status};
 use crate::report::{self, View};
 use crate::schedule::Skip;
 
+/// What is longer stands whole in `report.json`.
+const MAX_MESSAGE_COLUMNS: usize = 1000;
+const MAX_NAME_COLUMNS: usize = 60;
+
 /// How many times as long as `report.json` took to write it is left as it is.
 const JSON_PAUSE: u32 = 20;
 
@@ -41,11 +45,12 @@ impl Run<'_> {
         if !matches!(status, Status::Failed(_)) {
             self.detail(index, status.word());
         }
-        // That everything is stopped was said once for all.
+        // That everything is stopped was said once for all, and that a budget refuses it in words of its own.
         if let Status::Failed(failure) = &status
             && failure.reason != Reason::Interrupted
+            && !(failure.reason == Reason::Budget && self.records[index].started.is_none())
         {
-            self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
+            self.message(&format!("{} failed: {}", self.name(index), failure.error));
         }
         let record = &mut self.records[index];
         record.status = status;
@@ -172,7 +177,13 @@ impl Run<'_> {
 
     /// A message for whoever looks after the run.
     pub(super) fn message(&mut self, text: &str) {
-        self.print_message(&format!("zen: {}\n", crate::text::clean(text)));
+        let text = self.settings.style.shown(text, MAX_MESSAGE_COLUMNS);
+        self.print_message(&format!("zen: {text}\n"));
+    }
+
+    /// An instance's name, as a message shows it.
+    fn name(&self, index: usize) -> String {
+        self.settings.style.shown(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
     }
 
     /// A line for standard error, as the screen can show it.
@@ -185,7 +196,7 @@ impl Run<'_> {
     pub(super) fn detail(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
             let at = crate::text::seconds(self.clock.now());
-            self.message(&format!("{at} {}: {text}", self.plan.instances[index].name));
+            self.message(&format!("{at} {}: {text}", self.name(index)));
         }
     }
 }

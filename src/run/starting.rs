@@ -1,6 +1,7 @@
 //! Starting an instance's process: which session it enters, with which arguments and variables.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Live, Run};
@@ -52,10 +53,14 @@ impl Run<'_> {
                 self.apply(index, effects, now);
             }
             Err(error) => {
-                // The system does not say which of the two it has not found.
+                // The system does not say which of the three it has not found.
+                let program = launch.program.display();
                 let what = match launch.cwd.is_dir() {
-                    true => format!("{} could not be started: {}", launch.program.display(), reason(&error)),
                     false => format!("its directory {} is not there any more", launch.cwd.display()),
+                    true if error.kind() == ErrorKind::NotFound && launch.program.exists() => {
+                        format!("{program} could not be started: the interpreter that it names is not there")
+                    }
+                    true => format!("{program} could not be started: {}", reason(&error)),
                 };
                 self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
             }
