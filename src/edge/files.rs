@@ -109,6 +109,12 @@ impl RunDirectory {
 }
 
 impl InstanceFiles {
+    /// How many of them may still have to be opened.
+    #[must_use]
+    pub fn unopened(&self) -> usize {
+        usize::from(self.stream.is_none()) + usize::from(self.stderr.is_none())
+    }
+
     /// Where they are.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -140,9 +140,8 @@ impl Run<'_> {
         if let Some(guard) = self.guard.take() {
             guard.dismiss();
         }
-        self.signals.take();
-        self.stdout.finish(self.signals.fd());
-        self.stderr.finish(self.signals.fd());
+        let is_stopped = self.stdout.finish(&mut self.signals, false);
+        self.stderr.finish(&mut self.signals, is_stopped);
         code
     }
 

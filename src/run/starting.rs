@@ -9,10 +9,17 @@ use crate::attempt::Attempt;
 use crate::claude::command_line::{Entry, arguments};
 use crate::claude::environment::NOT_PASSED_ON;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
+use crate::edge::files::InstanceFiles;
 use crate::edge::process::{Launch, Process};
 use crate::edge::{find, reason};
 use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
+
+/// For the report, for looking around in /proc, and for wait-timeout, which needs four.
+const SPARE_DESCRIPTORS: usize = 8;
+
+/// Its stream and its standard error.
+const FILES_OF_INSTANCE: usize = 2;
 
 impl Run<'_> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
@@ -32,7 +39,7 @@ impl Run<'_> {
     pub(super) fn start_process(&mut self, index: usize, entry: Entry, is_second_entry: bool, now: Duration) {
         let instance = &self.plan.instances[index];
         let launch = self.launch(index, entry);
-        match Process::start(&launch, self.settings.descriptor_limit) {
+        match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
             Ok(process) => {
                 self.detail(index, &format!("started, pid {}", process.pid()));
                 self.by_pid.insert(process.pid().cast_signed(), index);
@@ -65,6 +72,12 @@ impl Run<'_> {
                 self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
             }
         }
+    }
+
+    /// What has to be left when one more has started: for the files of all, and for the work of the loop.
+    fn spare_descriptors(&self) -> usize {
+        let files = self.live.iter().flatten().filter_map(|live| live.files.as_ref());
+        SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
     }
 
     fn launch(&self, index: usize, entry: Entry) -> Launch {
