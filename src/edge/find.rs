@@ -43,7 +43,7 @@ pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
     let launch =
         Launch { program: claude.to_owned(), arguments: vec!["--help".into()], cwd: ".".into(), variables: Vec::new() };
-    let mut process = Process::start(&launch, None).map_err(|error| reason(&error))?;
+    let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
     process.close_input();
     let said = read_both(&mut process, give_up);
     let exit = said.as_ref().and_then(|_| process.reap_within(give_up.saturating_duration_since(Instant::now())));
