@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
 use super::{GOOD, GOOD_TOKENS, expect_completed, instance, with};
-use crate::support::{Outcome, Place, is_alive, stand_in, wait_until};
+use crate::support::{Outcome, Place, copy_program, is_alive, stand_in, wait_until};
 
 /// The instances of a run, each with its status and reason.
 fn verdicts(outcome: &Outcome) -> Vec<(&str, &str)> {
@@ -20,7 +20,7 @@ fn verdicts(outcome: &Outcome) -> Vec<(&str, &str)> {
 fn claude_is_deleted_while_it_runs() {
     let place = Place::new();
     let claude = place.path("claude");
-    std::fs::copy(stand_in(), &claude).expect("a copy");
+    copy_program(stand_in(), &claude);
     let waits = format!("{} [[say Done.]]", place.gate("gate"));
     let instances = [
         instance("runs", &waits),
@@ -115,8 +115,8 @@ fn processes_run_out() {
         std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o777)).expect("permissions");
     }
     let (zen, claude) = (place.path("zen"), place.path("claude"));
-    std::fs::copy(env!("CARGO_BIN_EXE_zen"), &zen).expect("a copy that others can run");
-    std::fs::copy(stand_in(), &claude).expect("a copy that others can run");
+    copy_program(env!("CARGO_BIN_EXE_zen"), &zen);
+    copy_program(stand_in(), &claude);
     let instances: Vec<Value> = (0..30).map(|i| instance(&format!("i{i}"), GOOD)).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());
     let of_zen = place.zen_on(&config, &["--timeout", "20"]);
