@@ -121,7 +121,8 @@ const NOTES: &[&str] = &[
      By `PR_SET_PDEATHSIG`, and a guard process that outlives it for a moment, the instances end even when `zen` itself \
      is killed with SIGKILL; elsewhere they then run on.",
     "A process that has cleared its environment, left its session and lost its parent cannot be told from one of another \
-     instance that still runs; it is ended at the end of the run at the latest.",
+     instance that still runs; it is ended at the end of the run at the latest, and not at all if zen itself is killed \
+     with SIGKILL.",
     "Agents that claude runs in the background are part of an instance's work and are waited for. \
      Shell commands that it leaves running there, such as a server, are ended `--grace` seconds after its result.",
     "A line of claude's output that is longer than 4 MiB is kept in the files and not read.",

@@ -32,13 +32,13 @@ impl Run<'_> {
         let record = &mut self.records[index];
         record.status = Status::Running;
         record.started = Some(now);
-        record.attempts += 1;
         self.start_process(index, entry, false, now);
     }
 
     pub(super) fn start_process(&mut self, index: usize, entry: Entry, is_second_entry: bool, now: Duration) {
         let instance = &self.plan.instances[index];
         let launch = self.launch(index, entry);
+        self.records[index].attempts += 1;
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
             Ok(process) => {
                 self.detail(index, &format!("started, pid {}", process.pid()));
