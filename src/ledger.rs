@@ -374,7 +374,7 @@ fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
 fn estimate(instance: &Instance, prices: &Prices) -> Amounts {
     let tokens = instance.max_tokens.unwrap_or(DEFAULT_ESTIMATE_TOKENS);
     let input = tokens.saturating_mul(6) / 10;
-    let expected = crate::claude::usage::Tokens { input, output: tokens - input, ..Default::default() };
+    let expected = crate::claude::tokens::Tokens { input, output: tokens - input, ..Default::default() };
     Amounts { tokens, micros: prices.estimate_micros(instance.model.as_deref().unwrap_or(""), &expected) }
 }
 

@@ -11,7 +11,7 @@ use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
 use zen::edge::signals::notice_children;
 use zen::exit::ExitCode;
-use zen::flags::{self, LogLevel, Logs, Options, Request};
+use zen::flags::{self, ConfigSource, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
 use zen::plan::Instance;
 use zen::prepare::{Prepared, log_base, prepare};
@@ -45,18 +45,20 @@ fn run(options: &Options) -> ExitCode {
         return answer(&dry_run(&prepared, options, style));
     }
     let started_epoch_ms = epoch_ms();
-    let run = format!("{}-{}", calendar::compact_utc(started_epoch_ms), std::process::id());
-    let directory = match make_directory(&options.logs, &run) {
+    let name = format!("{}-{}", calendar::compact_utc(started_epoch_ms), std::process::id());
+    let directory = match make_directory(&options.logs, &name) {
         Ok(directory) => directory,
         // Where the user named a directory, a run without files is not what was asked for.
-        Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[problem]),
+        Err(problem) if matches!(options.logs, Logs::In(_)) => {
+            return refuse(&[format!("{problem}: give another with --log-dir DIR")]);
+        }
         Err(problem) => {
             stderr
                 .print(&messages(&[format!("{problem}: this run keeps no files, --log-dir DIR names another place")]));
             None
         }
     };
-    let Prepared { plan, config_name, config_sha256, workspace, claude, abilities, .. } = prepared;
+    let Prepared { plan, config_sha256, workspace, claude, abilities, .. } = prepared;
     let settings = Settings {
         pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
@@ -69,8 +71,11 @@ fn run(options: &Options) -> ExitCode {
         abilities,
         descriptor_limit: raise_descriptor_limit(),
         facts: report::json::RunFacts {
-            run,
-            config: config_name,
+            run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
+            config: match &options.config {
+                Some(ConfigSource::File(path)) => path.display().to_string(),
+                Some(ConfigSource::Stdin) | None => "-".to_owned(),
+            },
             config_sha256,
             workspace: workspace.display().to_string(),
             claude: claude.unwrap_or_default().display().to_string(),

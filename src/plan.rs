@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::prices::Prices;
-use crate::claude::{command_line, commands, session};
+use crate::claude::{commands, session, tools};
 use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When};
 use crate::nearest::nearest;
 
@@ -159,7 +159,9 @@ pub fn plan(
             cwd,
             claude_args: entry.claude_args.clone().unwrap_or_default(),
         };
-        if let Some(what) = command_line::unenforceable(&instance) {
+        if let Some(what) =
+            tools::unenforceable(instance.allowed_tools.as_deref().unwrap_or_default(), &instance.permission_mode)
+        {
             mistake("allowed_tools", what);
         }
         instances.push(instance);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
@@ -14,13 +15,14 @@ use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::{sha256, text};
 
+/// claude answers in half a second, and a machine may be busy.
+const HELP_LIMIT: Duration = Duration::from_secs(30);
+
 /// All that a run needs to know, found good.
 #[derive(Debug)]
 pub struct Prepared {
     /// The plan.
     pub plan: Plan,
-    /// How the config is called in messages and reports.
-    pub config_name: String,
     /// The hash of the config's bytes.
     pub config_sha256: String,
     /// Where instances work; absolute.
@@ -75,7 +77,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Prepared { plan, config_name, config_sha256, workspace, claude, abilities, overrides, warnings })
+    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings })
 }
 
 /// Where the command line beats the config's budget.
@@ -170,7 +172,7 @@ fn find_claude(options: &Options) -> Result<PathBuf, String> {
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     match claude {
-        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude)
+        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude, HELP_LIMIT)
             .map(|help| Abilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Abilities::newest()),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::claude::events::decode;
-use crate::claude::usage::{Certainty, Settlement, Tokens};
+use crate::claude::tokens::Tokens;
+use crate::claude::usage::{Certainty, Settlement};
 use crate::plan::Turn;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -517,7 +518,7 @@ enum Input {
     Event(u8),
     OutputEnded,
     StderrEnded,
-    InputRefused,
+    Refused,
     Exited,
     Stop,
     Kill,
@@ -529,7 +530,7 @@ proptest! {
     /// completed one has all its turns answered.
     #[test]
     fn it_always_ends(inputs in proptest::collection::vec(prop_oneof![
-        (0_u8..9).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::InputRefused),
+        (0_u8..9).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::Refused),
         Just(Input::Exited), Just(Input::Stop), Just(Input::Kill), Just(Input::Deadline),
     ], 0..40)) {
         let mut attempt = started(&["x", "y"]);
@@ -551,7 +552,7 @@ proptest! {
                 }, now),
                 Input::OutputEnded => attempt.output_ended(now),
                 Input::StderrEnded => { attempt.stderr_ended(); Vec::new() }
-                Input::InputRefused => attempt.input_refused(now),
+                Input::Refused => attempt.input_refused(now),
                 Input::Exited if !reaped => attempt.exited(Exit::Code(0), now),
                 Input::Exited => Vec::new(),
                 Input::Stop => attempt.stop(Failure::timeout(at(1)), now),

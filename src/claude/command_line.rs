@@ -1,5 +1,6 @@
 //! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
 
+use super::tools;
 use crate::plan::{Instance, Plan};
 
 /// What a generation of claude can do, found in what its `--help` says.
@@ -35,44 +36,11 @@ pub enum Entry {
     Resume,
 }
 
-/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
-const TOOLS_OF_1_0: &[&str] = &[
-    "Task",
-    "Bash",
-    "Glob",
-    "Grep",
-    "ExitPlanMode",
-    "Read",
-    "Edit",
-    "MultiEdit",
-    "Write",
-    "NotebookEdit",
-    "WebFetch",
-    "TodoWrite",
-    "WebSearch",
-    "BashOutput",
-    "KillShell",
-    "SlashCommand",
-];
-
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
 pub fn needs_abilities(plan: &Plan) -> bool {
     let has_dollar_limit = plan.budget.overall_micros.is_some() || !plan.budget.command_micros.is_empty();
     has_dollar_limit || plan.instances.iter().any(|instance| instance.allowed_tools.is_some())
-}
-
-/// Why these tool restrictions cannot be enforced, if they cannot: better no start than a silent hole.
-#[must_use]
-pub fn unenforceable(instance: &Instance) -> Option<String> {
-    let pattern = instance.allowed_tools.iter().flatten().find(|tool| tool.contains('('))?;
-    let bypasses = instance.permission_mode == "bypassPermissions";
-    bypasses.then(|| {
-        format!(
-            "'{pattern}' cannot be enforced with permission_mode bypassPermissions, which asks nobody: \
-             set \"permission_mode\": \"default\", or allow the whole tool"
-        )
-    })
 }
 
 /// The arguments for one process of an instance, which may cost `max_micros` at most.
@@ -105,13 +73,13 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_mi
     if let (Some(micros), true, Entry::New) = (max_micros, abilities.max_budget_usd, entry) {
         add("--max-budget-usd", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
-    let mut refused = instance.disallowed_tools.clone();
+    let mut refused: Vec<&str> = instance.disallowed_tools.iter().map(String::as_str).collect();
     if let Some(allowed) = &instance.allowed_tools {
-        let names: Vec<&str> = allowed.iter().map(|tool| tool.split('(').next().unwrap_or(tool)).collect();
+        let names: Vec<&str> = allowed.iter().map(|tool| tools::name(tool)).collect();
         if abilities.tools {
             add("--tools", names.join(","));
         } else {
-            refused.extend(TOOLS_OF_1_0.iter().filter(|tool| !names.contains(tool)).map(|&tool| tool.to_owned()));
+            refused.extend(tools::OF_1_0.iter().filter(|tool| !names.contains(tool)));
         }
         if !allowed.is_empty() {
             add("--allowedTools", allowed.join(","));

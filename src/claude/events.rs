@@ -11,7 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::prices::{self, Price};
-use super::usage::{ModelUse, Settlement, Tokens};
+use super::tokens::Tokens;
+use super::usage::{ModelUse, Settlement};
 
 /// One line of the stream.
 #[derive(Debug, PartialEq)]

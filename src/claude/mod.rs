@@ -10,5 +10,7 @@ pub mod environment;
 pub mod events;
 pub mod prices;
 pub mod session;
+pub mod tokens;
+pub mod tools;
 pub mod usage;
 pub mod verdict;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::usage::Tokens;
+use super::tokens::Tokens;
 
 /// Prices in micro-dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

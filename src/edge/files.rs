@@ -12,6 +12,7 @@ use super::reason;
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    run: String,
     first_error: Option<String>,
 }
 
@@ -24,7 +25,8 @@ pub struct InstanceFiles {
 }
 
 impl RunDirectory {
-    /// Makes the directory of a run below `base`, and points `base/latest` to it.
+    /// Makes the directory of a run below `base`, and points `base/latest` to it. A run that would have the name of
+    /// another (in containers, many processes have one id) gets a number behind it.
     ///
     /// # Errors
     /// The system's, with the path.
@@ -32,10 +34,24 @@ impl RunDirectory {
         let with_path =
             |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {}", path.display(), reason(&e)));
         private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
-        let path = base.join(run);
-        private().create(&path).and_then(|()| keep_private(&path, 0o700)).map_err(|e| with_path(&path, e))?;
-        point_latest(base, run);
-        Ok(RunDirectory { path, first_error: None })
+        let mut name = run.to_owned();
+        for number in 2.. {
+            match private().create(base.join(&name)) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => name = format!("{run}-{number}"),
+                Err(e) => return Err(with_path(&base.join(&name), e)),
+                Ok(()) => break,
+            }
+        }
+        let path = base.join(&name);
+        keep_private(&path, 0o700).map_err(|e| with_path(&path, e))?;
+        point_latest(base, &name);
+        Ok(RunDirectory { path, run: name, first_error: None })
+    }
+
+    /// The run's name, by which the directory is called.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
     }
 
     /// Where it is.
@@ -93,6 +109,12 @@ impl RunDirectory {
 }
 
 impl InstanceFiles {
+    /// How many of them may still have to be opened.
+    #[must_use]
+    pub fn unopened(&self) -> usize {
+        usize::from(self.stream.is_none()) + usize::from(self.stderr.is_none())
+    }
+
     /// Where they are.
     #[must_use]
     pub fn directory(&self) -> &Path {

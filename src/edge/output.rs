@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
+use super::signals::{Signals, stops_a_run};
+
 /// How much waits for a slow reader, in bytes. A report is a few thousand.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
@@ -89,22 +91,25 @@ impl Output {
         }
     }
 
-    /// Writes all that waits, however long its reader takes, unless `give_up` becomes readable.
-    pub fn finish(&mut self, give_up: BorrowedFd) {
+    /// Writes all that waits, however long its reader takes, unless a signal came or comes that stops zen. Answers whether
+    /// one did.
+    pub fn finish(&mut self, signals: &mut Signals, mut is_stopped: bool) -> bool {
         while !self.waiting.is_empty() {
-            let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT), PollFd::new(give_up, PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
+            let patience = if is_stopped { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT), PollFd::new(signals.fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, patience) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return,
+                Err(_) => break,
             }
-            let [ready, stopped] = fds.map(|fd| fd.any() == Some(true));
-            if stopped && !ready {
-                return;
-            }
-            if ready {
+            let [is_ready, _] = fds.map(|fd| fd.any() == Some(true));
+            is_stopped |= signals.take().into_iter().any(stops_a_run);
+            if is_ready {
                 self.write_chunk();
+            } else if is_stopped {
+                break;
             }
         }
+        is_stopped
     }
 
     /// Why nothing more is printed, if that is worth a word: a full disk is, a reader that went away is not.

@@ -2,8 +2,9 @@
 //! it is told when its pipes are ready. Knows nothing of what is said.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -69,11 +70,12 @@ pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
 }
 
 impl Process {
-    /// Starts a child in a process group of its own. On Linux it is sent SIGTERM when zen ends in whatever way.
+    /// Starts a child in a process group of its own. On Linux it is sent SIGTERM when zen ends in whatever way. It is not
+    /// started if that would leave zen with less than so many descriptors.
     ///
     /// # Errors
     /// The system's, with the program's name where that is what is missing.
-    pub fn start(launch: &Launch, descriptor_limit: Option<(u64, u64)>) -> io::Result<Self> {
+    pub fn start(launch: &Launch, descriptor_limit: Option<(u64, u64)>, spare_descriptors: usize) -> io::Result<Self> {
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(&launch.cwd).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -93,7 +95,9 @@ impl Process {
                 die_with(parent)
             });
         }
+        let spare = reserve(spare_descriptors)?;
         let mut child = command.spawn()?;
+        drop(spare);
         let input = child.stdin.take().map(|pipe| Input { pipe, unsent: Vec::new(), sent: 0, close_when_sent: false });
         let process = Process { input, output: child.stdout.take(), errors: child.stderr.take(), child };
         for fd in [process.input_fd(), process.output_fd(), process.errors_fd()].into_iter().flatten() {
@@ -196,10 +200,15 @@ impl Process {
 
     /// Reaps it, if it has ended; its group ends with it.
     pub fn reap(&mut self) -> Option<Exit> {
+        self.reap_within(Duration::ZERO)
+    }
+
+    /// Reaps it, if it ends within that time.
+    pub fn reap_within(&mut self, limit: Duration) -> Option<Exit> {
         // wait-timeout needs descriptors to wait, and at its first use it panics where there are none. Asking without
         // them does as well.
         let status = match has_descriptors_to_wait() {
-            true => self.child.wait_timeout(Duration::ZERO).or_else(|_| self.child.try_wait()),
+            true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
             false => self.child.try_wait(),
         };
         let status = status.ok()??;
@@ -212,6 +221,12 @@ impl Process {
     fn signal_group(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(self.pid().cast_signed()), signal);
     }
+}
+
+/// Takes so many descriptors, for as long as the answer is kept.
+fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
+    let null = OwnedFd::from(File::open("/dev/null")?);
+    (0..count).map(|_| null.try_clone()).collect()
 }
 
 /// wait-timeout makes one pair at its first use, and one each time.

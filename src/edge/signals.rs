@@ -72,6 +72,12 @@ impl Signals {
     }
 }
 
+/// Whether this one stops a run, or would.
+#[must_use]
+pub fn stops_a_run(signal: Signal) -> bool {
+    !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD)
+}
+
 fn is_ignored(signal: Signal) -> bool {
     let query = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed: the disposition is set to its default, and what was there is put back.

@@ -25,9 +25,65 @@ const DESCRIPTION: &[&str] = &[
 ];
 
 const CONFIG: &str = "The config is a JSON object. \
-    Its `instances` are objects, each with a `command` (a slash command) or a `prompt` (a text), and whatever else is \
-    to hold for that instance alone. \
-    Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake.";
+    Its `instances` are objects, each with a `command` (a slash command, or text) or a `prompt` (always text). \
+    `defaults` has fields for all of them, `budget` the limits of the run, and `pricing` prices of models that zen does \
+    not know. \
+    Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake. \
+    An instance may have:";
+
+/// The fields of an instance, each with what it says.
+const INSTANCE_FIELDS: &[(&str, &str)] = &[
+    ("name, description", "What reports call it. Names are unique; a missing one is made from the command."),
+    (
+        "command, prompt",
+        "What it is to do. A command that does not exist fails the instance before a token is spent. \
+         With both, `command` counts.",
+    ),
+    (
+        "pre_commands",
+        "Messages that come before the command, each a turn of its own. One that fails, fails the instance.",
+    ),
+    ("timeout, idle_timeout", "Seconds that it may run, and seconds that it may say nothing."),
+    (
+        "depends_on",
+        "Names of instances that must have completed before it starts. One that has not makes it skipped; \
+         `{\"name\": \"x\", \"when\": \"done\"}` asks only that x has ended.",
+    ),
+    ("model, permission_mode", "Passed on to claude. The mode is bypassPermissions if nothing is said."),
+    ("claude_args", "More arguments for claude."),
+    ("allowed_tools", "The only tools that it can use, in every permission mode."),
+    ("disallowed_tools", "Tools that it cannot use."),
+    (
+        "session_id",
+        "A conversation that the next run goes on with; any name. Instances with one session run one after the other.",
+    ),
+    (
+        "clear_history, compact_history",
+        "Starts that conversation afresh with /clear, or compacts it first with /compact.",
+    ),
+    ("env, cwd", "Variables for it (null takes one away), and its directory, relative to the workspace."),
+    ("max_tokens_per_command", "The tokens that it is expected to use; with a budget that blocks, its own limit."),
+    ("output_format", "Taken for the sake of older configs. zen reads the stream of claude itself."),
+];
+
+const BUDGET: &str = "In `budget` stand `overall_budget` (tokens), `overall_cost_budget` (dollars), `command_budgets` and \
+    `command_cost_budgets` (by the first word of the command, summed over the instances that run it), `budget_type` \
+    (tokens, cost, mixed), `enforcement_mode` (block, warn), `token_basis` (total, or uncached, which leaves cache reads \
+    out) and `disable_visuals`.";
+
+const BUDGET_RULES: &[&str] = &[
+    "Before an instance starts, its estimate (`max_tokens_per_command`, or 1,000 tokens) must fit beside what was used and \
+     what running instances may still take; else it waits, or, where it can never fit, is refused. \
+     Once the overall budget has refused one, it refuses those behind it, even smaller ones.",
+    "Where a limit is reached while instances run, those that share it end with the message they are in: one whose message \
+     ends its work has completed, the others are stopped. \
+     So a limit is overshot by the messages under way at that moment at most; where instances announce what they use, by \
+     one message. \
+     The alert `actual_tokens > budget * 1.1` comes true only where that is more than a tenth of the limit.",
+    "Dollars are what claude says; before it has, an estimate by the prices of the model, marked ~. \
+     What is known to be at least that much, because a process was killed or claude leaves something out of its \
+     numbers, is marked >=.",
+];
 
 const CONFIG_EXAMPLE: &str = r#"{
   "instances": [
@@ -38,7 +94,7 @@ const CONFIG_EXAMPLE: &str = r#"{
 
 const SIGNALS: &[(&str, &str)] = &[
     (
-        "SIGINT, SIGTERM",
+        "SIGINT, SIGTERM, SIGHUP, SIGQUIT",
         "Launch nothing more, stop every instance (interrupt, SIGTERM after `--grace`, SIGKILL), print the summary, and \
          exit with 128 plus the signal's number. \
          A second one kills at once.",
@@ -58,11 +114,19 @@ const FILES_PER_INSTANCE: &str = "Beside it stand, for each instance, what claud
     standard error, and the text of its result. \
     All of them can be read by their owner only.";
 
-const NOTES: &str = "Two safeguards are Linux's own and are left out on other systems. \
-    As a child subreaper, `zen` finds processes that an instance moved to a session of their own and left behind; \
-    elsewhere only the instance's process group is stopped. \
-    By `PR_SET_PDEATHSIG` the instances end even when `zen` itself is killed with SIGKILL; \
-    elsewhere they then run on.";
+const NOTES: &[&str] = &[
+    "Some safeguards are Linux's own and are left out on other systems. \
+     As a child subreaper, `zen` finds processes that an instance moved to a session of their own and left behind; \
+     elsewhere only the instance's process group is stopped. \
+     By `PR_SET_PDEATHSIG`, and a guard process that outlives it for a moment, the instances end even when `zen` itself \
+     is killed with SIGKILL; elsewhere they then run on.",
+    "A process that has cleared its environment, left its session and lost its parent cannot be told from one of another \
+     instance that still runs; it is ended at the end of the run at the latest, and not at all if zen itself is killed \
+     with SIGKILL.",
+    "Agents that claude runs in the background are part of an instance's work and are waited for. \
+     Shell commands that it leaves running there, such as a server, are ended `--grace` seconds after its result.",
+    "A line of claude's output that is longer than 4 MiB is kept in the files and not read.",
+];
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("See what would be run:", "zen --config nightly.json --dry-run"),
@@ -83,14 +147,19 @@ pub fn man() -> String {
     page += &section("SYNOPSIS", "\\fBzen \\-\\-config\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...\n");
     page += &section("DESCRIPTION", &paragraphs(DESCRIPTION.iter().map(|text| roff(text))));
     page += &section("OPTIONS", &options());
-    page += &section("CONFIG", &(roff(CONFIG) + &example(CONFIG_EXAMPLE)));
+    page += &section("CONFIG", &config());
     page += &section("EXIT STATUS", &items(exit::TABLE));
     page += &section("SIGNALS", &items(SIGNALS));
     page += &section("ENVIRONMENT", &paragraphs([items(ENVIRONMENT), roff(INHERITED)]));
     page += &section("FILES", &paragraphs([items(FILES), roff(FILES_PER_INSTANCE)]));
-    page += &section("NOTES", &roff(NOTES));
+    page += &section("NOTES", &paragraphs(NOTES.iter().map(|text| roff(text))));
     page += &section("EXAMPLES", &paragraphs(EXAMPLES.iter().map(|(what, command)| roff(what) + &example(command))));
     page
+}
+
+fn config() -> String {
+    let fields = roff(CONFIG) + &items(INSTANCE_FIELDS) + ".PP\nFor example:\n" + &example(CONFIG_EXAMPLE);
+    paragraphs([fields, roff(BUDGET)].into_iter().chain(BUDGET_RULES.iter().map(|text| roff(text))))
 }
 
 fn section(title: &str, body: &str) -> String {
@@ -204,6 +273,16 @@ mod tests {
         for (name, _) in exit::TABLE.iter().chain(ENVIRONMENT) {
             assert!(page.contains(&format!(".TP\n\\fB{}\\fR\n", escaped(name))), "{name}");
         }
+    }
+
+    #[test]
+    fn every_field_of_an_instance_is_explained() {
+        let explained: Vec<&str> = INSTANCE_FIELDS.iter().flat_map(|(names, _)| names.split(", ")).collect();
+        let mut known: Vec<&str> = crate::config::instance_fields().collect();
+        known.sort_unstable();
+        let mut sorted = explained.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, known);
     }
 
     #[test]

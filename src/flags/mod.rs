@@ -426,8 +426,8 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|dir| options.logs = Logs::In(dir)),
         },
-        help: "Where to keep the files of this run",
-        details: "The directory for this run's files (see `FILES`). \
+        help: "Where to keep the files of runs",
+        details: "The directory below which this run gets one of its own for its files (see `FILES`). \
             Of this option and `--no-logs`, the last one given counts.",
     },
     Flag {

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The options of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Where the config is read from; a command line without it is a mistake that [`parse`](super::parse) reports.
+    /// Where the config is read from; a command line without it is a mistake that [`parse`](super::parse()) reports.
     pub config: Option<ConfigSource>,
     /// The directory that the instances work in.
     pub workspace: PathBuf,

@@ -1,7 +1,7 @@
 //! The ledger alone: on tables, and by simulation.
 
 use super::*;
-use crate::claude::usage::Tokens;
+use crate::claude::tokens::Tokens;
 use crate::config::Config;
 use crate::plan::{Defaults, Surroundings, plan};
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! What a `budget` section says to whoever reports on it: which limits count, which tokens count against them, and the
 //! words for its settings. Enforces nothing.
 
-use crate::claude::usage::Tokens;
+use crate::claude::tokens::Tokens;
 use crate::config::{BudgetConfig, BudgetType, TokenBasis};
 
 /// The overall limit in tokens, where it counts.

@@ -96,7 +96,8 @@ impl Style {
     }
 
     /// Text that somebody else wrote, harmless, on one line and in at most so many columns.
-    fn shown(self, text: &str, max_columns: usize) -> String {
+    #[must_use]
+    pub fn shown(self, text: &str, max_columns: usize) -> String {
         let ellipsis = self.glyphs().ellipsis;
         let looked_at = beginning(text, max_columns);
         let mut cleaned = text::clean(looked_at);

@@ -103,7 +103,7 @@ fn dependencies(plan: &Plan, instance: &Instance) -> Vec<String> {
         let name = &plan.instances[other].name;
         match when {
             When::Completed => name.clone(),
-            When::Done => format!("{name} (done, however)"),
+            When::Done => format!("{name} (even if it fails)"),
         }
     });
     named.collect()
@@ -291,7 +291,7 @@ b
             ),
             "{told}"
         );
-        assert!(told.contains("\n  depends on a (done, however), b\n"));
+        assert!(told.contains("\n  depends on a (even if it fails), b\n"));
         assert!(told.contains("\nBudget: no budget\n"));
         assert!(!told.contains("s3cret"));
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Style;
-use crate::claude::usage::{Tokens, Used};
+use crate::claude::tokens::Tokens;
+use crate::claude::usage::Used;
 use crate::config::Config;
 use crate::outcome::{Failure, Reason, Status};
 use crate::plan::{Defaults, Plan, Surroundings};

@@ -238,7 +238,8 @@ mod tests {
     };
     use super::*;
     use crate::claude::events::Retry;
-    use crate::claude::usage::{Certainty, Tokens};
+    use crate::claude::tokens::Tokens;
+    use crate::claude::usage::Certainty;
     use crate::config::{BudgetType, TokenBasis};
     use crate::plan::Plan;
     use proptest::prelude::*;

@@ -2,8 +2,8 @@
 //! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
 //! wait has an end.
 //!
-//! Beside it: [`starting`] a process, [`budgeting`], [`stopping`] what must be stopped down to the last descendant, and [`reporting`]
-//! from what the records say.
+//! Beside it, each in a file of its own: starting a process, what the ledger's answers lead to, stopping down to the
+//! last descendant, and reporting from what the records say.
 
 mod budgeting;
 mod reporting;

@@ -7,9 +7,14 @@ use super::{Json, Run};
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
+use crate::ledger::LimitState;
 use crate::outcome::{self, Reason, Status};
 use crate::report::{self, View};
 use crate::schedule::Skip;
+
+/// What is longer stands whole in `report.json`.
+const MAX_MESSAGE_COLUMNS: usize = 1000;
+const MAX_NAME_COLUMNS: usize = 60;
 
 /// How many times as long as `report.json` took to write it is left as it is.
 const JSON_PAUSE: u32 = 20;
@@ -37,12 +42,15 @@ impl Run<'_> {
     pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
         self.ledger.ended(index);
-        self.detail(index, status.word());
-        // That everything is stopped was said once for all.
+        if !matches!(status, Status::Failed(_)) {
+            self.detail(index, status.word());
+        }
+        // That everything is stopped was said once for all, and that a budget refuses it in words of its own.
         if let Status::Failed(failure) = &status
             && failure.reason != Reason::Interrupted
+            && !(failure.reason == Reason::Budget && self.records[index].started.is_none())
         {
-            self.message(&format!("{} failed: {}", self.plan.instances[index].name, failure.error));
+            self.message(&format!("{} failed: {}", self.name(index), failure.error));
         }
         let record = &mut self.records[index];
         record.status = status;
@@ -59,7 +67,9 @@ impl Run<'_> {
         }
         for Skip { instance, because_of } in self.schedule.ended(index, completed) {
             let needed = &self.plan.instances[because_of].name;
-            self.records[instance].status = Status::Skipped(format!("{needed} did not complete"));
+            let why = format!("{needed} did not complete");
+            self.detail(instance, &format!("skipped: {why}"));
+            self.records[instance].status = Status::Skipped(why);
             self.records[instance].ended = Some(now);
         }
         self.json.is_stale = true;
@@ -86,15 +96,7 @@ impl Run<'_> {
         for index in 0..self.live.len() {
             self.copy_to_record(index);
         }
-        let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: now,
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
-        let mut text = report::status::status(&view, self.settings.style);
+        let mut text = report::status::status(&self.view(&self.ledger.limits(), now), self.settings.style);
         for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
             for line in recent.take(&instance.name, self.settings.style) {
                 text += &line;
@@ -123,19 +125,13 @@ impl Run<'_> {
             self.print_status(now);
         }
         let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: now,
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
         let footer = report::summary::Footer {
             stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
             strays: left,
             logs: self.directory.as_ref().map(|d| d.path().to_owned()),
             exit: code,
         };
+        let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
         self.stdout.print(&text);
         if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
@@ -144,9 +140,8 @@ impl Run<'_> {
         if let Some(guard) = self.guard.take() {
             guard.dismiss();
         }
-        self.signals.take();
-        self.stdout.finish(self.signals.fd());
-        self.stderr.finish(self.signals.fd());
+        let is_stopped = self.stdout.finish(&mut self.signals, false);
+        self.stderr.finish(&mut self.signals, is_stopped);
         code
     }
 
@@ -166,21 +161,28 @@ impl Run<'_> {
     }
 
     pub(super) fn write_report_json(&mut self) {
-        let Some(directory) = &mut self.directory else { return };
-        let limits = self.ledger.limits();
-        let view = View {
-            plan: self.plan,
-            records: &self.records,
-            elapsed: self.clock.now(),
-            limits: &limits,
-            refusals: self.ledger.refusals(),
-        };
-        directory.replace("report.json", &report::json::report(&view, &self.settings.facts));
+        if self.directory.is_none() {
+            return;
+        }
+        let text = report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &self.settings.facts);
+        if let Some(directory) = &mut self.directory {
+            directory.replace("report.json", &text);
+        }
+    }
+
+    fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
+        View { plan: self.plan, records: &self.records, elapsed: now, limits, refusals: self.ledger.refusals() }
     }
 
     /// A message for whoever looks after the run.
     pub(super) fn message(&mut self, text: &str) {
-        self.print_message(&format!("zen: {}\n", crate::text::clean(text)));
+        let text = self.settings.style.shown(text, MAX_MESSAGE_COLUMNS);
+        self.print_message(&format!("zen: {text}\n"));
+    }
+
+    /// An instance's name, as a message shows it.
+    fn name(&self, index: usize) -> String {
+        self.settings.style.shown(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
     }
 
     /// A line for standard error, as the screen can show it.
@@ -193,7 +195,7 @@ impl Run<'_> {
     pub(super) fn detail(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
             let at = crate::text::seconds(self.clock.now());
-            self.message(&format!("{at} {}: {text}", self.plan.instances[index].name));
+            self.message(&format!("{at} {}: {text}", self.name(index)));
         }
     }
 }

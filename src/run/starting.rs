@@ -1,6 +1,7 @@
 //! Starting an instance's process: which session it enters, with which arguments and variables.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Live, Run};
@@ -8,10 +9,17 @@ use crate::attempt::Attempt;
 use crate::claude::command_line::{Entry, arguments};
 use crate::claude::environment::NOT_PASSED_ON;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
+use crate::edge::files::InstanceFiles;
 use crate::edge::process::{Launch, Process};
 use crate::edge::{find, reason};
 use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
+
+/// For the report, for looking around in /proc, and for wait-timeout, which needs four.
+const SPARE_DESCRIPTORS: usize = 8;
+
+/// Its stream and its standard error.
+const FILES_OF_INSTANCE: usize = 2;
 
 impl Run<'_> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
@@ -24,14 +32,14 @@ impl Run<'_> {
         let record = &mut self.records[index];
         record.status = Status::Running;
         record.started = Some(now);
-        record.attempts += 1;
         self.start_process(index, entry, false, now);
     }
 
     pub(super) fn start_process(&mut self, index: usize, entry: Entry, is_second_entry: bool, now: Duration) {
         let instance = &self.plan.instances[index];
         let launch = self.launch(index, entry);
-        match Process::start(&launch, self.settings.descriptor_limit) {
+        self.records[index].attempts += 1;
+        match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
             Ok(process) => {
                 self.detail(index, &format!("started, pid {}", process.pid()));
                 self.by_pid.insert(process.pid().cast_signed(), index);
@@ -52,14 +60,24 @@ impl Run<'_> {
                 self.apply(index, effects, now);
             }
             Err(error) => {
-                // The system does not say which of the two it has not found.
+                // The system does not say which of the three it has not found.
+                let program = launch.program.display();
                 let what = match launch.cwd.is_dir() {
-                    true => format!("{} could not be started: {}", launch.program.display(), reason(&error)),
                     false => format!("its directory {} is not there any more", launch.cwd.display()),
+                    true if error.kind() == ErrorKind::NotFound && launch.program.exists() => {
+                        format!("{program} could not be started: the interpreter that it names is not there")
+                    }
+                    true => format!("{program} could not be started: {}", reason(&error)),
                 };
                 self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
             }
         }
+    }
+
+    /// What has to be left when one more has started: for the files of all, and for the work of the loop.
+    fn spare_descriptors(&self) -> usize {
+        let files = self.live.iter().flatten().filter_map(|live| live.files.as_ref());
+        SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
     }
 
     fn launch(&self, index: usize, entry: Entry) -> Launch {

@@ -12,5 +12,6 @@ mod exit_codes;
 mod faults;
 mod output;
 mod real;
+mod run_files;
 mod seed;
 mod signals;

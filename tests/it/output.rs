@@ -391,14 +391,14 @@ fn a_long_plan_is_told_in_numbers() {
         let prompt = if i.is_multiple_of(20) { "[[error it broke]]" } else { "[[usage in=90 out=10]] [[say ok]]" };
         json!({"name": format!("n{i}"), "prompt": prompt})
     };
-    let instances: Vec<Value> = (0..60).map(instance).collect();
+    let instances: Vec<Value> = (0..44).map(instance).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());
-    let outcome = place.run(&config, &["--max-parallel", "4", "--max-console-lines", "0"]).expect_code(2);
+    let outcome = place.run(&config, &["--max-parallel", "8", "--max-console-lines", "0"]).expect_code(2);
     let last = outcome.stdout.split("Instance Status (").last().expect("a report");
     for expected in [
-        "Instances: 57 completed, 3 failed; 3 of 60 shown\n",
-        "Overall: 5,700 tokens used\n",
-        "✓ Successful: 57/60 instances",
+        "Instances: 41 completed, 3 failed; 3 of 44 shown\n",
+        "Overall: 4,100 tokens used\n",
+        "✓ Successful: 41/44 instances",
     ] {
         assert!(last.contains(expected), "{expected}\n{}", outcome.everything());
     }
@@ -461,4 +461,41 @@ fn a_slow_reader_holds_nobody_up() {
     child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("UTF-8");
     assert_eq!(child.wait().expect("an end").code(), Some(0));
     assert!(text.trim_end().ends_with("Exit code: 0 (every instance completed)"), "{text}");
+}
+
+/// A name or an error of a megabyte is no reason to print a megabyte.
+#[test]
+fn what_is_long_is_cut() {
+    let place = Place::new();
+    let config = place.config(
+        &json!({"instances": [
+            {"name": "n".repeat(50_000), "prompt": format!("[[stderr {0}]] [[error {0}]]", "e".repeat(100_000))},
+            {"name": "b", "prompt": format!("[[say {}]]", "s".repeat(1_000_000)), "description": "d".repeat(100_000)},
+        ]})
+        .to_string(),
+    );
+    let outcome = place.run(&config, &["--verbose"]).expect_code(2);
+    assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
+    assert!(outcome.stderr.len() < 5000 && outcome.stderr.contains("eee"), "{} bytes", outcome.stderr.len());
+    let outcome = place.run(&config, &["--dry-run"]).expect_code(0);
+    assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
+}
+
+/// The system says the same of a program that is not there, of an interpreter and of a directory.
+#[test]
+fn a_program_that_cannot_be_started_is_told_with_the_reason() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let claude = place.path("claude");
+    fs::write(&claude, "#!/nonexistent/node\n").expect("a file");
+    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let config = place.prompts(&["x"]);
+    let outcome = place.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
+    let why = "could not be started: the interpreter that it names is not there";
+    assert_eq!(outcome.stderr, format!("zen: a failed: {} {why}\n", claude.display()));
+    assert_eq!(outcome.instance("a")["reason"], "spawn");
+    let large = place
+        .config(&json!({"instances": [{"name": "a", "prompt": "x", "env": {"A": "x".repeat(200_000)}}]}).to_string());
+    let outcome = place.run(&large, &[]).expect_code(2);
+    assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.everything());
 }

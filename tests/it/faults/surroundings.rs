@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
 use super::{GOOD, GOOD_TOKENS, expect_completed, instance, with};
-use crate::support::{Outcome, Place, stand_in, wait_until};
+use crate::support::{Outcome, Place, copy_program, is_alive, stand_in, wait_until};
 
 /// The instances of a run, each with its status and reason.
 fn verdicts(outcome: &Outcome) -> Vec<(&str, &str)> {
@@ -20,7 +20,7 @@ fn verdicts(outcome: &Outcome) -> Vec<(&str, &str)> {
 fn claude_is_deleted_while_it_runs() {
     let place = Place::new();
     let claude = place.path("claude");
-    std::fs::copy(stand_in(), &claude).expect("a copy");
+    copy_program(stand_in(), &claude);
     let waits = format!("{} [[say Done.]]", place.gate("gate"));
     let instances = [
         instance("runs", &waits),
@@ -70,22 +70,36 @@ fn the_workspace_is_deleted_while_it_runs() {
 fn descriptors_run_out() {
     let place = Place::new();
     let waits = format!("[[escape 300]] {} [[say Done.]]", place.gate("gate"));
-    let instances: Vec<Value> = (0..100).map(|i| instance(&format!("i{i}"), &waits)).collect();
+    let crashes = format!("[[escape 300 deaf keep-pipes]] {} [[die KILL]]", place.gate("first"));
+    let mut instances = vec![instance("crashes", &crashes)];
+    instances.extend((1..100).map(|i| instance(&format!("i{i}"), &waits)));
     let config = place.config(&json!({ "instances": instances }).to_string());
     let mut command = place.zen_on(&config, &[]);
     // SAFETY: one system call, before exec.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 64, 64)?)) };
     let zen = place.started(&mut command);
     wait_until("all that cannot start to have failed", || zen.stderr().contains("i99 failed: "));
+    wait_until("all others to be at work", || {
+        let log = place.stand_in_log();
+        let count = |kind: &str| log.iter().filter(|e| e["event"] == kind).count();
+        count("start") == count("tool")
+    });
+    place.open_gate("first");
+    wait_until("the end of one", || zen.has_ended("crashes"));
+    let log = place.stand_in_events("escape");
+    let escaped = log.iter().find(|e| e["words"][1] == "deaf").and_then(|e| e["child_pid"].as_i64()).expect("a pid");
+    assert!(!is_alive(i32::try_from(escaped).expect("a pid")), "what it left is found all the same");
     place.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     let verdicts = verdicts(&outcome);
     let completed = verdicts.iter().filter(|v| **v == ("completed", "")).count();
     let not_started = verdicts.iter().filter(|v| **v == ("failed", "spawn")).count();
-    assert_eq!(completed + not_started, 100, "{}", outcome.everything());
-    assert!(completed >= 10, "64 descriptors are enough for ten: {completed}");
+    assert_eq!(completed + not_started, 99, "{}", outcome.everything());
+    assert_eq!(outcome.error("crashes"), "claude ended with signal 9 without a result");
+    assert!(completed >= 6, "64 descriptors are enough for six: {completed}");
     assert!(outcome.error("i99").contains("Too many open files"), "{}", outcome.error("i99"));
-    assert_eq!(outcome.total_tokens("i0"), 2 * GOOD_TOKENS);
+    assert_eq!(outcome.total_tokens("i1"), 2 * GOOD_TOKENS);
+    assert!(!outcome.stderr.contains("not complete"), "the files of those that run are whole\n{}", outcome.stderr);
     assert_eq!(outcome.report["exit_code"], 2, "the report is whole");
 }
 
@@ -101,8 +115,8 @@ fn processes_run_out() {
         std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o777)).expect("permissions");
     }
     let (zen, claude) = (place.path("zen"), place.path("claude"));
-    std::fs::copy(env!("CARGO_BIN_EXE_zen"), &zen).expect("a copy that others can run");
-    std::fs::copy(stand_in(), &claude).expect("a copy that others can run");
+    copy_program(env!("CARGO_BIN_EXE_zen"), &zen);
+    copy_program(stand_in(), &claude);
     let instances: Vec<Value> = (0..30).map(|i| instance(&format!("i{i}"), GOOD)).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());
     let of_zen = place.zen_on(&config, &["--timeout", "20"]);

@@ -77,6 +77,7 @@ fn expect_supervised(outcome: &Outcome) {
 fn a_reader_that_reads_at_last() {
     let place = Place::new();
     let (zen, mut reader) = unread(&place);
+    zen.signal(Signal::SIGUSR1); // asks for a report, and is no reason to give up
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("UTF-8");
     let outcome = zen.outcome().expect_code(4);
@@ -89,8 +90,8 @@ fn a_reader_that_reads_at_last() {
 fn a_reader_that_never_reads_and_a_signal() {
     let place = Place::new();
     let (zen, reader) = unread(&place);
-    // The first may come while zen still looks for what is left.
     zen.signal(Signal::SIGTERM);
+    // The first may come while zen still looks for what is left.
     wait_until("zen to end", || {
         zen.signal(Signal::SIGTERM);
         zen.is_zombie()

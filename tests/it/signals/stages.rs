@@ -146,10 +146,11 @@ fn in_a_turn() -> Stage {
 #[test]
 fn once_in_a_turn() {
     in_a_turn().stop(1, |stopped| {
-        for name in ["2.1", "2.0", "1.0"] {
+        // The older generations do not tell of all their own calls, whatever becomes of them.
+        for (name, certainty) in [("2.1", "exact"), ("2.0", "at_least"), ("1.0", "at_least")] {
             stopped.expect_interrupted(name, "Stopped by SIGNAL");
             assert_eq!(stopped.outcome.total_tokens(name), 1000);
-            assert_eq!(stopped.outcome.instance(name)["tokens_certainty"], "exact");
+            assert_eq!(stopped.outcome.instance(name)["tokens_certainty"], certainty);
         }
         stopped.expect_exact_books();
         assert!(stopped.took < AT_ONCE, "{:?}", stopped.took);

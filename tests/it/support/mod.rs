@@ -290,6 +290,13 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+/// Copies a program, in a process of its own: where this one had it open for writing, a test beside it might start a child
+/// at that moment, which then has it open too, and the system starts no program that is being written.
+pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let status = Command::new("cp").arg(from.as_ref()).arg(to).status().expect("there is a cp");
+    assert!(status.success(), "{} can be copied", from.as_ref().display());
+}
+
 /// The stand-in for claude, which cargo builds with the tests.
 pub fn stand_in() -> PathBuf {
     let mut path = std::env::current_exe().expect("the test knows itself");
