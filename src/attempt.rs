@@ -3,6 +3,7 @@
 //! Pure: it is told the time and never waits. It knows what to say to claude and when, what a result means, and how to
 //! stop a process that does not end; it knows no process, pipe or signal of the system.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::claude::commands::Commands;
@@ -64,17 +65,19 @@ enum Phase {
     Over,
 }
 
-/// The message of the main conversation that is being streamed, if one is.
+/// The message of the main conversation that is under way, if one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Streamed {
     /// None is; another may follow in the same turn.
     None,
+    /// The model was asked for one: it is paid for, and has not begun to come.
+    Asked,
     /// One is.
     Open,
     /// One is, and tools will be used after it.
     OpenForTools,
-    /// One has ended, and the turn ends with it: its result follows.
-    Last,
+    /// One is, or has ended, and the turn ends with it: its result follows.
+    Answer,
 }
 
 /// What an attempt came to.
@@ -87,7 +90,7 @@ pub enum Verdict {
 }
 
 /// One process of an instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     turns: Vec<Turn>,
     grace: Duration,
@@ -109,6 +112,10 @@ pub struct Attempt {
     background_agents: usize,
     /// The message that the model writes at this moment.
     message: Streamed,
+    /// The last text of the main conversation.
+    last_text: String,
+    /// The tools of the main conversation that have not ended, by id.
+    tools_at_work: HashSet<String>,
     /// Why it is to end with the message that it is in.
     ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
@@ -169,6 +176,8 @@ impl Attempt {
             limit_rejected: None,
             background_agents: 0,
             message: Streamed::None,
+            last_text: String::new(),
+            tools_at_work: HashSet::new(),
             ending: None,
             turn_under_way: false,
             announces_turns: false,
@@ -207,10 +216,18 @@ impl Attempt {
                 if ended {
                     self.meter.stream_ended();
                 }
-                self.message = if uses_tools { Streamed::OpenForTools } else { Streamed::Open };
+                self.message = match (uses_tools, ended) {
+                    (true, _) => Streamed::OpenForTools,
+                    (false, true) => Streamed::Answer,
+                    (false, false) => Streamed::Open,
+                };
                 Vec::new()
             }
             Event::MessageEnded => self.message_ended(now),
+            Event::ToolsEnded(ids) => {
+                self.tools_ended(&ids);
+                Vec::new()
+            }
             Event::Result(result) => self.result(*result, now),
             Event::Retry(retry) => self.retry(retry, now),
             Event::RateLimit { rejected, resets_at } => {
@@ -468,18 +485,34 @@ impl Attempt {
             self.message = Streamed::Open;
             self.meter.stream_begins();
         }
+        let text = message.said.iter().rev().find_map(|said| match said {
+            Said::Text(text) if !message.of_subagent => Some(text),
+            _ => None,
+        });
+        if let Some(text) = text {
+            self.last_text.clone_from(text);
+        }
+        if !message.of_subagent {
+            self.tools_at_work.extend(message.tools);
+        }
         message.said.into_iter().map(Effect::Tell).collect()
     }
 
     fn message_ended(&mut self, now: Duration) -> Vec<Effect> {
-        let uses_tools = self.message == Streamed::OpenForTools;
-        self.message = if uses_tools { Streamed::None } else { Streamed::Last };
-        match self.ending.take() {
-            Some(why) if uses_tools => self.stop(why, now),
-            ending => {
-                self.ending = ending;
-                Vec::new()
-            }
+        if self.message != Streamed::OpenForTools {
+            return Vec::new();
+        }
+        self.message = Streamed::None;
+        self.ending.take().map_or_else(Vec::new, |why| self.stop(why, now))
+    }
+
+    /// When all tools have ended, claude asks the model for the next message.
+    fn tools_ended(&mut self, ids: &[String]) {
+        for id in ids {
+            self.tools_at_work.remove(id);
+        }
+        if self.tools_at_work.is_empty() && self.message == Streamed::None && self.turn_under_way {
+            self.message = Streamed::Asked;
         }
     }
 
@@ -487,6 +520,9 @@ impl Attempt {
         // Where claude begins its turns with an init, a result without one was told before.
         if self.announces_turns && !self.turn_under_way {
             return Vec::new();
+        }
+        if result.was_streaming() {
+            self.meter.message_was_cut_off();
         }
         self.meter.settle(result.settlement.clone());
         self.told.retry = None;
@@ -497,9 +533,19 @@ impl Attempt {
         }
         let unasked = result.unasked;
         self.turn_under_way = false;
-        self.message = Streamed::None;
+        self.tools_at_work.clear();
+        let is_answered = std::mem::replace(&mut self.message, Streamed::None) == Streamed::Answer;
         let judgement = judge(&result, self.limit_rejected.take());
         self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
+        let judgement = match judgement {
+            // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
+            Judgement::Bad(failure) if is_answered && failure.reason == Reason::Budget => {
+                self.told.result = Some(std::mem::take(&mut self.last_text));
+                self.ending.get_or_insert(failure);
+                Judgement::Good
+            }
+            judgement => judgement,
+        };
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
             Judgement::Good => {
@@ -534,6 +580,7 @@ impl Attempt {
     /// A turn began after all were answered: claude tells its agents' results to the model.
     fn turn_began(&mut self) {
         self.turn_under_way = true;
+        self.message = Streamed::Asked;
         self.announces_turns = true;
         let has_answered = self.verdict == Some(Verdict::Completed) && self.stopping.is_none();
         if has_answered && matches!(self.phase, Phase::Leaving(_)) {
@@ -550,7 +597,9 @@ impl Attempt {
         self.told.retries += 1;
         let hopeless = is_hopeless(&retry);
         self.told.retry = Some(retry);
-        hopeless.map_or_else(Vec::new, |failure| self.stop(failure, now))
+        self.message = Streamed::None; // what was asked for is refused, and costs nothing
+        let why = hopeless.or_else(|| self.ending.take());
+        why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 
     fn fail(&mut self, failure: Failure, now: Duration) -> Vec<Effect> {

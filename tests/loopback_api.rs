@@ -16,7 +16,7 @@ mod wire;
 use script::{Failure, Message, Script, Step, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -129,6 +129,17 @@ impl LoopbackApi {
         format!("http://{}", self.address)
     }
 
+    /// From now on each call that a client makes for itself has a usage of its own: an input of 1,000 tokens, 2,000, 4,000
+    /// and so on. Which of them a sum has in it can be told from the sum.
+    pub fn tell_own_calls_apart(&self) {
+        self.shared.lock().own_calls = Some(0);
+    }
+
+    /// Lets every `[[until NAME]]` of this name go on, now and later.
+    pub fn open(&self, gate: &str) {
+        self.shared.lock().open_gates.insert(gate.to_owned());
+    }
+
     /// All requests that are finished, in the order of their ends.
     pub fn log(&self) -> Vec<Served> {
         self.shared.lock().log.clone()
@@ -171,6 +182,9 @@ struct State {
     arrivals: usize,
     /// How many scripted failures a message has answered already.
     failures_served: HashMap<PlaceInScript, u32>,
+    /// How many calls of clients for themselves there were, where they are told apart.
+    own_calls: Option<u32>,
+    open_gates: HashSet<String>,
 }
 
 /// A repeated request has the same one.
@@ -207,6 +221,18 @@ impl Shared {
         }
         state.log.push(served);
         self.changed.notify_all();
+    }
+
+    fn is_open(&self, gate: &str) -> bool {
+        self.stopping.load(Ordering::SeqCst) || self.lock().open_gates.contains(gate)
+    }
+
+    /// What a client's call for itself costs that is not scripted.
+    fn own_call_usage(&self) -> Usage {
+        let mut state = self.lock();
+        let Some(count) = &mut state.own_calls else { return Usage::default() };
+        *count += 1;
+        Usage { input_tokens: 500 << *count, ..Usage::default() }
     }
 
     /// The failure that is due at this place, if one is left.
@@ -304,17 +330,21 @@ fn answer(
         served.outcome = Outcome::Complete;
         return Ok(());
     }
-    let message = match conversation.next_message(served.kind, shared) {
+    let mut message = match conversation.next_message(served.kind, shared) {
         Ok(message) => message,
         Err(refusal) => {
             served.outcome = Outcome::Refused(refusal.status);
             return client.send_json(refusal.status, &refusal.headers, &error_body(refusal.status, &refusal.message));
         }
     };
+    if matches!(served.kind, Kind::Warmup | Kind::Quota | Kind::SideModel) {
+        message.usage = shared.own_call_usage();
+    }
     let id = format!("msg_{}{:04}", shared.name, served.index);
     served.message_id = Some(id.clone());
     served.usage = message.usage.into();
-    let answer = Answer { id, model: &served.model, message: &message };
+    let is_open = |gate: &str| shared.is_open(gate);
+    let answer = Answer { id, model: &served.model, message: &message, is_open: &is_open };
     answer.send(client, served.streaming, &mut served.announced)?;
     served.outcome = Outcome::Complete;
     Ok(())

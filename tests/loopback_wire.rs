@@ -16,6 +16,9 @@ const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
 /// A client that takes nothing for so long is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether a gate is open.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// The API's own names and ways to count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCount {
@@ -96,6 +99,8 @@ pub struct Answer<'a> {
     pub id: String,
     pub model: &'a str,
     pub message: &'a Message,
+    /// Whether a gate that the message waits at is open.
+    pub is_open: &'a dyn Fn(&str) -> bool,
 }
 
 impl Answer<'_> {
@@ -105,6 +110,20 @@ impl Answer<'_> {
     /// As soon as the client is gone.
     pub fn send(&self, client: &mut Client<'_>, streaming: bool, announced: &mut TokenCount) -> io::Result<()> {
         if streaming { self.stream(client, announced) } else { self.send_whole(client, announced) }
+    }
+
+    /// Lets the time of this step pass, if it is one that takes time.
+    fn pause(&self, client: &Client<'_>, step: &Step) -> io::Result<()> {
+        match step {
+            Step::Wait(pause) => client.stay_connected(*pause),
+            Step::Other { verb, args } if verb == "until" => {
+                while !(self.is_open)(args) {
+                    client.stay_connected(LOOK_AGAIN)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn stop_reason(&self) -> &'static str {
@@ -155,9 +174,7 @@ impl Answer<'_> {
         client.send_event(&Event::Ping)?;
         let mut index = 0;
         for step in &self.message.steps {
-            if let Step::Wait(pause) = step {
-                client.stay_connected(*pause)?;
-            }
+            self.pause(client, step)?;
             if let Some(block) = self.block(index, step) {
                 stream_block(client, index, block)?;
                 index += 1;
@@ -173,9 +190,7 @@ impl Answer<'_> {
     fn send_whole(&self, client: &mut Client<'_>, announced: &mut TokenCount) -> io::Result<()> {
         let mut content = Vec::new();
         for step in &self.message.steps {
-            if let Step::Wait(pause) = step {
-                client.stay_connected(*pause)?;
-            }
+            self.pause(client, step)?;
             content.extend(self.block(content.len(), step));
         }
         client.stay_connected(Duration::ZERO)?;

@@ -408,7 +408,7 @@ fn message_begins() -> Event {
     let tokens = Tokens { input: 100, output: 1, ..Tokens::default() };
     let id = Some("m".to_owned());
     let (model, said) = ("claude-sonnet-4".to_owned(), Vec::new());
-    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: true, said }))
+    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: true, said, tools: Vec::new() }))
 }
 
 fn message_says(uses_tools: bool) -> Event {
@@ -452,6 +452,56 @@ fn a_limit_ends_it_with_the_message_that_it_is_in() {
     attempt.event(Event::MessageEnded, at(3));
     assert_eq!(attempt.event(good(), at(3)), stopped);
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(4))), Some(Reason::Budget));
+}
+
+fn message_uses(tools: &[&str]) -> Event {
+    let tools = tools.iter().map(|&id| id.to_owned()).collect();
+    let (id, model, tokens) = (Some("m".to_owned()), String::new(), Tokens::default());
+    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: false, said: Vec::new(), tools }))
+}
+
+/// From the moment on at which the model is asked for it, a message is paid for.
+#[test]
+fn a_message_that_was_asked_for_is_waited_for() {
+    let stopped = [Effect::Send(control::interrupt()), Effect::CloseInput];
+    let ended = |id: &str| Event::ToolsEnded(vec![id.to_owned()]);
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.clone().end_with_message(over_budget(), at(1)), stopped, "the turn has not begun");
+    attempt.event(begun(), at(2));
+    assert_eq!(attempt.clone().end_with_message(over_budget(), at(2)), []);
+    for event in [message_begins(), message_uses(&["a", "b"]), message_says(true), Event::MessageEnded] {
+        attempt.event(event, at(2));
+    }
+    attempt.event(ended("a"), at(3));
+    assert_eq!(attempt.clone().end_with_message(over_budget(), at(3)), stopped, "one tool is at work");
+    attempt.event(ended("b"), at(3));
+    assert_eq!(attempt.end_with_message(over_budget(), at(3)), []);
+    assert_eq!(attempt.clone().event(Event::Retry(Retry::default()), at(4)), stopped, "it is not served");
+    for event in [message_begins(), message_says(false), Event::MessageEnded] {
+        assert_eq!(attempt.event(event, at(4)), []);
+    }
+    assert_eq!(attempt.event(good(), at(5)), [Effect::CloseInput]);
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(6)), Verdict::Completed);
+}
+
+/// claude's own fence calls it an error when its answer has cost more than there was.
+#[test]
+fn an_answer_that_cost_more_than_was_left_is_an_answer() {
+    let fence = || result(|r| (r.subtype, r.text) = ("error_max_budget_usd".into(), String::new()));
+    let say = |text: &str| match message_uses(&[]) {
+        Event::Message(message) => {
+            Event::Message(Box::new(Message { said: vec![Said::Text(text.into())], ..*message }))
+        }
+        other => other,
+    };
+    for (uses_tools, reason_of_it) in [(false, None), (true, Some(Reason::Budget))] {
+        let mut attempt = in_turn(&["x"]);
+        for event in [begun(), message_begins(), say("Done."), message_says(uses_tools), fence()] {
+            attempt.event(event, at(2));
+        }
+        assert_eq!(reason(&end(&mut attempt, Exit::Code(1), at(3))), reason_of_it);
+        assert_eq!(attempt.told.result.as_deref(), Some(if uses_tools { "" } else { "Done." }));
+    }
 }
 
 #[test]

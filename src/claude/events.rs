@@ -48,6 +48,8 @@ pub enum Event {
     },
     /// The message under way has ended.
     MessageEnded,
+    /// Tools that the main conversation used have ended, by their ids. The model is asked again when all have.
+    ToolsEnded(Vec<String>),
     /// A turn has ended.
     Result(Box<TurnResult>),
     /// A request to the API failed and will be tried again.
@@ -87,6 +89,8 @@ pub struct Message {
     pub begins: bool,
     /// What it says and which tools it uses, in words.
     pub said: Vec<Said>,
+    /// The ids of the tools that claude is to use for it.
+    pub tools: Vec<String>,
 }
 
 /// A part of a message, for a person to read.
@@ -147,6 +151,14 @@ pub struct TurnResult {
     pub permission_denials: Vec<Denial>,
 }
 
+impl TurnResult {
+    /// Whether it was interrupted while the model was asked, or wrote (2.1).
+    #[must_use]
+    pub fn was_streaming(&self) -> bool {
+        self.terminal_reason.as_deref() == Some("aborted_streaming")
+    }
+}
+
 /// A use of a tool that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -195,6 +207,7 @@ pub fn decode(line: &[u8]) -> Event {
         ("system", Some("background_tasks_changed")) => background,
         ("stream_event", _) if is_asked_for(head.event) => stream_event,
         ("assistant", _) => assistant,
+        ("user", _) => user,
         ("result", _) => result,
         ("rate_limit_event", _) => rate_limit,
         ("conversation_reset", _) => |_| Event::ConversationReset,
@@ -272,13 +285,22 @@ fn assistant(line: &Value) -> Event {
     message(&line["message"], is_of_subagent(line), false)
 }
 
+fn user(line: &Value) -> Event {
+    let content = line["message"]["content"].as_array().into_iter().flatten();
+    let results = content.filter(|block| block["type"] == "tool_result");
+    let ended: Vec<String> = results.filter_map(|block| text(&block["tool_use_id"])).collect();
+    if ended.is_empty() || is_of_subagent(line) { Event::Other } else { Event::ToolsEnded(ended) }
+}
+
 fn is_of_subagent(line: &Value) -> bool {
     line["parent_tool_use_id"].is_string()
 }
 
 fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
     let content = message["content"].as_array().into_iter().flatten();
+    let tools = content.clone().filter(|block| block["type"] == "tool_use");
     Event::Message(Box::new(Message {
+        tools: tools.filter_map(|block| text(&block["id"])).collect(),
         id: text(&message["id"]),
         model: text(&message["model"]).unwrap_or_default(),
         tokens: tokens(&message["usage"]),
@@ -405,6 +427,18 @@ mod tests {
         ] {
             assert_eq!(decode(line.as_bytes()), Event::Other, "{line}");
         }
+    }
+
+    #[test]
+    fn tools_end_with_their_results() {
+        let line = |parent: &str| {
+            format!(
+                r#"{{"type":"user","parent_tool_use_id":{parent},"message":{{"content":[
+                {{"type":"tool_result","tool_use_id":"a","content":"x"}},{{"type":"text","text":"y"}}]}}}}"#
+            )
+        };
+        assert_eq!(decode(line("null").as_bytes()), Event::ToolsEnded(vec!["a".into()]));
+        assert_eq!(decode(line("\"t\"").as_bytes()), Event::Other);
     }
 
     #[test]

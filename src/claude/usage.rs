@@ -159,6 +159,11 @@ impl Meter {
         self.has_open_message = false;
     }
 
+    /// A message was cut off that may not have told of itself yet: of a request that was just sent nothing is known here.
+    pub fn message_was_cut_off(&mut self) {
+        self.was_cut_off = true;
+    }
+
     /// The message under way has come to this many tokens; a kind that is not said stays as it was.
     pub fn message_so_far(&mut self, tokens: Tokens) {
         if let Some(message) = self.live.get_mut(self.streamed) {

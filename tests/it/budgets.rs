@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 use crate::support::{Outcome, Place, fixture, wait_until};
 
 /// How the test plan says that a budget has failed.
-fn is_far_over(used: u64, budget: u64) -> bool {
+pub fn is_far_over(used: u64, budget: u64) -> bool {
     used as f64 > budget as f64 * 1.1
 }
 
-fn budget_error(outcome: &Outcome, name: &str) -> String {
+pub fn budget_error(outcome: &Outcome, name: &str) -> String {
     assert_eq!(outcome.status(name), "failed", "{}", outcome.everything());
     assert_eq!(outcome.instance(name)["reason"], "budget", "{}", outcome.everything());
     outcome.error(name).to_owned()
 }
 
-fn limit<'a>(outcome: &'a Outcome, scope: &str) -> &'a Value {
+pub fn limit<'a>(outcome: &'a Outcome, scope: &str) -> &'a Value {
     let limits = outcome.report["limit_use"].as_array().expect("limits");
     limits.iter().find(|limit| limit["scope"] == scope).expect("such a limit")
 }

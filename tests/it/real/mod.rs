@@ -4,6 +4,8 @@
 //! `.ci/install-claude target/claude` installs them; a generation that is not there is left out, and that is said.
 
 mod api_errors;
+mod books;
+mod budgets;
 mod seed;
 mod sessions;
 mod stopping;
@@ -101,6 +103,11 @@ impl Real {
         self.version.starts_with("1.0.")
     }
 
+    /// How sure the books are where nothing was cut off: the older generations do not tell of all their own calls.
+    pub fn certainty(&self) -> &'static str {
+        if self.is_2_1() { "exact" } else { "at_least" }
+    }
+
     /// zen, in this place, on this claude and this API; not started.
     pub fn zen(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.zen(arguments);
@@ -193,6 +200,13 @@ impl Real {
         let log: Vec<String> = self.api.log().iter().map(told).collect();
         format!("claude {}\n{}\n--- API\n{}\n", self.version, outcome.everything(), log.join("\n"))
     }
+}
+
+/// A use of the tool `Read`, which costs no small call of claude's own.
+fn read_tool(real: &Real) -> String {
+    let file = real.place.workspace().join("notes.txt");
+    std::fs::write(&file, "Nothing of note.\n").expect("a file");
+    format!("[[tool Read {}]]", serde_json::json!({ "file_path": file }))
 }
 
 fn told(served: &Served) -> String {
