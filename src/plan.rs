@@ -368,6 +368,24 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
     waits_for
 }
 
+/// The plan of a good config in the workspace `/w`, for tests of what plans are for. On its machine no command is a path,
+/// and every directory is there.
+#[cfg(test)]
+pub(crate) fn planned(config: &str) -> Plan {
+    struct Machine;
+    impl Surroundings for Machine {
+        fn exists(&self, _: &Path) -> bool {
+            false
+        }
+        fn is_directory(&self, _: &Path) -> bool {
+            true
+        }
+    }
+    let config = Config::read(config).expect("a config");
+    let defaults = Defaults { timeout: Duration::from_secs(10_000), idle_timeout: None };
+    plan(config, Path::new("/w"), &defaults, &Machine).expect("a plan")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -155,25 +155,11 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::plan::{Defaults, Surroundings, plan};
+    use crate::plan::planned;
     use proptest::prelude::*;
-    use std::path::Path;
-
-    struct Nothing;
-    impl Surroundings for Nothing {
-        fn exists(&self, _: &Path) -> bool {
-            false
-        }
-        fn is_directory(&self, _: &Path) -> bool {
-            true
-        }
-    }
 
     fn instances(text: &str) -> Vec<Instance> {
-        let defaults = Defaults { timeout: Duration::from_secs(1), idle_timeout: None };
-        let config = Config::read(text).expect("a config");
-        plan(config, Path::new("/"), &defaults, &Nothing).expect("a plan").instances
+        planned(text).instances
     }
 
     fn schedule(text: &str, delay_s: u64, max_parallel: Option<usize>) -> Schedule {

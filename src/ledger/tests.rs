@@ -2,27 +2,11 @@
 
 use super::*;
 use crate::claude::tokens::Tokens;
-use crate::config::Config;
-use crate::plan::{Defaults, Surroundings, plan};
+use crate::plan::planned;
 use proptest::prelude::*;
-use std::path::Path;
-use std::time::Duration;
-
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-    fn is_directory(&self, _: &Path) -> bool {
-        true
-    }
-}
 
 fn ledger(config: &str) -> Ledger {
-    let defaults = Defaults { timeout: Duration::from_secs(1), idle_timeout: None };
-    let config = Config::read(config).expect("a config");
-    let plan = plan(config, Path::new("/"), &defaults, &Nothing).expect("a plan");
+    let plan = planned(config);
     Ledger::new(&plan.budget, &plan.instances, &plan.prices)
 }
 

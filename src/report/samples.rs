@@ -1,6 +1,5 @@
 //! Plans, records and hostile text for the tests of the reports.
 
-use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,32 +7,14 @@ use proptest::prelude::*;
 use super::Style;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage::Used;
-use crate::config::Config;
 use crate::outcome::{Failure, Reason, Status};
-use crate::plan::{Defaults, Plan, Surroundings};
+use crate::plan::Plan;
+pub(super) use crate::plan::planned;
 use crate::record::Record;
 
 pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };
 pub(super) const COLOUR: Style = Style { unicode: true, colour: true };
-
-struct Machine;
-
-impl Surroundings for Machine {
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-    fn is_directory(&self, _: &Path) -> bool {
-        true
-    }
-}
-
-/// The plan of a config in the workspace `/w`.
-pub(super) fn planned(config: &str) -> Plan {
-    let config = Config::read(config).expect("a config");
-    let defaults = Defaults { timeout: Duration::from_secs(10_000), idle_timeout: None };
-    crate::plan::plan(config, Path::new("/w"), &defaults, &Machine).expect("a plan")
-}
 
 /// A plan of so many instances, `i0`, `i1` and so on.
 pub(super) fn many(count: usize) -> Plan {
