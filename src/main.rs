@@ -9,7 +9,7 @@ use zen::edge::files::RunDirectory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
-use zen::edge::signals::notice_children;
+use zen::edge::signals;
 use zen::exit::ExitCode;
 use zen::flags::{self, ConfigSource, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
@@ -33,7 +33,7 @@ fn main() -> ProcessExitCode {
 fn run(options: &Options) -> ExitCode {
     let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
-    notice_children();
+    signals::unblock();
     let prepared = match prepare(options) {
         Ok(prepared) => prepared,
         Err(problems) => return refuse(&problems),

@@ -15,9 +15,11 @@ pub struct Signals {
     pipe: UnixStream,
 }
 
-/// Makes sure that children can be waited for. Whoever started zen may have had SIGCHLD ignored, and then the system
-/// reaps them itself, and nobody learns how they ended. To be called before the first child.
-pub fn notice_children() {
+/// Makes sure that signals come, and that children can be waited for. Whoever started zen may have blocked signals, and a
+/// blocked one is waited for in vain; or had SIGCHLD ignored, and then the system reaps children itself, and nobody
+/// learns how they ended. To be called before the first child.
+pub fn unblock() {
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     if is_ignored(Signal::SIGCHLD) {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: the default action runs no code of zen's.
@@ -32,8 +34,6 @@ impl Signals {
     /// # Errors
     /// The system's, if there are no descriptors left or the thread that ctrlc needs cannot be started.
     pub fn catch() -> io::Result<Self> {
-        // Whoever started zen may have blocked signals; a blocked one would be waited for in vain.
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;

@@ -104,9 +104,9 @@ fn test_1_1_the_budget_holds_in_a_real_run() {
 #[test]
 fn ten_at_once_that_announce_the_limit_overshoot_by_one_message_at_most() {
     let place = Place::new();
-    // An API takes its time for each message; one that does not is only as far ahead of zen as the machine is busy.
-    let message = "[[usage in=5000 out=1000]] [[wait 500ms]] [[tool Bash {\"command\": \"true\"}]]";
-    let prompt = format!("{} [[usage in=5000 out=1000]] [[wait 500ms]] [[say Done.]]", message.repeat(12));
+    // Tools take their time; after one that does not, the next message has begun before a busy machine lets zen end it.
+    let message = "[[usage in=5000 out=1000]] [[tool Bash {\"command\": \"sleep 0.5\"}]]";
+    let prompt = format!("{} [[usage in=5000 out=1000]] [[say Done.]]", message.repeat(12));
     let instances: Vec<Value> =
         (0..10).map(|i| json!({"name": format!("i{i}"), "prompt": prompt, "max_tokens_per_command": 58_000})).collect();
     let config = json!({"budget": {"overall_budget": 58_000}, "instances": instances});
@@ -121,7 +121,7 @@ fn ten_at_once_that_announce_the_limit_overshoot_by_one_message_at_most() {
 #[test]
 fn ten_at_once_that_announce_nothing_overshoot_by_the_messages_under_way() {
     let place = Place::new();
-    let message = "[[usage in=500 out=100]] [[wait 500ms]] [[tool Bash {\"command\": \"true\"}]]";
+    let message = "[[usage in=500 out=100]] [[wait 100ms]] [[tool Bash {\"command\": \"sleep 0.5\"}]]";
     let prompt = format!("{} [[usage in=500 out=100]] [[say Done.]]", message.repeat(20));
     let instances: Vec<Value> = (0..10).map(|i| json!({"name": format!("i{i}"), "prompt": prompt})).collect();
     let config = json!({"budget": {"overall_budget": 60_000}, "instances": instances});

@@ -94,11 +94,6 @@ impl Real {
         self.version.starts_with("2.1.")
     }
 
-    /// How sure the books can be: only the newest generation tells of all its calls.
-    pub fn certainty(&self) -> &'static str {
-        if self.is_2_1() { "exact" } else { "at_least" }
-    }
-
     pub fn is_1_0(&self) -> bool {
         self.version.starts_with("1.0.")
     }
