@@ -98,6 +98,11 @@ impl Real {
         self.version.starts_with("1.0.")
     }
 
+    /// How sure the books are where nothing was cut off: the older generations do not tell of all their own calls.
+    pub fn certainty(&self) -> &'static str {
+        if self.is_2_1() { "exact" } else { "at_least" }
+    }
+
     /// zen, in this place, on this claude and this API; not started.
     pub fn zen(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.zen(arguments);
