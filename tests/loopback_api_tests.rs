@@ -89,6 +89,30 @@ fn streams_the_message_and_its_true_usage() {
 }
 
 #[test]
+fn a_message_waits_at_a_gate_until_it_is_opened() {
+    let api = LoopbackApi::start();
+    let mut stream =
+        connect(&api, "POST", "/v1/messages", &body(&[user("[[until it is time]] [[say now]]")]).to_string());
+    let mut begun = [0; 15];
+    stream.read_exact(&mut begun).expect("it begins");
+    assert!(api.log().is_empty());
+    api.open("it is time");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it goes on");
+    assert_eq!(joined(&answer, "text"), "now");
+}
+
+#[test]
+fn own_calls_of_a_client_can_be_told_apart() {
+    let api = LoopbackApi::start();
+    let own = json!({"model": "claude-haiku-x", "stream": true, "messages": [user("Warmup")]});
+    let input = || events(&request(&api, "/v1/messages", &own))[0]["message"]["usage"]["input_tokens"].clone();
+    assert_eq!(input(), 100);
+    api.tell_own_calls_apart();
+    assert_eq!([input(), input(), input()], [1000, 2000, 4000]);
+}
+
+#[test]
 fn the_place_in_the_script_is_the_number_of_answers_since() {
     let api = LoopbackApi::start();
     let ask = |messages: &[Value]| joined(&request(&api, "/v1/messages", &body(messages)), "text");

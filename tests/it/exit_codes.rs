@@ -11,7 +11,8 @@ fn instance(code: i32) -> Value {
     match code {
         0 => json!({"prompt": "[[say done]]"}),
         2 => json!({"prompt": "[[error it broke]]"}),
-        3 => json!({"prompt": "[[subtype error_max_budget_usd]]"}),
+        3 => json!({"prompt": "[[tool Bash {\"command\": \"true\"}]] [[say done]]",
+            "claude_args": ["--max-budget-usd", "0.000001"]}),
         4 => json!({"prompt": "[[hang]]", "timeout": 0.5}),
         75 => json!({"prompt": "[[limit 3600]]"}),
         _ => panic!("no instance brings a run to {code}"),
