@@ -68,26 +68,28 @@ fn test_4_2_per_command_budget_tracking() {
 #[test]
 fn test_4_3_cost_budget_vs_token_budget() {
     let place = Place::new();
-    // $3.45 by the prices of Sonnet 4: 900,000 tokens at $3 and 50,000 at $15 a million.
-    place.command("help", "[[usage in=900000 out=50000]] [[say Done.]]");
-    let config = std::fs::read_to_string(fixture("cost_budget_test.json")).expect("a fixture");
-    // The estimates are far below what is used, and their own limits would end them at 20,000 tokens; but this budget
-    // counts dollars.
-    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    // By the prices of Sonnet 4, $3 and $15 a million: $3.45, and then $1.50.
+    let costs = |usage: &str| format!("[[usage {usage}]] ");
+    let script =
+        costs("in=900000 out=50000") + &place.gate("gate") + " " + &costs("in=400000 out=20000") + "[[say Done.]]";
+    place.command("help", &script);
+    let mut config: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("cost_budget_test.json")).expect("a fixture"))
+            .expect("JSON");
     config["defaults"] = json!({"model": "claude-sonnet-4-20250514"});
-    let config = place.config(&config.to_string());
-    // There is a second between the one and the other, in which what is used is reported.
-    let arguments = ["--max-parallel", "1", "--startup-delay", "1", "--status-report-interval", "0.1"];
-    let outcome = place.run(&config, &arguments).expect_code(0);
-    assert!(outcome.stdout.contains("$3.45 / $5.00"), "{}", outcome.everything());
-    assert!(outcome.stdout.contains("$6.90 of $5.00 (over budget)"), "{}", outcome.everything());
+    let run = place.start(&place.config(&config.to_string()), &["--max-parallel", "1"]);
+    wait_until("the first message to have ended", || place.stand_in_log().iter().any(|line| line["event"] == "tool"));
+    run.signal(nix::sys::signal::Signal::SIGUSR1);
+    wait_until("the seed's words in a report", || run.stdout().contains("$3.45 / $5.00"));
+    place.open_gate("gate");
+    let outcome = run.outcome().expect_code(3);
+    assert_eq!(outcome.status("expensive-task-1"), "completed", "{}", outcome.everything());
+    let error = budget_error(&outcome, "expensive-task-2");
+    let expected = "Estimated $0.16 would exceed overall cost budget of $5.00 (currently at $4.95)";
+    assert!(error.contains(expected), "{error}");
     assert_eq!(limit(&outcome, "overall")["unit"], "usd");
-    // The second one began within the budget, and its one message, which was all its work, went over it.
-    for name in ["expensive-task-1", "expensive-task-2"] {
-        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
-    }
-    let used = limit(&outcome, "overall")["used"].as_f64().expect("dollars");
-    assert!(used < 5.0 + 3.46, "{used}");
+    assert_eq!(limit(&outcome, "overall")["used"], 4.95, "dollars are tracked, not tokens");
+    assert_eq!(starts(&place), 1);
 }
 
 #[test]

@@ -5,10 +5,12 @@ mod survivors;
 mod waiting;
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
@@ -96,6 +98,16 @@ impl Place {
             ("STAND_IN_RETRY_MS", "50"),
             (TEST_VARIABLE, &self.id()),
         ]);
+        // Whoever started the tests in the background may have had these ignored, and zen would leave it at that.
+        // SAFETY: to set a signal to its default runs no code.
+        unsafe {
+            command.pre_exec(|| {
+                for stopping in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
+                    signal(stopping, SigHandler::SigDfl)?;
+                }
+                Ok(())
+            })
+        };
         command
     }
 
