@@ -29,7 +29,7 @@ use crate::support::{Outcome, Place, Running};
 const VERSIONS: &str = include_str!("../../real_cli_versions.txt");
 
 /// Each process takes 300 MB and a second of CPU.
-const MAX_PROCESSES: usize = 3;
+const MAX_PROCESSES: usize = 2;
 
 /// One generation of claude, with a place and an API of its own.
 pub struct Real {
