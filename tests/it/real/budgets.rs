@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Real, on_each_generation, read_tool, total};
+use super::{Real, on_each_generation, on_the_newest, read_tool, total};
 use crate::budgets::{budget_error, is_far_over, limit};
 use crate::loopback_api::{Outcome as End, Served};
 use crate::support::{Outcome, fixture, wait_until};
@@ -130,7 +130,7 @@ fn real_test_4_3_cost_budget_vs_token_budget() {
 /// Of $5.00 the first one leaves five cents.
 #[test]
 fn real_test_4_3_blocks_when_the_dollars_are_used() {
-    on_each_generation(1, |real| {
+    on_the_newest(1, |real| {
         let outcome = run_test_4_3(real, "[[usage in=80000 out=50000]]").expect_code(3);
         let everything = real.everything(&outcome);
         assert_eq!(outcome.status("expensive-task-1"), "completed", "{everything}");
