@@ -129,16 +129,18 @@ impl Ledger {
     #[must_use]
     pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
         let limits = limits(budget, instances);
-        let accounts = instances
-            .iter()
-            .enumerate()
-            .map(|(i, instance)| Account {
-                limits: (0..limits.len()).filter(|&l| limits[l].members.contains(&i)).collect(),
-                estimate: estimate(instance, prices),
-                used: Amounts::default(),
-                is_running: false,
-            })
-            .collect();
+        let account = |instance| Account {
+            limits: Vec::new(),
+            estimate: estimate(instance, prices),
+            used: Amounts::default(),
+            is_running: false,
+        };
+        let mut accounts: Vec<Account> = instances.iter().map(account).collect();
+        for (l, limit) in limits.iter().enumerate() {
+            for &member in &limit.members {
+                accounts[member].limits.push(l);
+            }
+        }
         Ledger {
             enforcement: budget.enforcement.unwrap_or_default(),
             basis: budget.token_basis.unwrap_or_default(),
@@ -232,10 +234,12 @@ impl Ledger {
                 Enforcement::Block => limit.used >= limit.cap,
                 Enforcement::Warn => limit.used > limit.cap,
             };
-            if limit.was_reached || !is_reached {
+            // Dollars that turned out fewer than estimated make room again, and the limit can be reached once more.
+            let is_news = is_reached && !limit.was_reached;
+            limit.was_reached = is_reached || (limit.was_reached && self.enforcement == Enforcement::Warn);
+            if !is_news {
                 continue;
             }
-            limit.was_reached = true;
             let stop = match self.enforcement {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),

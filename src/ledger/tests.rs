@@ -127,6 +127,19 @@ fn a_limit_that_is_reached_names_those_that_share_it_once() {
 }
 
 #[test]
+fn a_limit_that_only_an_estimate_had_reached_can_be_reached_again() {
+    let mut ledger =
+        ledger(r#"{"budget": {"overall_cost_budget": 5}, "instances": [{"command": "/a"}, {"command": "/b"}]}"#);
+    next(&mut ledger, &[0]);
+    next(&mut ledger, &[1]);
+    assert_eq!(ledger.book(0, &micros(5_100_000)).len(), 1);
+    assert_eq!(ledger.book(0, &micros(4_000_000)), [], "claude says that it was less");
+    let reached = ledger.book(1, &micros(1_200_000));
+    assert_eq!(reached.len(), 1);
+    assert_eq!(reached[0].stop, [0, 1]);
+}
+
+#[test]
 fn what_an_instance_announced_is_its_own_limit_where_there_is_a_budget() {
     let mut with = ledger(
         r#"{"budget": {"overall_budget": 10000}, "instances": [
