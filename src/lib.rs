@@ -24,4 +24,5 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod sha256;
+pub mod start_at;
 pub mod text;

@@ -1,0 +1,322 @@
+//! When a run is to start, as `--start-at` says it: after a while, or as soon as the clock on the wall shows a time.
+//! Pure: the clock and the offsets of the time zone come in as arguments.
+
+use std::time::Duration;
+
+/// No wait is longer than a year.
+const MAX_SECONDS: f64 = 31_536_000.0;
+
+const DAY_S: i64 = 86_400;
+const MINUTE_S: i64 = 60;
+
+/// In this order, each once: `1h30m`.
+const UNITS: &[(char, f64)] = &[('h', 3600.0), ('m', 60.0), ('s', 1.0)];
+
+/// When a run is to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// After this time.
+    After(Duration),
+    /// When the local clock shows this next.
+    Clock {
+        /// 0 to 23
+        hour: u8,
+        /// 0 to 59
+        minute: u8,
+    },
+}
+
+impl StartAt {
+    /// What `2h`, `30m`, `45s`, `1h30m`, `1.5h`, `14:30`, `1am` or `10:30 pm` means. Capitals are taken too.
+    ///
+    /// # Errors
+    /// What is wrong with it, to be put behind the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim().to_ascii_lowercase();
+        if let Some(clock) = clock(&text) {
+            return clock;
+        }
+        match seconds_of(&text) {
+            None => Err("is no time to start at, such as 2h, 30m, 45s, 14:30, 1am or 10:30pm".to_owned()),
+            Some(seconds) if seconds > MAX_SECONDS => Err("is more than a year away".to_owned()),
+            Some(seconds) => Ok(StartAt::After(Duration::from_secs_f64(seconds))),
+        }
+    }
+
+    /// The moment that is meant at `now_ms`, both in milliseconds since 1970. `utc_offset_s` says how many seconds the
+    /// local clock is ahead of UTC at a moment, in seconds since 1970.
+    ///
+    /// A time of the clock is the next moment at which the clock shows it, so that one of today that has passed is
+    /// tomorrow's. Where the clock is put forward and jumps over it, it is the moment of the jump; where the clock is put
+    /// back and shows it twice, the first of these that is still to come.
+    #[must_use]
+    pub fn epoch_ms(self, now_ms: u64, utc_offset_s: impl Fn(i64) -> i64) -> u64 {
+        match self {
+            StartAt::After(wait) => now_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            StartAt::Clock { hour, minute } => {
+                let time_of_day = i64::from(hour) * 3600 + i64::from(minute) * MINUTE_S;
+                let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
+                u64::try_from(next_shown(time_of_day, now, utc_offset_s)).unwrap_or(0).saturating_mul(1000)
+            }
+        }
+    }
+}
+
+/// The first moment after `now` at which the clock shows `time_of_day`, or has jumped over it: the clock is followed
+/// minute by minute.
+fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> i64 {
+    const MAX_MINUTES: i64 = 3 * DAY_S / MINUTE_S; // a clock has been put back by a whole day
+    let shown = |at: i64| at + utc_offset_s(at);
+    let first = now - now.rem_euclid(MINUTE_S);
+    let moments = (0..MAX_MINUTES).filter_map(|minute| {
+        let (begin, end) = (first + minute * MINUTE_S, first + (minute + 1) * MINUTE_S);
+        let (from, to) = (shown(begin), shown(end));
+        let next = from + 1 + (time_of_day - from - 1).rem_euclid(DAY_S);
+        match next <= to {
+            true if to - from == MINUTE_S => Some(end - (to - next)),
+            true => Some(end),
+            false => (to.rem_euclid(DAY_S) == time_of_day).then_some(end),
+        }
+    });
+    moments.into_iter().find(|&moment| moment > now).unwrap_or(now + DAY_S)
+}
+
+/// `14:30`, `1am` or `10:30pm`; `None` if it looks like something else.
+fn clock(text: &str) -> Option<Result<StartAt, String>> {
+    let (half, digits) = match (text.strip_suffix("am"), text.strip_suffix("pm")) {
+        (Some(digits), _) => (Some(0), digits.trim_end()),
+        (None, Some(digits)) => (Some(12), digits.trim_end()),
+        (None, None) => (None, text),
+    };
+    let (hour, minute) = match digits.split_once(':') {
+        Some((hour, minute)) if minute.len() == 2 => (hour, minute),
+        None if half.is_some() => (digits, "00"),
+        _ => return None,
+    };
+    let number = |digits: &str| -> Option<u8> {
+        let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| digits.parse().ok()).flatten()
+    };
+    let (hour, minute) = (number(hour)?, number(minute)?);
+    Some(match (half, hour, minute) {
+        (_, _, 60..) => Err("has a minute above 59".to_owned()),
+        (None, 0..=23, _) => Ok(StartAt::Clock { hour, minute }),
+        (None, ..) => Err("has an hour above 23".to_owned()),
+        (Some(half), 1..=12, _) => Ok(StartAt::Clock { hour: hour % 12 + half, minute }),
+        (Some(_), ..) => Err("has an hour that is not between 1 and 12".to_owned()),
+    })
+}
+
+/// The seconds in `1h30m` or `2.5 h`.
+fn seconds_of(text: &str) -> Option<f64> {
+    let mut seconds = 0.0;
+    let (mut rest, mut units) = (text, UNITS);
+    while !rest.is_empty() || units.len() == UNITS.len() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let behind = behind.trim_start();
+        let index = units.iter().position(|(letter, _)| behind.starts_with(*letter))?;
+        seconds += number.parse::<f64>().ok()? * units[index].1;
+        units = &units[index + 1..];
+        rest = behind[1..].trim_start();
+    }
+    Some(seconds)
+}
+
+/// With how many seconds left it is said next that a run is going to start, where `left_s` are left now: at every full
+/// hour, and more often towards the end.
+#[must_use]
+pub fn said_next_s(left_s: u64) -> u64 {
+    const LAST_HOUR_S: [u64; 7] = [3600, 1800, 900, 300, 60, 30, 10];
+    match left_s {
+        3601.. => (left_s - 1) / 3600 * 3600,
+        _ => LAST_HOUR_S.into_iter().find(|&mark| mark < left_s).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn after(seconds: f64) -> Result<StartAt, String> {
+        Ok(StartAt::After(Duration::from_secs_f64(seconds)))
+    }
+
+    fn at(hour: u8, minute: u8) -> Result<StartAt, String> {
+        Ok(StartAt::Clock { hour, minute })
+    }
+
+    #[test]
+    fn a_while() {
+        for (text, seconds) in [
+            ("2h", 7200.0),
+            ("30m", 1800.0),
+            ("45s", 45.0),
+            ("0s", 0.0),
+            ("1.5h", 5400.0),
+            (" 2 H ", 7200.0),
+            ("1h30m", 5400.0),
+            ("1h 30m 5s", 5405.0),
+            ("1h5s", 3605.0),
+            ("8760h", MAX_SECONDS),
+        ] {
+            assert_eq!(StartAt::parse(text), after(seconds), "{text}");
+        }
+        for text in ["8761h", "99999999999999999999999999999999999999s", &format!("{}h", "9".repeat(400))] {
+            assert_eq!(StartAt::parse(text), Err("is more than a year away".into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_clock() {
+        for (text, hour, minute) in [
+            ("14:30", 14, 30),
+            ("0:00", 0, 0),
+            ("02:05", 2, 5),
+            ("23:59", 23, 59),
+            ("1am", 1, 0),
+            ("12am", 0, 0),
+            ("12pm", 12, 0),
+            ("10:30pm", 22, 30),
+            ("10:30 PM", 22, 30),
+            ("12:15am", 0, 15),
+            ("09am", 9, 0),
+        ] {
+            assert_eq!(StartAt::parse(text), at(hour, minute), "{text}");
+        }
+        for (text, what) in [
+            ("24:00", "has an hour above 23"),
+            ("14:60", "has a minute above 59"),
+            ("13pm", "has an hour that is not between 1 and 12"),
+            ("0am", "has an hour that is not between 1 and 12"),
+            ("14:30pm", "has an hour that is not between 1 and 12"),
+        ] {
+            assert_eq!(StartAt::parse(text), Err(what.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time() {
+        for text in [
+            "",
+            " ",
+            "2",
+            "h",
+            ".h",
+            "1..5h",
+            "-1h",
+            "+1h",
+            "1e3s",
+            "infs",
+            "nans",
+            "30m1h",
+            "1h1h",
+            "2d",
+            "2hours",
+            "14",
+            "14:3",
+            "14:300",
+            "1:2:3",
+            ":30",
+            "14:",
+            "am",
+            "1.5am",
+            "tomorrow",
+            "१h",
+            "１４:３０",
+            "2h,",
+            "1 30m",
+        ] {
+            assert!(StartAt::parse(text).is_err_and(|what| what.starts_with("is no time")), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_strange(text in "(\\PC|[0-9:hmsap. ]){0,12}") {
+            let _ = StartAt::parse(&text);
+        }
+
+        #[test]
+        fn where_nothing_jumps_it_is_the_next_of_every_day(
+            now_ms in 0_u64..4_000_000_000_000, hour in 0_u8..24, minute in 0_u8..60, offset_s in -50_400_i64..50_400
+        ) {
+            let due = StartAt::Clock { hour, minute }.epoch_ms(now_ms, |_| offset_s);
+            prop_assert!(due > now_ms && due - now_ms <= 86_400_000, "{due}");
+            let shown = (i64::try_from(due / 1000).unwrap() + offset_s).rem_euclid(DAY_S);
+            prop_assert_eq!(shown, i64::from(hour) * 3600 + i64::from(minute) * 60);
+        }
+
+        #[test]
+        fn whatever_the_zone_does_it_is_to_come(
+            now_ms in any::<u64>(), hour in 0_u8..24, minute in 0_u8..60, jumps in prop::collection::vec(-90_000_i64..90_000, 1..50)
+        ) {
+            let offset = |at: i64| jumps[usize::try_from(at.rem_euclid(100_000)).unwrap() % jumps.len()];
+            let due = StartAt::Clock { hour, minute }.epoch_ms(now_ms, offset);
+            prop_assert!(due > now_ms || now_ms > u64::MAX / 2);
+        }
+    }
+
+    /// A zone that is put from one offset to another at a moment.
+    fn zone(change: i64, before: i64, after: i64) -> impl Fn(i64) -> i64 {
+        move |at| if at < change { before } else { after }
+    }
+
+    fn due(text: &str, now: i64, zone: impl Fn(i64) -> i64) -> i64 {
+        let now_ms = u64::try_from(now).unwrap() * 1000;
+        i64::try_from(StartAt::parse(text).unwrap().epoch_ms(now_ms, zone) / 1000).unwrap()
+    }
+
+    #[test]
+    fn a_time_that_the_clock_jumps_over_is_the_moment_of_the_jump() {
+        // Berlin, 29 March 2026: at 01:00 UTC the clock goes from 02:00 to 03:00.
+        let change = 1_774_746_000;
+        let berlin = || zone(change, 3600, 7200);
+        let evening_before = change - 5 * 3600;
+        assert_eq!(due("2:30", evening_before, berlin()), change);
+        assert_eq!(due("2am", evening_before, berlin()), change);
+        assert_eq!(due("3am", evening_before, berlin()), change);
+        assert_eq!(due("1:59", evening_before, berlin()), change - 60);
+        assert_eq!(due("3:01", evening_before, berlin()), change + 60);
+        assert_eq!(due("2:30", change, berlin()), change + 23 * 3600 + 1800, "the day after");
+        assert_eq!(due("1am", change, berlin()), change + 22 * 3600, "a day of 23 hours");
+        // Lord Howe, 4 October 2026: at 15:30 UTC of the day before it goes from 02:00 to 02:30.
+        let change = 1_791_041_400;
+        let lord_howe = || zone(change, 37_800, 39_600);
+        assert_eq!(due("2:15", change - 3600, lord_howe()), change);
+        assert_eq!(due("2:30", change - 3600, lord_howe()), change);
+        assert_eq!(due("2:31", change - 3600, lord_howe()), change + 60);
+    }
+
+    #[test]
+    fn a_time_that_the_clock_shows_twice_is_the_first_to_come() {
+        // New York, 1 November 2026: at 06:00 UTC the clock goes from 02:00 back to 01:00.
+        let change = 1_793_512_800;
+        let new_york = || zone(change, -14_400, -18_000);
+        assert_eq!(due("1:30", change - 3 * 3600, new_york()), change - 1800);
+        assert_eq!(due("1:30", change - 1800, new_york()), change + 1800, "once more");
+        assert_eq!(due("1am", change - 60, new_york()), change, "it begins again at one");
+        assert_eq!(due("2am", change - 3 * 3600, new_york()), change + 3600, "two comes after the second one");
+        assert_eq!(due("1:30", change + 1800, new_york()), change + 1800 + DAY_S);
+        assert_eq!(due("12am", change - 3600, new_york()), change - 2 * 3600 + 25 * 3600, "a day of 25 hours");
+    }
+
+    #[test]
+    fn a_day_that_is_left_out_or_comes_twice() {
+        let change = 1_325_239_200; // Samoa had no 30 December 2011
+        let samoa = zone(change, -36_000, 50_400);
+        assert_eq!(due("9am", change - 3600, samoa), change);
+        assert_eq!(due("9am", change - 3600, zone(change, 50_400, -36_000)), change + 9 * 3600);
+    }
+
+    #[test]
+    fn what_is_left_is_said_less_and_less_often_the_longer_it_is() {
+        let mut said = Vec::new();
+        let mut left = 3 * 3600 + 100;
+        while left > 0 {
+            left = said_next_s(left);
+            said.push(left);
+        }
+        assert_eq!(said, [10_800, 7200, 3600, 1800, 900, 300, 60, 30, 10, 0]);
+    }
+}
