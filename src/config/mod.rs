@@ -6,21 +6,30 @@
 
 mod fields;
 pub mod json;
+mod read;
+mod schema;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::claude::prices::Price;
+pub use fields::Field;
 pub use json::{Place, SyntaxError};
+pub use schema::schema;
+pub use types::Shape;
 
-use fields::Reader;
+use read::Reader;
 
 /// The largest config that is read, in bytes. A plan of a hundred thousand instances fits.
 pub const MAX_CONFIG_BYTES: u64 = 32 * 1024 * 1024;
 
 /// More mistakes than anybody reads: those that come after them are not kept.
 pub const MAX_MISTAKES: usize = 10_000;
+
+/// More instances than anybody starts, and few enough for any memory.
+const MAX_INSTANCES: usize = 100_000;
 
 /// A config as its author wrote it, `defaults` already merged into each instance.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -120,6 +129,15 @@ pub struct BudgetConfig {
     pub disable_visuals: Option<bool>,
     /// `token_basis`
     pub token_basis: Option<TokenBasis>,
+}
+
+/// An entry of `pricing`, in micro-dollars per million tokens.
+#[derive(Default)]
+struct PriceConfig {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_write: Option<u64>,
+    cache_read: Option<u64>,
 }
 
 impl BudgetConfig {
@@ -237,8 +255,13 @@ pub enum ConfigError {
 }
 
 /// The fields that an instance may have.
-pub fn instance_fields() -> impl Iterator<Item = &'static str> {
-    fields::names_of_instance_fields()
+pub fn instance_fields() -> impl Iterator<Item = &'static Field> {
+    fields::INSTANCE.iter().map(|row| &row.field)
+}
+
+/// The fields that `budget` may have.
+pub fn budget_fields() -> impl Iterator<Item = &'static Field> {
+    fields::BUDGET.iter().map(|row| &row.field)
 }
 
 impl Config {

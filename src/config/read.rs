@@ -1,0 +1,271 @@
+//! Reads a config by the tables of its fields, and tells all that is wrong with it at once, each mistake with its place.
+//!
+//! Keys that begin with `//`, `_` or `$` are comments. `null` is the same as leaving a field out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::fields::{BUDGET, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, Row, SECTIONS};
+use super::json::{Document, Kind, Node, Place};
+use super::types::{is_comment, printable};
+use super::{Config, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, Mistake, PriceConfig};
+use crate::claude::prices::Price;
+use crate::nearest::nearest;
+use crate::text::thousands;
+
+/// Reads a document, and keeps what is wrong with it.
+pub(super) struct Reader<'a> {
+    document: Document<'a>,
+    found: Vec<Found>,
+    warnings: Vec<String>,
+}
+
+/// A mistake, by its offset: lines are counted once for all of them, at the end.
+struct Found {
+    offset: usize,
+    instance: String,
+    field: String,
+    what: String,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(document: Document<'a>) -> Self {
+        Reader { document, found: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The config as far as it could be read, and what is wrong with it, in the order of the file.
+    pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Mistake>) {
+        self.found.sort_by_key(|found| found.offset);
+        let mut places = Places::new(self.document);
+        let place =
+            |Found { offset, instance, field, what }| Mistake { place: places.of(offset), instance, field, what };
+        let mistakes = self.found.into_iter().map(place).collect();
+        (Config { warnings: self.warnings, ..config }, mistakes)
+    }
+
+    pub(super) fn config(&mut self) -> Config {
+        let mut config = Config::default();
+        let root = self.document.root();
+        let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+        let Some(sections) = self.members(root, "", "the config", &names) else {
+            return config;
+        };
+        let section = |name| names.iter().zip(&sections).find(|(section, _)| **section == name)?.1.as_ref().copied();
+        // The defaults hold for every instance, wherever in the file they stand.
+        let mut defaults = InstanceConfig::default();
+        if let Some(node) = section("defaults") {
+            let allowed: Vec<_> = INSTANCE.iter().filter(|f| !NOT_IN_DEFAULTS.contains(&f.field.name)).collect();
+            self.fill(node, "defaults", &allowed, &mut defaults);
+        }
+        if let Some(node) = section("budget") {
+            self.fill(node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
+        }
+        if let Some(node) = section("pricing") {
+            config.pricing = self.pricing(node);
+        }
+        match section("instances") {
+            Some(node) => config.instances = self.instances(node, &defaults),
+            None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),
+        }
+        config
+    }
+
+    /// `{"claude-opus": {"input": 5, "output": 25}}`, in dollars per million tokens.
+    fn pricing(&mut self, node: Node<'a>) -> BTreeMap<String, Price> {
+        let Some(members) = node.members() else {
+            self.mistake(node, "", "pricing", format!("must be an object of models, and is {}", node.kind()));
+            return BTreeMap::new();
+        };
+        let mut prices = BTreeMap::new();
+        for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
+            let whose = format!("pricing of '{}'", printable(&member.key));
+            let mut price = PriceConfig::default();
+            let mistakes_before = self.found.len();
+            self.fill(member.value, &whose, &PRICE.iter().collect::<Vec<_>>(), &mut price);
+            match (price.input, price.output) {
+                (Some(input), Some(output)) => {
+                    let usual = Price::of_input_and_output(input, output);
+                    let cache_write = price.cache_write.unwrap_or(usual.cache_write);
+                    let cache_read = price.cache_read.unwrap_or(usual.cache_read);
+                    prices.insert(member.key.into_owned(), Price { cache_write, cache_read, ..usual });
+                }
+                _ if self.found.len() > mistakes_before => {}
+                _ => {
+                    let what = format!("needs an '{}'", NEEDED_IN_PRICE.join("' and an '"));
+                    self.mistake(member.value, &whose, "", what);
+                }
+            }
+        }
+        prices
+    }
+
+    fn instances(&mut self, node: Node<'a>, defaults: &InstanceConfig) -> Vec<InstanceConfig> {
+        let Some(elements) = node.elements() else {
+            self.mistake(node, "", "instances", format!("must be an array of instances, and is {}", node.kind()));
+            return Vec::new();
+        };
+        if elements.is_empty() {
+            self.mistake(node, "", "instances", "empty: there is nothing to run".into());
+        }
+        if elements.len() > MAX_INSTANCES {
+            let (max, count) = (thousands(MAX_INSTANCES as u64), thousands(elements.len() as u64));
+            self.mistake(node, "", "instances", format!("must be at most {max} instances, and are {count}"));
+            return Vec::new();
+        }
+        let mut first_of_name: HashMap<String, usize> = HashMap::new();
+        let mut instances = Vec::with_capacity(elements.len());
+        let mut places = Places::new(self.document);
+        for (i, element) in elements.into_iter().enumerate() {
+            let instance = self.instance(i, element, defaults, &mut places);
+            if let Some(name) = &instance.name {
+                if let Some(first) = first_of_name.get(name) {
+                    let what = format!("is the name of instances[{first}] too: names must be unique");
+                    self.mistake(element, &label(i, Some(name)), "name", what);
+                } else {
+                    first_of_name.insert(name.clone(), i);
+                }
+            }
+            instances.push(instance);
+        }
+        instances
+    }
+
+    fn instance(
+        &mut self,
+        index: usize,
+        node: Node<'a>,
+        defaults: &InstanceConfig,
+        places: &mut Places,
+    ) -> InstanceConfig {
+        let place = places.of(self.document.offset(node));
+        let mut instance = InstanceConfig { place: Some(place), ..defaults.clone() };
+        if node.kind() != Kind::Object {
+            self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
+            return instance;
+        }
+        // The name comes first, wherever it stands: every other mistake is told with it.
+        let name = node.members().and_then(|m| m.into_iter().find(|m| m.key == "name")?.value.string());
+        let label = label(index, name.as_deref());
+        let found_before = self.found.len();
+        self.fill(node, &label, &INSTANCE.iter().collect::<Vec<_>>(), &mut instance);
+        for (name, value) in &defaults.env {
+            instance.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
+        let of_command = |found: &Found| found.field == "command" || found.field == "prompt";
+        if !given(&instance.command) && !given(&instance.prompt) {
+            // A command of the wrong type has been told already.
+            if !self.found[found_before..].iter().any(of_command) {
+                let what = "Either 'command' or 'prompt' must be provided".to_owned();
+                self.mistake(node, &label, "command", what);
+            }
+        } else if given(&instance.command) && given(&instance.prompt) {
+            self.warnings.push(format!("line {}: {label}: 'command' is used and 'prompt' is ignored", place.line));
+        }
+        instance.command = instance.command.filter(|c| !c.trim().is_empty());
+        instance.prompt = instance.prompt.filter(|p| !p.trim().is_empty());
+        instance
+    }
+
+    /// Reads the members of an object by a table into `into`, and tells what does not fit.
+    fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&Row<T>], into: &mut T) {
+        let names: Vec<&str> = table.iter().map(|row| row.field.name).collect();
+        let Some(members) = self.members(node, whose, whose, &names) else {
+            return;
+        };
+        for (row, value) in table.iter().zip(members) {
+            if let Some(value) = value
+                && let Err(what) = (row.read)(into, value)
+            {
+                self.mistake(value, whose, row.field.name, what);
+            }
+        }
+    }
+
+    /// The members of an object that are known, in the order of `known`, null ones left out. What is unknown or there
+    /// twice is told.
+    fn members(
+        &mut self,
+        node: Node<'a>,
+        whose: &str,
+        what_it_is: &str,
+        known: &[&'static str],
+    ) -> Option<Vec<Option<Node<'a>>>> {
+        let Some(members) = node.members() else {
+            let field = if whose.is_empty() { "" } else { what_it_is };
+            let what = format!(
+                "{}must be an object, and is {}",
+                if field.is_empty() { "the config " } else { "" },
+                node.kind()
+            );
+            self.mistake(node, "", field, what);
+            return None;
+        };
+        let mut found = vec![None; known.len()];
+        let mut seen = vec![false; known.len()];
+        for member in members {
+            if is_comment(&member.key) {
+                continue;
+            }
+            let Some(index) = known.iter().position(|k| *k == member.key) else {
+                let what = unknown(&member.key, known);
+                self.mistake(member.value, whose, &printable(&member.key), what);
+                continue;
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                self.mistake(member.value, whose, known[index], "stands here a second time".into());
+            } else if member.value.kind() != Kind::Null {
+                found[index] = Some(member.value);
+            }
+        }
+        Some(found)
+    }
+
+    fn mistake(&mut self, node: Node, instance: &str, field: &str, what: String) {
+        if self.found.len() == MAX_MISTAKES {
+            return;
+        }
+        let offset = self.document.offset(node);
+        self.found.push(Found { offset, instance: instance.into(), field: field.into(), what });
+    }
+}
+
+/// The places of ever larger offsets, each counted on from the one before: a config of many instances is gone through
+/// once, also when all of it is one line.
+struct Places<'a> {
+    document: Document<'a>,
+    last: (usize, Place),
+}
+
+impl<'a> Places<'a> {
+    fn new(document: Document<'a>) -> Self {
+        Places { document, last: (0, Place { line: 1, column: 1 }) }
+    }
+
+    fn of(&mut self, offset: usize) -> Place {
+        self.last = (offset, self.document.place_after(self.last.0, self.last.1, offset));
+        self.last.1
+    }
+}
+
+/// What to say of a field that is not known where it stands: the name that was meant, or the section.
+fn unknown(key: &str, known: &[&'static str]) -> String {
+    let is_of_budget = BUDGET.iter().any(|row| row.field.name == key);
+    let is_of_instance = INSTANCE.iter().any(|row| row.field.name == key);
+    match nearest(key, known.iter().copied()) {
+        _ if is_of_budget => "does not belong here: it is a field of 'budget'".to_owned(),
+        _ if is_of_instance && NOT_IN_DEFAULTS.contains(&key) => {
+            "does not belong here: each instance has its own".to_owned()
+        }
+        _ if is_of_instance => "does not belong here: it is a field of an instance, or of 'defaults'".to_owned(),
+        Some(name) => format!("unknown field, did you mean '{name}'?"),
+        None => format!("unknown field; known are: {}", known.join(", ")),
+    }
+}
+
+/// How messages name an instance.
+fn label(index: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) if !name.is_empty() => format!("instance '{}'", printable(name)),
+        _ => format!("instances[{index}]"),
+    }
+}

@@ -1,0 +1,134 @@
+//! The JSON Schema of a config, from the tables of its fields. It refuses nothing that zen takes; of what zen refuses it
+//! leaves out what no schema can say: unique names, dependencies that exist, keys that stand there twice.
+
+use serde_json::{Map, Value, json};
+
+use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
+use super::types::{COMMENT_MARKS, COMMENT_MARKS_OF_VARIABLES};
+use super::{MAX_INSTANCES, Shape};
+
+/// The schema, in the language of draft 2020-12.
+#[must_use]
+pub fn schema() -> Value {
+    let section = |(name, about): &(&'static str, &str)| {
+        let mut section = match *name {
+            "instances" => json!({
+                "type": "array", "items": instance(), "minItems": 1, "maxItems": MAX_INSTANCES
+            }),
+            "budget" => or_null(object(BUDGET.iter().map(|row| &row.field))),
+            "pricing" => or_null(with_comments(json!({ "type": "object", "additionalProperties": price() }))),
+            _ => {
+                let fields = INSTANCE.iter().map(|row| &row.field);
+                or_null(object(fields.filter(|field| !NOT_IN_DEFAULTS.contains(&field.name))))
+            }
+        };
+        section["description"] = (*about).into();
+        ((*name).to_owned(), section)
+    };
+    let sections: Map<String, Value> = SECTIONS.iter().map(section).collect();
+    let mut schema = closed(sections);
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "A config of zen".into();
+    schema["description"] = format!(
+        "Keys that begin with {} are comments; null is the same as leaving a field out.",
+        COMMENT_MARKS.join(", ")
+    )
+    .into();
+    schema["required"] = json!(["instances"]);
+    schema
+}
+
+fn instance() -> Value {
+    let mut instance = object(INSTANCE.iter().map(|row| &row.field));
+    let given = |name: &str| {
+        let mut given = json!({ "required": [name] });
+        given["properties"][name] = filled();
+        given
+    };
+    instance["anyOf"] = json!([given("command"), given("prompt")]);
+    instance
+}
+
+fn price() -> Value {
+    let mut price = object(PRICE.iter().map(|row| &row.field));
+    for name in NEEDED_IN_PRICE {
+        price["properties"][name]["type"] = "number".into();
+    }
+    price["required"] = json!(NEEDED_IN_PRICE);
+    price
+}
+
+/// An object that has these fields, and comments.
+fn object<'a>(fields: impl Iterator<Item = &'a Field>) -> Value {
+    let described = |field: &Field| {
+        let mut schema = or_null(of_shape(&field.shape));
+        schema["description"] = field.about.replace('`', "").into();
+        (field.name.to_owned(), schema)
+    };
+    closed(fields.map(described).collect())
+}
+
+fn closed(properties: Map<String, Value>) -> Value {
+    with_comments(json!({ "type": "object", "properties": properties, "additionalProperties": false }))
+}
+
+fn with_comments(mut object: Value) -> Value {
+    object["patternProperties"][beginning_with(&COMMENT_MARKS)] = true.into();
+    object
+}
+
+fn beginning_with(marks: &[&str]) -> String {
+    format!("^({})", marks.join("|").replace('$', "\\$"))
+}
+
+/// The same, or null.
+fn or_null(mut schema: Value) -> Value {
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.push(Value::Null);
+    } else {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    schema
+}
+
+fn of_shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Filled => filled(),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Word(words) => json!({ "enum": words }),
+        Shape::Texts => json!({ "type": "array", "items": filled() }),
+        Shape::Number { max, is_whole, .. } => {
+            let kind = if *is_whole { "integer" } else { "number" };
+            json!({ "type": kind, "exclusiveMinimum": 0, "maximum": *max as u64 })
+        }
+        Shape::PerCommand(limit) => {
+            with_comments(json!({ "type": "object", "additionalProperties": or_null(of_shape(limit)) }))
+        }
+        Shape::Variables => {
+            let comment = beginning_with(&COMMENT_MARKS_OF_VARIABLES);
+            let mut variables = json!({
+                "type": "object",
+                "propertyNames": { "pattern": format!("{comment}|^[^=]+$") },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
+            });
+            variables["patternProperties"][comment] = true.into();
+            variables
+        }
+        Shape::Dependencies(when) => {
+            let mut named = closed(Map::from_iter([
+                ("name".to_owned(), filled()),
+                ("when".to_owned(), or_null(json!({ "enum": when }))),
+            ]));
+            named["required"] = json!(["name"]);
+            json!({ "type": "array", "items": { "anyOf": [filled(), named] }, "uniqueItems": true })
+        }
+    }
+}
+
+fn filled() -> Value {
+    json!({ "type": "string", "pattern": "\\S" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use std::path::{Path, PathBuf};
+
+use jsonschema::Validator;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Config, ConfigError};
+
+fn validator() -> Validator {
+    jsonschema::draft202012::new(&schema()).expect("a schema")
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+}
+
+fn read(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON")
+}
+
+#[test]
+fn it_is_a_schema() {
+    assert!(jsonschema::meta::is_valid(&schema()));
+}
+
+#[test]
+fn every_fixture_is_valid() {
+    let validator = validator();
+    let fixtures = files("fixtures");
+    assert!(fixtures.len() >= 12);
+    for file in fixtures {
+        let errors: Vec<String> = validator.iter_errors(&read(&file)).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_invalid_fixture_is_refused() {
+    let validator = validator();
+    let fixtures = files("fixtures/invalid");
+    assert!(fixtures.len() >= 3);
+    for file in fixtures {
+        assert!(!validator.is_valid(&read(&file)), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_field_stands_in_it_with_what_it_says() {
+    let schema = schema();
+    let instance = &schema["properties"]["instances"]["items"]["properties"];
+    for field in crate::config::instance_fields() {
+        assert_eq!(instance[field.name]["description"], field.about.replace('`', ""), "{}", field.name);
+        let is_default = schema["properties"]["defaults"]["properties"].get(field.name).is_some();
+        assert_eq!(is_default, !NOT_IN_DEFAULTS.contains(&field.name), "{}", field.name);
+    }
+    for field in crate::config::budget_fields() {
+        assert!(schema["properties"]["budget"]["properties"].get(field.name).is_some(), "{}", field.name);
+    }
+}
+
+/// Values that are right somewhere and wrong elsewhere.
+fn value() -> impl Strategy<Value = Value> {
+    let fixed = [
+        "null",
+        "true",
+        "0",
+        "1",
+        "2.5",
+        "-1",
+        "1e15",
+        "1e16",
+        "40000000",
+        "\"\"",
+        "\" \\t\"",
+        "\"x\"",
+        "\"plan\"",
+        "\"json\"",
+        "\"mixed\"",
+        "\"warn\"",
+        "\"uncached\"",
+        "[]",
+        "[\"x\"]",
+        "[\"x\", \" \"]",
+        "[\"x\", 1]",
+        "{}",
+        "{\"/a\": 5}",
+        "{\"/a\": 2.5, \"b\": null}",
+        "{\"//\": []}",
+        "{\"_\": []}",
+        "{\"$\": []}",
+        "{\"A\": \"x\", \"B\": 1, \"C\": null}",
+        "{\"A=\": \"x\"}",
+        "{\"\": \"x\"}",
+        "{\"A\": []}",
+        "[{\"name\": \"y\"}]",
+        "[{\"name\": \"y\", \"when\": \"done\"}]",
+        "[{\"name\": \"y\", \"when\": null, \"_\": 1}]",
+        "[{\"name\": \"y\", \"when\": \"never\"}]",
+        "[{\"when\": \"done\"}]",
+        "[{\"name\": null}]",
+        "[{\"name\": \"y\", \"x\": 1}]",
+        "[\"x\", \"x\"]",
+        "{\"input\": 3, \"output\": 15}",
+        "{\"m\": {\"input\": 3, \"output\": 15, \"cache_read\": null, \"_\": 1}}",
+        "{\"m\": {\"input\": 3}}",
+        "{\"m\": {\"input\": 3, \"output\": null}}",
+        "{\"m\": {\"input\": 3, \"output\": 0}}",
+        "{\"m\": null}",
+        "{\"_\": null}",
+        "\"\\u00a0\"",
+        "\"é\"",
+    ];
+    prop::sample::select(fixed.to_vec()).prop_map(|text| serde_json::from_str(text).expect("JSON"))
+}
+
+/// An object of some fields, mostly of these, each with any value.
+fn fields(known: Vec<&'static str>) -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        30 => prop::sample::select(known).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["// why", "_x", "$schema", "nmae", "overall_budget", "x//"]).prop_map(str::to_owned),
+    ];
+    prop::collection::btree_map(key, value(), 0..3)
+        .prop_map(|fields| Value::Object(fields.into_iter().collect::<Map<String, Value>>()))
+}
+
+fn config() -> impl Strategy<Value = Value> {
+    let all: Vec<_> = INSTANCE.iter().map(|row| row.field.name).collect();
+    let budget = fields(BUDGET.iter().map(|row| row.field.name).collect());
+    let instance = (fields(all.clone()), value()).prop_map(|(mut instance, command)| {
+        // Most are to be right but for one field.
+        let given = if command.is_string() { command } else { json!("x") };
+        instance.as_object_mut().expect("an object").entry("command").or_insert(given);
+        instance
+    });
+    let instances = prop_oneof![9 => prop::collection::vec(instance, 1..3).prop_map(Value::from), 1 => value()];
+    let section = |section| prop::option::weighted(0.3, prop_oneof![9 => section, 1 => value().boxed()]);
+    let pricing = prop::option::weighted(0.2, value());
+    (instances, section(budget.boxed()), section(fields(all).boxed()), pricing).prop_map(
+        |(instances, budget, defaults, pricing)| {
+            let mut config = json!({ "instances": instances });
+            for (name, section) in [("budget", budget), ("defaults", defaults), ("pricing", pricing)] {
+                if let Some(section) = section {
+                    config[name] = section;
+                }
+            }
+            config
+        },
+    )
+}
+
+/// What no schema can say: what the reader tells of names.
+fn is_beyond_a_schema(error: &ConfigError) -> bool {
+    let ConfigError::Mistakes(mistakes) = error else { return false };
+    mistakes
+        .iter()
+        .all(|mistake| mistake.what.ends_with("names must be unique") || mistake.what.contains("stands here twice"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn schema_and_reader_agree(config in config()) {
+        static VALIDATOR: std::sync::LazyLock<Validator> = std::sync::LazyLock::new(validator);
+        let read = Config::read(&config.to_string());
+        if read.as_ref().err().is_some_and(is_beyond_a_schema) {
+            return Ok(());
+        }
+        let errors: Vec<String> = VALIDATOR.iter_errors(&config).map(|error| error.to_string()).collect();
+        prop_assert_eq!(read.is_ok(), errors.is_empty(), "{}\n{:?}\n{:?}", config, errors, read.err());
+    }
+}
