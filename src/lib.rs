@@ -26,3 +26,4 @@ pub mod schedule;
 pub mod sha256;
 pub mod start_at;
 pub mod text;
+pub mod workspace;

@@ -21,7 +21,7 @@ use zen::schedule::Pace;
 use zen::{calendar, text};
 
 fn main() -> ProcessExitCode {
-    let code = match flags::parse(std::env::args_os().skip(1)) {
+    let code = match flags::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Request::Help) => answer(&flags::help()),
         Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(Request::Run(options)) => run(&options),
@@ -73,8 +73,9 @@ fn run(options: &Options) -> ExitCode {
         facts: report::json::RunFacts {
             run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
             config: match &options.config {
-                Some(ConfigSource::File(path)) => path.display().to_string(),
-                Some(ConfigSource::Stdin) | None => "-".to_owned(),
+                Some(ConfigSource::File(path)) => Some(path.display().to_string()),
+                Some(ConfigSource::Stdin) => Some("-".to_owned()),
+                None => None,
             },
             config_sha256,
             workspace: workspace.display().to_string(),

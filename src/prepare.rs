@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
-use crate::config::{BudgetConfig, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
+use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::{find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use crate::workspace::{self, absolute};
 use crate::{sha256, text};
 
 /// claude answers in half a second, and a machine may be busy.
@@ -23,8 +24,8 @@ const HELP_LIMIT: Duration = Duration::from_secs(30);
 pub struct Prepared {
     /// The plan.
     pub plan: Plan,
-    /// The hash of the config's bytes.
-    pub config_sha256: String,
+    /// The hash of the config's bytes, if there is a config.
+    pub config_sha256: Option<String>,
     /// Where instances work; absolute.
     pub workspace: PathBuf,
     /// The claude program. Missing only in a dry run.
@@ -44,18 +45,20 @@ pub struct Prepared {
 pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let mut problems = Vec::new();
     let mut lacking = Vec::new();
-    let workspace = absolute(&options.workspace);
-    problems.extend(workspace_problem(&workspace));
+    let (workspace, found) = workspace::of(options.workspace.as_deref());
+    problems.extend(workspace::problem(&workspace));
     let claude = find_claude(options).map_err(|problem| lacking.push(problem)).ok();
-    let source = options.config.clone().unwrap_or(ConfigSource::Stdin);
-    let config_name = match &source {
-        ConfigSource::File(path) => shown(path),
-        ConfigSource::Stdin => "standard input".to_owned(),
+    let config_name = match &options.config {
+        Some(ConfigSource::File(path)) => shown(path),
+        Some(ConfigSource::Stdin) => "standard input".to_owned(),
+        None => "the command".to_owned(),
     };
     let defaults = Defaults { timeout: options.timeout, idle_timeout: options.idle_timeout };
-    let planned = read_config(&source).map_err(|problem| vec![problem]).and_then(|text| {
-        let plan = plan_of(&text, &workspace, &defaults).map_err(|error| vec![config_problem(&config_name, error)])?;
-        Ok((plan, sha256::hex(&sha256::sha256(text.as_bytes()))))
+    let text = options.config.as_ref().map(read_config).transpose().map_err(|problem| vec![problem]);
+    let planned = text.and_then(|text| {
+        let plan = plan_of(text.as_deref(), options.one_command(), &workspace, &defaults)
+            .map_err(|error| vec![config_problem(&config_name, error)])?;
+        Ok((plan, text.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
     });
     let (mut plan, config_sha256) = match planned {
         Ok(planned) => planned,
@@ -72,7 +75,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Abilities::newest()
     });
     lacking.extend(root_problem(&plan.instances));
-    let mut warnings = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
+    let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
+    warnings.extend(found);
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
     if !problems.is_empty() {
         return Err(problems);
@@ -124,30 +128,6 @@ pub fn log_base(logs: &Logs, variable: impl Fn(&str) -> Option<OsString>) -> Opt
             Some(state.join("zen"))
         }
     }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    // Without the links resolved where that is possible: the same workspace is to have the same sessions.
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
-}
-
-fn workspace_problem(workspace: &Path) -> Option<String> {
-    let path = shown(workspace);
-    let what = match workspace.metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
-        Err(error) => format!("cannot be read: {}", reason(&error)),
-        Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
-        Ok(_) => match (std::fs::read_dir(workspace), can_enter(workspace)) {
-            (Err(error), _) => format!("cannot be read: {}", reason(&error)),
-            (Ok(_), false) => "cannot be entered: permission denied".to_owned(),
-            (Ok(_), true) => return None,
-        },
-    };
-    Some(format!("workspace {path} {what}: give another with --workspace DIR"))
-}
-
-fn can_enter(directory: &Path) -> bool {
-    nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 fn find_claude(options: &Options) -> Result<PathBuf, String> {
@@ -207,10 +187,24 @@ fn runs_in_sandbox(instance: &Instance) -> bool {
     })
 }
 
-/// The plan of a config's text, or all that is wrong with it: what it says, and what that means here.
-fn plan_of(text: &str, workspace: &Path, defaults: &Defaults) -> Result<Plan, ConfigError> {
-    let (config, mut mistakes) = Config::read_through(text).map_err(ConfigError::Syntax)?;
+/// The plan of a config's text, or of the one command with what the config says beside its instances; or all that is wrong
+/// with it: what it says, and what that means here.
+fn plan_of(
+    text: Option<&str>,
+    one_command: Option<&InstanceConfig>,
+    workspace: &Path,
+    defaults: &Defaults,
+) -> Result<Plan, ConfigError> {
+    let (mut config, mut mistakes) =
+        text.map(Config::read_through).transpose().map_err(ConfigError::Syntax)?.unwrap_or_default();
+    if let Some(command) = one_command {
+        config = config.with_one_instance(command);
+        // A config for budgets alone has none.
+        mistakes.retain(|mistake| mistake.field != "instances");
+    }
     match plan(config, workspace, defaults, &Machine) {
+        // That the config has budgets for other commands too is no slip of the pen.
+        Ok(plan) if mistakes.is_empty() && one_command.is_some() => return Ok(Plan { warnings: Vec::new(), ..plan }),
         Ok(plan) if mistakes.is_empty() => return Ok(plan),
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
@@ -283,7 +277,7 @@ fn mistakes(name: &str, found: &[Mistake]) -> String {
 
 /// A path as a message shows it.
 fn shown(path: &Path) -> String {
-    text::clean(&path.to_string_lossy()).into_owned()
+    workspace::shown(path)
 }
 
 struct Machine;
@@ -294,6 +288,6 @@ impl Surroundings for Machine {
     }
 
     fn is_directory(&self, path: &Path) -> bool {
-        path.is_dir() && can_enter(path)
+        path.is_dir() && workspace::can_enter(path)
     }
 }

@@ -36,6 +36,8 @@ const MAX_INSTANCES: usize = 100_000;
 pub struct Config {
     /// The entries of `instances`, in order.
     pub instances: Vec<InstanceConfig>,
+    /// The `defaults` section.
+    pub defaults: InstanceConfig,
     /// The `budget` section.
     pub budget: BudgetConfig,
     /// The `pricing` section: prices by the beginning of a model's name.
@@ -265,6 +267,25 @@ pub fn budget_fields() -> impl Iterator<Item = &'static Field> {
 }
 
 impl Config {
+    /// This config with one instance in place of its own: what `instance` does not say is as in `defaults`.
+    #[must_use]
+    pub fn with_one_instance(self, instance: &InstanceConfig) -> Config {
+        let InstanceConfig { name, description, command, prompt, .. } = instance.clone();
+        let defaults = self.defaults.clone();
+        let instance = InstanceConfig {
+            name,
+            description,
+            command,
+            prompt,
+            output_format: instance.output_format.clone().or(defaults.output_format),
+            session_id: instance.session_id.clone().or(defaults.session_id),
+            clear_history: instance.clear_history.or(defaults.clear_history),
+            compact_history: instance.compact_history.or(defaults.compact_history),
+            ..self.defaults.clone()
+        };
+        Config { instances: vec![instance], warnings: Vec::new(), ..self }
+    }
+
     /// Reads a config's text.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
         if let Some(node) = section("pricing") {
             config.pricing = self.pricing(node);
         }
+        config.defaults = defaults.clone();
         match section("instances") {
             Some(node) => config.instances = self.instances(node, &defaults),
             None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),

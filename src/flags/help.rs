@@ -12,7 +12,7 @@ const ENTRY_HELP_COLUMN: usize = 18;
 #[must_use]
 pub fn help() -> String {
     let mut text = format!(
-        "zen {}\n{}\n\nUsage: zen --config FILE [OPTION]...\n",
+        "zen {}\n{}\n\nUsage: zen --config FILE [OPTION]...\n       zen [OPTION]... COMMAND\n",
         env!("CARGO_PKG_VERSION"),
         wrapped(env!("CARGO_PKG_DESCRIPTION"), 0)
     );

@@ -12,6 +12,9 @@ const DATE: &str = "2026-11-22";
 
 const NAME: &str = "zen - run many headless Claude Code instances from a config";
 
+const SYNOPSIS: &str =
+    "\\fBzen \\-\\-config\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...\n.br\n\\fBzen\\fR [\\fIOPTION\\fR]... \\fICOMMAND\\fR\n";
+
 const DESCRIPTION: &[&str] = &[
     "`zen` reads a list of jobs for Claude Code from a JSON file, runs each of them in a `claude` process of its own, \
      side by side, and says what became of them: which did their work, what they used, and what they cost. \
@@ -21,7 +24,11 @@ const DESCRIPTION: &[&str] = &[
      the exit status of claude alone is not believed. \
      A failed instance never blocks, delays or stops another. \
      When an instance is stopped, so is every process that it started.",
-    "Where an option is given more than once, the last one counts. \
+    "With a `COMMAND` in place of a config, that is run alone: a slash command if it begins with a slash, else text. \
+     It is one argument, so that several words stand in quotes; behind `--` it may begin with a dash.",
+    "Where an option is given more than once, the last one counts; an option beats a variable of the environment, and that \
+     the config. \
+     An option's name may be shortened as far as no other begins so; in a script it had better be written out. \
      Every mistake on the command line and in the config is reported before anything is launched.",
 ];
 
@@ -98,6 +105,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Every night at two, from a crontab; cron's own `PATH` is short, and it mails the summary:",
         "PATH=/usr/local/bin:/usr/bin:/bin\n0 2 * * * cd /srv/app && zen --quiet --config nightly.json",
     ),
+    ("One command, without a config:", "zen \"/review src\" --overall-cost-budget 2"),
     ("In a script:", "zen --quiet --config nightly.json || echo \"zen: exit status $?\""),
 ];
 
@@ -107,7 +115,7 @@ pub fn man() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!(".TH ZEN 1 {DATE} \"zen {version}\" \"User Commands\"\n");
     page += &section("NAME", &roff(NAME));
-    page += &section("SYNOPSIS", "\\fBzen \\-\\-config\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...\n");
+    page += &section("SYNOPSIS", SYNOPSIS);
     page += &section("DESCRIPTION", &paragraphs(DESCRIPTION.iter().map(|text| roff(text))));
     page += &section("OPTIONS", &options());
     page += &section("CONFIG", &config_section());

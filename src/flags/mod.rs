@@ -1,18 +1,20 @@
 //! The command line: one table of flags, from which the parser, `--help` and the man page all come. A new flag is one
 //! entry here and one field of [`Options`]. Knows what may be asked for; not how it is done, nor what a config says.
 
+mod environment;
 mod help;
 mod man;
 mod options;
 mod parse;
 mod values;
 
+pub use environment::ENVIRONMENT;
 pub use help::help;
 pub use man::man;
 pub use options::{ConfigSource, LogLevel, Logs, Options};
 pub use parse::{Request, parse};
 
-use crate::config::{BudgetType, Enforcement};
+use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
 use std::ffi::OsStr;
 
 /// One flag: how it is spelled, what it does, and how it is explained.
@@ -55,6 +57,8 @@ pub enum Effect {
 pub enum Section {
     /// What is to be run, where and by which program.
     Work,
+    /// What else is to be said of a command that stands on the command line; means nothing without one.
+    Command,
     /// When instances start, how many at a time, and when they are stopped.
     Pace,
     /// What may be used.
@@ -69,14 +73,22 @@ pub enum Section {
 
 impl Section {
     /// All sections, in the order in which they are listed.
-    pub const ALL: [Section; 6] =
-        [Section::Work, Section::Pace, Section::Budget, Section::Report, Section::Files, Section::Information];
+    pub const ALL: [Section; 7] = [
+        Section::Work,
+        Section::Command,
+        Section::Pace,
+        Section::Budget,
+        Section::Report,
+        Section::Files,
+        Section::Information,
+    ];
 
     /// The section's heading.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
             Section::Work => "What to run",
+            Section::Command => "With a command",
             Section::Pace => "Pace",
             Section::Budget => "Budget",
             Section::Report => "Report",
@@ -131,7 +143,8 @@ pub static FLAGS: &[Flag] = &[
         help: "The JSON config to run; - reads it from stdin",
         details: "The config: a JSON file that lists the instances and says what each is to do. \
             `-` reads it from standard input. \
-            Every mistake in it is reported, all at once, before anything is launched.",
+            Every mistake in it is reported, all at once, before anything is launched. \
+            With a command on the command line, its `budget`, `pricing` and `defaults` count, and its instances are not run.",
     },
     Flag {
         long: "workspace",
@@ -139,12 +152,15 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Work,
         effect: Effect::Value {
             name: "DIR",
-            default: Some("."),
-            set: |options, value| values::path(value).map(|dir| options.workspace = dir),
+            default: None,
+            set: |options, value| values::path(value).map(|dir| options.workspace = Some(dir)),
         },
-        help: "The directory to work in",
+        help: "Where to work, else the project's root",
         details: "The directory that the instances work in, unless the config gives an instance one of its own. \
-            It has to be there and to be readable.",
+            It has to be there and to be readable. \
+            Without this option it is the nearest directory, from the current one upwards, that holds `.git` or `.claude`, \
+            and where there is none, the current one. \
+            The home directory, what is above it, and the root are never found in this way: a `.claude` there is claude's own.",
     },
     Flag {
         long: "claude",
@@ -168,6 +184,61 @@ pub static FLAGS: &[Flag] = &[
         help: "Print the plan and launch nothing",
         details: "Check the config as for a run, print what would be run (each instance's command line and turns, \
             its session, its tools, the budget), and launch nothing.",
+    },
+    Flag {
+        long: "instance-name",
+        short: None,
+        section: Section::Command,
+        effect: Effect::Value {
+            name: "NAME",
+            default: None,
+            set: |options, value| values::filled(value).map(|name| options.instance.name = Some(name)),
+        },
+        help: "What reports call it",
+        details: "What reports call the command. Without this option it is called by its first word. \
+            This and the other options of this section say of a command on the command line what the fields of an \
+            instance say in a config.",
+    },
+    Flag {
+        long: "instance-description",
+        short: None,
+        section: Section::Command,
+        effect: Effect::Value {
+            name: "TEXT",
+            default: None,
+            set: |options, value| values::filled(value).map(|text| options.instance.description = Some(text)),
+        },
+        help: "A word about it, for reports",
+        details: "What `--dry-run` and `report.json` say of the command.",
+    },
+    Flag {
+        long: "session-id",
+        short: None,
+        section: Section::Command,
+        effect: Effect::Value {
+            name: "NAME",
+            default: None,
+            set: |options, value| values::filled(value).map(|name| options.instance.session_id = Some(name)),
+        },
+        help: "The conversation to go on with",
+        details: "The conversation that the command goes on with; any name. \
+            The next run with this name goes on with it too.",
+    },
+    Flag {
+        long: "clear-history",
+        short: None,
+        section: Section::Command,
+        effect: Effect::Switch(|options| options.instance.clear_history = Some(true)),
+        help: "Start the conversation afresh",
+        details: "Start the conversation afresh, with /clear, before the command.",
+    },
+    Flag {
+        long: "compact-history",
+        short: None,
+        section: Section::Command,
+        effect: Effect::Switch(|options| options.instance.compact_history = Some(true)),
+        help: "Compact the conversation first",
+        details: "Compact the conversation, with /compact, before the command.",
     },
     Flag {
         long: "startup-delay",
@@ -418,6 +489,21 @@ pub static FLAGS: &[Flag] = &[
         details: "The same as `--log-level detailed`.",
     },
     Flag {
+        long: "output-format",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "FORMAT",
+            default: None,
+            set: |options, value| {
+                let formats = OUTPUT_FORMATS.iter().map(|&format| (format, format)).collect::<Vec<_>>();
+                values::one_of(value, &formats).map(|format| options.instance.output_format = Some(format.to_owned()))
+            },
+        },
+        help: "Taken for older scripts; changes nothing",
+        details: "Taken for the sake of older scripts. zen reads the stream of claude itself, and reports in text and in `report.json`.",
+    },
+    Flag {
         long: "log-dir",
         short: None,
         section: Section::Files,
@@ -454,18 +540,6 @@ pub static FLAGS: &[Flag] = &[
         help: "Print the version and exit",
         details: "Print the version and exit.",
     },
-];
-
-/// The environment variables that zen reads, and those that it sets for its instances, with their meaning.
-pub static ENVIRONMENT: &[(&str, &str)] = &[
-    ("ZEN_CLAUDE", "the claude program, where --claude is not given"),
-    ("XDG_STATE_HOME", "runs keep their files below it, in zen/ (default: ~/.local/state)"),
-    ("NO_COLOR", "if not empty: no colours, on a terminal either"),
-    ("LC_ALL", "the character set to print in: UTF-8, else plain ASCII"),
-    ("LC_CTYPE", "the same, where LC_ALL is not set"),
-    ("LANG", "the same, where neither of them is set"),
-    ("ZEN_RUN", "set for every instance: the run that it belongs to"),
-    ("ZEN_INSTANCE", "set for every instance: its name"),
 ];
 
 #[cfg(test)]
@@ -536,7 +610,7 @@ mod tests {
                 Effect::Switch(set) => set(&mut options),
                 Effect::Value { set, .. } => {
                     assert!(
-                        ["25", "silent", "/a=5", "warn", "mixed"].iter().any(|value| set(
+                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h"].iter().any(|value| set(
                             &mut options,
                             OsStr::new(value)
                         )

@@ -1,17 +1,20 @@
 //! What the command line asks of a run, typed and complete: what was not given has its default. Knows nothing of how
 //! the flags are spelled, and nothing of the config, which may say otherwise for single instances.
 
-use crate::config::BudgetConfig;
+use crate::config::{BudgetConfig, InstanceConfig};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The options of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Where the config is read from; a command line without it is a mistake that [`parse`](super::parse()) reports.
+    /// Where the config is read from. A command line with neither this nor a command is a mistake that
+    /// [`parse`](super::parse()) reports.
     pub config: Option<ConfigSource>,
-    /// The directory that the instances work in.
-    pub workspace: PathBuf,
+    /// What the command line says of its one command; without `command` and `prompt`, it has none.
+    pub instance: InstanceConfig,
+    /// The directory that the instances work in; none for the project that zen was started in.
+    pub workspace: Option<PathBuf>,
     /// The claude program, if the environment is not to choose it.
     pub claude: Option<PathBuf>,
     /// Print the plan instead of running it.
@@ -71,11 +74,20 @@ pub enum Logs {
     Nowhere,
 }
 
+impl Options {
+    /// The one instance to run, where the command line has a command.
+    #[must_use]
+    pub fn one_command(&self) -> Option<&InstanceConfig> {
+        (self.instance.command.is_some() || self.instance.prompt.is_some()).then_some(&self.instance)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {
             config: None,
-            workspace: PathBuf::from("."),
+            instance: InstanceConfig::default(),
+            workspace: None,
             claude: None,
             dry_run: false,
             startup_delay: Duration::from_secs(5),

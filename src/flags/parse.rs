@@ -1,8 +1,9 @@
 //! Reads a command line by the table of flags and collects every mistake in it. Knows what flags look like, through
-//! lexopt, and what the table says; knows no single flag but `--config`, without which there is nothing to run.
+//! lexopt, and what the table says; knows no single flag but `--config`, without which, or a command, there is nothing to
+//! run.
 
-use super::values::quoted;
-use super::{Effect, FLAGS, Flag, Options};
+use super::values::{filled, quoted};
+use super::{Effect, FLAGS, Flag, Options, Section, environment};
 use crate::nearest::nearest;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
@@ -22,56 +23,123 @@ pub enum Request {
 enum Argument {
     Flag(&'static Flag),
     Unknown { spelled: String, meant: Option<&'static Flag> },
-    Stray(OsString),
+    Ambiguous { spelled: String, may_be: Vec<&'static Flag> },
+    Positional(OsString),
+    Apex,
 }
 
-/// What the arguments of a command line ask for; they do not include the program's name. `--help` and `--version` are
-/// answered whatever else is wrong.
+/// What the arguments of a command line ask for, together with the variables of the environment; the arguments do not
+/// include the program's name. `--help` and `--version` are answered whatever else is wrong.
 ///
 /// # Errors
 ///
 /// Every mistake of the command line, one line each, in its order.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Request, Vec<String>> {
+pub fn parse(
+    arguments: impl Iterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Request, Vec<String>> {
     let mut parser = Parser::from_args(arguments);
-    let mut options = Options::default();
-    let mut mistakes = Vec::new();
+    let (mut options, mut mistakes) = environment::options(variable);
+    let mut of_a_command = Vec::new();
+    let mut positionals = 0;
     while let Some(argument) = next_argument(&mut parser).transpose() {
         let outcome = match argument {
             Ok(Argument::Flag(Flag { effect: Effect::Answer(request), .. })) => return Ok(request()),
-            Ok(Argument::Flag(flag)) => apply(flag, &mut parser, &mut options),
+            Ok(Argument::Flag(flag)) => {
+                of_a_command.extend(Some(flag).filter(|flag| flag.section == Section::Command));
+                apply(flag, &mut parser, &mut options)
+            }
             Ok(Argument::Unknown { spelled, meant }) => {
                 // Left where it is, a misspelled flag's value would be a mistake of its own.
                 let _value =
                     if meant.is_some_and(Flag::takes_value) { value(&mut parser) } else { parser.optional_value() };
                 Err(unknown(&spelled, meant))
             }
-            Ok(Argument::Stray(argument)) => {
-                Err(format!("unexpected argument {}: a config is given with --config FILE", quoted(&argument)))
+            Ok(Argument::Ambiguous { spelled, may_be }) => {
+                let _value = if may_be.iter().all(|flag| flag.takes_value()) {
+                    value(&mut parser)
+                } else {
+                    parser.optional_value()
+                };
+                let names: Vec<_> = may_be.iter().map(|flag| format!("--{}", flag.long)).collect();
+                Err(format!("{} may be {}: write it out", quoted(OsStr::new(&spelled)), names.join(" or ")))
             }
+            Ok(Argument::Positional(argument)) => {
+                positionals += 1;
+                command(&argument, positionals, &mut options)
+            }
+            Ok(Argument::Apex) => return Err(vec![NO_APEX.to_owned()]),
             Err(mistake) => Err(mistake),
         };
         mistakes.extend(outcome.err());
     }
-    if options.config.is_none() && mistakes.is_empty() {
-        mistakes.push("nothing to run: a config is given with --config FILE (see zen --help)".to_owned());
+    if positionals == 0 {
+        mistakes.extend(of_a_command.into_iter().map(needs_a_command));
+    }
+    if options.config.is_none() && options.one_command().is_none() && mistakes.is_empty() {
+        mistakes.push(
+            "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)"
+                .to_owned(),
+        );
     }
     if mistakes.is_empty() { Ok(Request::Run(Box::new(options))) } else { Err(mistakes) }
 }
 
+/// Scripts for netra-zen may ask for it.
+const NO_APEX: &str = "--apex is not there: it starts an agent of the maker of netra-zen, which zen has no part of";
+
 fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
     let argument = match parser.next().map_err(|error| unwanted_value(&error))? {
         None => return Ok(None),
-        Some(Arg::Long(name)) => match FLAGS.iter().find(|flag| flag.long == name) {
-            Some(flag) => Argument::Flag(flag),
-            None => Argument::Unknown { spelled: format!("--{name}"), meant: meant(name) },
+        Some(Arg::Long("apex") | Arg::Short('a')) => Argument::Apex,
+        Some(Arg::Long(name)) => match flags_called(name)[..] {
+            [flag] => Argument::Flag(flag),
+            [] => Argument::Unknown { spelled: format!("--{name}"), meant: meant(name) },
+            ref several => Argument::Ambiguous { spelled: format!("--{name}"), may_be: several.to_vec() },
         },
         Some(Arg::Short(letter)) => match FLAGS.iter().find(|flag| flag.short == Some(letter)) {
             Some(flag) => Argument::Flag(flag),
             None => Argument::Unknown { spelled: format!("-{letter}"), meant: None },
         },
-        Some(Arg::Value(argument)) => Argument::Stray(argument),
+        Some(Arg::Value(argument)) => Argument::Positional(argument),
     };
     Ok(Some(argument))
+}
+
+/// The flag of this name, else those that begin with it, as netra-zen took them.
+fn flags_called(name: &str) -> Vec<&'static Flag> {
+    match FLAGS.iter().find(|flag| flag.long == name) {
+        Some(flag) => vec![flag],
+        None if name.is_empty() => Vec::new(),
+        None => FLAGS.iter().filter(|flag| flag.long.starts_with(name)).collect(),
+    }
+}
+
+/// Takes an argument that belongs to no flag for the one command, which as in a config is text if it has no slash.
+fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(), String> {
+    let is_config = argument.to_string_lossy().ends_with(".json") && !argument.to_string_lossy().contains(' ');
+    if is_config {
+        return Err(format!("unexpected argument {}: a config is given with --config FILE", quoted(argument)));
+    }
+    if position > 1 {
+        return Err(format!(
+            "unexpected argument {}: there is one command, and if it has several words, it stands in quotes: \"/review src\"",
+            quoted(argument)
+        ));
+    }
+    let text = filled(argument).map_err(|what| format!("the command: {what}"))?;
+    match text.starts_with('/') {
+        true => options.instance.command = Some(text),
+        false => options.instance.prompt = Some(text),
+    }
+    Ok(())
+}
+
+fn needs_a_command(flag: &Flag) -> String {
+    format!(
+        "--{} says something of a command on the command line, and there is none: a config says it itself",
+        flag.long
+    )
 }
 
 fn apply(flag: &Flag, parser: &mut Parser, options: &mut Options) -> Result<(), String> {
@@ -128,14 +196,14 @@ fn unwanted_value(error: &lexopt::Error) -> String {
 mod tests {
     use super::super::{ConfigSource, LogLevel, Logs};
     use super::*;
-    use crate::config::{BudgetConfig, BudgetType, Enforcement};
+    use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
     use std::time::Duration;
 
     fn request(line: &str) -> Result<Request, Vec<String>> {
-        parse(line.split_whitespace().map(OsString::from))
+        parse(line.split_whitespace().map(OsString::from), |_| None)
     }
 
     fn options(line: &str) -> Options {
@@ -163,13 +231,14 @@ mod tests {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --startup-delay 0.5 --max-parallel 3 --timeout 10 \
              --idle-timeout 2.5 --grace 0 --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
-             --log-level silent --log-dir /logs --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
+             --log-level silent --output-format json --log-dir /logs --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
              --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
              --budget-parameter-type mixed --disable-budget-visuals",
         );
         let expected = Options {
             config: Some(ConfigSource::Stdin),
-            workspace: PathBuf::from("/w"),
+            instance: InstanceConfig { output_format: Some("json".to_owned()), ..InstanceConfig::default() },
+            workspace: Some(PathBuf::from("/w")),
             claude: Some(PathBuf::from("/bin/claude")),
             dry_run: true,
             startup_delay: Duration::from_millis(500),
@@ -250,16 +319,106 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_argument_is_told_where_a_config_goes() {
-        let message = "unexpected argument 'plan.json': a config is given with --config FILE";
-        assert_eq!(mistakes("plan.json"), [message]);
-        assert_eq!(mistakes("-c - -- plan.json"), [message]);
-        assert_eq!(mistakes("-c - -- --help").len(), 1);
+    fn a_command_stands_alone() {
+        let of = |arguments: &[&str]| parse(arguments.iter().map(OsString::from), |_| None);
+        let instance = |arguments: &[&str]| match of(arguments) {
+            Ok(Request::Run(options)) => options.instance,
+            other => panic!("{arguments:?}: {other:?}"),
+        };
+        assert_eq!(instance(&["/analyze src"]).command.as_deref(), Some("/analyze src"));
+        assert_eq!(instance(&["What is new?"]).prompt.as_deref(), Some("What is new?"));
+        assert_eq!(instance(&["--", "--what is this?"]).prompt.as_deref(), Some("--what is this?"));
+        let all = instance(&[
+            "/analyze",
+            "--instance-name=n",
+            "--instance-description=d",
+            "--session-id",
+            "s",
+            "--clear-history",
+            "--compact-history",
+        ]);
+        let expected = InstanceConfig {
+            command: Some("/analyze".to_owned()),
+            name: Some("n".to_owned()),
+            description: Some("d".to_owned()),
+            session_id: Some("s".to_owned()),
+            clear_history: Some(true),
+            compact_history: Some(true),
+            ..InstanceConfig::default()
+        };
+        assert_eq!(all, expected);
+        assert_eq!(of(&["", "-c", "-"]), Err(vec!["the command: the text is empty".to_owned()]));
     }
 
     #[test]
-    fn without_a_config_there_is_nothing_to_run() {
-        assert_eq!(mistakes(""), ["nothing to run: a config is given with --config FILE (see zen --help)"]);
+    fn a_command_of_several_words_is_told_to_stand_in_quotes() {
+        let message = "unexpected argument 'src': there is one command, and if it has several words, it stands in quotes: \
+            \"/review src\"";
+        assert_eq!(mistakes("/analyze src"), [message]);
+        assert_eq!(mistakes("/analyze -q src"), [message]);
+    }
+
+    #[test]
+    fn what_says_something_of_a_command_needs_one() {
+        let what = "says something of a command on the command line, and there is none: a config says it itself";
+        assert_eq!(
+            mistakes("-c - --session-id s --clear-history"),
+            [format!("--session-id {what}"), format!("--clear-history {what}")]
+        );
+        assert_eq!(
+            options("-c - --output-format stream-json").one_command(),
+            None,
+            "older scripts say it with a config"
+        );
+    }
+
+    #[test]
+    fn a_config_in_place_of_a_command_is_told_where_it_goes() {
+        let message = "unexpected argument 'plan.json': a config is given with --config FILE";
+        assert_eq!(mistakes("plan.json"), [message]);
+        assert_eq!(mistakes("-c - -- plan.json"), [message]);
+        assert_eq!(mistakes("/analyze plan.json"), [message]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_is_enough_where_no_other_begins_so() {
+        assert_eq!(options("-c - --work /w --max-p=3").workspace, Some(PathBuf::from("/w")));
+        assert_eq!(options("-c - --time 5").timeout, Duration::from_secs(5));
+        assert_eq!(
+            mistakes("-c - --command 5"),
+            ["'--command' may be --command-budget or --command-cost-budget: write it out"]
+        );
+        assert_eq!(mistakes("-c - --log=x"), ["'--log' may be --log-level or --log-dir: write it out"]);
+        assert_eq!(mistakes("-c - --=x"), ["unknown option '--' (see zen --help)"]);
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment() {
+        let variable = |name: &str| {
+            let (_, value) = [("ZEN_CONFIG", "a.json"), ("ZEN_DEBUG", "1")].into_iter().find(|(of, _)| *of == name)?;
+            Some(OsString::from(value))
+        };
+        let options = |line: &str| match parse(line.split_whitespace().map(OsString::from), variable) {
+            Ok(Request::Run(options)) => *options,
+            other => panic!("{line}: {other:?}"),
+        };
+        let file = |name| Some(ConfigSource::File(PathBuf::from(name)));
+        assert_eq!((options("").config, options("").log_level), (file("a.json"), LogLevel::Detailed));
+        assert_eq!((options("-c b.json -q").config, options("-q").log_level), (file("b.json"), LogLevel::Silent));
+        assert_eq!(options("/analyze").one_command().and_then(|one| one.command.as_deref()), Some("/analyze"));
+    }
+
+    #[test]
+    fn apex_is_refused_whatever_comes_with_it() {
+        for line in ["--apex", "-a --message hello", "-c plan.json --apex"] {
+            assert_eq!(mistakes(line), [NO_APEX], "{line}");
+        }
+    }
+
+    #[test]
+    fn without_a_config_or_a_command_there_is_nothing_to_run() {
+        let message = "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)";
+        assert_eq!(mistakes(""), [message]);
         assert_eq!(mistakes("--dry-run --").len(), 1);
     }
 
@@ -280,9 +439,10 @@ mod tests {
 
     #[test]
     fn a_message_is_harmless_whatever_the_arguments_are() {
-        let mistakes = parse(["--\u{1b}[2Jx", "a\nb\u{202e}"].into_iter().map(OsString::from)).unwrap_err();
+        let arguments = ["--\u{1b}[2Jx", "a", "a\nb\u{202e}"];
+        let mistakes = parse(arguments.into_iter().map(OsString::from), |_| None).unwrap_err();
         assert_eq!(mistakes[0], "unknown option '--x' (see zen --help)");
-        assert_eq!(mistakes[1], "unexpected argument 'a b': a config is given with --config FILE");
+        assert!(mistakes[1].starts_with("unexpected argument 'a b': "), "{mistakes:?}");
     }
 
     proptest! {
@@ -294,7 +454,7 @@ mod tests {
                 prop::sample::select(FLAGS).prop_map(|flag| format!("--{}", flag.long).into_bytes()),
             ], 0..6)
         ) {
-            if let Err(mistakes) = parse(arguments.into_iter().map(OsString::from_vec)) {
+            if let Err(mistakes) = parse(arguments.into_iter().map(OsString::from_vec), |_| None) {
                 prop_assert!(!mistakes.is_empty());
                 prop_assert!(mistakes.iter().all(|mistake| !mistake.chars().any(char::is_control)));
             }

@@ -26,6 +26,15 @@ pub(super) fn path(value: &OsStr) -> Result<PathBuf, String> {
     if value.is_empty() { Err("the path is empty".to_owned()) } else { Ok(PathBuf::from(value)) }
 }
 
+/// A text with something in it.
+pub(super) fn filled(value: &OsStr) -> Result<String, String> {
+    match value.to_str() {
+        Some(text) if text.trim().is_empty() => Err("the text is empty".to_owned()),
+        Some(text) => Ok(text.to_owned()),
+        None => Err(format!("{} is not UTF-8", quoted(value))),
+    }
+}
+
 pub(super) fn seconds(value: &OsStr) -> Result<Duration, String> {
     let number = value.to_str().and_then(|text| text.parse::<f64>().ok()).filter(|number| number.is_finite());
     match number {

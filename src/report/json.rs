@@ -27,10 +27,10 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct RunFacts {
     /// The run's name.
     pub run: String,
-    /// The config's path, or `-`.
-    pub config: String,
+    /// The config's path, or `-`; `None` for a command without one.
+    pub config: Option<String>,
     /// The SHA-256 of the config's bytes, in hex.
-    pub config_sha256: String,
+    pub config_sha256: Option<String>,
     /// The workspace's path.
     pub workspace: String,
     /// The claude program's path.
@@ -65,8 +65,8 @@ struct Report<'a> {
     schema_version: u32,
     run: &'a str,
     zen_version: &'a str,
-    config: &'a str,
-    config_sha256: &'a str,
+    config: Option<&'a str>,
+    config_sha256: Option<&'a str>,
     workspace: &'a str,
     claude: &'a str,
     exit_code: Option<u8>,
@@ -87,8 +87,8 @@ impl<'a> Report<'a> {
             schema_version: SCHEMA_VERSION,
             run: &run.run,
             zen_version: env!("CARGO_PKG_VERSION"),
-            config: &run.config,
-            config_sha256: &run.config_sha256,
+            config: run.config.as_deref(),
+            config_sha256: run.config_sha256.as_deref(),
             workspace: &run.workspace,
             claude: &run.claude,
             exit_code: run.exit_code,
@@ -335,8 +335,8 @@ mod tests {
     fn facts() -> RunFacts {
         RunFacts {
             run: "20261122T103000Z".into(),
-            config: "zen.json".into(),
-            config_sha256: "00ff".into(),
+            config: Some("zen.json".into()),
+            config_sha256: Some("00ff".into()),
             workspace: "/w".into(),
             claude: "/bin/claude".into(),
             started_epoch_ms: 1_795_343_400_000,

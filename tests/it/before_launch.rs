@@ -710,7 +710,7 @@ fn mistakes_of_the_command_line_are_told_at_once() {
         "--grace=nan",
         "--log-level",
         "loud",
-        "stray",
+        "stray.json",
         "--max-line-length",
         "5",
         "--frobnicate",
@@ -727,7 +727,7 @@ fn mistakes_of_the_command_line_are_told_at_once() {
         "zen: --max-parallel: '0' is not between 1 and 1000000",
         "zen: --grace: 'nan' is not a number of seconds",
         "zen: --log-level: 'loud' is none of silent, concise, detailed",
-        "zen: unexpected argument 'stray': a config is given with --config FILE",
+        "zen: unexpected argument 'stray.json': a config is given with --config FILE",
         "zen: --max-line-length: '5' is not between 20 and 1000000",
         "zen: unknown option '--frobnicate' (see zen --help)",
         "zen: --status-report-interval: '0' is not above 0",
@@ -736,7 +736,7 @@ fn mistakes_of_the_command_line_are_told_at_once() {
         "zen: --log-dir: DIR is missing",
     ];
     assert_eq!(outcome.stderr.lines().collect::<Vec<_>>(), expected);
-    expect_all(&run(&[]), ["zen: nothing to run: a config is given with --config FILE (see zen --help)\n"]);
+    expect_all(&run(&[]), ["zen: nothing to run: give a config with --config FILE, or one command, such as "]);
     expect_all(&run(&["plan.json"]), ["unexpected argument 'plan.json': a config is given with --config FILE"]);
     expect_all(&run(&["--config", "--dry-run"]), ["zen: --config: FILE is missing\n"]);
 }

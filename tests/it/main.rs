@@ -7,6 +7,7 @@ mod support;
 
 mod before_launch;
 mod budgets;
+mod command_line;
 mod demo_and_docs;
 mod exit_codes;
 mod faults;

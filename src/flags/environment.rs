@@ -1,0 +1,87 @@
+//! The environment variables of zen: what each means, and what those that stand for a flag do to the options before the
+//! command line is read, which beats them.
+
+use super::{LogLevel, Options, values};
+use std::ffi::{OsStr, OsString};
+
+/// The environment variables that zen reads, and those that it sets for its instances, with their meaning.
+pub static ENVIRONMENT: &[(&str, &str)] = &[
+    ("ZEN_CONFIG", "the config, where --config is not given"),
+    ("ZEN_WORKSPACE", "the directory to work in, where --workspace is not given"),
+    ("ZEN_DEBUG", "if not empty, 0, no, off or false: --log-level detailed, where no flag says otherwise"),
+    ("ZEN_CLAUDE", "the claude program, where --claude is not given"),
+    ("XDG_STATE_HOME", "runs keep their files below it, in zen/ (default: ~/.local/state)"),
+    ("NO_COLOR", "if not empty: no colours, on a terminal either"),
+    ("LC_ALL", "the character set to print in: UTF-8, else plain ASCII"),
+    ("LC_CTYPE", "the same, where LC_ALL is not set"),
+    ("LANG", "the same, where neither of them is set"),
+    ("ZEN_RUN", "set for every instance: the run that it belongs to"),
+    ("ZEN_INSTANCE", "set for every instance: its name"),
+];
+
+type Set = fn(&mut Options, &OsStr) -> Result<(), String>;
+
+/// The variables that stand for a flag.
+const FLAGS_BY_VARIABLE: &[(&str, Set)] = &[
+    ("ZEN_CONFIG", |options, value| values::config(value).map(|source| options.config = Some(source))),
+    ("ZEN_WORKSPACE", |options, value| values::path(value).map(|dir| options.workspace = Some(dir))),
+    ("ZEN_DEBUG", |options, value| {
+        if !["0", "no", "off", "false"].iter().any(|no| value.eq_ignore_ascii_case(no)) {
+            options.log_level = LogLevel::Detailed;
+        }
+        Ok(())
+    }),
+];
+
+/// The options as the environment has them; a variable that is empty counts as not set.
+pub(super) fn options(variable: impl Fn(&str) -> Option<OsString>) -> (Options, Vec<String>) {
+    let mut options = Options::default();
+    let mut mistakes = Vec::new();
+    for (name, set) in FLAGS_BY_VARIABLE {
+        if let Some(value) = variable(name).filter(|value| !value.is_empty())
+            && let Err(what) = set(&mut options, &value)
+        {
+            mistakes.push(format!("{name}: {what}"));
+        }
+    }
+    (options, mistakes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ConfigSource;
+    use super::*;
+    use std::path::PathBuf;
+
+    fn with(variables: &[(&str, &str)]) -> Options {
+        let value = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| value.into());
+        options(value).0
+    }
+
+    #[test]
+    fn each_has_its_field_and_stands_in_the_table() {
+        let options = with(&[("ZEN_CONFIG", "plan.json"), ("ZEN_WORKSPACE", "/w"), ("ZEN_DEBUG", "1")]);
+        let expected = Options {
+            config: Some(ConfigSource::File(PathBuf::from("plan.json"))),
+            workspace: Some(PathBuf::from("/w")),
+            log_level: LogLevel::Detailed,
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
+        for (name, _) in FLAGS_BY_VARIABLE {
+            assert!(ENVIRONMENT.iter().any(|(known, _)| known == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set_and_no_is_no() {
+        for variables in [
+            &[][..],
+            &[("ZEN_CONFIG", ""), ("ZEN_WORKSPACE", ""), ("ZEN_DEBUG", "")],
+            &[("ZEN_DEBUG", "0")],
+            &[("ZEN_DEBUG", "False")],
+        ] {
+            assert_eq!(with(variables), Options::default(), "{variables:?}");
+        }
+    }
+}
