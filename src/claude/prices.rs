@@ -22,7 +22,7 @@ impl Price {
     /// price, a read a tenth of it, unless the table says otherwise.
     #[must_use]
     pub const fn of_input_and_output(input: u64, output: u64) -> Self {
-        Price { input, output, cache_write: input + input / 4, cache_read: input / 10 }
+        Price { input, output, cache_write: input.saturating_add(input / 4), cache_read: input / 10 }
     }
 }
 
@@ -88,10 +88,14 @@ impl Prices {
     #[must_use]
     pub fn estimate_micros(&self, model: &str, tokens: &Tokens) -> u64 {
         let price = self.of(model);
-        let sum = u128::from(tokens.input) * u128::from(price.input)
-            + u128::from(tokens.output) * u128::from(price.output)
-            + u128::from(tokens.cache_creation) * u128::from(price.cache_write)
-            + u128::from(tokens.cache_read) * u128::from(price.cache_read);
+        let by_kind = [
+            (tokens.input, price.input),
+            (tokens.output, price.output),
+            (tokens.cache_creation, price.cache_write),
+            (tokens.cache_read, price.cache_read),
+        ];
+        let products = by_kind.map(|(tokens, price)| u128::from(tokens) * u128::from(price));
+        let sum = products.into_iter().fold(0, u128::saturating_add);
         u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }

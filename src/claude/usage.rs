@@ -218,7 +218,8 @@ impl Meter {
         let left_out = seen.iter().fold(Tokens::default(), |sum, message| sum + message.tokens) - told;
         if let (1.., Some(last)) = (left_out.total(), seen.last()) {
             self.left_out.tokens += left_out;
-            self.left_out.micros += self.prices.estimate_micros(&last.model, &left_out);
+            let micros = self.prices.estimate_micros(&last.model, &left_out);
+            self.left_out.micros = self.left_out.micros.saturating_add(micros);
         }
     }
 
@@ -271,6 +272,20 @@ mod tests {
 
     fn cumulative(input: u64, output: u64, micros: u64) -> Settlement {
         Settlement::Cumulative { models: models(input, output, micros), main: None }
+    }
+
+    /// Nobody uses so much; but whoever says so is no reason to panic, or to begin again at 0.
+    #[test]
+    fn numbers_beyond_reason_stop_at_the_largest() {
+        let all = Tokens { input: u64::MAX, output: u64::MAX, cache_creation: u64::MAX, cache_read: u64::MAX };
+        let mut meter = Meter::default();
+        meter.learn(SONNET, Price::of_input_and_output(u64::MAX, u64::MAX));
+        for id in ["m1", "m2", "m3"] {
+            meter.message(id, SONNET, all, false);
+            assert_eq!((meter.used().tokens, meter.used().micros), (all, u64::MAX));
+            meter.settle(Settlement::Cumulative { models: models(1, 1, 1), main: Some(Tokens::default()) });
+            assert_eq!((meter.used().tokens.total(), meter.used().micros), (u64::MAX, u64::MAX));
+        }
     }
 
     #[test]
