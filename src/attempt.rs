@@ -251,6 +251,7 @@ impl Attempt {
                 self.told.garbage_lines += 1;
                 Vec::new()
             }
+            Event::UnreadableResult => self.unread_result("is nested deeper than zen reads", now),
             Event::Answer { .. } | Event::Other => Vec::new(),
         }
     }
@@ -258,11 +259,18 @@ impl Attempt {
     /// A line of its standard output that was longer than is kept.
     pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Effect> {
         self.told.long_lines += 1;
-        if is_result(head) && self.phase == Phase::InTurn {
-            let error = format!("claude's result is a line of {bytes} bytes, which is longer than zen reads");
-            return self.fail(Failure::new(Reason::Error, error), now);
+        if is_result(head) {
+            return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
         }
         Vec::new()
+    }
+
+    /// A result came that tells nothing, and no other one will.
+    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Effect> {
+        match self.phase {
+            Phase::InTurn => self.fail(Failure::new(Reason::Error, format!("claude's result {why}")), now),
+            _ => Vec::new(),
+        }
     }
 
     /// Something came on its standard error.

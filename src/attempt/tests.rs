@@ -511,6 +511,11 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     assert_eq!(attempt.long_line(b"{\"type\":\"result\",", 1 << 30, at(2)), [Effect::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Error));
     assert_eq!(attempt.told.long_lines, 2);
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.event(Event::UnreadableResult, at(2)), [Effect::CloseInput]);
+    attempt.exited(Exit::Code(0), at(3));
+    let failure = Failure::new(Reason::Error, "claude's result is nested deeper than zen reads");
+    assert_eq!(attempt.verdict(), Verdict::Failed(failure));
 }
 
 #[derive(Clone, Debug)]
@@ -530,7 +535,7 @@ proptest! {
     /// completed one has all its turns answered.
     #[test]
     fn it_always_ends(inputs in proptest::collection::vec(prop_oneof![
-        (0_u8..9).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::Refused),
+        (0_u8..10).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::Refused),
         Just(Input::Exited), Just(Input::Stop), Just(Input::Kill), Just(Input::Deadline),
     ], 0..40)) {
         let mut attempt = started(&["x", "y"]);
@@ -548,6 +553,7 @@ proptest! {
                     5 => Event::Background { agents: 1 },
                     6 => Event::Background { agents: 0 },
                     7 => Event::Garbage,
+                    8 => Event::UnreadableResult,
                     _ => result(|r| r.terminal_reason = Some("aborted_tools".into())),
                 }, now),
                 Input::OutputEnded => attempt.output_ended(now),

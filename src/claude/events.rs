@@ -66,6 +66,8 @@ pub enum Event {
         /// How many agents are at work there. Shells are not counted: many, such as a server, never end.
         agents: usize,
     },
+    /// A turn's result that is nested beyond what is decoded.
+    UnreadableResult,
     /// The conversation began anew; later events carry another session id.
     ConversationReset,
     /// Nothing that zen acts on.
@@ -215,7 +217,8 @@ pub fn decode(line: &[u8]) -> Event {
     };
     match serde_json::from_slice(line) {
         Ok(value) => decode(&value),
-        // Nested beyond what is decoded. A result is never taken for nothing: see `is_result`.
+        // Nested beyond what is decoded. A result is never taken for nothing: no other would come.
+        Err(_) if head.kind == "result" => Event::UnreadableResult,
         Err(_) => Event::Garbage,
     }
 }
@@ -447,6 +450,13 @@ mod tests {
         for line in [&b""[..], b"{", b"\xff\xfe", b"null", b"[1]", b"{\"type\":1}", b"text", nested.as_bytes()] {
             assert_eq!(decode(line), Event::Garbage, "{:?}", &line[..line.len().min(40)]);
         }
+    }
+
+    #[test]
+    fn a_result_nested_beyond_reason_is_no_garbage() {
+        let nested = |kind: &str| format!(r#"{{"type":"{kind}","x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+        assert_eq!(decode(nested("result").as_bytes()), Event::UnreadableResult);
+        assert_eq!(decode(nested("assistant").as_bytes()), Event::Garbage);
     }
 
     #[test]
