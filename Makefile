@@ -1,4 +1,5 @@
 # demo: see zen at work, without an account and without cost.   test: the whole suite.   check: format, lints, docs.
+# fuzz: a minute of random input for each of zen's readers.   soak: the tests that take long.   coverage: of the suite.
 # Tests that need npm leave themselves out, and say so, where it is missing.
 
 CARGO ?= cargo
@@ -6,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 REAL_CLAUDE = target/claude
 
-.PHONY: demo test check static install real-claude clean
+.PHONY: demo test fuzz soak coverage check static install real-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -23,6 +24,21 @@ test: real-claude
 # The real CLI in three generations. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
 	@sh .ci/install-claude $(REAL_CLAUDE) || [ $$? = 3 ]
+
+# FUZZ_SECONDS=1200 tries longer. Needs a C++ compiler.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@CARGO='$(CARGO)' sh tests/fuzz/run $(FUZZ_SECONDS)
+
+# On the binary as it is shipped: ten thousand instances, ten million lines, a hundred deaths of zen.
+soak: real-claude
+	@$(CARGO) build --quiet --release --examples
+	$(CARGO) test --release --test it -- --ignored --test-threads 1 --nocapture
+
+# How much of src the suite runs, without the real CLI. Needs cargo-tarpaulin (cargo install cargo-tarpaulin), and no LLVM.
+coverage:
+	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --skip-clean --target-dir target/coverage \
+		--include-files 'src/*' --out Lcov --output-dir target/coverage -- --skip real::
 
 check:
 	$(CARGO) fmt --check

@@ -11,6 +11,7 @@ mod command_line;
 mod demo_and_docs;
 mod exit_codes;
 mod faults;
+mod fuzz_corpora;
 mod output;
 mod real;
 mod run_files;

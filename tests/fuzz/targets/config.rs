@@ -1,0 +1,88 @@
+//! Any bytes as a config: they are read, planned, shown, and gone through to the end of the schedule. What is refused is
+//! told with its place; what is accepted has an end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use zen::claude::command_line::{Abilities, Entry, arguments};
+use zen::config::{Config, Mistake};
+use zen::ledger::{Answer, Ledger};
+use zen::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use zen::report::{self, Style};
+use zen::schedule::{Pace, Schedule};
+
+const STYLE: Style = Style { unicode: true, colour: false };
+
+/// A machine on which every second path is there.
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn exists(&self, path: &Path) -> bool {
+        path.as_os_str().len().is_multiple_of(2)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.exists(path)
+    }
+}
+
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (config, mistakes) = match Config::read_through(text) {
+        Ok(read) => read,
+        Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.what, error.excerpt)),
+    };
+    let defaults = Defaults { timeout: Duration::from_secs(300), idle_timeout: None };
+    let planned = plan(config, Path::new("/workspace"), &defaults, &Nowhere);
+    let more = planned.as_ref().err().into_iter().flatten();
+    mistakes.iter().chain(more).for_each(|mistake| hold_to_the_form(mistake, text));
+    if let (Ok(plan), true) = (planned, mistakes.is_empty()) {
+        show(&plan);
+        run_through(&plan);
+    }
+}
+
+/// It says where it is, in the text that there is.
+fn hold_to_the_form(mistake: &Mistake, text: &str) {
+    let lines = text.bytes().filter(|&b| b == b'\n').count() + 1;
+    assert!((1..=lines).contains(&mistake.place.line) && mistake.place.column >= 1, "{mistake}");
+    hold_to_plain_text(&mistake.to_string());
+}
+
+fn hold_to_plain_text(text: &str) {
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+}
+
+fn show(plan: &Plan) {
+    let command_line = |instance: &Instance| arguments(instance, Entry::New, Abilities::newest(), None);
+    let command_lines: Vec<_> = plan.instances.iter().map(command_line).collect();
+    hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), &command_lines, &[], STYLE));
+}
+
+/// Every instance has its turn or is told why not, whatever becomes of the others.
+fn run_through(plan: &Plan) {
+    let pace = Pace { startup_delay: Duration::from_secs(1), max_parallel: Some(2) };
+    let mut schedule = Schedule::new(&plan.instances, pace);
+    let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let (mut now, mut running, mut ended) = (Duration::ZERO, Vec::new(), 0);
+    while !schedule.is_over() {
+        now += Duration::from_secs(1);
+        match ledger.next(schedule.ready(now)) {
+            Some((index, Answer::Start)) => {
+                ledger.started(index);
+                schedule.started(index, now);
+                running.push(index);
+            }
+            Some((index, Answer::Refuse(why))) => {
+                ledger.refused(index, &why);
+                ended += 1 + schedule.ended(index, false).len();
+            }
+            None => {
+                let index = running.pop().expect("nothing runs, nothing can start, and it is not over");
+                ledger.ended(index);
+                ended += 1 + schedule.ended(index, index % 3 != 0).len();
+            }
+        }
+    }
+    assert_eq!(ended, plan.instances.len());
+}
