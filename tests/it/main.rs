@@ -17,3 +17,4 @@ mod real;
 mod run_files;
 mod seed;
 mod signals;
+mod soak;

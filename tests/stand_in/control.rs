@@ -64,6 +64,22 @@ impl Claude {
         self.out.line(&answer);
     }
 
+    /// Answers to what nobody has asked come first, and the error last.
+    fn answer_in_disorder(&mut self, answer: &Value) {
+        let of = |subtype: &str, id: Value| {
+            json!({ "type": "control_response",
+                "response": { "subtype": subtype, "request_id": id, "error": "not in order", "response": {} } })
+        };
+        let (unknown, missing, number) = (json!("no-such-request"), Value::Null, json!(7));
+        for early in [of("success", unknown.clone()), of("error", unknown), of("error", missing), of("success", number)]
+        {
+            self.out.line(&early);
+        }
+        self.out.line(&self.templates.interrupted());
+        self.out.line(answer);
+        self.out.line(&of("error", answer["response"]["request_id"].clone()));
+    }
+
     fn answer_initialize(&mut self, id: &Value) {
         let mut answer = self.templates.initialized();
         answer["response"]["request_id"] = id.clone();
@@ -88,6 +104,7 @@ impl Claude {
             }
             ("late", delay) => std::thread::sleep(Duration::from_millis(delay.parse().unwrap_or(1000))),
             ("twice", _) => self.out.line(&answer),
+            ("disordered", _) => self.answer_in_disorder(&answer),
             _ => {}
         }
         self.out.line(&answer);

@@ -10,6 +10,8 @@
 //! | `escape SECONDS [env-cleared] [deaf] [keep-pipes]` | a process forked twice, in a session of its own |
 //! | `garbage N` | N lines that are no events |
 //! | `line SIZE [raw [ended]]` | one line of that size; `raw`: no JSON, and no newline unless `ended` |
+//! | `nest DEPTH KIND` | an event of this type, nested so deep |
+//! | `tiny N` | N lines of no more than `{}` |
 //! | `print SIZE [LINE]` | `stream_event` lines, of that length each, up to that size |
 //! | `unknown-events N` | N events that nobody has heard of |
 //! | `no-result`, `result-twice` | none or two where one is due |
@@ -83,6 +85,8 @@ impl Claude {
             "garbage" => (0..number(first)).for_each(|at| self.out.bytes(&garbage(at))),
             "line" => self.print_long_line(turn, tokens, bytes(first), has("raw"), has("ended"))?,
             "print" => self.print_much(bytes(first), words.get(1).map_or(0, |size| bytes(size)))?,
+            "nest" => self.print_nested(number(first), words.get(1).copied().unwrap_or("assistant")),
+            "tiny" => self.print_tiny(number(first))?,
             "no-result" => turn.reports = Reports::None,
             "result-twice" => turn.reports = Reports::Two,
             "error" => return Err(Stop::Verdict(Verdict::Error(args.to_owned()))),
@@ -200,6 +204,23 @@ impl Claude {
         }
         self.out.bulk = false;
         self.out.flush();
+        Ok(())
+    }
+
+    fn print_nested(&mut self, depth: u64, kind: &str) {
+        let depth = usize::try_from(depth).unwrap_or(0);
+        let (open, close) = ("{\"x\":[".repeat(depth), "]}".repeat(depth));
+        self.out.bytes(format!("{{\"type\":\"{kind}\",\"message\":{open}{close}}}\n").as_bytes());
+    }
+
+    fn print_tiny(&mut self, mut lines: u64) -> Result<(), Stop> {
+        const LINES_AT_ONCE: u64 = 20_000;
+        while lines > 0 {
+            let count = lines.min(LINES_AT_ONCE);
+            self.out.bytes(&b"{}\n".repeat(usize::try_from(count).unwrap_or(1)));
+            lines -= count;
+            self.listen()?;
+        }
         Ok(())
     }
 

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::{
-    GRACE, SLACK, TERMINATE_TO_KILL, at_start, bad, expect_completed, expect_ended_at, expect_failed, run, with,
+    GRACE, SLACK, TERMINATE_TO_KILL, at_start, bad, beside_good_ones, expect_completed, expect_ended_at, expect_failed,
+    expect_good_ones, run, with,
 };
-use crate::support::Place;
+use crate::support::{Place, wait_for};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -97,6 +100,36 @@ fn stops_itself() {
     expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", TIMEOUT + GRACE); // SIGTERM reaches a stopped one when it is continued
     assert!(outcome.instance("bad")["exit_signal"].is_null(), "no SIGKILL was needed\n{}", outcome.everything());
+}
+
+/// Nobody has told it anything by then.
+#[test]
+fn stops_itself_before_initialize() {
+    let place = Place::new();
+    let stops = with(at_start(bad("never asked"), "[[stop-self]] [[hang]]"), "timeout", json!(2));
+    let outcome = run(&place, &[stops], &[]).expect_code(4);
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
+    expect_ended_at(&outcome, "bad", TIMEOUT + GRACE);
+    assert_eq!(outcome.total_tokens("bad"), 0);
+}
+
+/// It has done its work, and is stopped before it can end.
+#[test]
+fn is_stopped_after_its_result() {
+    let place = Place::new();
+    let config = place.config(&beside_good_ones(&[bad("[[say Fine.]] [[linger 600]]")]));
+    let zen = place.start(&config, &["--grace", "3"]);
+    let pid = wait_for("its result", || {
+        let log = place.stand_in_log();
+        let start = log.iter().find(|e| e["event"] == "start" && e["env"]["ZEN_INSTANCE"] == "bad")?;
+        log.iter().find(|e| e["event"] == "result" && e["pid"] == start["pid"])?["pid"].as_i64()
+    });
+    kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGSTOP).expect("it lives");
+    let outcome = zen.outcome().expect_code(0);
+    expect_good_ones(&outcome);
+    expect_completed(&outcome, "bad");
+    expect_ended_at(&outcome, "bad", Duration::from_secs(3));
+    assert_eq!(outcome.instance("bad")["exit_status"], 143, "SIGTERM reaches a stopped one when it is continued");
 }
 
 #[test]

@@ -1,23 +1,41 @@
 //! Instances that end when they should not, or otherwise than they should.
 
+use std::time::Duration;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::{at_start, bad, beside_good_ones, expect_completed, expect_failed, expect_good_ones, instance, run, with};
+use super::{
+    at_start, bad, beside_good_ones, expect_completed, expect_ended_at, expect_failed, expect_good_ones, instance, run,
+    with,
+};
 use crate::support::{Place, wait_for};
 
-const SIGNALS: [Signal; 9] = [
+/// All that end a process which does nothing about them, the stand-in's own timers' aside.
+const SIGNALS: [Signal; 18] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGILL,
+    Signal::SIGTRAP,
     Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
     Signal::SIGKILL,
+    Signal::SIGUSR1,
     Signal::SIGSEGV,
+    Signal::SIGUSR2,
     Signal::SIGPIPE,
+    Signal::SIGALRM,
     Signal::SIGTERM,
+    Signal::SIGXCPU,
+    Signal::SIGXFSZ,
+    Signal::SIGSYS,
 ];
+
+/// Nothing was waited for.
+const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
 fn killed_by_a_signal_before_initialize() {
@@ -29,6 +47,7 @@ fn killed_by_a_signal_before_initialize() {
         expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} before it answered"));
         assert_eq!(outcome.instance(name)["exit_signal"], number);
         assert_eq!(outcome.total_tokens(name), 0);
+        expect_ended_at(&outcome, name, AT_ONCE);
     }
 }
 
@@ -37,7 +56,7 @@ fn killed_by_a_signal_in_a_turn() {
     let place = Place::new();
     let dies = |s: &Signal| {
         let spends = "[[usage in=900 out=100]] [[say Begun.]] [[tool Read {}]]";
-        instance(s.as_str(), &format!("{spends} [[say Half]] [[die {}]]", s.as_str()))
+        instance(s.as_str(), &format!("{spends} [[say Half]] [[wait 300ms]] [[die {}]]", s.as_str()))
     };
     let outcome = run(&place, &SIGNALS.iter().map(dies).collect::<Vec<_>>(), &[]).expect_code(2);
     for signal in SIGNALS {
@@ -48,21 +67,44 @@ fn killed_by_a_signal_in_a_turn() {
         assert!(outcome.total_tokens(name) > 1000, "{}", outcome.everything());
         assert_ne!(outcome.instance(name)["tokens_certainty"], "exact");
         assert!(outcome.stdout.contains('≥'), "{}", outcome.everything());
+        expect_ended_at(&outcome, name, Duration::from_millis(300));
+    }
+}
+
+/// The line stays half a line, and no result comes of it.
+#[test]
+fn killed_by_a_signal_in_the_middle_of_a_line() {
+    let place = Place::new();
+    let dies = |s: &Signal| {
+        let spends = "[[usage in=900 out=100]] [[say Begun.]] [[tool Read {}]]";
+        instance(s.as_str(), &format!("{spends} [[line 3000 raw]] [[wait 300ms]] [[die {}]]", s.as_str()))
+    };
+    let outcome = run(&place, &SIGNALS.iter().map(dies).collect::<Vec<_>>(), &[]).expect_code(2);
+    for signal in SIGNALS {
+        let (name, number) = (signal.as_str(), signal as i32);
+        expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} without a result"));
+        assert_eq!(outcome.instance(name)["exit_signal"], number);
+        assert_eq!(outcome.instance(name)["garbage_lines"], 1);
+        assert!(outcome.total_tokens(name) >= 1000, "{}", outcome.everything());
+        expect_ended_at(&outcome, name, Duration::from_millis(300));
     }
 }
 
 /// It has answered the first turn and does not read the second.
 #[test]
 fn killed_by_a_signal_between_turns() {
+    // The stand-in answers SIGINT and SIGTERM, as the real ones do; SIGPIPE is ignored, and of SIGSEGV and SIGBUS one that
+    // somebody sends is taken for a mistake.
+    const SURVIVED: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
     let place = Place::new();
-    let signals = [Signal::SIGHUP, Signal::SIGKILL, Signal::SIGABRT];
+    let signals: Vec<Signal> = SIGNALS.into_iter().filter(|signal| !SURVIVED.contains(signal)).collect();
     let idles = |s: &Signal| {
         let first = "[[usage in=900 out=100]] [[stop-reading]] [[say First.]]";
         with(instance(s.as_str(), "never read"), "pre_commands", json!([first]))
     };
     let config = place.config(&beside_good_ones(&signals.iter().map(idles).collect::<Vec<_>>()));
     let zen = place.start(&config, &["--timeout", "60"]);
-    for signal in signals {
+    for &signal in &signals {
         let pid = wait_for("the first turn's result", || {
             let log = place.stand_in_log();
             let start = log.iter().find(|e| e["event"] == "start" && e["env"]["ZEN_INSTANCE"] == signal.as_str())?;
@@ -84,9 +126,14 @@ fn killed_by_a_signal_between_turns() {
 #[test]
 fn ends_well_without_a_result() {
     let place = Place::new();
-    let outcome = run(&place, &[bad("[[say Begun.]] [[exit 0]]")], &[]).expect_code(2);
+    let unasked = with(at_start(bad("never asked"), "[[exit 0]]"), "name", json!("unasked"));
+    let outcome = run(&place, &[bad("[[say Begun.]] [[exit 0]]"), unasked], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
-    assert_eq!(outcome.instance("bad")["exit_status"], 0);
+    expect_failed(&outcome, "unasked", "error", "claude ended before it answered");
+    for name in ["bad", "unasked"] {
+        assert_eq!(outcome.instance(name)["exit_status"], 0);
+        expect_ended_at(&outcome, name, AT_ONCE);
+    }
 }
 
 #[test]

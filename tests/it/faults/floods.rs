@@ -10,13 +10,6 @@ use crate::support::{Outcome, PATIENCE, Place, wait_until, wait_within};
 /// How much more than in an idle run zen may need.
 const MAX_GROWTH_KB: u64 = 16 * 1024;
 
-/// The most memory that this process has ever had, in kB.
-fn peak_kb(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the system tells it");
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
-}
-
 /// Runs this script in an instance beside two that wait until it has ended, and watches zen's memory.
 fn flood(place: &Place, script: &str) -> Outcome {
     let waits = format!("{} [[say Done.]]", place.gate("end"));
@@ -29,10 +22,10 @@ fn flood(place: &Place, script: &str) -> Outcome {
     let zen = place.start(&config, &["--status-report-interval", "0.5"]);
     wait_until("all tools to run", || place.stand_in_events("tool").len() == 3);
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
-    let idle_kb = peak_kb(zen.pid());
+    let idle_kb = zen.memory_kb("VmHWM");
     place.open_gate("begin");
     wait_within(10 * PATIENCE, "its end", || zen.has_ended("bad").then_some(()));
-    let peak_kb = peak_kb(zen.pid());
+    let peak_kb = zen.memory_kb("VmHWM");
     place.open_gate("end");
     let outcome = zen.outcome();
     for name in ["good-before", "good-after"] {
@@ -82,6 +75,27 @@ fn thirty_megabytes_in_short_lines() {
     let outcome = flood(&place, "[[next]] [[print 30MB]] [[say Fine.]]").expect_code(0);
     expect_completed(&outcome, "bad");
     assert!(kept_bytes(&outcome) > 29_000_000);
+}
+
+/// Each is looked at, and none is worth a word.
+#[test]
+fn half_a_million_tiny_lines() {
+    tiny_lines(500_000);
+}
+
+#[test]
+#[ignore = "long"]
+fn ten_million_tiny_lines() {
+    tiny_lines(10_000_000);
+}
+
+fn tiny_lines(count: u64) {
+    let place = Place::new();
+    let outcome = flood(&place, &format!("[[next]] [[tiny {count}]] [[say Fine.]]")).expect_code(0);
+    expect_completed(&outcome, "bad");
+    assert_eq!(outcome.instance("bad")["result"], "Fine.");
+    assert_eq!(outcome.instance("bad")["garbage_lines"], count);
+    assert!(kept_bytes(&outcome) > 3 * count);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a child can do wrong. Each fault happens beside instances that do their work: these must complete, in their own
 //! time, with their own tokens; the faulty one must be told truthfully, end within its bounds, and leave nothing behind.
 
+mod changes;
+mod clock;
 mod deadlines;
 mod deaths;
 mod floods;

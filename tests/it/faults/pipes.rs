@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{GRACE, bad, expect_completed, expect_ended_at, expect_failed, run, with};
+use super::{
+    GRACE, TERMINATE_TO_KILL, at_start, bad, expect_completed, expect_ended_at, expect_failed, instance, run, with,
+};
 use crate::support::Place;
 
 #[test]
@@ -13,6 +15,27 @@ fn closes_stdout_and_lives_on() {
     let outcome = run(&place, &[bad("[[say Begun.]] [[close stdout]] [[hang]]")], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude closed its output and lived on");
     expect_ended_at(&outcome, "bad", GRACE);
+}
+
+/// It never says a word, and is not waited for.
+#[test]
+fn closes_its_pipes_before_initialize() {
+    let place = Place::new();
+    let closes = |name: &str, script: &str| {
+        with(at_start(instance(name, "never asked"), &format!("{script} [[hang]]")), "timeout", json!(60))
+    };
+    let closed = "claude closed its output and lived on";
+    let instances = [
+        closes("stdout", "[[close stdout]]"),
+        closes("all", "[[close stdin]] [[close stdout]] [[close stderr]]"),
+        closes("all-and-deaf", "[[deaf]] [[close stdin]] [[close stdout]] [[close stderr]]"),
+    ];
+    let outcome = run(&place, &instances, &[]).expect_code(2);
+    for (name, ladder) in [("stdout", GRACE), ("all", GRACE), ("all-and-deaf", GRACE + TERMINATE_TO_KILL)] {
+        expect_failed(&outcome, name, "error", closed);
+        expect_ended_at(&outcome, name, ladder);
+        assert_eq!(outcome.total_tokens(name), 0);
+    }
 }
 
 #[test]

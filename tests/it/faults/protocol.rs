@@ -23,6 +23,16 @@ fn answers_initialize_twice() {
     assert_eq!(turns, 1, "it is asked once");
 }
 
+/// Answers to questions that nobody has asked, before and after the one that counts.
+#[test]
+fn answers_what_was_not_asked() {
+    let place = Place::new();
+    let outcome = run(&place, &[initializes("disordered")], &[]).expect_code(0);
+    expect_completed(&outcome, "bad");
+    let turns = place.stand_in_events("turn").iter().filter(|turn| turn["text"] == "[[say Fine.]]").count();
+    assert_eq!(turns, 1, "it is asked once");
+}
+
 #[test]
 fn answers_initialize_late() {
     let place = Place::new();
@@ -81,6 +91,20 @@ fn prints_garbage_and_ends() {
     // The last line of it is half a result, without a newline.
     let outcome = run(&place, &[bad("[[garbage 14]] [[line 700 raw]] [[exit 0]]")], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
+}
+
+/// What is nested so deep is not looked at; of a result that is said at once, for no other one comes.
+#[test]
+fn prints_what_is_nested_beyond_reason() {
+    let place = Place::new();
+    let kinds = ["assistant", "user", "system", "stream_event", "control_response"];
+    let nests: String = kinds.iter().map(|kind| format!("[[nest 100000 {kind}]] ")).collect();
+    let result = instance("result", "[[say Begun.]] [[nest 100000 result]] [[hang]]");
+    let outcome = run(&place, &[bad(&format!("{nests} [[say Fine.]]")), result], &[]).expect_code(2);
+    expect_completed(&outcome, "bad");
+    assert_eq!(outcome.total_tokens("bad"), 120);
+    expect_failed(&outcome, "result", "error", "claude's result is nested deeper than zen reads");
+    expect_ended_at(&outcome, "result", Duration::ZERO);
 }
 
 #[test]

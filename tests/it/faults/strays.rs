@@ -35,6 +35,7 @@ fn is_gone_with_its_instance(script: &str) {
     assert_eq!(pids.len(), 2);
     expect_none_alive(&pids);
     assert!(!zen.has_ended("runs-on"));
+    wait_until("all that has ended to be reaped", || zen.zombies().is_empty());
     place.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     expect_completed(&outcome, "bad");

@@ -72,13 +72,13 @@ fn descriptors_run_out() {
     let waits = format!("[[escape 300]] {} [[say Done.]]", place.gate("gate"));
     let crashes = format!("[[escape 300 deaf keep-pipes]] {} [[die KILL]]", place.gate("first"));
     let mut instances = vec![instance("crashes", &crashes)];
-    instances.extend((1..100).map(|i| instance(&format!("i{i}"), &waits)));
+    instances.extend((1..500).map(|i| instance(&format!("i{i}"), &waits)));
     let config = place.config(&json!({ "instances": instances }).to_string());
     let mut command = place.zen_on(&config, &[]);
     // SAFETY: one system call, before exec.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, 64, 64)?)) };
     let zen = place.started(&mut command);
-    wait_until("all that cannot start to have failed", || zen.stderr().contains("i99 failed: "));
+    wait_until("all that cannot start to have failed", || zen.stderr().contains("i499 failed: "));
     wait_until("all others to be at work", || {
         let log = place.stand_in_log();
         let count = |kind: &str| log.iter().filter(|e| e["event"] == kind).count();
@@ -94,10 +94,10 @@ fn descriptors_run_out() {
     let verdicts = verdicts(&outcome);
     let completed = verdicts.iter().filter(|v| **v == ("completed", "")).count();
     let not_started = verdicts.iter().filter(|v| **v == ("failed", "spawn")).count();
-    assert_eq!(completed + not_started, 99, "{}", outcome.everything());
+    assert_eq!(completed + not_started, 499, "{}", outcome.everything());
     assert_eq!(outcome.error("crashes"), "claude ended with signal 9 without a result");
     assert!(completed >= 6, "64 descriptors are enough for six: {completed}");
-    assert!(outcome.error("i99").contains("Too many open files"), "{}", outcome.error("i99"));
+    assert!(outcome.error("i499").contains("Too many open files"), "{}", outcome.error("i499"));
     assert_eq!(outcome.total_tokens("i1"), 2 * GOOD_TOKENS);
     assert!(!outcome.stderr.contains("not complete"), "the files of those that run are whole\n{}", outcome.stderr);
     assert_eq!(outcome.report["exit_code"], 2, "the report is whole");

@@ -1,11 +1,12 @@
 //! zen is killed with SIGKILL: nothing of its run may live on, in whatever session and however deaf.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{SPENDS, alive, config, has_logged, instance, with_env};
-use crate::support::{Place, Running, wait_until};
+use crate::support::{Place, Random, Running, wait_until};
 
 /// How long what zen has left may take to end.
 const AT_MOST: Duration = Duration::from_secs(4);
@@ -84,6 +85,52 @@ fn in_the_grace_of_a_stop() {
     wait_until("the tools", || has_logged(&place, "tool", 3));
     zen.signal(nix::sys::signal::Signal::SIGTERM);
     wait_until("word of it", || zen.stderr().contains("once more"));
+    kill(&place, zen);
+}
+
+/// Wherever it is: between two steps of a launch, of a turn, of a stop.
+#[test]
+fn at_random_moments() {
+    kill_at_random_moments(24);
+}
+
+#[test]
+#[ignore = "long"]
+fn at_a_hundred_random_moments() {
+    kill_at_random_moments(100);
+}
+
+fn kill_at_random_moments(count: usize) {
+    const AT_ONCE: usize = 4;
+    let mut random = Random::new();
+    eprintln!("ZEN_TEST_SEED={}", random.seed);
+    let seeds: Vec<u64> = (0..count).map(|_| random.below(usize::MAX) as u64).collect();
+    let left = Mutex::new(seeds);
+    let next = || left.lock().expect("nobody panics with it").pop();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(seed) = next() {
+                    kill_at_a_random_moment(&mut Random::of(seed));
+                }
+            });
+        }
+    });
+}
+
+/// After so many events of the stand-ins' log, and a moment.
+fn kill_at_a_random_moment(random: &mut Random) {
+    const EVENTS: usize = 24;
+    let place = Place::new();
+    let escapes = format!("[[escape 300]] [[escape 300 deaf keep-pipes]] [[hold-pipe 300]] {SPENDS}");
+    let mut instances = of_each_generation(&escapes);
+    let mut timed_out = instance("timed-out", &format!("[[deaf]] {SPENDS}"));
+    timed_out["timeout"] = json!(0.3);
+    instances.extend([timed_out, instance("ends", "[[say Done.]]"), instance("dies", "[[escape 300]] [[die KILL]]")]);
+    let zen = place.start(&config(&place, &instances), &["--grace", "0.3"]);
+    let events = random.below(EVENTS);
+    wait_until("its moment", || place.stand_in_log().len() >= events);
+    std::thread::sleep(random.time_below(Duration::from_millis(40)));
     kill(&place, zen);
 }
 

@@ -1,6 +1,7 @@
 //! A place of its own for each test: workspace, home, state directory, and the zen program run in it. Every run is
 //! bounded in time, and after every run it is looked whether a process of it is left.
 
+mod random;
 mod survivors;
 mod waiting;
 
@@ -14,6 +15,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
+pub use random::Random;
 pub use survivors::{is_alive, processes_with};
 pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
 
@@ -98,6 +100,8 @@ impl Place {
             ("STAND_IN_RETRY_MS", "50"),
             (TEST_VARIABLE, &self.id()),
         ]);
+        // Where coverage is measured, what is run here tells of itself in this file.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         // Whoever started the tests in the background may have had these ignored, and zen would leave it at that.
         // SAFETY: to set a signal to its default runs no code.
         unsafe {
@@ -224,6 +228,24 @@ impl Running {
     /// Whether it has ended and was not waited for.
     pub fn is_zombie(&self) -> bool {
         !is_alive(self.pid())
+    }
+
+    /// Its children that have ended and were not reaped.
+    pub fn zombies(&self) -> Vec<i32> {
+        survivors::children_of(self.pid()).into_iter().filter(|&pid| !is_alive(pid)).collect()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("zen lives").count()
+    }
+
+    /// This line of its status, in kB: `VmRSS` is the memory that it has, `VmHWM` the most that it ever had.
+    pub fn memory_kb(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("zen lives");
+        let line =
+            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).expect("the line is there");
+        line.split_whitespace().next().and_then(|kb| kb.parse().ok()).expect("a number")
     }
 
     /// Kills it with SIGKILL and reaps it. Whatever it leaves is the caller's to look at.

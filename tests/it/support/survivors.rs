@@ -15,6 +15,12 @@ pub fn is_alive(pid: i32) -> bool {
         .unwrap_or(false)
 }
 
+/// The children of a process, zombies included.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// What a failed test leaves behind.
 pub fn end_all_with(variable: &str) {
     for pid in pids_with(variable) {
