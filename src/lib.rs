@@ -8,6 +8,7 @@
 
 pub mod attempt;
 pub mod calendar;
+pub mod catalogue;
 pub mod claude;
 pub mod config;
 pub mod edge;

@@ -20,6 +20,20 @@ pub fn nearest<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Cl
     (distance <= max_edits).then_some(name)
 }
 
+/// Up to `max` such names, the nearest first.
+#[must_use]
+pub fn nearest_few<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str>, max: usize) -> Vec<&'a str> {
+    let mut known: Vec<&str> = known.into_iter().collect();
+    let mut few = Vec::new();
+    while few.len() < max
+        && let Some(name) = nearest(mistyped, known.iter().copied())
+    {
+        known.retain(|other| *other != name);
+        few.push(name);
+    }
+    few
+}
+
 /// How many characters have to be put in, taken out or replaced; letters differ only if they differ in more than case.
 fn edits(mistyped: &[char], name: &str) -> usize {
     let mut row: Vec<usize> = (0..=mistyped.len()).collect();
@@ -57,6 +71,14 @@ mod tests {
     fn a_beginning_is_understood() {
         assert_eq!(nearest("idle", KNOWN), Some("idle-timeout"));
         assert_eq!(nearest("max-c", KNOWN), Some("max-console-lines"));
+    }
+
+    #[test]
+    fn the_nearest_come_first_and_each_once() {
+        assert_eq!(nearest_few("timeot", KNOWN, 3), ["timeout"]);
+        assert_eq!(nearest_few("max", KNOWN, 3), ["max-parallel", "max-console-lines"]);
+        assert_eq!(nearest_few("ax", ["ab", "a", "abc", "ab", "axe"], 2), ["axe", "ab"]);
+        assert_eq!(nearest_few("x", KNOWN, 3), Vec::<&str>::new());
     }
 
     #[test]

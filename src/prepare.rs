@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
 use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
-use crate::edge::{find, reason};
+use crate::edge::{ask, find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::workspace::{self, absolute};
@@ -152,7 +152,7 @@ fn find_claude(options: &Options) -> Result<PathBuf, String> {
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     match claude {
-        Some(claude) if command_line::needs_abilities(plan) => find::help_of(claude, HELP_LIMIT)
+        Some(claude) if command_line::needs_abilities(plan) => ask::help_of(claude, HELP_LIMIT)
             .map(|help| Abilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Abilities::newest()),

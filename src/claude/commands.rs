@@ -8,6 +8,13 @@ use crate::nearest::nearest;
 /// Answered by every generation, and listed by none.
 const ALWAYS_THERE: &[&str] = &["help"];
 
+/// What can be called in every generation, though it may not be listed, and what it does.
+pub const UNLISTED: &[(&str, &str)] = &[
+    ("clear", "Start the conversation afresh"),
+    ("compact", "Go on with a summary of the conversation"),
+    ("help", "Answered by claude itself, without a token"),
+];
+
 /// The name of the slash command that a message calls, without the slash, if it calls one.
 ///
 /// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has; `/tmp` has not, so

@@ -8,6 +8,8 @@ pub mod commands;
 pub mod control;
 pub mod environment;
 pub mod events;
+pub mod front_matter;
+pub mod listing;
 pub mod prices;
 pub mod session;
 pub mod tokens;

@@ -1,6 +1,8 @@
 //! The thin edge: the only part that touches processes, pipes, signals, /proc, files and the terminal. It decides nothing;
 //! each room does one kind of thing when it is told to.
 
+pub mod ask;
+pub mod command_files;
 pub mod descendants;
 pub mod files;
 pub mod find;

@@ -1,0 +1,237 @@
+//! Asks claude something outside of any run: what its help says, and which slash commands there are. No token is spent,
+//! and when the answer is there, or the time is over, nothing of it is left running.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::descendants::{self, Mark, RUN_VARIABLE, Roots};
+use super::process::{Heard, Launch, Process};
+use super::reason;
+use crate::claude::environment::NOT_PASSED_ON;
+use crate::lines::{Line, Lines};
+use crate::outcome::Exit;
+
+const READ_BYTES: usize = 16 * 1024;
+
+/// What is kept of what it says; the help of any generation is a tenth of that.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
+
+const MAX_LAST_WORDS_COLUMNS: usize = 200;
+
+/// How long one that has answered may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one that was sent SIGTERM, or the last of its children, may take.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// What `claude --help` says, if it says it within that time.
+///
+/// # Errors
+/// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
+pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
+    let give_up = Instant::now() + limit;
+    let launch =
+        Launch { program: claude.to_owned(), arguments: vec!["--help".into()], cwd: ".".into(), variables: Vec::new() };
+    let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
+    process.close_input();
+    let (mut help, mut errors) = (Vec::new(), Vec::new());
+    let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
+        keep(&mut help, bytes);
+        false
+    });
+    let exit = has_ended.then(|| process.reap_within(give_up.saturating_duration_since(Instant::now()))).flatten();
+    match exit {
+        Some(Exit::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
+        Some(exit) => Err(last_words(&errors, &exit)),
+        None => Err(took_too_long(limit)),
+    }
+}
+
+/// Sends claude one message, in `cwd`, and reads its lines until `answer` makes something of one. Then claude is let go.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn answer_of<T>(
+    claude: &Path,
+    arguments: &[String],
+    message: &[u8],
+    cwd: &Path,
+    limit: Duration,
+    answer: impl Fn(&[u8]) -> Option<T>,
+) -> Result<T, String> {
+    let give_up = Instant::now() + limit;
+    let run = format!("zen-question-{}", std::process::id());
+    let mut variables: Vec<(OsString, Option<OsString>)> =
+        NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+    variables.push((RUN_VARIABLE.into(), Some(run.as_str().into())));
+    let launch = Launch {
+        program: claude.to_owned(),
+        arguments: arguments.iter().map(OsString::from).collect(),
+        cwd: cwd.to_owned(),
+        variables,
+    };
+    descendants::adopt_orphans();
+    let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
+    process.send(message);
+    let (mut answered, mut lines, mut errors) = (None, Lines::default(), Vec::new());
+    let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
+        lines.feed(bytes, |line| {
+            if let (Line::Whole(line), None) = (line, &answered) {
+                answered = answer(line);
+            }
+        });
+        answered.is_some()
+    });
+    process.close_input();
+    let exit = match has_ended {
+        true => process.reap_within(END_LIMIT),
+        false => end_of(&mut process, if answered.is_some() { PATIENCE } else { Duration::ZERO }),
+    };
+    end_strays(&Mark::of_run(&run));
+    answered.ok_or_else(|| match exit {
+        Some(exit) if has_ended => last_words(&errors, &exit),
+        _ => took_too_long(limit),
+    })
+}
+
+/// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
+fn end_of(process: &mut Process, patience: Duration) -> Option<Exit> {
+    let mut exit = None;
+    for (limit, next) in
+        [(patience, Process::terminate as fn(&Process)), (END_LIMIT, Process::kill), (END_LIMIT, |_| {})]
+    {
+        if exit.is_none() {
+            hear(process, Instant::now() + limit, &mut Vec::new(), |_| false);
+            exit = process.reap_within(if limit.is_zero() { limit } else { Duration::from_millis(100) });
+        }
+        if exit.is_none() {
+            next(process);
+        }
+    }
+    exit
+}
+
+/// Whatever it started, wherever that put itself.
+fn end_strays(mark: &Mark) {
+    let give_up = Instant::now() + END_LIMIT;
+    loop {
+        let strays = descendants::find(mark, &Roots::default());
+        if strays.is_empty() || Instant::now() > give_up {
+            return;
+        }
+        descendants::end(&strays);
+    }
+}
+
+/// Hands on what it writes to standard output until that is enough, and keeps what it writes to standard error. Answers
+/// whether both came to their end in time.
+fn hear(
+    process: &mut Process,
+    give_up: Instant,
+    errors: &mut Vec<u8>,
+    mut is_enough: impl FnMut(&[u8]) -> bool,
+) -> bool {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let output: Vec<_> = [process.output_fd(), process.errors_fd()].into_iter().flatten().collect();
+        if output.is_empty() {
+            return true;
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let mut fds: Vec<PollFd> = output.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        if process.has_unsent() {
+            fds.extend(process.input_fd().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        }
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        drop(fds);
+        if process.has_unsent() {
+            process.write_on();
+        }
+        if let Heard::Bytes(count) = process.read_errors(&mut buffer) {
+            keep(errors, &buffer[..count]);
+        }
+        if let Heard::Bytes(count) = process.read_output(&mut buffer)
+            && is_enough(&buffer[..count])
+        {
+            return false;
+        }
+    }
+}
+
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MAX_KEPT_BYTES.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+fn took_too_long(limit: Duration) -> String {
+    format!("it took longer than {}s", limit.as_secs_f64())
+}
+
+/// Why it ended, in its own words if it had any.
+fn last_words(errors: &[u8], exit: &Exit) -> String {
+    let errors = String::from_utf8_lossy(errors);
+    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::text::clean);
+    let last_words = last_words.map_or_else(|| exit.to_string(), |words| words.into_owned());
+    crate::text::cut(&last_words, MAX_LAST_WORDS_COLUMNS, "...").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("claude");
+        fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("permissions");
+        (directory, file)
+    }
+
+    fn limit_for(body: &str) -> Duration {
+        if body.contains("sleep") { Duration::from_millis(200) } else { LONG }
+    }
+
+    fn help_of_script(body: &str) -> Result<String, String> {
+        let (_directory, file) = script(body);
+        help_of(&file, limit_for(body))
+    }
+
+    #[test]
+    fn help_is_what_it_prints_if_it_ends_well_and_in_time() {
+        assert_eq!(help_of_script("echo noise >&2; echo --tools"), Ok("--tools\n".into()));
+        assert_eq!(help_of_script("echo no node >&2; echo >&2; exit 127"), Err("no node".into()));
+        assert_eq!(help_of_script("exit 3"), Err("exit status 3".into()));
+        assert_eq!(help_of_script("kill -KILL $$"), Err("signal 9".into()));
+        assert_eq!(help_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(help_of_script("exec >&- 2>&-; sleep 1000"), Err("it took longer than 0.2s".into()));
+        let much = help_of_script("yes | head -c 5000000").expect("help");
+        assert_eq!(much.len(), MAX_KEPT_BYTES);
+    }
+
+    fn answer_of_script(body: &str) -> Result<String, String> {
+        let (directory, file) = script(body);
+        let answer = |line: &[u8]| Some(String::from_utf8_lossy(line).strip_prefix("answer ")?.to_owned());
+        answer_of(&file, &[], b"question\n", directory.path(), limit_for(body), answer)
+    }
+
+    #[test]
+    fn an_answer_is_the_first_line_that_is_one() {
+        assert_eq!(answer_of_script("read q; echo noise; echo answer $q; echo answer 2; cat"), Ok("question".into()));
+        assert_eq!(answer_of_script("echo answer 1; exit 7"), Ok("1".into()));
+        assert_eq!(answer_of_script("read q; echo no key >&2; exit 1"), Err("no key".into()));
+        assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err("exit status 3".into()));
+        assert_eq!(answer_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
+    }
+}
