@@ -6,12 +6,14 @@
 
 #![warn(missing_docs)]
 
+pub mod answer;
 pub mod attempt;
 pub mod calendar;
 pub mod catalogue;
 pub mod claude;
 pub mod config;
 pub mod edge;
+pub mod examples;
 pub mod exit;
 pub mod flags;
 pub mod ledger;
@@ -20,6 +22,7 @@ pub mod nearest;
 pub mod outcome;
 pub mod plan;
 pub mod prepare;
+pub mod prompt_template;
 pub mod record;
 pub mod report;
 pub mod run;

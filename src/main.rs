@@ -24,6 +24,13 @@ fn main() -> ProcessExitCode {
     let code = match flags::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Request::Help) => answer(&flags::help()),
         Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Request::Answer(question, options)) => match zen::answer::answer(&question, &options) {
+            Ok(found) => {
+                Output::stderr().print(&messages(&found.notes));
+                answer(&printable(found.text))
+            }
+            Err(problems) => refuse(&problems),
+        },
         Ok(Request::Run(options)) => run(&options),
         Err(mistakes) => refuse(&mistakes),
     };
@@ -155,6 +162,10 @@ fn refuse(problems: &[String]) -> ExitCode {
 
 /// The lines of standard error that say this, in the characters that it has.
 fn messages(problems: &[String]) -> String {
-    let lines: String = problems.iter().map(|problem| format!("zen: {problem}\n")).collect();
-    if is_utf8() { lines } else { text::ascii(&lines).into_owned() }
+    printable(problems.iter().map(|problem| format!("zen: {problem}\n")).collect())
+}
+
+/// The same in the characters that the locale has.
+fn printable(text: String) -> String {
+    if is_utf8() { text } else { text::ascii(&text).into_owned() }
 }

@@ -130,7 +130,7 @@ pub fn log_base(logs: &Logs, variable: impl Fn(&str) -> Option<OsString>) -> Opt
     }
 }
 
-fn find_claude(options: &Options) -> Result<PathBuf, String> {
+pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
     let variable = std::env::var_os("ZEN_CLAUDE").filter(|v| !v.is_empty()).map(PathBuf::from);
     let path = std::env::var_os("PATH");
     let (given, by) = match (&options.claude, &variable) {

@@ -43,22 +43,20 @@ pub fn needs_abilities(plan: &Plan) -> bool {
     has_dollar_limit || plan.instances.iter().any(|instance| instance.allowed_tools.is_some())
 }
 
+/// What every process that is spoken to over its standard input is called with.
+const SPOKEN_TO: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+
+/// The arguments for a process that is asked something, and has no turn.
+#[must_use]
+pub fn arguments_to_ask() -> Vec<String> {
+    SPOKEN_TO.map(str::to_owned).to_vec()
+}
+
 /// The arguments for one process of an instance, which may cost `max_micros` at most.
 #[must_use]
 pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_micros: Option<u64>) -> Vec<String> {
-    let mut arguments: Vec<String> = [
-        "-p",
-        "--input-format",
-        "stream-json",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--include-partial-messages",
-        "--permission-mode",
-        &instance.permission_mode,
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut arguments = arguments_to_ask();
+    arguments.extend(["--include-partial-messages", "--permission-mode", &instance.permission_mode].map(str::to_owned));
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     if let Some(model) = &instance.model {
         add("--model", model.clone());

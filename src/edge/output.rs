@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
 
@@ -16,6 +17,21 @@ const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// A pipe that is ready takes this much without blocking (POSIX's least PIPE_BUF is 512, Linux's 4096).
 const CHUNK_BYTES: usize = 4096;
+
+/// How many columns the terminal has that standard output goes to; none where it is no terminal.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    const USUAL: usize = 80;
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    // SAFETY: zeros are a valid value of this plain C structure.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: TIOCGWINSZ writes one winsize, which lives for the call.
+    let code = unsafe { libc::ioctl(stdout.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    Some(if code == 0 && size.ws_col > 0 { size.ws_col.into() } else { USUAL })
+}
 
 /// One of the two.
 #[derive(Debug)]

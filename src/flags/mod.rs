@@ -11,7 +11,7 @@ mod values;
 pub use environment::ENVIRONMENT;
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LogLevel, Logs, Options};
+pub use options::{ConfigSource, LogLevel, Logs, Options, Question};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
@@ -67,19 +67,22 @@ pub enum Section {
     Report,
     /// What is kept on disk.
     Files,
+    /// What is answered without a run.
+    Answers,
     /// Questions to zen itself.
     Information,
 }
 
 impl Section {
     /// All sections, in the order in which they are listed.
-    pub const ALL: [Section; 7] = [
+    pub const ALL: [Section; 8] = [
         Section::Work,
         Section::Command,
         Section::Pace,
         Section::Budget,
         Section::Report,
         Section::Files,
+        Section::Answers,
         Section::Information,
     ];
 
@@ -93,6 +96,7 @@ impl Section {
             Section::Budget => "Budget",
             Section::Report => "Report",
             Section::Files => "Files",
+            Section::Answers => "Answers without a run",
             Section::Information => "Information",
         }
     }
@@ -525,6 +529,69 @@ pub static FLAGS: &[Flag] = &[
         details: "Keep no files of this run: what is not printed is lost.",
     },
     Flag {
+        long: "list-commands",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Switch(|options| options.question = Some(Question::Commands)),
+        help: "Print the slash commands that there are",
+        details: "Print the slash commands that the workspace has, one a line: its name, where it comes from (project, user, a skill, \
+            a plugin, or built in), and what it does. \
+            claude itself is asked for them; no token is spent. \
+            Where there is no claude, the files below `.claude` say what they know.",
+    },
+    Flag {
+        long: "inspect-command",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Value {
+            name: "/NAME",
+            default: None,
+            set: |options, value| values::words(value).map(|called| options.question = Some(Question::Command(called))),
+        },
+        help: "Print what is known of one of them",
+        details: "Print what is known of a slash command: where it comes from, its file, its front matter, and how its text begins. \
+            The slash may be left out.",
+    },
+    Flag {
+        long: "list-examples",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Switch(|options| options.question = Some(Question::Examples)),
+        help: "Print the kinds of example configs",
+        details: "Print the kinds of configs that `--generate-example` knows, one a line.",
+    },
+    Flag {
+        long: "generate-example",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Value {
+            name: "TYPE",
+            default: None,
+            set: |options, value| {
+                values::example(value).map(|example| options.question = Some(Question::Example(example)))
+            },
+        },
+        help: "Print an example config, to start from",
+        details: "Print a config of this kind, to start from: `zen --generate-example code_review > review.json`.",
+    },
+    Flag {
+        long: "show-prompt-template",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Switch(|options| options.question = Some(Question::PromptTemplate)),
+        help: "Print what makes a model write a config",
+        details: "Print a text to paste into a model, with what is to be done put in, so that it writes a config.",
+    },
+    Flag {
+        long: "print-schema",
+        short: None,
+        section: Section::Answers,
+        effect: Effect::Switch(|options| options.question = Some(Question::Schema)),
+        help: "Print the JSON Schema of a config",
+        details: "Print the JSON Schema (2020-12) of a config, for editors and for programs that write configs. \
+            What it says nothing of, such as names that must be unique, `--dry-run` finds.",
+    },
+    Flag {
         long: "help",
         short: Some('h'),
         section: Section::Information,
@@ -610,7 +677,7 @@ mod tests {
                 Effect::Switch(set) => set(&mut options),
                 Effect::Value { set, .. } => {
                     assert!(
-                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h"].iter().any(|value| set(
+                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review"].iter().any(|value| set(
                             &mut options,
                             OsStr::new(value)
                         )

@@ -2,6 +2,7 @@
 //! the flags are spelled, and nothing of the config, which may say otherwise for single instances.
 
 use crate::config::{BudgetConfig, InstanceConfig};
+use crate::examples::Example;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,25 @@ pub struct Options {
     pub log_level: LogLevel,
     /// Where the run's files go.
     pub logs: Logs,
+    /// What is to be answered instead of a run.
+    pub question: Option<Question>,
+}
+
+/// Something that is asked of zen, and takes no run to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Which slash commands there are.
+    Commands,
+    /// What this slash command is.
+    Command(String),
+    /// Which configs there are to start from.
+    Examples,
+    /// One of them.
+    Example(&'static Example),
+    /// What to paste into a model so that it writes a config.
+    PromptTemplate,
+    /// The JSON Schema of a config.
+    Schema,
 }
 
 /// Where a config is read from.
@@ -101,6 +121,7 @@ impl Default for Options {
             max_line_length: 500,
             log_level: LogLevel::Concise,
             logs: Logs::InStateHome,
+            question: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! run.
 
 use super::values::{filled, quoted};
-use super::{Effect, FLAGS, Flag, Options, Section, environment};
+use super::{Effect, FLAGS, Flag, Options, Question, Section, environment};
 use crate::nearest::nearest;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
@@ -13,6 +13,8 @@ use std::ffi::{OsStr, OsString};
 pub enum Request {
     /// A run (or, with `dry_run`, its plan).
     Run(Box<Options>),
+    /// An answer, on the workspace and the claude of these options.
+    Answer(Question, Box<Options>),
     /// The text of [`help`](super::help()).
     Help,
     /// The version.
@@ -76,13 +78,18 @@ pub fn parse(
     if positionals == 0 {
         mistakes.extend(of_a_command.into_iter().map(needs_a_command));
     }
-    if options.config.is_none() && options.one_command().is_none() && mistakes.is_empty() {
+    if options.config.is_none() && options.one_command().is_none() && options.question.is_none() && mistakes.is_empty()
+    {
         mistakes.push(
             "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)"
                 .to_owned(),
         );
     }
-    if mistakes.is_empty() { Ok(Request::Run(Box::new(options))) } else { Err(mistakes) }
+    match options.question.take() {
+        _ if !mistakes.is_empty() => Err(mistakes),
+        Some(question) => Ok(Request::Answer(question, Box::new(options))),
+        None => Ok(Request::Run(Box::new(options))),
+    }
 }
 
 /// Scripts for netra-zen may ask for it.
@@ -261,6 +268,7 @@ mod tests {
             max_line_length: 20,
             log_level: LogLevel::Silent,
             logs: Logs::In(PathBuf::from("/logs")),
+            question: None,
         };
         assert_eq!(options, expected);
     }
@@ -282,6 +290,32 @@ mod tests {
         }
         assert_eq!(request("-V"), Ok(Request::Version));
         assert_eq!(request("--version --help"), Ok(Request::Version));
+    }
+
+    #[test]
+    fn a_question_takes_no_config_and_the_last_one_counts() {
+        let question = |line: &str| match request(line) {
+            Ok(Request::Answer(question, options)) => (question, *options),
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(question("--list-commands"), (Question::Commands, Options::default()));
+        assert_eq!(question("--print-schema -c - --list-examples").0, Question::Examples);
+        assert_eq!(question("--inspect-command /a").0, Question::Command("/a".to_owned()));
+        let (Question::Example(example), _) = question("--generate-example code_review") else { panic!("an example") };
+        assert_eq!(example.name, "code_review");
+        let options = question("--show-prompt-template --claude /c -q").1;
+        assert_eq!((options.claude, options.log_level), (Some(PathBuf::from("/c")), LogLevel::Silent));
+    }
+
+    #[test]
+    fn what_a_question_is_about_must_be_there() {
+        let told = mistakes("--generate-example code-review");
+        let nearest =
+            "--generate-example: 'code-review' is no example, did you mean 'code_review'? There are: data_analysis, ";
+        assert!(told.len() == 1 && told[0].starts_with(nearest), "{told:?}");
+        assert_eq!(mistakes("--inspect-command"), ["--inspect-command: /NAME is missing"]);
+        assert_eq!(mistakes("--list-commands=all"), ["--list-commands takes no value, but has 'all'"]);
+        assert_eq!(mistakes("--print-schema --bogus"), ["unknown option '--bogus' (see zen --help)"]);
     }
 
     #[test]

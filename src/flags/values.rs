@@ -2,6 +2,7 @@
 //! the parser puts the flag's name before the line.
 
 use super::{ConfigSource, LogLevel};
+use crate::examples::{self, Example};
 use crate::text;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -11,6 +12,20 @@ const MAX_SECONDS: f64 = 31_536_000.0;
 const MAX_COUNT: usize = 1_000_000;
 const MAX_TOKENS: i128 = 1_000_000_000_000_000;
 const MAX_DOLLARS: f64 = 1e9;
+
+/// The example of this name.
+pub(super) fn example(value: &OsStr) -> Result<&'static Example, String> {
+    examples::find(&value.to_string_lossy()).map_err(|what| format!("{} {what}", quoted(value)))
+}
+
+/// A word, or more.
+pub(super) fn words(value: &OsStr) -> Result<String, String> {
+    match value.to_str() {
+        Some(text) if !text.trim().is_empty() => Ok(text.to_owned()),
+        Some(_) => Err("the value is empty".to_owned()),
+        None => Err(format!("{} is not UTF-8", quoted(value))),
+    }
+}
 
 /// What the user wrote, as a message may show it.
 pub(super) fn quoted(value: &OsStr) -> String {

@@ -5,6 +5,7 @@
 mod loopback_api;
 mod support;
 
+mod answers;
 mod before_launch;
 mod budgets;
 mod command_line;
@@ -12,6 +13,7 @@ mod demo_and_docs;
 mod exit_codes;
 mod faults;
 mod fuzz_corpora;
+mod netra;
 mod output;
 mod real;
 mod run_files;

@@ -62,7 +62,10 @@ fn parse(generation: Generation, name: &str, text: &str, origin: &str) -> Comman
             .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
             .find(|value| !value.is_empty())
     };
-    let first_line = || body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned();
+    let first_line = || {
+        let mut lines = body.lines().map(|line| line.trim().trim_start_matches('#').trim_start());
+        lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    };
     let mut argument_hint = field("argument-hint").unwrap_or_default();
     if generation == Generation::V2_1 {
         // It reads `[what]` as a YAML list.

@@ -27,11 +27,11 @@ fn it_is_a_schema() {
 }
 
 #[test]
-fn every_fixture_is_valid() {
+fn every_fixture_and_every_example_is_valid() {
     let validator = validator();
-    let fixtures = files("fixtures");
-    assert!(fixtures.len() >= 12);
-    for file in fixtures {
+    let [seed, netra, examples] = ["fixtures", "fixtures/netra", "src/examples"].map(files);
+    assert!(seed.len() >= 12 && netra.len() == 6 && examples.len() == 6);
+    for file in [seed, netra, examples].concat() {
         let errors: Vec<String> = validator.iter_errors(&read(&file)).map(|error| error.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new(), "{}", file.display());
     }

@@ -6,6 +6,7 @@
 mod api_errors;
 mod books;
 mod budgets;
+mod commands;
 mod seed;
 mod sessions;
 mod stopping;

@@ -1,0 +1,65 @@
+//! What slash commands there are, asked of the real claude: it lists them without a request to the API.
+
+use std::fs;
+
+use super::on_each_generation;
+
+#[test]
+fn real_commands_are_listed_with_where_they_come_from() {
+    on_each_generation(1, |real| {
+        let place = &real.place;
+        place.command(
+            "analyze-code",
+            "---\ndescription: Analyze the code\nargument-hint: PATH\n---\nAnalyze $ARGUMENTS.\n",
+        );
+        place.command("both", "---\ndescription: The project's\n---\nx\n");
+        for (path, text) in [
+            ("home/.claude/commands/both.md", "---\ndescription: The user's\n---\nx\n"),
+            ("workspace/.claude/commands/sub/report.md", "Write it.\n"),
+            ("workspace/.claude/commands/block.md", "---\ndescription: |\n  Two\n  lines\n---\nx\n"),
+            ("workspace/.claude/skills/tidy/SKILL.md", "---\nname: tidy\ndescription: Tidy up\n---\nTidy.\n"),
+        ] {
+            let file = place.path(path);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("a directory");
+            fs::write(file, text).expect("a file");
+        }
+        let ask = |arguments: &[&str]| {
+            let arguments = [arguments, &["--workspace", "workspace"]].concat();
+            place.started(&mut real.zen(&arguments)).outcome()
+        };
+        let listed = ask(&["--list-commands"]).expect_code(0);
+        assert_eq!(listed.stderr, "", "{}", real.everything(&listed));
+        let lines: Vec<String> =
+            listed.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let mut expected = vec![
+            "/analyze-code project Analyze the code",
+            "/block project Two lines",
+            "/both user The user's",
+            "/help built-in Answered by claude itself, without a token",
+            "/sub:report project Write it.",
+        ];
+        // 1.0 has no skills.
+        expected.extend((!real.is_1_0()).then_some("/tidy project skill Tidy up"));
+        for line in &expected {
+            assert!(lines.iter().any(|told| told == line), "{line}\n{}", real.everything(&listed));
+        }
+        let has_tidy = lines.iter().any(|line| line.starts_with("/tidy "));
+        assert_eq!(has_tidy, !real.is_1_0(), "{}", real.everything(&listed));
+        for built_in in ["/clear built-in ", "/compact built-in ", "/context built-in ", "/init built-in "] {
+            assert!(lines.iter().any(|line| line.starts_with(built_in)), "{built_in}\n{}", real.everything(&listed));
+        }
+
+        let inspected = ask(&["--inspect-command", "sub:report"]).expect_code(0);
+        assert!(
+            inspected.stdout.starts_with("/sub:report\n  from         project\n  file "),
+            "{}",
+            inspected.everything()
+        );
+        assert!(inspected.stdout.ends_with("\n\n  Write it.\n"), "{}", inspected.everything());
+        let built_in = ask(&["--inspect-command", "/init"]).expect_code(0);
+        assert!(built_in.stdout.contains(" built-in\n"), "{}", built_in.everything());
+        let unknown = ask(&["--inspect-command", "/analyse-code"]).expect_code(1);
+        assert_eq!(unknown.stderr, "zen: Command not found: /analyse-code (did you mean /analyze-code?)\n");
+        assert_eq!(real.api.log().len(), 0, "no request is made\n{}", real.everything(&listed));
+    });
+}
