@@ -96,6 +96,7 @@ pub struct Attempt {
     grace: Duration,
     timeout: Duration,
     idle_timeout: Option<Duration>,
+    fails_on_denied: bool,
     started: Duration,
     last_heard: Duration,
     phase: Phase,
@@ -163,6 +164,7 @@ impl Attempt {
             grace,
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
+            fails_on_denied: instance.fails_on_denied,
             started: now,
             last_heard: now,
             phase: Phase::Asking,
@@ -552,6 +554,9 @@ impl Attempt {
                 self.ending.get_or_insert(failure);
                 Judgement::Good
             }
+            Judgement::Good if self.fails_on_denied && !self.told.denials.is_empty() => {
+                Judgement::Bad(denied(&self.told.denials))
+            }
             judgement => judgement,
         };
         match judgement {
@@ -654,6 +659,17 @@ impl Attempt {
         self.phase = Phase::Over;
         self.meter.process_ended();
     }
+}
+
+/// What to say where nothing may have been refused: the tools, each once.
+fn denied(denials: &[Denial]) -> Failure {
+    let mut tools: Vec<&str> = Vec::new();
+    for denial in denials {
+        if !tools.contains(&denial.tool.as_str()) {
+            tools.push(&denial.tool);
+        }
+    }
+    Failure::new(Reason::Error, format!("Permission denied: {}", tools.join(", ")))
 }
 
 #[cfg(test)]

@@ -65,7 +65,9 @@ pub struct Instance {
     pub allowed_tools: Option<Vec<String>>,
     /// Tools it cannot use.
     pub disallowed_tools: Vec<String>,
-    /// claude's `--permission-mode`.
+    /// Whether it has failed when a tool was refused to it.
+    pub fails_on_denied: bool,
+    /// The config's word for claude's `--permission-mode`.
     pub permission_mode: String,
     /// claude's `--model`.
     pub model: Option<String>,
@@ -153,15 +155,14 @@ pub fn plan(
                 .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &workspace.to_string_lossy()) }),
             allowed_tools: entry.allowed_tools.clone(),
             disallowed_tools: entry.disallowed_tools.clone().unwrap_or_default(),
+            fails_on_denied: entry.fail_on_denied.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
             model: entry.model.clone(),
             env: entry.env.clone(),
             cwd,
             claude_args: entry.claude_args.clone().unwrap_or_default(),
         };
-        if let Some(what) =
-            tools::unenforceable(instance.allowed_tools.as_deref().unwrap_or_default(), &instance.permission_mode)
-        {
+        if let Some(what) = tools::unenforceable(instance.allowed_tools.as_deref().unwrap_or_default()) {
             mistake("allowed_tools", what);
         }
         instances.push(instance);

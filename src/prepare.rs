@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
+use crate::claude::tools;
 use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::{ask, find, reason};
 use crate::flags::{ConfigSource, Logs, Options};
@@ -74,7 +75,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         problems.push(problem);
         Abilities::newest()
     });
-    lacking.extend(root_problem(&plan.instances));
+    problems.extend(tools_problems(&plan.instances, abilities));
+    lacking.extend(root_problem(&plan.instances, abilities));
     let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
     warnings.extend(found);
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
@@ -159,14 +161,24 @@ fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
     }
 }
 
+/// What this claude cannot enforce, each a message.
+fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
+    let of_instance = |instance: &Instance| {
+        let name = text::clean(&instance.name).into_owned();
+        let problem = move |(field, what)| format!("instance '{name}': {field}: {what}");
+        tools::unenforceable_here(instance, abilities).into_iter().map(problem)
+    };
+    instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
+}
+
 /// claude itself would refuse, once for each instance and after the start.
-fn root_problem(instances: &[Instance]) -> Option<String> {
+fn root_problem(instances: &[Instance], abilities: Abilities) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
     let refused: Vec<&str> = instances
         .iter()
-        .filter(|instance| instance.permission_mode == "bypassPermissions" && !runs_in_sandbox(instance))
+        .filter(|instance| tools::mode(instance, abilities) == "bypassPermissions" && !runs_in_sandbox(instance))
         .map(|instance| instance.name.as_str())
         .collect();
     let first = text::clean(refused.first()?);

@@ -33,6 +33,7 @@ fn instance(turns: &[&str]) -> Instance {
         session: None,
         allowed_tools: None,
         disallowed_tools: Vec::new(),
+        fails_on_denied: false,
         permission_mode: "default".into(),
         model: None,
         env: BTreeMap::new(),
@@ -589,4 +590,22 @@ proptest! {
             prop_assert_eq!(attempt.told.turns_done, 2);
         }
     }
+}
+
+#[test]
+fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
+    let refused = |tools: &[&str]| {
+        let denials = tools.iter().map(|tool| Denial { tool: (*tool).to_owned(), on: "x".into() }).collect();
+        result(|r| r.permission_denials = denials)
+    };
+    let mut tolerant = in_turn(&["one", "two"]);
+    assert_eq!(tolerant.event(refused(&["Write"]), at(2)), [Effect::Send(control::user("two"))]);
+    let strict = Instance { fails_on_denied: true, ..instance(&["one", "two"]) };
+    let (mut attempt, _) = Attempt::start(&strict, Prices::default(), GRACE, at(0));
+    attempt.event(answer(&[]), at(1));
+    let effects = attempt.event(refused(&["Write", "Bash", "Write"]), at(2));
+    assert_eq!(effects, [Effect::CloseInput], "the next turn is not sent");
+    let verdict = end(&mut attempt, Exit::Code(0), at(3));
+    assert_eq!((reason(&verdict), error(&verdict)), (Some(Reason::Error), "Permission denied: Write, Bash"));
+    assert_eq!(attempt.told.result.as_deref(), Some("done"), "what it said is kept");
 }

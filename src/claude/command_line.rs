@@ -10,6 +10,8 @@ pub struct Abilities {
     pub tools: bool,
     /// `--max-budget-usd`: it stops by itself at so many dollars (2.0 and later).
     pub max_budget_usd: bool,
+    /// A `*` anywhere in a rule of a tool (2.1); its help has `Bash(git *)` for an example, where others have `git:*`.
+    pub wildcards: bool,
 }
 
 impl Abilities {
@@ -17,13 +19,14 @@ impl Abilities {
     #[must_use]
     pub fn of_help(help: &str) -> Self {
         let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
-        Abilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd") }
+        let wildcards = help.contains("\"Bash(git *)");
+        Abilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd"), wildcards }
     }
 
     /// Those of the newest generation.
     #[must_use]
     pub fn newest() -> Self {
-        Abilities { tools: true, max_budget_usd: true }
+        Abilities { tools: true, max_budget_usd: true, wildcards: true }
     }
 }
 
@@ -40,7 +43,7 @@ pub enum Entry {
 #[must_use]
 pub fn needs_abilities(plan: &Plan) -> bool {
     let has_dollar_limit = plan.budget.overall_micros.is_some() || !plan.budget.command_micros.is_empty();
-    has_dollar_limit || plan.instances.iter().any(|instance| instance.allowed_tools.is_some())
+    has_dollar_limit || plan.instances.iter().any(tools::depend_on_abilities)
 }
 
 /// What every process that is spoken to over its standard input is called with.
@@ -55,8 +58,9 @@ pub fn arguments_to_ask() -> Vec<String> {
 /// The arguments for one process of an instance, which may cost `max_micros` at most.
 #[must_use]
 pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_micros: Option<u64>) -> Vec<String> {
+    let permissions = tools::permissions(instance, abilities);
     let mut arguments = arguments_to_ask();
-    arguments.extend(["--include-partial-messages", "--permission-mode", &instance.permission_mode].map(str::to_owned));
+    arguments.extend(["--include-partial-messages", "--permission-mode", &permissions.mode].map(str::to_owned));
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     if let Some(model) = &instance.model {
         add("--model", model.clone());
@@ -71,20 +75,13 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_mi
     if let (Some(micros), true, Entry::New) = (max_micros, abilities.max_budget_usd, entry) {
         add("--max-budget-usd", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
-    let mut refused: Vec<&str> = instance.disallowed_tools.iter().map(String::as_str).collect();
-    if let Some(allowed) = &instance.allowed_tools {
-        let names: Vec<&str> = allowed.iter().map(|tool| tools::name(tool)).collect();
-        if abilities.tools {
-            add("--tools", names.join(","));
-        } else {
-            refused.extend(tools::OF_1_0.iter().filter(|tool| !names.contains(tool)));
-        }
-        if !allowed.is_empty() {
-            add("--allowedTools", allowed.join(","));
-        }
+    if let Some(tools) = &permissions.tools {
+        add("--tools", tools.join(","));
     }
-    if !refused.is_empty() {
-        add("--disallowedTools", refused.join(","));
+    for (flag, rules) in [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)] {
+        if !rules.is_empty() {
+            add(flag, rules.join(","));
+        }
     }
     arguments.extend(instance.claude_args.iter().cloned());
     arguments

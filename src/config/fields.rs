@@ -50,7 +50,8 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "description" => description: TEXT,
         "A few words for whoever reads the config.";
     "permission_mode" => permission_mode: PERMISSION_MODE,
-        "Passed on to claude; bypassPermissions if nothing is said.";
+        "Passed on to claude; bypassPermissions if nothing is said. With `allowed_tools`, a mode that asks nobody \
+         becomes one that refuses what would have to be asked for.";
     "output_format" => output_format: OUTPUT_FORMAT,
         "Taken for the sake of older configs. zen reads the stream of claude itself.";
     "max_tokens_per_command" => max_tokens: TOKENS,
@@ -62,10 +63,14 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "compact_history" => compact_history: BOOLEAN,
         "Compacts that conversation first.";
     "allowed_tools" => allowed_tools: TEXTS,
-        "The only tools that it can use, in every permission mode. A pattern such as `Bash(git *)` allows a part of a \
-         tool, and needs a permission mode that asks.";
+        "The only tools that it can use, in every permission mode and in its subagents: these without asking, everything \
+         else is refused. A pattern such as `Bash(git *)`, `Edit(src/**)` or `mcp__server__tool` allows that much of a \
+         tool. With a pattern of Bash, commands that only read the workspace (ls, cat) run as well: claude asks for \
+         them in no mode.";
     "disallowed_tools" => disallowed_tools: TEXTS,
-        "Tools that it cannot use.";
+        "Tools, or patterns of tools, that it cannot use. A pattern for a tool that writes files holds for all of these.";
+    "fail_on_denied" => fail_on_denied: BOOLEAN,
+        "Makes it a failure when a tool was refused to it.";
     "pre_commands" => pre_commands: TEXTS,
         "Messages that come before the command, each a turn of its own. One that fails, fails the instance.";
     "timeout" => timeout: SECONDS,

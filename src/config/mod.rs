@@ -75,6 +75,8 @@ pub struct InstanceConfig {
     pub allowed_tools: Option<Vec<String>>,
     /// `disallowed_tools`
     pub disallowed_tools: Option<Vec<String>>,
+    /// `fail_on_denied`
+    pub fail_on_denied: Option<bool>,
     /// `pre_commands`
     pub pre_commands: Option<Vec<String>>,
     /// `timeout`

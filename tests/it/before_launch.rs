@@ -85,7 +85,7 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
 {"name": "ring-2", "command": "x", "depends_on": ["ring-1"]},
 {"name": "twin-1", "command": "x", "depends_on": ["twin-2"]},
 {"name": "twin-2", "command": "x", "depends_on": [{"name": "twin-1", "when": "done"}]},
-{"name": "pattern", "command": "x", "allowed_tools": ["Bash(git *)"]},
+{"name": "pattern", "command": "x", "allowed_tools": ["Bash(git *)", "Read(src/**)"]},
 7
 ]}"#,
     );
@@ -121,8 +121,8 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
         &format!("line 23: instance 'x': cwd: {workspace}/gone is no directory that can be entered"),
         "line 25: instance 'ring-1': depends_on: waits for itself: ring-1 -> ring-2 -> ring-1",
         "line 27: instance 'twin-1': depends_on: waits for itself: twin-1 -> twin-2 -> twin-1",
-        "line 29: instance 'pattern': allowed_tools: 'Bash(git *)' cannot be enforced with permission_mode \
-         bypassPermissions, which asks nobody: set \"permission_mode\": \"default\", or allow the whole tool",
+        "line 29: instance 'pattern': allowed_tools: 'Read(src/**)' cannot be enforced, for claude asks nobody before it \
+         uses Read in the workspace: allow Read, and name in disallowed_tools what is to be refused",
         "line 30: instances[9]: must be an object, and is a number",
     ];
     for (told, expected) in told.iter().zip(expected) {
@@ -653,6 +653,7 @@ fn root_without_a_sandbox_is_told_before_the_start() {
         (r#"{"instances": [{"name": "a", "prompt": "x", "env": {"IS_SANDBOX": 1}}]}"#, None),
         (r#"{"defaults": {"env": {"IS_SANDBOX": "1"}}, "instances": [{"name": "a", "prompt": "x"}]}"#, None),
         (r#"{"instances": [{"name": "a", "prompt": "x", "permission_mode": "default"}]}"#, None),
+        (r#"{"instances": [{"name": "a", "prompt": "x", "allowed_tools": ["Read"]}]}"#, None),
         (r#"{"defaults": {"permission_mode": "acceptEdits"}, "instances": [{"name": "a", "prompt": "x"}]}"#, None),
     ] {
         let outcome = run(config, sandbox).expect_code(0);

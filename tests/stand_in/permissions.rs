@@ -81,8 +81,12 @@ impl Permissions {
             };
             return Decision::Missing(format!("No such tool available: {tool}{more}"));
         }
-        let matches = |rules: &[String]| rules.iter().any(|rule| rule_matches(rule, tool, input));
-        if matches(&self.deny) {
+        let matches = |rules: &[String]| rules.iter().any(|rule| self.rule_matches(rule, tool, input));
+        let redirection = redirection(tool, input);
+        let writes_what_is_denied = redirection
+            .as_ref()
+            .is_some_and(|(_, file)| self.deny.iter().any(|rule| self.rule_matches(rule, "Edit", file)));
+        if matches(&self.deny) || writes_what_is_denied {
             let with = input.get("command").and_then(Value::as_str).map(|command| format!(" with command {command}"));
             return Decision::Denied(format!("Permission to use {tool}{} has been denied.", with.unwrap_or_default()));
         }
@@ -90,8 +94,14 @@ impl Permissions {
         let passes = match self.mode.as_str() {
             "bypassPermissions" => true,
             "acceptEdits" if is_edit => true,
-            "plan" if is_edit => false,
-            _ => is_harmless(tool, input) || matches(&self.allow),
+            "plan" if is_edit && self.generation == Generation::V2_1 => false,
+            _ => match redirection {
+                Some((input, file)) if !self.allow.iter().any(|rule| rule == tool) => {
+                    let is_checked = self.generation != Generation::V2_0;
+                    !is_checked && is_in_workspace(&file) && (is_harmless(tool, &input) || self.allows(tool, &input))
+                }
+                _ => is_harmless(tool, input) || matches(&self.allow),
+            },
         };
         if passes {
             return Decision::Allowed;
@@ -112,6 +122,58 @@ impl Permissions {
             _ => format!("Claude requested permissions to use {tool}, but you haven't granted it yet."),
         })
     }
+
+    fn allows(&self, tool: &str, input: &Map<String, Value>) -> bool {
+        self.allow.iter().any(|rule| self.rule_matches(rule, tool, input))
+    }
+
+    /// `Bash`, `Bash(git *)`, `Bash(git:*)`, `Bash(git status)`, `Edit(docs/**)`, `mcp__server`.
+    fn rule_matches(&self, rule: &str, tool: &str, input: &Map<String, Value>) -> bool {
+        let Some((name, pattern)) = rule.split_once('(') else {
+            return rule == tool || rule == alias(tool) || tool.strip_prefix(rule).is_some_and(|t| t.starts_with("__"));
+        };
+        let pattern = pattern.strip_suffix(')').unwrap_or(pattern);
+        // Patterns for files are those of `Edit` and `Read`, whatever the tool; with another name they are for nobody.
+        let is_for_it = match tool {
+            _ if EDITS.contains(&tool) => name == "Edit",
+            "Grep" | "Glob" | "LS" => name == "Read",
+            _ => name == tool,
+        };
+        if !is_for_it {
+            return false;
+        }
+        let subject =
+            ["command", "file_path", "path", "url", "pattern"].iter().find_map(|field| input.get(*field)?.as_str());
+        let Some(subject) = subject else { return false };
+        if tool != "Bash" {
+            let cwd = std::env::current_dir().unwrap_or_default();
+            let relative = Path::new(subject).strip_prefix(&cwd).map_or(subject.into(), |path| path.to_string_lossy());
+            let absolute = pattern.strip_prefix('/').filter(|rest| rest.starts_with('/'));
+            return wildcard(absolute.unwrap_or(pattern), subject)
+                || wildcard(pattern.trim_start_matches("./"), &relative);
+        }
+        // A chain passes only where every part of it does.
+        let parts = subject.split(['\n', ';', '|', '&']).map(str::trim).filter(|part| !part.is_empty());
+        let has_wildcards = self.generation == Generation::V2_1;
+        let matches_one = |part: &str| {
+            let prefix = pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *").filter(|_| has_wildcards));
+            match prefix {
+                Some(prefix) if !prefix.contains('*') => part == prefix || part.starts_with(&format!("{prefix} ")),
+                _ if has_wildcards => wildcard(pattern, part),
+                _ => pattern == part,
+            }
+        };
+        let mut parts = parts.peekable();
+        parts.peek().is_some() && parts.all(matches_one)
+    }
+}
+
+/// A command that ends with a redirection: without it, and the file that it writes to.
+fn redirection(tool: &str, input: &Map<String, Value>) -> Option<(Map<String, Value>, Map<String, Value>)> {
+    let (command, file) = input.get("command").filter(|_| tool == "Bash")?.as_str()?.rsplit_once('>')?;
+    let of = |field: &str, text: &str| Map::from_iter([(field.to_owned(), Value::from(text.trim()))]);
+    let file = std::env::current_dir().unwrap_or_default().join(file.trim());
+    Some((of("command", command), of("file_path", &file.to_string_lossy())))
 }
 
 fn alias(tool: &str) -> &str {
@@ -136,33 +198,6 @@ fn is_in_workspace(input: &Map<String, Value>) -> bool {
     let path = input.get("file_path").or_else(|| input.get("path")).and_then(Value::as_str);
     let cwd = std::env::current_dir().unwrap_or_default();
     path.is_none_or(|path| cwd.join(Path::new(path)).starts_with(&cwd))
-}
-
-/// `Bash`, `Bash(git *)`, `Bash(git:*)`, `Bash(git status)`, `Write(docs/**)`.
-fn rule_matches(rule: &str, tool: &str, input: &Map<String, Value>) -> bool {
-    let Some((name, pattern)) = rule.split_once('(') else {
-        return rule == tool || rule == alias(tool);
-    };
-    let pattern = pattern.strip_suffix(')').unwrap_or(pattern);
-    if name != tool {
-        return false;
-    }
-    let subject =
-        ["command", "file_path", "path", "url", "pattern"].iter().find_map(|field| input.get(*field)?.as_str());
-    let Some(subject) = subject else { return false };
-    if tool != "Bash" {
-        let cwd = std::env::current_dir().unwrap_or_default();
-        let relative = Path::new(subject).strip_prefix(&cwd).map_or(subject.into(), |path| path.to_string_lossy());
-        return wildcard(pattern, subject) || wildcard(pattern.trim_start_matches("./"), &relative);
-    }
-    // A chain passes only where every part of it does.
-    let parts = subject.split(['\n', ';', '|', '&']).map(str::trim).filter(|part| !part.is_empty());
-    let matches_one = |part: &str| match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
-        Some(prefix) if !prefix.contains('*') => part == prefix || part.starts_with(&format!("{prefix} ")),
-        _ => wildcard(pattern, part),
-    };
-    let mut parts = parts.peekable();
-    parts.peek().is_some() && parts.all(matches_one)
 }
 
 /// `*` and `**` stand for any text.

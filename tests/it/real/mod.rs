@@ -10,6 +10,7 @@ mod commands;
 mod seed;
 mod sessions;
 mod stopping;
+mod tools;
 mod turns;
 
 use std::io::Write;

@@ -1,0 +1,172 @@
+//! What may be used and what is refused, on the real claude: files that may not appear do not appear.
+
+use serde_json::{Value, json};
+
+use super::{Real, on_each_generation};
+use crate::support::Outcome;
+
+/// Lets the model call these tools one after the other, and gives what zen says of the instance.
+fn run_tools(real: &Real, fields: &Value, calls: &[(&str, Value)]) -> Outcome {
+    let calls: String = calls.iter().map(|(tool, input)| format!("[[tool {tool} {input}]] [[say On.]] ")).collect();
+    let mut instance = fields.clone();
+    instance["name"] = json!("a");
+    instance["prompt"] = json!(format!("Go. {calls} [[say That is all.]]"));
+    let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+    real.run(&config, &[])
+}
+
+fn bash(command: &str) -> (&'static str, Value) {
+    ("Bash", json!({"command": command, "description": "x"}))
+}
+
+fn write(real: &Real, name: &str) -> (&'static str, Value) {
+    ("Write", json!({"file_path": real.place.workspace().join(name), "content": "x"}))
+}
+
+/// The files of the workspace that a test has made, by their names' beginning.
+fn made(real: &Real) -> Vec<String> {
+    let entries = std::fs::read_dir(real.place.workspace()).expect("the workspace").flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.starts_with("made-"));
+    names.sort();
+    names
+}
+
+#[test]
+fn real_pattern_allows_that_much_and_no_more_in_any_mode() {
+    on_each_generation(1, |real| {
+        for (n, mode) in ["bypassPermissions", "acceptEdits", "default", "dontAsk"].into_iter().enumerate() {
+            let fields = json!({"permission_mode": mode, "allowed_tools": ["Read", "Bash(python3 allowed.py *)"]});
+            real.script("allowed.py", "import sys; open(sys.argv[1], 'w')");
+            let calls = [
+                bash(&format!("python3 allowed.py made-{n}")),
+                bash("mkdir made-by-mkdir"),
+                bash("python3 allowed.py made-x && touch made-in-a-chain"),
+                bash("echo x > made-by-redirection"),
+                bash("python3 allowed.py $(touch made-in-a-substitution)"),
+                write(real, "made-by-write"),
+            ];
+            let outcome = run_tools(real, &fields, &calls).expect_code(0);
+            let everything = format!("{mode}\n{}", real.everything(&outcome));
+            let expected: Vec<String> = (0..=n).map(|n| format!("made-{n}")).collect();
+            assert_eq!(made(real), expected, "{everything}");
+            let denials = outcome.instance("a")["permission_denials"].as_array().expect("a list");
+            assert!(denials.iter().filter(|d| d["tool"] == "Bash").count() == 4, "{everything}");
+        }
+    });
+}
+
+#[test]
+fn real_edit_pattern_allows_one_directory() {
+    on_each_generation(1, |real| {
+        for mode in ["bypassPermissions", "acceptEdits"] {
+            let fields = json!({"permission_mode": mode, "allowed_tools": ["Read", "Write(docs/**)"]});
+            let calls = [write(real, &format!("docs/{mode}")), write(real, "made-outside")];
+            let outcome = run_tools(real, &fields, &calls).expect_code(0);
+            let everything = real.everything(&outcome);
+            assert!(real.place.workspace().join("docs").join(mode).exists(), "{everything}");
+            assert!(made(real).is_empty(), "{everything}");
+        }
+    });
+}
+
+#[test]
+fn real_plan_writes_nothing_whatever_is_allowed() {
+    on_each_generation(1, |real| {
+        let fields = json!({"permission_mode": "plan", "allowed_tools": ["Read", "Write"]});
+        let outcome = run_tools(real, &fields, &[write(real, "made-in-a-plan")]).expect_code(0);
+        assert!(made(real).is_empty(), "{}", real.everything(&outcome));
+    });
+}
+
+#[test]
+fn real_refused_patterns_hold_in_a_mode_that_asks_nobody() {
+    on_each_generation(1, |real| {
+        let fields = json!({"disallowed_tools": ["Bash(touch *)", "Write(docs/**)", "WebFetch"]});
+        let calls = [
+            bash("touch made-by-touch"),
+            bash("true && touch made-by-touch-too"),
+            bash("mkdir made-by-mkdir"),
+            write(real, "docs/made"),
+            write(real, "made-by-write"),
+        ];
+        let outcome = run_tools(real, &fields, &calls).expect_code(0);
+        let everything = real.everything(&outcome);
+        assert_eq!(made(real), ["made-by-mkdir", "made-by-write"], "{everything}");
+        assert!(!real.place.workspace().join("docs/made").exists(), "{everything}");
+        let offered = &real.conversation()[0].offered_tools;
+        assert!(!offered.iter().any(|tool| tool == "WebFetch"), "{everything}");
+    });
+}
+
+/// An MCP server of two tools, each of which leaves a file.
+const MCP_SERVER: &str = r#"
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if 'id' not in message:
+        continue
+    result, method, params = {}, message['method'], message.get('params', {})
+    if method == 'initialize':
+        result = {'protocolVersion': params['protocolVersion'], 'capabilities': {'tools': {}},
+                  'serverInfo': {'name': 's', 'version': '1'}}
+    elif method == 'tools/list':
+        schema = {'type': 'object', 'properties': {}}
+        result = {'tools': [{'name': n, 'description': n, 'inputSchema': schema} for n in ('look', 'change')]}
+    elif method == 'tools/call':
+        open('made-by-' + params['name'], 'w').close()
+        result = {'content': [{'type': 'text', 'text': 'done'}]}
+    print(json.dumps({'jsonrpc': '2.0', 'id': message['id'], 'result': result}), flush=True)
+"#;
+
+#[test]
+fn real_mcp_tools_are_allowed_by_name() {
+    on_each_generation(1, |real| {
+        real.script("mcp.py", MCP_SERVER);
+        let server = json!({"mcpServers": {"s": {"command": "python3", "args": ["mcp.py"]}}}).to_string();
+        for (allowed, expected) in [
+            (json!(["Read"]), &[][..]),
+            (json!(["Read", "mcp__s__look"]), &["made-by-look"]),
+            (json!(["Read", "mcp__s"]), &["made-by-change", "made-by-look"]),
+        ] {
+            let fields = json!({"allowed_tools": allowed, "claude_args": ["--mcp-config", server]});
+            let calls = [("mcp__s__look", json!({})), ("mcp__s__change", json!({}))];
+            let outcome = run_tools(real, &fields, &calls).expect_code(0);
+            assert_eq!(made(real), expected, "{allowed}\n{}", real.everything(&outcome));
+        }
+    });
+}
+
+#[test]
+fn real_subagent_may_use_no_more_than_its_instance() {
+    on_each_generation(1, |real| {
+        let (tool, input) = write(real, "made-by-write");
+        let (shell, refused) = bash("touch made-by-touch");
+        let (_, allowed) = bash("mkdir made-by-mkdir");
+        let task = format!(
+            "Do it. [[tool {tool} {input}]] [[say On.]] [[tool {shell} {refused}]] [[say On.]] \
+             [[tool {shell} {allowed}]] [[say All done.]]"
+        );
+        let agent = if real.is_2_1() { "Agent" } else { "Task" };
+        let call = json!({"description": "x", "prompt": task, "subagent_type": "general-purpose"});
+        let prompt = format!("Ask one. [[tool {agent} {call}]] [[say I have asked.]] [[next]] [[say That is all.]]");
+        // With a tool that writes, 2.0 need not refuse all writing for the sake of its redirections.
+        let allowed_tools = json!(["Task", "NotebookEdit", "Bash(mkdir *)"]);
+        let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": allowed_tools});
+        let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+        let outcome = real.run(&config, &[]).expect_code(0);
+        assert_eq!(made(real), ["made-by-mkdir"], "{}", real.everything(&outcome));
+    });
+}
+
+#[test]
+fn real_refused_tool_is_a_failure_where_it_may_not_be() {
+    on_each_generation(1, |real| {
+        let fields = json!({"permission_mode": "default", "fail_on_denied": true});
+        let outcome = run_tools(real, &fields, &[write(real, "made-by-write")]).expect_code(2);
+        let everything = real.everything(&outcome);
+        assert_eq!((outcome.reason("a"), outcome.error("a")), ("error", "Permission denied: Write"), "{everything}");
+        assert_eq!(outcome.instance("a")["result"], "That is all.", "{everything}");
+        real.assert_books_balance(&outcome);
+    });
+}
