@@ -38,7 +38,8 @@ soak: real-claude
 # How much of src the suite runs, without the real CLI. Needs cargo-tarpaulin (cargo install cargo-tarpaulin), and no LLVM.
 coverage:
 	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --skip-clean --target-dir target/coverage \
-		--include-files 'src/*' --out Lcov --output-dir target/coverage -- --skip real::
+		--timeout 1800 --include-files 'src/*' --out Lcov --output-dir target/coverage \
+		-- --skip real:: --test-threads 8
 
 check:
 	$(CARGO) fmt --check

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -50,6 +51,28 @@ fn nobody_reads_anything() {
     let zen = place.started_to(&mut command, stdout_of(writer));
     let outcome = zen.outcome().expect_code(2);
     assert_eq!(outcome.status("a"), "completed");
+}
+
+/// As in `zen <&- >&- 2>&-`: what zen opens first must not be taken for its output.
+#[test]
+fn nothing_is_open_at_the_start() {
+    let place = Place::new();
+    let instances = [instance("a", "[[wait 500ms]] [[say Done.]]"), instance("b", "[[error Out of ideas.]]")];
+    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+    // SAFETY: close is async-signal-safe, and nothing of the child's is in use before exec.
+    unsafe {
+        command.pre_exec(|| {
+            for fd in 0..3 {
+                nix::unistd::close(fd)?;
+            }
+            Ok(())
+        })
+    };
+    let outcome = place.started(&mut command).outcome().expect_code(2);
+    assert_eq!(outcome.status("a"), "completed");
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    let stream = std::fs::read_to_string(place.path("state/zen/latest/01-a/stream.jsonl")).expect("a stream");
+    assert!(stream.lines().all(|line| line.starts_with('{')), "nothing but claude's own lines are in it");
 }
 
 /// A run of which nobody reads a word: one that completes, one that is timed out.
