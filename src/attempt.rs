@@ -41,6 +41,11 @@ pub enum Effect {
     Kill,
     /// Tell this of it.
     Tell(Said),
+    /// The account's usage limit is reached, and others will run into it too.
+    LimitReached {
+        /// When it ends, in seconds since 1970, if claude says so.
+        resets_at_epoch_s: Option<u64>,
+    },
 }
 
 /// Where the conversation stands.
@@ -233,11 +238,12 @@ impl Attempt {
             Event::Result(result) => self.result(*result, now),
             Event::Retry(retry) => self.retry(retry, now),
             Event::RateLimit { rejected, resets_at } => {
-                if rejected {
-                    self.limit_rejected = Some(resets_at);
-                    self.told.limit_resets_at = resets_at;
+                if !rejected {
+                    return Vec::new();
                 }
-                Vec::new()
+                self.limit_rejected = Some(resets_at);
+                self.told.limit_resets_at = resets_at;
+                vec![Effect::LimitReached { resets_at_epoch_s: resets_at }]
             }
             Event::Background { agents } => {
                 self.background_agents = agents;
@@ -545,7 +551,8 @@ impl Attempt {
         self.turn_under_way = false;
         self.tools_at_work.clear();
         let is_answered = std::mem::replace(&mut self.message, Streamed::None) == Streamed::Answer;
-        let judgement = judge(&result, self.limit_rejected.take());
+        let limit_rejected = self.limit_rejected.take();
+        let judgement = judge(&result, limit_rejected);
         self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
         let judgement = match judgement {
             // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
@@ -575,7 +582,12 @@ impl Attempt {
             Judgement::Interrupted => {
                 self.fail(Failure::new(Reason::Error, "claude says that it was interrupted, and not by zen"), now)
             }
-            Judgement::Bad(failure) => self.fail(failure, now),
+            Judgement::Bad(failure) => {
+                let is_news = failure.reason == Reason::Limit && limit_rejected.is_none();
+                let mut effects = self.fail(failure, now);
+                effects.extend(is_news.then_some(Effect::LimitReached { resets_at_epoch_s: None }));
+                effects
+            }
         }
     }
 

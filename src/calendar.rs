@@ -1,4 +1,4 @@
-//! The date and time in UTC that a number of milliseconds since 1970 stands for, in the two forms that zen writes.
+//! The date and time in UTC that a number of milliseconds since 1970 stands for, in the forms that zen writes.
 //! Pure; knows no clock, no time zone and no leap second (Unix time has none).
 
 const MS_PER_DAY: u64 = 86_400_000;
@@ -26,6 +26,19 @@ pub fn rfc3339_utc(epoch_ms: u64) -> String {
 pub fn compact_utc(epoch_ms: u64) -> String {
     let Moment { year, month, day, hour, minute, second, .. } = moment(epoch_ms);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// The minute that is not before this moment, for a person: `14:30 UTC`, or, where it is another day than now,
+/// `2026-11-23 14:30 UTC`. Both are in seconds since 1970.
+#[must_use]
+pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
+    let ms = |seconds: u64| seconds.saturating_mul(1000);
+    let minute_ms = ms(epoch_s.div_ceil(60).saturating_mul(60));
+    let Moment { year, month, day, hour, minute, .. } = moment(minute_ms);
+    match minute_ms / MS_PER_DAY == ms(now_epoch_s) / MS_PER_DAY {
+        true => format!("{hour:02}:{minute:02} UTC"),
+        false => format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC"),
+    }
 }
 
 fn moment(epoch_ms: u64) -> Moment {
@@ -74,6 +87,16 @@ mod tests {
         assert_eq!(rfc3339_utc(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
         assert_eq!(rfc3339_utc(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
         assert_eq!(compact_utc(1_795_343_400_123), "20261122T103000Z");
+    }
+
+    #[test]
+    fn a_minute_has_its_date_where_it_is_another_day() {
+        let now = 1_795_343_400; // 2026-11-22 10:30:00
+        assert_eq!(minute_utc(now, now), "10:30 UTC");
+        assert_eq!(minute_utc(now + 1, now), "10:31 UTC", "at its end, and not before");
+        assert_eq!(minute_utc(now + 86_400, now), "2026-11-23 10:30 UTC");
+        assert_eq!(minute_utc(now - 86_400, now), "2026-11-21 10:30 UTC");
+        assert!(minute_utc(u64::MAX, 0).ends_with(" UTC"));
     }
 
     #[test]

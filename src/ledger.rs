@@ -98,6 +98,8 @@ struct Account {
     limits: Vec<usize>,
     estimate: Amounts,
     used: Amounts,
+    /// What it had used when it was started last.
+    used_before: Amounts,
     is_running: bool,
 }
 
@@ -118,9 +120,10 @@ impl Amounts {
 }
 
 impl Account {
-    /// What it may still take, by its estimate.
+    /// What it may still take, by its estimate, which is of one attempt.
     fn committed(&self, unit: Unit) -> u64 {
-        if self.is_running { self.estimate.of(unit).saturating_sub(self.used.of(unit)) } else { 0 }
+        let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
+        if self.is_running { self.estimate.of(unit).saturating_sub(of_attempt) } else { 0 }
     }
 }
 
@@ -133,6 +136,7 @@ impl Ledger {
             limits: Vec::new(),
             estimate: estimate(instance, prices),
             used: Amounts::default(),
+            used_before: Amounts::default(),
             is_running: false,
         };
         let mut accounts: Vec<Account> = instances.iter().map(account).collect();
@@ -169,7 +173,7 @@ impl Ledger {
             let has_room = account.limits.iter().all(|&l| {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
-                taken.saturating_add(account.estimate.of(limit.unit)) <= limit.cap
+                limit.is_own() || taken.saturating_add(account.estimate.of(limit.unit)) <= limit.cap
             });
             if has_room {
                 return Some((instance, Answer::Start));
@@ -188,7 +192,11 @@ impl Ledger {
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
             let estimate = account.estimate.of(limit.unit);
-            let is_over = limit.used.saturating_add(estimate) > limit.cap;
+            // What an instance has announced is for all its attempts: the next one takes what the others have left.
+            let is_over = match limit.is_own() {
+                true => limit.used >= limit.cap,
+                false => limit.used.saturating_add(estimate) > limit.cap,
+            };
             (is_over && self.is_certain(limit)).then(|| limit.would_exceed(estimate))
         })
     }
@@ -213,7 +221,10 @@ impl Ledger {
 
     /// An instance was started.
     pub fn started(&mut self, instance: usize) {
-        self.change(instance, |account| account.is_running = true);
+        self.change(instance, |account| {
+            account.is_running = true;
+            account.used_before = account.used;
+        });
     }
 
     /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
@@ -244,8 +255,7 @@ impl Ledger {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),
             };
-            let is_own = matches!(limit.scope, Scope::Instance(_));
-            reached.push(Reached { what: limit.told(self.enforcement), is_own, stop });
+            reached.push(Reached { what: limit.told(self.enforcement), is_own: limit.is_own(), stop });
         }
         reached
     }
@@ -294,6 +304,10 @@ impl Ledger {
 }
 
 impl Limit {
+    fn is_own(&self) -> bool {
+        matches!(self.scope, Scope::Instance(_))
+    }
+
     /// "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)": the seed's words.
     fn would_exceed(&self, estimate: u64) -> String {
         let whose = match &self.scope {

@@ -69,6 +69,7 @@ fn run(options: &Options) -> ExitCode {
     let settings = Settings {
         pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
+        on_limit: options.on_limit,
         report_interval: options.status_report_interval,
         max_console_lines: options.max_console_lines,
         max_line_columns: options.max_line_length,

@@ -8,7 +8,7 @@ use crate::exit::ExitCode;
 /// Where an instance stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
-    /// It has not started.
+    /// It has not started, or waits to be tried again.
     #[default]
     Pending,
     /// It runs.
@@ -51,13 +51,27 @@ pub struct Failure {
     pub reason: Reason,
     /// The error in a sentence, for a person.
     pub error: String,
+    /// Whether another attempt could not come to anything else.
+    pub is_hopeless: bool,
 }
 
 impl Failure {
     /// A failure of this kind.
     #[must_use]
     pub fn new(reason: Reason, error: impl Into<String>) -> Self {
-        Failure { reason, error: error.into() }
+        Failure { reason, error: error.into(), is_hopeless: false }
+    }
+
+    /// A failure that another attempt would come to as well.
+    #[must_use]
+    pub fn hopeless(reason: Reason, error: impl Into<String>) -> Self {
+        Failure { is_hopeless: true, ..Failure::new(reason, error) }
+    }
+
+    /// The same, of an instance that was to be tried again and cannot be, for this reason.
+    #[must_use]
+    pub fn not_tried_again(&self, why: &str) -> Self {
+        Failure::hopeless(self.reason, format!("{}; not tried again: {why}", self.error))
     }
 
     /// It ran longer than it may.

@@ -9,6 +9,8 @@ use crate::claude::prices::Prices;
 use crate::claude::{commands, session, tools};
 use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When};
 use crate::nearest::nearest;
+use crate::retries::{self, Retries};
+use crate::template::{self, Insertion};
 
 /// What instances get that do not say otherwise.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct Instance {
     pub timeout: Duration,
     /// How long it may say nothing.
     pub idle_timeout: Option<Duration>,
+    /// How often it is tried again when it has failed.
+    pub retries: Retries,
     /// The instances that must have ended before it starts, by index.
     pub after: Vec<(usize, When)>,
     /// Its session, if it has a named one.
@@ -80,12 +84,14 @@ pub struct Instance {
 }
 
 /// One message to an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// What is sent.
+    /// What is sent, as the config has it.
     pub text: String,
     /// The slash command that it calls, without the slash, if it calls one.
     pub command: Option<String>,
+    /// Where in the text the results of others come in; these have ended when it is sent.
+    pub results: Vec<Insertion>,
 }
 
 /// A conversation with a name.
@@ -148,6 +154,10 @@ pub fn plan(
             max_tokens: entry.max_tokens,
             timeout: entry.timeout.unwrap_or(defaults.timeout),
             idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+            retries: Retries {
+                count: entry.retries.unwrap_or(0),
+                first_delay: entry.retry_delay.unwrap_or(retries::DEFAULT_FIRST_DELAY),
+            },
             after,
             session: entry
                 .session_id
@@ -166,6 +176,23 @@ pub fn plan(
             mistake("allowed_tools", what);
         }
         instances.push(instance);
+    }
+    for i in 0..instances.len() {
+        for t in 0..instances[i].turns.len() {
+            match results(&instances, i, &instances[i].turns[t].text, &mut known) {
+                Ok(found) => instances[i].turns[t].results = found,
+                Err(wrong) => {
+                    let is_last = t + 1 == instances[i].turns.len();
+                    let field = match config.instances[i].command {
+                        _ if !is_last => "pre_commands",
+                        Some(_) => "command",
+                        None => "prompt",
+                    };
+                    let left = MAX_MISTAKES.saturating_sub(mistakes.len());
+                    mistakes.extend(wrong.into_iter().take(left).map(|what| mistake_of(i, field, what)));
+                }
+            }
+        }
     }
     let rings = rings(&instances);
     mistakes.extend(
@@ -188,6 +215,7 @@ fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
     let of_command = |text: &str| Turn {
         text: text.to_owned(),
         command: commands::called_by(text, |path| surroundings.exists(Path::new(path))).map(str::to_owned),
+        results: Vec::new(),
     };
     let mut turns = Vec::new();
     if entry.clear_history == Some(true) {
@@ -199,7 +227,7 @@ fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
     turns.extend(entry.pre_commands.iter().flatten().map(|text| of_command(text)));
     match (&entry.command, &entry.prompt) {
         (Some(command), _) => turns.push(of_command(command)),
-        (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), command: None }),
+        (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), ..Turn::default() }),
         (None, None) => {} // a mistake, told by the config's own reading
     }
     turns
@@ -266,6 +294,37 @@ fn dependencies(
         }
     }
     after
+}
+
+/// Whose results come into a message of an instance: of those that have ended before it starts, because it depends on
+/// them or on one that does.
+fn results(instances: &[Instance], index: usize, text: &str, known: &mut Names) -> Result<Vec<Insertion>, Vec<String>> {
+    template::insertions(text, |name| match known.by_name.get(name).or_else(|| known.by_name.get(name.trim())) {
+        Some(&other) if other == index => Err("it is the instance itself".into()),
+        Some(&other) if depends_on(instances, index, other) => Ok(other),
+        Some(&other) => {
+            let name = printable(&known.all[other]);
+            Err(format!("it does not depend on '{name}': name that in its 'depends_on'"))
+        }
+        None => Err(known.unknown(name)),
+    })
+}
+
+/// Whether an instance depends on another, be it through others.
+fn depends_on(instances: &[Instance], index: usize, wanted: usize) -> bool {
+    let mut seen = HashSet::from([index]);
+    let mut ahead = vec![index];
+    while let Some(i) = ahead.pop() {
+        for &(other, _) in &instances[i].after {
+            if other == wanted {
+                return true;
+            }
+            if seen.insert(other) {
+                ahead.push(other);
+            }
+        }
+    }
+    false
 }
 
 /// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
@@ -462,6 +521,36 @@ mod tests {
                 "line 3, column 17: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
                 "line 5, column 17: instance 'collector': depends_on: is the instance itself",
                 "line 5, column 17: instance 'collector': cwd: /w/gone is no directory that can be entered",
+            ]
+        );
+    }
+
+    #[test]
+    fn results_are_of_those_that_have_ended_before() {
+        let plan = planned(
+            r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
+                {"name": "c", "command": "/review {{result:b}} {{result: a }}", "depends_on": ["b"],
+                 "pre_commands": ["Read {{result:a}}"]}]}"#,
+        )
+        .expect("a plan");
+        let turns = &plan.instances[2].turns;
+        assert_eq!(turns[0].results, [Insertion { at: 5..17, of: 0 }]);
+        assert_eq!(turns[1].results, [Insertion { at: 8..20, of: 1 }, Insertion { at: 21..35, of: 0 }]);
+        assert_eq!(turns[1].command.as_deref(), Some("review"));
+        let mistakes = planned(
+            r#"{"instances": [{"name": "collector", "command": "x"},
+                {"name": "b", "prompt": "{{result:colector}} {{result:}}", "command": null, "depends_on": ["collector"]},
+                {"name": "c", "command": "{{result:b}}{{result:c}}", "pre_commands": ["/{{result:b}}"]}]}"#,
+        );
+        let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "line 2, column 17: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
+                "line 2, column 17: instance 'b': prompt: '{{result:}}' names no instance",
+                "line 3, column 17: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
+                "line 3, column 17: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
+                "line 3, column 17: instance 'c': command: '{{result:c}}': it is the instance itself",
             ]
         );
     }

@@ -68,6 +68,7 @@ fn in_words(shape: &Shape) -> String {
             let number = if *is_whole { "whole number" } else { "number" };
             format!("{number} of {unit}, above 0 and at most {}", thousands(*max as u64))
         }
+        Shape::Count { max } => format!("whole number from 0 to {}", thousands(u64::from(*max))),
         Shape::PerCommand(Shape::Number { unit, .. }) => format!("object: for each command a number of {unit}"),
         Shape::PerCommand(_) | Shape::Variables => "object of strings".to_owned(),
         Shape::Dependencies(_) => "array of names".to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::claude::events::{Denial, Retry};
 use crate::claude::usage::Used;
-use crate::outcome::{Exit, Status};
+use crate::outcome::{Exit, Failure, Reason, Status};
 
 /// What is known of one instance.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,14 @@ pub struct Record {
     pub pid: Option<u32>,
     /// When it was started, since the run began.
     pub started: Option<Duration>,
+    /// When its last attempt was started.
+    pub attempt_started: Option<Duration>,
+    /// Its attempts that failed, and were not the last.
+    pub failed_attempts: Vec<FailedAttempt>,
+    /// When it is tried again, if it waits for that.
+    pub again_at: Option<Duration>,
+    /// The one that it depends on and that did not complete, by index: for it this one was skipped.
+    pub skipped_because_of: Option<usize>,
     /// When it ended, since the run began.
     pub ended: Option<Duration>,
     /// How its last process ended.
@@ -49,7 +57,40 @@ pub struct Record {
     pub survivors: Vec<i32>,
 }
 
+/// An attempt that failed, and after which the instance was to be tried again.
+#[derive(Clone, Debug)]
+pub struct FailedAttempt {
+    /// The process id, if a process was started.
+    pub pid: Option<u32>,
+    /// When it was started, since the run began.
+    pub started: Duration,
+    /// When it ended, since the run began.
+    pub ended: Duration,
+    /// How its process ended.
+    pub exit: Option<Exit>,
+    /// What it has used, it alone.
+    pub used: Used,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
 impl Record {
+    /// What its failed attempts have used together.
+    #[must_use]
+    pub fn used_before(&self) -> Used {
+        self.failed_attempts.iter().fold(Used::default(), |mut sum, attempt| {
+            sum += attempt.used;
+            sum
+        })
+    }
+
+    /// How many retries were made, or are to be made now: attempts after a usage limit are none.
+    #[must_use]
+    pub fn retries_made(&self) -> u32 {
+        let failed = self.failed_attempts.iter().filter(|attempt| attempt.failure.reason != Reason::Limit);
+        u32::try_from(failed.count()).unwrap_or(u32::MAX)
+    }
+
     /// How long it has run up to `now`.
     #[must_use]
     pub fn ran(&self, now: Duration) -> Option<Duration> {

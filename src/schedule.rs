@@ -38,6 +38,8 @@ pub struct Schedule {
     state: Vec<State>,
     /// Those that wait for nobody, in the order of the config.
     ready: BTreeSet<usize>,
+    /// Those that are to be tried again, and from when on.
+    delayed: BTreeSet<(Duration, usize)>,
     running: usize,
     /// How many have not ended.
     open: usize,
@@ -80,6 +82,7 @@ impl Schedule {
             followers,
             state: vec![State::Waiting; instances.len()],
             ready,
+            delayed: BTreeSet::new(),
             running: 0,
             open: instances.len(),
             next_launch: Duration::ZERO,
@@ -88,7 +91,11 @@ impl Schedule {
     }
 
     /// The instances that may start now: those that wait for nothing, in the config's order.
-    pub fn ready(&self, now: Duration) -> impl Iterator<Item = usize> {
+    pub fn ready(&mut self, now: Duration) -> impl Iterator<Item = usize> {
+        while let Some((_, instance)) = self.delayed.first().copied().filter(|&(at, _)| at <= now) {
+            self.delayed.pop_first();
+            self.ready.insert(instance);
+        }
         let is_time = self.next_start_at().is_some_and(|at| at <= now);
         self.ready.iter().copied().filter(move |_| is_time)
     }
@@ -97,7 +104,14 @@ impl Schedule {
     #[must_use]
     pub fn next_start_at(&self) -> Option<Duration> {
         let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
-        (has_slot && !self.stopped && !self.ready.is_empty()).then_some(self.next_launch)
+        let at = if self.ready.is_empty() { self.next_again_at()? } else { Duration::ZERO };
+        (has_slot && !self.stopped).then_some(at.max(self.next_launch))
+    }
+
+    /// When the delay of the next one ends that is to be tried again.
+    #[must_use]
+    pub fn next_again_at(&self) -> Option<Duration> {
+        self.delayed.first().map(|&(at, _)| at)
     }
 
     /// An instance was started, now.
@@ -106,6 +120,19 @@ impl Schedule {
         self.state[instance] = State::Running;
         self.running += 1;
         self.next_launch = now + self.pace.startup_delay;
+    }
+
+    /// Nothing starts before this.
+    pub fn hold_until(&mut self, at: Duration) {
+        self.next_launch = self.next_launch.max(at);
+    }
+
+    /// An instance that runs has ended, and is to be started again at `at` or later. Until then it takes no slot, and
+    /// whoever waits for it waits on.
+    pub fn again(&mut self, instance: usize, at: Duration) {
+        self.state[instance] = State::Waiting;
+        self.running -= 1;
+        self.delayed.insert((at, instance));
     }
 
     /// An instance has ended, or will not be started. Answers who will never start because of it.
@@ -121,7 +148,9 @@ impl Schedule {
             }
             self.state[instance] = State::Ended;
             self.open -= 1;
-            self.ready.remove(&instance);
+            if !self.ready.remove(&instance) {
+                self.delayed.retain(|&(_, delayed)| delayed != instance);
+            }
             for follower in self.followers[instance].clone() {
                 if self.state[follower.instance] != State::Waiting {
                     continue;
@@ -142,6 +171,7 @@ impl Schedule {
     pub fn stop(&mut self) -> Vec<usize> {
         self.stopped = true;
         self.ready.clear();
+        self.delayed.clear();
         (0..self.state.len()).filter(|&i| self.state[i] == State::Waiting).collect()
     }
 
@@ -151,6 +181,9 @@ impl Schedule {
         self.open == 0
     }
 }
+
+#[cfg(test)]
+mod diamond;
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +204,7 @@ mod tests {
     }
 
     impl Schedule {
-        fn due(&self, now: Duration) -> Option<usize> {
+        fn due(&mut self, now: Duration) -> Option<usize> {
             self.ready(now).next()
         }
     }
@@ -235,6 +268,50 @@ mod tests {
         assert_eq!(schedule.due(at(9)), None);
         assert_eq!(schedule.ended(0, false), []);
         assert_eq!(schedule.due(at(9)), Some(1));
+    }
+
+    #[test]
+    fn one_that_is_tried_again_takes_no_slot_and_holds_what_waits_for_it() {
+        let mut schedule = schedule(
+            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"},
+                {"name": "b", "command": "x", "session_id": "s"}, {"name": "c", "command": "x", "depends_on": ["a"]},
+                {"name": "d", "command": "x"}, {"name": "e", "command": "x"}]}"#,
+            2,
+            Some(1),
+        );
+        schedule.started(0, at(0));
+        assert_eq!(schedule.next_start_at(), None, "one slot");
+        schedule.again(0, at(10));
+        assert_eq!((schedule.next_start_at(), schedule.next_again_at()), (Some(at(2)), Some(at(10))));
+        assert_eq!(schedule.due(at(2)), Some(3), "neither its session nor its dependent");
+        schedule.started(3, at(2));
+        schedule.ended(3, true);
+        schedule.started(4, at(9));
+        assert_eq!(schedule.due(at(10)), None, "the slot is taken");
+        schedule.ended(4, true);
+        assert_eq!((schedule.next_start_at(), schedule.due(at(11))), (Some(at(11)), Some(0)), "launches stay apart");
+        schedule.started(0, at(11));
+        schedule.again(0, at(30));
+        assert_eq!((schedule.next_start_at(), schedule.due(at(29))), (Some(at(30)), None));
+        assert_eq!(schedule.stop(), [0, 1, 2]);
+        assert_eq!((schedule.next_start_at(), schedule.next_again_at()), (None, None));
+        for instance in 0..3 {
+            schedule.ended(instance, false);
+        }
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn while_it_is_held_nothing_starts() {
+        let mut schedule = schedule(THREE, 5, None);
+        schedule.started(0, at(0));
+        schedule.hold_until(at(3600));
+        schedule.hold_until(at(60));
+        schedule.again(0, at(3600));
+        assert_eq!((schedule.next_start_at(), schedule.due(at(3599))), (Some(at(3600)), None));
+        assert_eq!(schedule.due(at(3600)), Some(0));
+        schedule.started(0, at(3600));
+        assert_eq!(schedule.next_start_at(), Some(at(3605)), "launches stay apart");
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn instance(turns: &[&str]) -> Instance {
     let turn = |text: &&str| Turn {
         text: (*text).to_owned(),
         command: crate::claude::commands::called_by(text, |_| false).map(str::to_owned),
+        results: Vec::new(),
     };
     Instance {
         name: "a".into(),
@@ -29,6 +30,7 @@ fn instance(turns: &[&str]) -> Instance {
         max_tokens: None,
         timeout: at(100),
         idle_timeout: None,
+        retries: crate::retries::Retries::default(),
         after: Vec::new(),
         session: None,
         allowed_tools: None,

@@ -390,7 +390,9 @@ fn background(line: &Value) -> Event {
 
 fn rate_limit(line: &Value) -> Event {
     let info = &line["rate_limit_info"];
-    Event::RateLimit { rejected: info["status"] == "rejected", resets_at: info["resetsAt"].as_u64() }
+    // Of what goes over the plan and is paid for, nothing is refused.
+    let rejected = info["status"] == "rejected" && info["isUsingOverage"] != true;
+    Event::RateLimit { rejected, resets_at: info["resetsAt"].as_u64() }
 }
 
 fn tokens(usage: &Value) -> Tokens {

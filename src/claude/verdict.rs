@@ -52,7 +52,7 @@ pub fn is_hopeless(retry: &Retry) -> Option<Failure> {
 
 fn authentication(what: &str) -> Failure {
     let way_out = "log in (run claude once and type /login) or set ANTHROPIC_API_KEY";
-    Failure::new(Reason::Error, format!("Authentication failed: {what}: {way_out}"))
+    Failure::hopeless(Reason::Error, format!("Authentication failed: {what}: {way_out}"))
 }
 
 /// What went wrong, in claude's words.

@@ -5,7 +5,7 @@
 
 use super::json::Node;
 use super::types::{
-    BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, SECONDS, Shape, TEXT, TEXTS, TOKENS,
+    BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS, TOKENS,
     TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
 };
 use super::{
@@ -77,9 +77,17 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "Seconds that it may run.";
     "idle_timeout" => idle_timeout: SECONDS,
         "Seconds that it may say nothing.";
+    "retries" => retries: RETRIES,
+        "How often it is tried again when it has failed by an error, by a timeout, or for want of processes or memory; 0 \
+         if nothing is said. Its timeouts are of each attempt, its books and its budget of all of them. In a named session \
+         the next attempt goes on with the conversation. What another attempt cannot mend is not tried again: a command \
+         that is not there, a refused login, a program that cannot be started, a budget, a signal.";
+    "retry_delay" => retry_delay: SECONDS,
+        "Seconds before the first retry; they double before each further one, up to ten minutes. 5 if nothing is said. \
+         Meanwhile it takes no slot, and whoever depends on it, or comes behind it in its session, waits.";
     "depends_on" => depends_on: DEPENDENCIES,
-        "Names of instances that must have completed before it starts. One that has not makes it skipped; \
-         `{\"name\": \"x\", \"when\": \"done\"}` asks only that x has ended.";
+        "Names of instances that must have completed before it starts, which it then does at once. One that has not makes \
+         it skipped; `{\"name\": \"x\", \"when\": \"done\"}` asks only that x has ended.";
     "model" => model: FILLED,
         "Passed on to claude.";
     "env" => env: VARIABLES,

@@ -83,6 +83,10 @@ pub struct InstanceConfig {
     pub timeout: Option<Duration>,
     /// `idle_timeout`
     pub idle_timeout: Option<Duration>,
+    /// `retries`
+    pub retries: Option<u32>,
+    /// `retry_delay`
+    pub retry_delay: Option<Duration>,
     /// `depends_on`
     pub depends_on: Option<Vec<DependencyConfig>>,
     /// `model`

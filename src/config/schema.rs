@@ -102,6 +102,7 @@ fn of_shape(shape: &Shape) -> Value {
             let kind = if *is_whole { "integer" } else { "number" };
             json!({ "type": kind, "exclusiveMinimum": 0, "maximum": *max as u64 })
         }
+        Shape::Count { max } => json!({ "type": "integer", "minimum": 0, "maximum": max }),
         Shape::PerCommand(limit) => {
             with_comments(json!({ "type": "object", "additionalProperties": or_null(of_shape(limit)) }))
         }

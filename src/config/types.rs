@@ -14,6 +14,8 @@ const MAX_SECONDS: f64 = 365.0 * 86_400.0;
 /// A quadrillion tokens: far above any use, far below what sums could overflow.
 const MAX_TOKENS: f64 = 1e15;
 const MAX_DOLLARS: f64 = 1e9;
+/// What has failed so often is not helped by one more attempt.
+const MAX_RETRIES: u32 = 1000;
 
 /// A type of values that become a `T`.
 pub(super) struct Type<T: 'static> {
@@ -45,6 +47,11 @@ pub enum Shape {
         /// Whether it has no fraction.
         is_whole: bool,
     },
+    /// A whole number, 0 or above.
+    Count {
+        /// The largest that is taken.
+        max: u32,
+    },
     /// An object with such a value for each command.
     PerCommand(&'static Shape),
     /// An object of environment variables.
@@ -62,6 +69,8 @@ pub(super) const SECONDS: Type<Duration> =
     Type { read: seconds, shape: Shape::Number { unit: "seconds", max: MAX_SECONDS, is_whole: false } };
 pub(super) const TOKENS: Type<u64> =
     Type { read: tokens, shape: Shape::Number { unit: "tokens", max: MAX_TOKENS, is_whole: true } };
+pub(super) const RETRIES: Type<u32> =
+    Type { read: |node| count(node, MAX_RETRIES), shape: Shape::Count { max: MAX_RETRIES } };
 /// In micro-dollars, once read.
 pub(super) const DOLLARS: Type<u64> =
     Type { read: dollars, shape: Shape::Number { unit: "dollars", max: MAX_DOLLARS, is_whole: false } };
@@ -188,6 +197,16 @@ fn tokens(node: Node) -> Result<u64, String> {
         return Err(format!("must be a whole number of tokens, and is {}", printable(node.text())));
     }
     Ok(number as u64)
+}
+
+fn count(node: Node, max: u32) -> Result<u32, String> {
+    if node.kind() != Kind::Number {
+        return Err(format!("must be a number, and is {}", node.kind()));
+    }
+    let number = node.number().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(max)).contains(number));
+    number.map(|number| number as u32).ok_or_else(|| {
+        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), printable(node.text()))
+    })
 }
 
 /// Dollars, as micro-dollars.

@@ -11,6 +11,15 @@ pub mod output;
 pub mod process;
 pub mod signals;
 
+/// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
+/// program is being written.
+#[must_use]
+pub fn may_pass(error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    let passing = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ETXTBSY];
+    error.raw_os_error().is_some_and(|number| passing.contains(&Errno::from_raw(number)))
+}
+
 /// The system's words for an error, without the number that it knows it by: "No such file or directory".
 #[must_use]
 pub fn reason(error: &std::io::Error) -> String {

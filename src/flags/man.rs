@@ -39,6 +39,18 @@ const CONFIG: &str = "The config is a JSON object. \
     Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake. \
     An instance may have:";
 
+const STAGES: &[&str] = &[
+    "Instances that depend on nobody are stage 1, those that depend on them stage 2, and so on. \
+     Reports tell how far each stage has come, a message says when one has ended, and a skipped instance says because of \
+     whom. \
+     Nothing waits for a whole stage, only for what it names; launches stay `--startup-delay` apart.",
+    "In a command, a prompt or a pre-command, `{{result:NAME}}` becomes the text of the last result of an instance that \
+     this one depends on, be it through others. \
+     Of one that failed it is the text that it came to, if any. \
+     The first 100,000 bytes of a result are put in; a dry run shows the placeholder. \
+     A result cannot name a slash command, and is not looked at for placeholders again.",
+];
+
 const BUDGET: &str = "`budget` may have:";
 
 const BUDGET_RULES: &[&str] = &[
@@ -131,7 +143,8 @@ pub fn man() -> String {
 fn config_section() -> String {
     let instance = roff(CONFIG) + &fields(config::instance_fields()) + ".PP\nFor example:\n" + &example(CONFIG_EXAMPLE);
     let budget = roff(BUDGET) + &fields(config::budget_fields());
-    paragraphs([instance, budget].into_iter().chain(BUDGET_RULES.iter().map(|text| roff(text))))
+    let rules = |rules: &[&str]| rules.iter().map(|text| roff(text)).collect::<Vec<_>>();
+    paragraphs([vec![instance], rules(STAGES), vec![budget], rules(BUDGET_RULES)].concat())
 }
 
 fn fields(fields: impl Iterator<Item = &'static Field>) -> String {

@@ -15,6 +15,7 @@ pub use options::{ConfigSource, LogLevel, Logs, Options, Question};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
+use crate::usage_limit::OnLimit;
 use std::ffi::OsStr;
 
 /// One flag: how it is spelled, what it does, and how it is explained.
@@ -314,6 +315,25 @@ pub static FLAGS: &[Flag] = &[
         help: "Time from interrupt to SIGTERM",
         details: "How long an instance may take to end after it was interrupted, before it is sent SIGTERM. \
             SIGKILL follows two seconds later, to it and to every process that it started.",
+    },
+    Flag {
+        long: "on-limit",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "WHAT",
+            default: Some("stop"),
+            set: |options, value| values::one_of(value, &OnLimit::WORDS).map(|what| options.on_limit = what),
+        },
+        help: "At a usage limit: wait, stop or fail",
+        details: "What happens when the account's usage limit is reached, as claude itself reports it (2.1 and newer). \
+            What runs goes on to its end in any case. \
+            `stop`: what has not started does not start; the run ends with exit status 75 and says until when the limit \
+            holds. \
+            `wait`: nothing starts until a minute after that, then the run goes on, and whom the limit had failed runs \
+            again. \
+            `fail`: whom it fails has failed, and the others go on. \
+            A throttle is none: claude tries again by itself, and then `retries` of the config count.",
     },
     Flag {
         long: "overall-token-budget",
@@ -677,11 +697,9 @@ mod tests {
                 Effect::Switch(set) => set(&mut options),
                 Effect::Value { set, .. } => {
                     assert!(
-                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review"].iter().any(|value| set(
-                            &mut options,
-                            OsStr::new(value)
-                        )
-                        .is_ok())
+                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review", "wait"]
+                            .iter()
+                            .any(|value| set(&mut options, OsStr::new(value)).is_ok())
                     );
                 }
                 Effect::Answer(_) => continue,

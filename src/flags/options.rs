@@ -3,6 +3,7 @@
 
 use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
+use crate::usage_limit::OnLimit;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// The time from an interrupt to SIGTERM.
     pub grace: Duration,
+    /// What a usage limit of the account does to the run.
+    pub on_limit: OnLimit,
     /// The limits that the command line sets; they beat the config's.
     pub budget: BudgetConfig,
     /// The time between two status reports; above zero.
@@ -115,6 +118,7 @@ impl Default for Options {
             timeout: Duration::from_secs(10_000),
             idle_timeout: None,
             grace: Duration::from_secs(5),
+            on_limit: OnLimit::default(),
             budget: BudgetConfig::default(),
             status_report_interval: Duration::from_secs(5),
             max_console_lines: 5,

@@ -204,6 +204,7 @@ mod tests {
     use super::super::{ConfigSource, LogLevel, Logs};
     use super::*;
     use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
+    use crate::usage_limit::OnLimit;
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
@@ -237,8 +238,9 @@ mod tests {
     fn every_option_has_its_field() {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --startup-delay 0.5 --max-parallel 3 --timeout 10 \
-             --idle-timeout 2.5 --grace 0 --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
-             --log-level silent --output-format json --log-dir /logs --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
+             --idle-timeout 2.5 --grace 0 --on-limit wait --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
+             --log-level silent --output-format json --log-dir /logs \
+             --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
              --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
              --budget-parameter-type mixed --disable-budget-visuals",
         );
@@ -253,6 +255,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_millis(2500)),
             grace: Duration::ZERO,
+            on_limit: OnLimit::Wait,
             budget: BudgetConfig {
                 overall_tokens: Some(9_000),
                 overall_micros: Some(1_500_000),

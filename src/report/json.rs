@@ -8,6 +8,7 @@ use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::stages::{self, Stage};
 use super::{View, budget};
 use crate::calendar;
 use crate::claude::events::Denial;
@@ -17,7 +18,8 @@ use crate::config::BudgetConfig;
 use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Exit, Status};
 use crate::plan::Instance;
-use crate::record::Record;
+use crate::record::{FailedAttempt, Record};
+use crate::usage_limit::UsageLimit;
 
 /// Grows when a field changes its meaning or goes; not when one is added.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -78,6 +80,8 @@ struct Report<'a> {
     limits: Limits<'a>,
     limit_use: Vec<LimitUse<'a>>,
     refusals: Vec<Refusal<'a>>,
+    usage_limit: Option<UsageLimitReport>,
+    stages: Vec<StageReport>,
     instances: Vec<InstanceReport<'a>>,
 }
 
@@ -100,7 +104,9 @@ impl<'a> Report<'a> {
             limits: Limits::of(&view.plan.budget),
             limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
             refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
-            instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view.elapsed, run)).collect(),
+            usage_limit: view.usage_limit.map(|limit| UsageLimitReport::of(&limit, run)),
+            stages: stages::all(view).iter().map(|stage| StageReport::of(stage, run)).collect(),
+            instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view, run)).collect(),
         }
     }
 }
@@ -190,6 +196,50 @@ impl<'a> Refusal<'a> {
     }
 }
 
+/// The account's usage limit, where it was reached.
+#[derive(Serialize)]
+struct UsageLimitReport {
+    on_limit: &'static str,
+    resets_at: Option<String>,
+    goes_on_at: Option<String>,
+}
+
+impl UsageLimitReport {
+    fn of(limit: &UsageLimit, run: &RunFacts) -> Self {
+        let reset_ms = limit.resets_at_epoch_s.map(|seconds| seconds.saturating_mul(1000));
+        UsageLimitReport {
+            on_limit: limit.on_limit.word(),
+            resets_at: reset_ms.map(calendar::rfc3339_utc),
+            goes_on_at: limit.goes_on_at.map(|at| run.at(at)),
+        }
+    }
+}
+
+/// A stage, where there are several.
+#[derive(Serialize)]
+struct StageReport {
+    instances: usize,
+    completed: usize,
+    failed: usize,
+    skipped: usize,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+}
+
+impl StageReport {
+    fn of(stage: &Stage, run: &RunFacts) -> Self {
+        let Stage { counts, started, ended } = stage;
+        StageReport {
+            instances: counts.all(),
+            completed: counts.completed,
+            failed: counts.failed,
+            skipped: counts.skipped,
+            started_at: started.map(|started| run.at(started)),
+            ended_at: ended.map(|ended| run.at(ended)),
+        }
+    }
+}
+
 /// The `budget` section, under its own names.
 #[derive(Serialize)]
 struct Limits<'a> {
@@ -223,7 +273,11 @@ struct InstanceReport<'a> {
     status: &'static str,
     reason: Option<&'static str>,
     error: Option<&'a str>,
+    stage: Option<usize>,
+    skipped_because_of: Option<&'a str>,
     attempts: u32,
+    failed_attempts: Vec<AttemptReport<'a>>,
+    next_attempt_at: Option<String>,
     pid: Option<u32>,
     session_id: Option<&'a str>,
     model: Option<&'a str>,
@@ -247,30 +301,34 @@ struct InstanceReport<'a> {
 }
 
 impl<'a> InstanceReport<'a> {
-    fn of((index, (instance, record)): (usize, (&'a Instance, &'a Record)), now: Duration, run: &'a RunFacts) -> Self {
+    fn of(
+        (index, (instance, record)): (usize, (&'a Instance, &'a Record)),
+        view: &View<'a>,
+        run: &'a RunFacts,
+    ) -> Self {
         let (reason, error) = match &record.status {
             Status::Failed(failure) => (Some(failure.reason.word()), Some(failure.error.as_str())),
             Status::Skipped(why) => (None, Some(why.as_str())),
             Status::Pending | Status::Running | Status::Completed => (None, None),
         };
-        let (exit_status, exit_signal) = match record.exit {
-            Some(Exit::Code(code)) => (Some(code), None),
-            Some(Exit::Signal(signal)) => (None, Some(signal)),
-            None => (None, None),
-        };
+        let (exit_status, exit_signal) = exit(record.exit);
         InstanceReport {
             name: &instance.name,
             status: record.status.word(),
             reason,
             error,
+            stage: view.stages.are_told().then(|| view.stages.of(index) + 1),
+            skipped_because_of: record.skipped_because_of.map(|other| view.plan.instances[other].name.as_str()),
             attempts: record.attempts,
+            failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::of(attempt, run)).collect(),
+            next_attempt_at: record.again_at.map(|at| run.at(at)),
             pid: record.pid,
             session_id: record.session_id.as_deref(),
             model: record.model.as_deref(),
             used: UsedReport::of(&record.used),
             started_at: record.started.map(|started| run.at(started)),
             ended_at: record.ended.map(|ended| run.at(ended)),
-            duration_seconds: record.ran(now).map(Seconds),
+            duration_seconds: record.ran(view.elapsed).map(Seconds),
             exit_status,
             exit_signal,
             turns: instance.turns.len(),
@@ -284,6 +342,45 @@ impl<'a> InstanceReport<'a> {
             survivors: &record.survivors,
             directory: run.directories.get(index).map(String::as_str),
         }
+    }
+}
+
+/// An attempt that failed, and after which the instance was tried again.
+#[derive(Serialize)]
+struct AttemptReport<'a> {
+    reason: &'static str,
+    error: &'a str,
+    pid: Option<u32>,
+    started_at: String,
+    ended_at: String,
+    exit_status: Option<i32>,
+    exit_signal: Option<i32>,
+    #[serde(flatten)]
+    used: UsedReport,
+}
+
+impl<'a> AttemptReport<'a> {
+    fn of(attempt: &'a FailedAttempt, run: &RunFacts) -> Self {
+        let (exit_status, exit_signal) = exit(attempt.exit);
+        AttemptReport {
+            reason: attempt.failure.reason.word(),
+            error: &attempt.failure.error,
+            pid: attempt.pid,
+            started_at: run.at(attempt.started),
+            ended_at: run.at(attempt.ended),
+            exit_status,
+            exit_signal,
+            used: UsedReport::of(&attempt.used),
+        }
+    }
+}
+
+/// How a process ended: its status, or the signal.
+fn exit(exit: Option<Exit>) -> (Option<i32>, Option<i32>) {
+    match exit {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signal)),
+        None => (None, None),
     }
 }
 
@@ -325,10 +422,12 @@ fn number<S: Serializer>(digits: String, serializer: S) -> Result<S::Ok, S::Erro
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{hostile, many, status_of_the_seed, summary_of_the_seed, used};
+    use super::super::samples::{hostile, many, planned, status_of_the_seed, summary_of_the_seed, used};
     use super::*;
     use crate::claude::usage::Certainty;
+    use crate::outcome::{Failure, Reason};
     use crate::plan::Plan;
+    use crate::stages::Stages;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -346,8 +445,19 @@ mod tests {
     }
 
     fn written(plan: &Plan, records: &[Record], run: &RunFacts) -> (String, Value) {
-        let text =
-            report(&View { plan, records, elapsed: Duration::from_millis(15_000), limits: &[], refusals: &[] }, run);
+        let stages = &Stages::new(&plan.instances);
+        let text = report(
+            &View {
+                plan,
+                stages,
+                records,
+                elapsed: Duration::from_millis(15_000),
+                limits: &[],
+                refusals: &[],
+                usage_limit: None,
+            },
+            run,
+        );
         let value = serde_json::from_str(&text).expect("it is JSON");
         (text, value)
     }
@@ -368,7 +478,7 @@ mod tests {
             "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
                 "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
                 "token_basis": "total"},
-            "limit_use": [], "refusals": [], "instances": null,
+            "limit_use": [], "refusals": [], "usage_limit": null, "stages": [], "instances": null,
         });
         assert_eq!(report, expected);
         assert_eq!(instances[1]["duration_seconds"], 5.1);
@@ -402,7 +512,8 @@ mod tests {
         let (_, report) = written(&plan, &records, &run);
         let expected = json!({
             "name": "failing-instance", "status": "failed", "reason": "command not found",
-            "error": "Command not found: /this-command-does-not-exist", "attempts": 1, "pid": 4711,
+            "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
+            "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "pid": 4711,
             "session_id": "s", "model": "m",
             "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
             "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
@@ -428,6 +539,45 @@ mod tests {
             assert_eq!(instance.get(field), Some(&Value::Null), "{field}");
         }
         assert_eq!(report["limits"]["budget_type"], Value::Null);
+    }
+
+    #[test]
+    fn stages_and_attempts_are_told_where_there_are_some() {
+        let plan = planned(
+            r#"{"instances": [{"name": "a", "command": "x", "retries": 2},
+                {"name": "b", "command": "x", "depends_on": ["a"]}]}"#,
+        );
+        let s = Duration::from_secs;
+        let attempt = FailedAttempt {
+            pid: Some(7),
+            started: s(0),
+            ended: s(2),
+            exit: Some(Exit::Code(1)),
+            used: used(5, 6),
+            failure: Failure::new(Reason::Timeout, "Timeout after 2s"),
+        };
+        let again =
+            Record { failed_attempts: vec![attempt], again_at: Some(s(9)), started: Some(s(0)), ..Record::default() };
+        let skipped = Record {
+            status: Status::Skipped("x".into()),
+            skipped_because_of: Some(0),
+            ended: Some(s(3)),
+            ..Record::default()
+        };
+        let (_, report) = written(&plan, &[again, skipped], &facts());
+        let (first, second) = (&report["instances"][0], &report["instances"][1]);
+        assert_eq!((&first["stage"], &second["stage"]), (&json!(1), &json!(2)));
+        assert_eq!(second["skipped_because_of"], "a");
+        assert_eq!(first["next_attempt_at"], "2026-11-22T10:30:09.000Z");
+        let failed = &first["failed_attempts"][0];
+        assert_eq!((&failed["reason"], &failed["exit_status"]), (&json!("timeout"), &json!(1)));
+        assert_eq!((&failed["tokens"]["total"], &failed["ended_at"]), (&json!(5), &json!("2026-11-22T10:30:02.000Z")));
+        let expected = json!([
+            {"instances": 1, "completed": 0, "failed": 0, "skipped": 0, "started_at": "2026-11-22T10:30:00.000Z",
+             "ended_at": null},
+            {"instances": 1, "completed": 0, "failed": 0, "skipped": 1, "started_at": null,
+             "ended_at": "2026-11-22T10:30:03.000Z"}]);
+        assert_eq!(report["stages"], expected);
     }
 
     #[test]

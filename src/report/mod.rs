@@ -9,6 +9,7 @@ pub mod plan;
 pub mod recent;
 #[cfg(test)]
 mod samples;
+pub mod stages;
 pub mod status;
 pub mod summary;
 
@@ -19,7 +20,9 @@ use crate::ledger::LimitState;
 use crate::outcome::Status;
 use crate::plan::{Instance, Plan};
 use crate::record::Record;
+use crate::stages::Stages;
 use crate::text;
+use crate::usage_limit::UsageLimit;
 use glyphs::{Glyphs, Mark};
 
 /// The columns inside a title's box, where the title is no longer than that.
@@ -33,6 +36,8 @@ const MAX_NAME_COLUMNS: usize = 40;
 pub struct View<'a> {
     /// What was planned.
     pub plan: &'a Plan,
+    /// The stages of that.
+    pub stages: &'a Stages,
     /// What is known of each instance, in the plan's order.
     pub records: &'a [Record],
     /// How long the run has lasted.
@@ -41,6 +46,8 @@ pub struct View<'a> {
     pub limits: &'a [LimitState],
     /// Whom a budget refused, by index, and why.
     pub refusals: &'a [(usize, String)],
+    /// The account's usage limit, if it was reached.
+    pub usage_limit: Option<UsageLimit>,
 }
 
 impl<'a> View<'a> {
@@ -59,13 +66,7 @@ impl<'a> View<'a> {
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for record in self.records {
-            *match record.status {
-                Status::Pending => &mut counts.pending,
-                Status::Running => &mut counts.running,
-                Status::Completed => &mut counts.completed,
-                Status::Failed(_) => &mut counts.failed,
-                Status::Skipped(_) => &mut counts.skipped,
-            } += 1;
+            counts.add(&record.status);
         }
         counts
     }
@@ -79,6 +80,35 @@ struct Counts {
     completed: usize,
     failed: usize,
     skipped: usize,
+}
+
+impl Counts {
+    fn add(&mut self, status: &Status) {
+        *match status {
+            Status::Pending => &mut self.pending,
+            Status::Running => &mut self.running,
+            Status::Completed => &mut self.completed,
+            Status::Failed(_) => &mut self.failed,
+            Status::Skipped(_) => &mut self.skipped,
+        } += 1;
+    }
+
+    fn all(&self) -> usize {
+        self.pending + self.running + self.completed + self.failed + self.skipped
+    }
+
+    /// "2 completed, 1 running"
+    fn words(&self) -> String {
+        let counts = [
+            (self.completed, "completed"),
+            (self.running, "running"),
+            (self.failed, "failed"),
+            (self.skipped, "skipped"),
+            (self.pending, "pending"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+        counts.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What the screen can show.
@@ -165,6 +195,13 @@ fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
 /// A line of a list: what is to be said of an instance.
 fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
     style.shown(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
+}
+
+/// The usage limit as a sentence of a report.
+fn usage_limit(limit: UsageLimit, now: Duration) -> String {
+    let told = limit.told(now);
+    let rest = told.strip_prefix('u').unwrap_or(&told);
+    format!("U{rest}\n")
 }
 
 /// `1 instance`, `3 instances`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Style, budget, counted};
 use crate::config::{BudgetConfig, When};
 use crate::plan::{Instance, Plan, Turn};
+use crate::retries::Retries;
 use crate::text;
 
 const MAX_LINE_COLUMNS: usize = 160;
@@ -77,6 +78,10 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     lines.extend(instance.model.iter().map(|model| shown("model", model)));
     lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
     lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
+    if instance.retries.count > 0 {
+        let Retries { count, first_delay } = instance.retries;
+        lines.push(format!("retries {count}, the first after {}", exact_seconds(first_delay)));
+    }
     lines.extend(instance.max_tokens.map(|tokens| format!("max tokens {}", text::thousands(tokens))));
     if !instance.after.is_empty() {
         lines.push(list("depends on", &dependencies(plan, instance)));
@@ -266,7 +271,7 @@ startup delay: 5s
     fn everything_that_is_set_is_shown_but_no_secret() {
         let plan = planned(
             r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "model": "opus",
-                "depends_on": ["a"], "cwd": "sub", "env": {"API_KEY": "s3cret", "HOME": null}, "idle_timeout": 1.5,
+                "depends_on": ["a"], "cwd": "sub", "env": {"API_KEY": "s3cret", "HOME": null}, "idle_timeout": 1.5, "retries": 2,
                 "allowed_tools": [], "disallowed_tools": ["Write", "Bash(rm *)"]},
                 {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}, "b"]}]}"#,
         );
@@ -283,6 +288,7 @@ b
   model opus
   timeout 10000s
   idle timeout 1.5s
+  retries 2, the first after 5s
   depends on a
   cwd /w/sub
   env API_KEY

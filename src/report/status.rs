@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Counts, Mark, Style, View, budget, full_cells};
+use super::{Mark, Style, View, budget, full_cells, stages, usage_limit};
 use crate::ledger::{Scope, Unit};
-use crate::outcome::Status;
+use crate::outcome::{Reason, Status};
 use crate::plan::Instance;
 use crate::record::Record;
 use crate::text;
@@ -34,9 +34,16 @@ pub fn status(view: &View, style: Style) -> String {
     let mut report = style.title(&title) + "\n";
     report += &table(view, &rows, style);
     report += &retries(view, style);
+    report += &next_attempts(view, style);
     report.push('\n');
+    report += &stages::lines(view);
+    report += &view
+        .usage_limit
+        .filter(|limit| limit.holds(view.elapsed))
+        .map_or_else(String::new, |limit| usage_limit(limit, view.elapsed));
     if rows.len() < view.records.len() {
-        report += &instances(&view.counts(), rows.len(), view.records.len());
+        let (counts, shown, all) = (view.counts().words(), rows.len(), view.records.len());
+        report += &format!("Instances: {counts}; {shown} of {all} shown\n");
     }
     report += &overall(view, style);
     report += &commands(view);
@@ -168,16 +175,27 @@ fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<Strin
     Some(format!("  {name}: retry {} of {} after {delay}{why}\n", retry.attempt, retry.max_retries))
 }
 
-fn instances(counts: &Counts, shown: usize, all: usize) -> String {
-    let counts = [
-        (counts.completed, "completed"),
-        (counts.running, "running"),
-        (counts.failed, "failed"),
-        (counts.skipped, "skipped"),
-        (counts.pending, "pending"),
-    ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
-    format!("Instances: {}; {shown} of {all} shown\n", counts.collect::<Vec<_>>().join(", "))
+/// Who waits to be tried again as a whole.
+fn next_attempts(view: &View, style: Style) -> String {
+    let mut waiting = view.instances().filter(|(_, record)| record.again_at.is_some());
+    let mut lines: String =
+        waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| next_attempt(of, view.elapsed, style)).collect();
+    let more = waiting.count();
+    if more > 0 {
+        lines += &format!("  {more} more wait for another attempt\n");
+    }
+    lines
+}
+
+/// "a: retry 1 of 3 in 12.0s (Timeout after 600s)"
+fn next_attempt((instance, record): (&Instance, &Record), now: Duration, style: Style) -> Option<String> {
+    let left = text::seconds(record.again_at?.saturating_sub(now));
+    let why = style.shown(&record.failed_attempts.last()?.failure.error, MAX_RETRY_ERROR_COLUMNS);
+    let name = style.name(&instance.name);
+    Some(match record.failed_attempts.last()?.failure.reason {
+        Reason::Limit => format!("  {name}: again in {left} ({why})\n"),
+        _ => format!("  {name}: retry {} of {} in {left} ({why})\n", record.retries_made(), instance.retries.count),
+    })
 }
 
 fn overall(view: &View, style: Style) -> String {
@@ -242,6 +260,8 @@ mod tests {
     use crate::claude::usage::Certainty;
     use crate::config::{BudgetType, TokenBasis};
     use crate::plan::Plan;
+    use crate::record::FailedAttempt;
+    use crate::stages::Stages;
     use proptest::prelude::*;
 
     const SEED: &str = "\
@@ -275,7 +295,19 @@ Budget: ####............ $0.42 / $5.00
 ";
 
     fn at_15s(plan: &Plan, records: &[Record], style: Style) -> String {
-        status(&View { plan, records, elapsed: Duration::from_secs(15), limits: &[], refusals: &[] }, style)
+        let stages = &Stages::new(&plan.instances);
+        status(
+            &View {
+                plan,
+                stages,
+                records,
+                elapsed: Duration::from_secs(15),
+                limits: &[],
+                refusals: &[],
+                usage_limit: None,
+            },
+            style,
+        )
     }
 
     fn line_of<'a>(report: &'a str, beginning: &str) -> &'a str {
@@ -364,7 +396,16 @@ Budget: ####............ $0.42 / $5.00
         plan.instances[0].turns = vec![plan.instances[0].turns[0].clone(); 4];
         let cells = |status: Status, turns_done, tokens| {
             let record = Record { status, turns_done, used: used(tokens, 0), ..Record::default() };
-            let view = View { plan: &plan, records: &[], elapsed: Duration::ZERO, limits: &[], refusals: &[] };
+            let stages = &Stages::new(&plan.instances);
+            let view = View {
+                plan: &plan,
+                stages,
+                records: &[],
+                elapsed: Duration::ZERO,
+                limits: &[],
+                refusals: &[],
+                usage_limit: None,
+            };
             progress_cells(&view, &plan.instances[0], &record)
         };
         assert_eq!(cells(Status::Running, 0, 0), 1);
@@ -396,6 +437,24 @@ Budget: ####............ $0.42 / $5.00
         let report = at_15s(&many(12), &records, UNICODE);
         assert_eq!(report.matches(": retry ").count(), 10);
         assert!(report.contains("\n  2 more wait for a retry\n\n"));
+    }
+
+    #[test]
+    fn who_waits_for_another_attempt_is_told_beneath_the_table() {
+        let (mut plan, mut records) = status_of_the_seed();
+        plan.instances[2].retries.count = 3;
+        let Status::Failed(failure) = failed("Timeout after 600s") else { unreachable!() };
+        let (started, ended) = (Duration::ZERO, Duration::from_secs(7));
+        let attempt = FailedAttempt { pid: None, started, ended, exit: None, used: used(9, 9), failure };
+        records[2].failed_attempts = vec![attempt];
+        records[2].again_at = Some(Duration::from_secs(27));
+        let report = at_15s(&plan, &records, UNICODE);
+        assert!(
+            report.contains("░░░░░░░░\n  reporter: retry 1 of 3 in 12.0s (Timeout after 600s)\n\nOverall"),
+            "{report}"
+        );
+        let report = at_15s(&many(12), &vec![records[2].clone(); 12], ASCII);
+        assert!(report.contains("\n  2 more wait for another attempt\n\n"), "{report}");
     }
 
     #[test]

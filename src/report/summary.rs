@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Mark, Style, View, budget, listed};
+use super::{Mark, Style, View, budget, listed, stages, usage_limit};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
 use crate::outcome::{Reason, Status};
@@ -15,7 +15,7 @@ const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 const MAX_DENIALS_SHOWN: usize = 3;
 
-/// Of those that a signal kept from starting, it is enough to name some.
+/// Of those that a signal or a usage limit kept from starting, it is enough to name some.
 const MAX_UNSTARTED_SHOWN: usize = 10;
 const MAX_LAST_WORDS: usize = 5;
 
@@ -41,10 +41,12 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
     };
     let parts = [
         counts(view, style),
+        titled("Stages", &stages::summary(view)),
         failed(view, style),
         skipped(view, style),
         denials(view, style),
         totals(view, style),
+        view.usage_limit.map_or_else(String::new, |limit| usage_limit(limit, view.elapsed)),
         leavings(view, style, footer),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -75,13 +77,17 @@ fn failed(view: &View, style: Style) -> String {
     let mut unstarted = 0;
     for (instance, record) in view.instances() {
         let Status::Failed(failure) = &record.status else { continue };
-        if failure.reason == Reason::Interrupted && record.started.is_none() {
+        if matches!(failure.reason, Reason::Interrupted | Reason::Limit) && record.started.is_none() {
             unstarted += 1;
             if unstarted > MAX_UNSTARTED_SHOWN {
                 continue;
             }
         }
-        lines += &listed(&instance.name, &failure.error, MAX_ERROR_COLUMNS, style);
+        let error = match record.failed_attempts.len() {
+            0 => failure.error.clone(),
+            before => format!("{} ({} attempts)", failure.error, before + 1),
+        };
+        lines += &listed(&instance.name, &error, MAX_ERROR_COLUMNS, style);
         for line in last_words(record, &failure.error) {
             lines += &format!("    {}\n", style.shown(line, MAX_LINE_COLUMNS - 4));
         }
@@ -203,6 +209,7 @@ mod tests {
     use crate::claude::usage::Certainty;
     use crate::config::TokenBasis;
     use crate::plan::Plan;
+    use crate::stages::Stages;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -247,7 +254,12 @@ Total Time: 45.3s
 
     fn told(plan: &Plan, records: &[Record], style: Style) -> String {
         let elapsed = Duration::from_millis(45_300);
-        summary(&View { plan, records, elapsed, limits: &[], refusals: &[] }, style, &footer(ExitCode::Failed))
+        let stages = &Stages::new(&plan.instances);
+        summary(
+            &View { plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None },
+            style,
+            &footer(ExitCode::Failed),
+        )
     }
 
     #[test]
@@ -316,8 +328,17 @@ Total Time: 45.3s
         records[2].survivors = vec![4801];
         let footer =
             Footer { stopped_by: Some("SIGTERM".into()), strays: vec![99], logs: None, exit: ExitCode::Signal(15) };
+        let stages = &Stages::new(&plan.instances);
         let told = summary(
-            &View { plan: &plan, records: &records, elapsed: Duration::ZERO, limits: &[], refusals: &[] },
+            &View {
+                plan: &plan,
+                stages,
+                records: &records,
+                elapsed: Duration::ZERO,
+                limits: &[],
+                refusals: &[],
+                usage_limit: None,
+            },
             UNICODE,
             &footer,
         );
@@ -352,7 +373,8 @@ Total Time: 45.3s
                 ..Record::default()
             };
             let footer = Footer { logs: Some(texts[5].clone().into()), ..footer(ExitCode::Failed) };
-            let view = View { plan: &plan, records: &[record], elapsed: Duration::ZERO, limits: &[], refusals: &[] };
+            let stages = &Stages::new(&plan.instances);
+            let view = View { plan: &plan, stages, records: &[record], elapsed: Duration::ZERO, limits: &[], refusals: &[], usage_limit: None };
             let plain = without_colours(&summary(&view, style, &footer), style).map_err(TestCaseError::fail)?;
             for line in plain.lines().filter(|line| line.starts_with("    ")) {
                 prop_assert!(text::width(line) <= MAX_LINE_COLUMNS);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Run;
+use crate::claude::usage::Used;
 use crate::config::Enforcement;
 use crate::ledger::Reached;
 use crate::outcome::{Failure, Reason, Status};
@@ -14,13 +15,24 @@ impl Run<'_> {
         let name = &self.plan.instances[index].name;
         let text = format!("BLOCK MODE: Budget exceeded for instance {name}: {why}. Skipping.");
         self.announce("🚫 ", &text);
-        self.ended(index, Status::Failed(Failure::new(Reason::Budget, format!("Budget exceeded: {why}"))), now);
+        let failure = match self.records[index].failed_attempts.last() {
+            Some(last) => last.failure.not_tried_again(&format!("Budget exceeded: {why}")),
+            None => Failure::new(Reason::Budget, format!("Budget exceeded: {why}")),
+        };
+        self.ended(index, Status::Failed(failure), now);
+    }
+
+    /// What an instance that runs has used, in all its attempts.
+    pub(super) fn used(&self, index: usize) -> Option<Used> {
+        let mut used = self.records[index].used_before();
+        used += self.live[index].as_ref()?.attempt.used();
+        Some(used)
     }
 
     /// Books what an instance has used by now, and ends those that share a limit which that has reached.
     pub(super) fn book(&mut self, index: usize, now: Duration) {
-        let Some(live) = &self.live[index] else { return };
-        for Reached { what, is_own, stop } in self.ledger.book(index, &live.attempt.used()) {
+        let Some(used) = self.used(index) else { return };
+        for Reached { what, is_own, stop } in self.ledger.book(index, &used) {
             match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
                 (Enforcement::Warn, _) => self.announce("⚠️  ", &format!("WARN MODE: {what}")),
                 // If it is stopped by it, its failure says so.

@@ -2,11 +2,13 @@
 //! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
 //! wait has an end.
 //!
-//! Beside it, each in a file of its own: starting a process, what the ledger's answers lead to, stopping down to the
-//! last descendant, and reporting from what the records say.
+//! Beside it, each in a file of its own: starting a process, trying again, what the ledger's answers and a usage limit
+//! lead to, stopping down to the last descendant, and reporting from what the records say.
 
 mod budgeting;
+mod limits;
 mod reporting;
+mod retrying;
 mod starting;
 mod stopping;
 
@@ -36,6 +38,8 @@ use crate::record::Record;
 use crate::report::recent::Recent;
 use crate::report::{self, Style};
 use crate::schedule::{Pace, Schedule};
+use crate::stages::Stages;
+use crate::usage_limit::{OnLimit, UsageLimit};
 use stopping::Sweep;
 
 /// How much is read from a pipe before the next one has its turn.
@@ -48,6 +52,8 @@ pub struct Settings {
     pub pace: Pace,
     /// From an interrupt to SIGTERM.
     pub grace: Duration,
+    /// What a usage limit does.
+    pub on_limit: OnLimit,
     /// From one report to the next.
     pub report_interval: Duration,
     /// Lines of an instance between two reports.
@@ -76,6 +82,8 @@ pub struct Run<'a> {
     schedule: Schedule,
     ledger: Ledger,
     budget_holds_back: bool,
+    usage_limit: Option<UsageLimit>,
+    stages: Stages,
     records: Vec<Record>,
     live: Vec<Option<Live>>,
     /// Whose process has which id, until it is reaped.
@@ -161,6 +169,8 @@ impl<'a> Run<'a> {
             schedule: Schedule::new(&plan.instances, settings.pace),
             ledger: Ledger::new(&plan.budget, &plan.instances, &plan.prices),
             budget_holds_back: false,
+            usage_limit: None,
+            stages: Stages::new(&plan.instances),
             records: vec![Record::default(); count],
             live: (0..count).map(|_| None).collect(),
             by_pid: HashMap::new(),
@@ -264,7 +274,7 @@ impl<'a> Run<'a> {
         let deadlines = live.flat_map(|live| [live.attempt.next_deadline(), live.sweep.as_ref().map(|s| s.again_at)]);
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
-        let start = self.schedule.next_start_at().filter(|_| !self.budget_holds_back);
+        let start = if self.budget_holds_back { self.schedule.next_again_at() } else { self.schedule.next_start_at() };
         let json = self.json.is_stale.then_some(self.json.not_before);
         deadlines.flatten().chain(report).chain(start).chain(json).min()
     }
@@ -391,6 +401,7 @@ impl<'a> Run<'a> {
                     self.sweep(index, now);
                 }
                 Effect::Tell(said) => self.recent[index].push(&said),
+                Effect::LimitReached { resets_at_epoch_s } => self.limit_reached(resets_at_epoch_s, now),
             }
         }
     }
@@ -409,13 +420,13 @@ impl<'a> Run<'a> {
                     continue;
                 }
             }
-            let status = match live.attempt.verdict() {
-                Verdict::Completed => Status::Completed,
-                Verdict::Failed(failure) => Status::Failed(failure),
-            };
+            let verdict = live.attempt.verdict();
             self.copy_to_record(index);
             self.book(index, now);
-            self.ended(index, status, now);
+            match verdict {
+                Verdict::Completed => self.ended(index, Status::Completed, now),
+                Verdict::Failed(failure) => self.failed(index, failure, now),
+            }
         }
     }
 }

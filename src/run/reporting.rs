@@ -22,9 +22,9 @@ const JSON_PAUSE: u32 = 20;
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
     pub(super) fn copy_to_record(&mut self, index: usize) {
-        let (Some(live), record) = (&self.live[index], &mut self.records[index]) else { return };
-        let told = &live.attempt.told;
-        record.used = live.attempt.used();
+        let (Some(used), Some(live)) = (self.used(index), &self.live[index]) else { return };
+        let (record, told) = (&mut self.records[index], &live.attempt.told);
+        record.used = used;
         record.exit = live.attempt.exit();
         record.session_id.clone_from(&told.session_id);
         record.model.clone_from(&told.model);
@@ -45,17 +45,24 @@ impl Run<'_> {
         if !matches!(status, Status::Failed(_)) {
             self.detail(index, status.word());
         }
-        // That everything is stopped was said once for all, and that a budget refuses it in words of its own.
+        // That everything is stopped, or held back by a usage limit, was said once for all, and that a budget refuses it in
+        // words of its own.
         if let Status::Failed(failure) = &status
             && failure.reason != Reason::Interrupted
-            && !(failure.reason == Reason::Budget && self.records[index].started.is_none())
+            && !(matches!(failure.reason, Reason::Budget | Reason::Limit) && self.records[index].started.is_none())
         {
-            self.message(&format!("{} failed: {}", self.name(index), failure.error));
+            let after = match self.records[index].failed_attempts.len() {
+                0 => String::new(),
+                before => format!(" (attempt {})", before + 1),
+            };
+            self.message(&format!("{} failed: {}{after}", self.name(index), failure.error));
         }
         let record = &mut self.records[index];
         record.status = status;
         record.ended = Some(now);
         record.retry = None;
+        record.again_at = None;
+        record.skipped_because_of = None;
         if let Some(mut live) = self.live[index].take() {
             if !completed {
                 self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
@@ -65,14 +72,34 @@ impl Run<'_> {
                 directory.keep_result(files, record.result.as_deref());
             }
         }
+        self.tell_if_stage_ended(index, now);
         for Skip { instance, because_of } in self.schedule.ended(index, completed) {
-            let needed = &self.plan.instances[because_of].name;
-            let why = format!("{needed} did not complete");
+            let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);
+            let why = match because_of == index {
+                true => format!("depends on {needed}, which failed"),
+                false => format!("depends on {needed}, which was skipped because {first} failed"),
+            };
             self.detail(instance, &format!("skipped: {why}"));
-            self.records[instance].status = Status::Skipped(why);
-            self.records[instance].ended = Some(now);
+            let record = &mut self.records[instance];
+            record.status = Status::Skipped(why);
+            record.skipped_because_of = Some(because_of);
+            record.ended = Some(now);
+            self.tell_if_stage_ended(instance, now);
         }
         self.json.is_stale = true;
+    }
+
+    /// Says that the stage of an instance has ended, if that was the last of it.
+    fn tell_if_stage_ended(&mut self, index: usize, now: Duration) {
+        let ended = self.stages.ended(index);
+        if let Some(stage) = ended
+            && self.stages.are_told()
+            && self.reports_status()
+            && self.stopped_by.is_none()
+        {
+            let text = report::stages::ended(&self.view(&[], now), stage);
+            self.message(&text);
+        }
     }
 
     pub(super) fn reports_status(&self) -> bool {
@@ -171,7 +198,15 @@ impl Run<'_> {
     }
 
     fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
-        View { plan: self.plan, records: &self.records, elapsed: now, limits, refusals: self.ledger.refusals() }
+        View {
+            plan: self.plan,
+            stages: &self.stages,
+            records: &self.records,
+            elapsed: now,
+            limits,
+            refusals: self.ledger.refusals(),
+            usage_limit: self.usage_limit,
+        }
     }
 
     /// A message for whoever looks after the run.
@@ -181,7 +216,7 @@ impl Run<'_> {
     }
 
     /// An instance's name, as a message shows it.
-    fn name(&self, index: usize) -> String {
+    pub(super) fn name(&self, index: usize) -> String {
         self.settings.style.shown(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
     }
 

@@ -1,5 +1,6 @@
-//! Starting an instance's process: which session it enters, with which arguments and variables.
+//! Starting an instance's process: which session it enters, with which arguments, variables and messages.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use crate::claude::environment::NOT_PASSED_ON;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
 use crate::edge::process::{Launch, Process};
-use crate::edge::{find, reason};
+use crate::edge::{find, may_pass, reason};
 use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
+use crate::plan::Instance;
+use crate::template::filled;
 
 /// For the report, for looking around in /proc, and for wait-timeout, which needs four.
 const SPARE_DESCRIPTORS: usize = 8;
@@ -21,7 +24,7 @@ const SPARE_DESCRIPTORS: usize = 8;
 /// Its stream and its standard error.
 const FILES_OF_INSTANCE: usize = 2;
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
         let instance = &self.plan.instances[index];
         let has_transcript = |uuid: &str| find::has_transcript(uuid, &instance.env);
@@ -31,7 +34,9 @@ impl Run<'_> {
         };
         let record = &mut self.records[index];
         record.status = Status::Running;
-        record.started = Some(now);
+        record.started.get_or_insert(now);
+        record.attempt_started = Some(now);
+        record.again_at = None;
         self.start_process(index, entry, false, now);
     }
 
@@ -45,7 +50,8 @@ impl Run<'_> {
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
-                let (attempt, effects) = Attempt::start(instance, self.plan.prices.clone(), self.settings.grace, now);
+                let told = self.with_results(index);
+                let (attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
                 let count = self.plan.instances.len();
                 self.live[index] = Some(Live {
                     attempt,
@@ -69,9 +75,25 @@ impl Run<'_> {
                     }
                     true => format!("{program} could not be started: {}", reason(&error)),
                 };
-                self.ended(index, Status::Failed(Failure::new(Reason::Spawn, what)), now);
+                let is_hopeless = !may_pass(&error);
+                self.failed(index, Failure { is_hopeless, ..Failure::new(Reason::Spawn, what) }, now);
             }
         }
+    }
+
+    /// An instance with the results of others in its messages: these have ended, and need not have one.
+    fn with_results(&self, index: usize) -> Cow<'a, Instance> {
+        let plan = self.plan;
+        let instance = &plan.instances[index];
+        if instance.turns.iter().all(|turn| turn.results.is_empty()) {
+            return Cow::Borrowed(instance);
+        }
+        let told = |of: usize| (plan.instances[of].name.as_str(), self.records[of].result.as_deref().unwrap_or(""));
+        let mut instance = instance.clone();
+        for turn in &mut instance.turns {
+            turn.text = filled(&turn.text, &turn.results, told);
+        }
+        Cow::Owned(instance)
     }
 
     /// What has to be left when one more has started: for the files of all, and for the work of the loop.

@@ -41,7 +41,10 @@ impl Run<'_> {
             self.message(&format!("{} came: everything is stopped; once more, and it is killed", signal.as_str()));
         }
         for index in self.schedule.stop() {
-            let failure = Failure::new(Reason::Interrupted, format!("{} before it started", why.error));
+            let failure = match self.records[index].failed_attempts.last() {
+                Some(last) => Failure::new(Reason::Interrupted, last.failure.not_tried_again(&why.error).error),
+                None => Failure::new(Reason::Interrupted, format!("{} before it started", why.error)),
+            };
             self.ended(index, Status::Failed(failure), now);
         }
         for index in 0..self.live.len() {

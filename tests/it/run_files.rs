@@ -377,7 +377,7 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
         ("failed", "failed", json!("error"), json!("it broke"), 1),
         ("crashed", "failed", json!("error"), json!("claude ended with signal 9 without a result"), 1),
         ("missing", "failed", json!("command not found"), json!("Command not found: /this-command-does-not-exist"), 1),
-        ("skipped", "skipped", Value::Null, json!("failed did not complete"), 0),
+        ("skipped", "skipped", Value::Null, json!("depends on failed, which failed"), 0),
         ("timed-out", "failed", json!("timeout"), json!("Timeout after 0.5s"), 1),
         ("interrupted", "failed", json!("interrupted"), json!("Stopped by SIGTERM"), 1),
         ("not-started", "failed", json!("interrupted"), json!("Stopped by SIGTERM before it started"), 0),

@@ -132,6 +132,49 @@ fn test_2_2_parallel_independent_instances() {
 }
 
 #[test]
+fn test_2_3_mixed_sequential_and_parallel() {
+    let place = Place::new();
+    place.command("help", &format!("{} {HELP}", place.gate("go-on")));
+    // No report is due, so that none can wake up who should have been started.
+    let arguments = ["--startup-delay", "0.5", "--status-report-interval", "600"];
+    let run = place.start(&fixture("mixed_workflow.json"), &arguments);
+    wait_until("two in their tools", || place.stand_in_events("tool").len() == 2);
+    run.signal(nix::sys::signal::Signal::SIGUSR1);
+    wait_until("a report", || run.stdout().contains("Overall:"));
+    let first = run.stdout();
+    for expected in ["Stage 1 of 2: 2 running\n", "Stage 2 of 2: 2 instances waiting for stage 1\n"] {
+        assert!(first.contains(expected), "{expected}\n{first}");
+    }
+    assert_eq!((first.matches("running").count(), first.matches("pending").count()), (3, 2), "{first}");
+    place.open_gate("go-on");
+    let outcome = run.outcome().expect_code(0);
+    assert_stages_of_the_mixed_workflow(&outcome, 0.5);
+}
+
+/// Stage 1 has run side by side and is at its end when stage 2 begins, at once.
+pub fn assert_stages_of_the_mixed_workflow(outcome: &crate::support::Outcome, startup_delay: f64) {
+    let ended = |name: &str| seconds_into_run(outcome, name) + outcome.ran(name).as_secs_f64();
+    let stage_1_ended = ended("unit-tests").max(ended("integration-tests"));
+    for (name, stage) in [("unit-tests", 1), ("integration-tests", 1), ("failure-analyzer", 2), ("coverage-analyst", 2)]
+    {
+        assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
+        assert_eq!(outcome.instance(name)["stage"], stage);
+        let started = seconds_into_run(outcome, name);
+        assert_eq!(started >= stage_1_ended - 0.01, stage == 2, "{name} started at {started}, not at {stage_1_ended}");
+    }
+    let waited = seconds_into_run(outcome, "failure-analyzer") - stage_1_ended;
+    assert!(waited < 3.0, "stage 2 begins at once, and not after {waited} s");
+    let apart = seconds_into_run(outcome, "coverage-analyst") - seconds_into_run(outcome, "failure-analyzer");
+    assert!(apart >= startup_delay - 0.01, "launches stay {startup_delay} s apart: {apart}");
+    let (first, second) = (&outcome.report["stages"][0], &outcome.report["stages"][1]);
+    assert_eq!((&first["completed"], &second["completed"]), (&2.into(), &2.into()));
+    let transitions: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("zen: stage ")).collect();
+    assert_eq!(transitions.len(), 2, "{}", outcome.everything());
+    assert!(transitions[0].starts_with("zen: stage 1 of 2 ended after ") && transitions[0].ends_with(": 2 completed"));
+    assert!(outcome.stdout.contains("\nStages:\n- 1 of 2: 2 completed ("), "{}", outcome.everything());
+}
+
+#[test]
 fn test_3_1_real_time_status_updates() {
     let place = Place::new();
     for name in ["collect", "analyze-code", "generate"] {

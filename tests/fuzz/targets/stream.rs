@@ -15,6 +15,8 @@ use zen::plan::{Defaults, Plan, Surroundings, plan};
 use zen::record::Record;
 use zen::report::recent::Recent;
 use zen::report::{self, Style, View};
+use zen::stages::Stages;
+use zen::usage_limit::{OnLimit, UsageLimit};
 
 const CONFIG: &str = r#"{
     "instances": [{"name": "a", "command": "/help", "pre_commands": ["First.", "Second."]}],
@@ -23,6 +25,9 @@ const CONFIG: &str = r#"{
 
 /// To most it has been answered already, so that what comes is heard in a turn.
 const ANSWER: &[u8] = br#"{"type":"control_response","response":{"subtype":"success","request_id":"zen-initialize","response":{"commands":[]}}}"#;
+
+/// 2026-11-22 10:30:00 UTC
+const EPOCH_MS: u64 = 1_795_343_400_000;
 
 const STYLE: Style = Style { unicode: true, colour: false };
 
@@ -72,6 +77,7 @@ impl Asked {
                 Effect::CloseInput => self.input_was_closed = true,
                 Effect::Terminate | Effect::Kill => self.signals += 1,
                 Effect::Tell(said) => recent.push(&said),
+                Effect::LimitReached { .. } => {}
             }
         }
     }
@@ -145,8 +151,11 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
     let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
     ledger.started(0);
     ledger.book(0, &record.used);
-    let (limits, records) = (ledger.limits(), [record]);
-    let view = View { plan, records: &records, elapsed: now, limits: &limits, refusals: &[] };
+    let limit = |reset| UsageLimit::reached(None, Some(reset), OnLimit::Wait, now, EPOCH_MS);
+    let usage_limit = record.limit_resets_at.map(limit);
+    let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
+    let view =
+        View { plan, stages: &stages, records: &records, elapsed: now, limits: &limits, refusals: &[], usage_limit };
     let footer =
         report::summary::Footer { stopped_by: None, strays: Vec::new(), logs: None, exit: ExitCode::Completed };
     let texts = [report::status::status(&view, STYLE), report::summary::summary(&view, STYLE, &footer)];

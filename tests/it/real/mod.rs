@@ -9,6 +9,7 @@ mod budgets;
 mod commands;
 mod seed;
 mod sessions;
+mod stages;
 mod stopping;
 mod tools;
 mod turns;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, tokens_of};
-use crate::seed::{reports, seconds_into_run};
+use crate::seed::{assert_stages_of_the_mixed_workflow, reports, seconds_into_run};
 use crate::support::{Outcome, fixture, wait_for, wait_until};
 use nix::sys::signal::Signal;
 
@@ -96,6 +96,29 @@ fn real_test_2_2_parallel_independent_instances() {
         assert_eq!(different(&outcome, "session_id"), 5, "each has a session of its own");
         assert_eq!(different(&outcome, "directory"), 5, "each has files of its own");
         assert_nobody_heard_another(real, &outcome, &names);
+        real.assert_books_balance(&outcome);
+    });
+}
+
+#[test]
+fn real_test_2_3_mixed_sequential_and_parallel() {
+    on_each_generation(2, |real| {
+        let command = json!({"command": "python3 gate.py"});
+        real.script("gate.py", WAIT_AT_GATE);
+        real.place.command("help", &format!("[[usage in=900 out=100]] [[tool Bash {command}]] {HELP}"));
+        let arguments = ["--startup-delay", "0.5", "--status-report-interval", "600"];
+        let run = real.start(&fixture("mixed_workflow.json"), &arguments);
+        let at_gate = |name: &str| real.place.workspace().join(format!("at-gate.{name}")).exists();
+        wait_until("both of stage 1 at the gate", || at_gate("unit-tests") && at_gate("integration-tests"));
+        run.signal(Signal::SIGUSR1);
+        let report = wait_for("a report", || reports(&run.stdout()).into_iter().find(|r| r.contains("Overall:")));
+        for expected in ["Stage 1 of 2: 2 running\n", "Stage 2 of 2: 2 instances waiting for stage 1\n"] {
+            assert!(report.contains(expected), "{expected}\n{report}");
+        }
+        assert!(!at_gate("failure-analyzer") && !at_gate("coverage-analyst"), "{report}");
+        std::fs::write(real.place.workspace().join("gate-is-open"), "").expect("a file");
+        let outcome = run.outcome().expect_code(0);
+        assert_stages_of_the_mixed_workflow(&outcome, 0.5);
         real.assert_books_balance(&outcome);
     });
 }

@@ -1,0 +1,50 @@
+//! What a usage limit leads to: by `--on-limit`, what has not started waits, is left out, or goes on.
+
+use std::time::Duration;
+
+use super::{Run, epoch_ms};
+use crate::outcome::{Failure, Reason, Status};
+use crate::usage_limit::{OnLimit, UsageLimit};
+
+impl Run<'_> {
+    /// An instance has run into the account's usage limit, which ends at this time.
+    pub(super) fn limit_reached(&mut self, resets_at_epoch_s: Option<u64>, now: Duration) {
+        if self.stopped_by.is_some() {
+            return;
+        }
+        let before = self.usage_limit;
+        let limit = UsageLimit::reached(before, resets_at_epoch_s, self.settings.on_limit, now, epoch_ms());
+        self.usage_limit = Some(limit);
+        self.json.is_stale = true;
+        let is_news =
+            before.is_none_or(|before| !before.holds(now) || before.resets_at_epoch_s != limit.resets_at_epoch_s);
+        if is_news {
+            self.message(&limit.told(now));
+        }
+        match (limit.on_limit, limit.goes_on_at) {
+            (OnLimit::Wait, Some(at)) => self.schedule.hold_until(at),
+            (OnLimit::Stop, _) => {
+                for index in self.schedule.stop() {
+                    let why = limit.words(now);
+                    let error = match self.records[index].failed_attempts.last() {
+                        Some(last) => last.failure.not_tried_again(&why).error,
+                        None => format!("not started: {why}"),
+                    };
+                    self.ended(index, Status::Failed(Failure::new(Reason::Limit, error)), now);
+                }
+            }
+            (OnLimit::Wait | OnLimit::Fail, _) => {}
+        }
+    }
+
+    /// Why no attempt follows any more, if that is so: a usage limit has stopped the run.
+    pub(super) fn stopped_by_limit(&self, now: Duration) -> Option<String> {
+        let limit = self.usage_limit.filter(|limit| limit.on_limit == OnLimit::Stop)?;
+        Some(limit.words(now))
+    }
+
+    /// When an instance runs again that has failed like this because of the usage limit.
+    pub(super) fn again_after_limit(&self, failure: &Failure) -> Option<Duration> {
+        self.usage_limit?.goes_on_at.filter(|_| failure.reason == Reason::Limit)
+    }
+}

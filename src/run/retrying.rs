@@ -1,0 +1,53 @@
+//! Trying again: what becomes of an instance when an attempt of it has failed.
+
+use std::time::Duration;
+
+use super::Run;
+use crate::outcome::{Failure, Status};
+use crate::record::FailedAttempt;
+use crate::text;
+
+impl Run<'_> {
+    /// An attempt has failed: the instance is tried again after a while, or that was its end.
+    pub(super) fn failed(&mut self, index: usize, failure: Failure, now: Duration) {
+        let made = self.records[index].retries_made();
+        let retries = self.plan.instances[index].retries;
+        let (at, when) = match (self.again_after_limit(&failure), retries.delay_after(&failure, made)) {
+            _ if self.stopped_by.is_some() => return self.ended(index, Status::Failed(failure), now),
+            (Some(at), _) => (at, format!("again in {}", text::seconds(at.saturating_sub(now)))),
+            (None, Some(delay)) => {
+                if let Some(why) = self.stopped_by_limit(now) {
+                    return self.ended(index, Status::Failed(failure.not_tried_again(&why)), now);
+                }
+                (now + delay, format!("retry {} of {} in {}", made + 1, retries.count, text::seconds(delay)))
+            }
+            (None, None) => return self.ended(index, Status::Failed(failure), now),
+        };
+        self.message(&format!("{} failed: {}: {when}", self.name(index), failure.error));
+        self.try_again(index, failure, at, now);
+    }
+
+    /// Puts the attempt that has failed aside, and the instance back among those that wait. What it has used stays on the
+    /// books, and what it wrote in its files, to which the next attempt adds.
+    fn try_again(&mut self, index: usize, failure: Failure, at: Duration, now: Duration) {
+        self.ledger.ended(index);
+        let used = self.live[index].take().map(|live| {
+            self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
+            live.attempt.used()
+        });
+        let record = &mut self.records[index];
+        record.failed_attempts.push(FailedAttempt {
+            pid: record.pid.filter(|_| used.is_some()),
+            started: record.attempt_started.unwrap_or(now),
+            ended: now,
+            exit: record.exit.filter(|_| used.is_some()),
+            used: used.unwrap_or_default(),
+            failure,
+        });
+        record.status = Status::Pending;
+        record.again_at = Some(at);
+        record.retry = None;
+        self.schedule.again(index, at);
+        self.json.is_stale = true;
+    }
+}

@@ -1,0 +1,104 @@
+//! Stages: how deep each instance stands in the graph of `depends_on`. For the reader of a report: what starts when is the
+//! schedule's business, which knows of instances alone.
+
+use std::collections::HashSet;
+
+use crate::plan::Instance;
+
+/// The stage of each instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stages {
+    of: Vec<usize>,
+    members: Vec<Vec<usize>>,
+    /// Those of each stage that have not ended.
+    open: Vec<HashSet<usize>>,
+}
+
+impl Stages {
+    /// The stages of a plan: an instance stands one behind the last of those that it depends on.
+    #[must_use]
+    pub fn new(instances: &[Instance]) -> Self {
+        let mut of = vec![0; instances.len()];
+        let mut open: Vec<usize> = instances.iter().map(|instance| instance.after.len()).collect();
+        let mut followers = vec![Vec::new(); instances.len()];
+        for (i, instance) in instances.iter().enumerate() {
+            for &(other, _) in &instance.after {
+                followers[other].push(i);
+            }
+        }
+        let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
+        while let Some(i) = free.pop() {
+            for &follower in &followers[i] {
+                of[follower] = of[follower].max(of[i] + 1);
+                open[follower] -= 1;
+                if open[follower] == 0 {
+                    free.push(follower);
+                }
+            }
+        }
+        let mut members = vec![Vec::new(); of.iter().max().map_or(0, |last| last + 1)];
+        for (i, &stage) in of.iter().enumerate() {
+            members[stage].push(i);
+        }
+        let open = members.iter().map(|members| members.iter().copied().collect()).collect();
+        Stages { of, members, open }
+    }
+
+    /// An instance has ended. Answers its stage, if it was the last of that.
+    pub fn ended(&mut self, instance: usize) -> Option<usize> {
+        let stage = self.of[instance];
+        let is_news = self.open[stage].remove(&instance);
+        (is_news && self.open[stage].is_empty()).then_some(stage)
+    }
+
+    /// The stage of an instance, from 0.
+    #[must_use]
+    pub fn of(&self, instance: usize) -> usize {
+        self.of[instance]
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The instances of a stage, in the config's order.
+    #[must_use]
+    pub fn members(&self, stage: usize) -> &[usize] {
+        &self.members[stage]
+    }
+
+    /// Whether there is anything to tell: where nobody depends on anybody, all are of one stage.
+    #[must_use]
+    pub fn are_told(&self) -> bool {
+        self.count() > 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::planned;
+
+    #[test]
+    fn an_instance_stands_behind_the_last_that_it_depends_on() {
+        let plan = planned(
+            r#"{"instances": [{"name": "late", "command": "x", "depends_on": ["b", "a"]}, {"name": "a", "command": "x"},
+                {"name": "b", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
+                {"name": "free", "command": "x", "session_id": "s"}, {"name": "t", "command": "x", "session_id": "s"}]}"#,
+        );
+        let mut stages = Stages::new(&plan.instances);
+        let of_each: Vec<usize> = (0..5).map(|i| stages.of(i)).collect();
+        assert_eq!((of_each, stages.count()), (vec![2, 0, 1, 0, 0], 3), "a session is a queue, and no stage");
+        assert_eq!(stages.members(0), [1, 3, 4]);
+        let ended: Vec<Option<usize>> = [3, 1, 2, 3, 4, 4, 0].map(|i| stages.ended(i)).into();
+        assert_eq!(ended, [None, None, Some(1), None, Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn without_dependencies_there_is_nothing_to_tell() {
+        let plan = planned(r#"{"instances": [{"command": "x"}, {"command": "y"}]}"#);
+        assert!(!Stages::new(&plan.instances).are_told());
+    }
+}

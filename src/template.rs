@@ -1,0 +1,203 @@
+//! `{{result:NAME}}` in a message: where it stands, whom it names, and what comes into its place. Read once, from the
+//! config's own text: what an instance said is put in as it is, and is never looked at for a template again.
+//!
+//! Pure; knows neither which instances there are nor what they said.
+
+use std::ops::Range;
+
+/// Of a longer result the beginning is put in: about what a model's context has room for beside the work itself.
+pub const MAX_RESULT_BYTES: usize = 100_000;
+
+const OPEN: &str = "{{result:";
+const CLOSE: &str = "}}";
+
+/// A place in a message where the result of an instance comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insertion {
+    /// The placeholder that it takes the place of, in bytes of the message.
+    pub at: Range<usize>,
+    /// Whose result it is, by index.
+    pub of: usize,
+}
+
+/// The placeholders of a message, each with the instance that `find` knows by its name.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn insertions(
+    text: &str,
+    mut find: impl FnMut(&str) -> Result<usize, String>,
+) -> Result<Vec<Insertion>, Vec<String>> {
+    let (mut insertions, mut wrong) = (Vec::new(), Vec::new());
+    let mut from = 0;
+    while let Some(start) = text[from..].find("{{").map(|at| from + at) {
+        from = start + 1;
+        let Some(head) = head(&text[start..]) else { continue };
+        let name_start = start + head.len();
+        let line = text[name_start..].lines().next().unwrap_or("");
+        let Some(name) = line.find(CLOSE).map(|end| &line[..end]) else {
+            wrong.push(format!("'{}' has no '{CLOSE}' behind it", shown(&text[start..name_start + line.len()])));
+            continue;
+        };
+        let at = start..name_start + name.len() + CLOSE.len();
+        let whole = shown(&text[at.clone()]);
+        from = at.end;
+        if head != OPEN {
+            wrong.push(format!("'{whole}' is to be written {OPEN}NAME{CLOSE}"));
+        } else if name.trim().is_empty() {
+            wrong.push(format!("'{whole}' names no instance"));
+        } else if is_in_name_of_command(text, start) {
+            wrong.push(format!("'{whole}' stands in the name of the command, which is the config's own to say"));
+        } else {
+            match find(name) {
+                Ok(of) => insertions.push(Insertion { at, of }),
+                Err(what) => wrong.push(format!("'{whole}': {what}")),
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(insertions) } else { Err(wrong) }
+}
+
+/// What a placeholder begins with, up to its colon, in whatever spelling.
+fn head(text: &str) -> Option<&str> {
+    let inner = text[2..].trim_start_matches(' ');
+    let word = inner.get(..6).filter(|word| word.eq_ignore_ascii_case("result"))?;
+    let behind = inner[word.len()..].trim_start_matches(' ').strip_prefix(':')?;
+    Some(&text[..text.len() - behind.len()])
+}
+
+fn is_in_name_of_command(text: &str, at: usize) -> bool {
+    let before = text[..at].trim_start();
+    before.starts_with('/') && !before.contains(char::is_whitespace)
+}
+
+fn shown(text: &str) -> String {
+    const MAX_COLUMNS: usize = 60;
+    crate::text::cut(&crate::text::clean(text), MAX_COLUMNS, "...").into_owned()
+}
+
+/// The message with the results in it. `told` gives an instance's name and its result; one that has none leaves nothing.
+///
+/// A message that is text stays text: where it would come to begin with a slash, it says first whose result that is.
+#[must_use]
+pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut from = 0;
+    for Insertion { at, of } in insertions {
+        filled += &text[from..at.start];
+        from = at.end;
+        let (_, result) = told(*of);
+        let kept = beginning(result);
+        filled += kept;
+        if kept.len() < result.len() {
+            filled += &format!("\n[{} bytes more, left out]", result.len() - kept.len());
+        }
+    }
+    filled += &text[from..];
+    let calls_a_command = |text: &str| text.trim_start().starts_with('/');
+    match insertions.first() {
+        Some(first) if calls_a_command(&filled) && !calls_a_command(text) => {
+            format!("Result of {}:\n{filled}", told(first.of).0)
+        }
+        _ => filled,
+    }
+}
+
+/// As much as is put in, in whole characters.
+fn beginning(result: &str) -> &str {
+    if result.len() <= MAX_RESULT_BYTES {
+        return result;
+    }
+    let end = (0..=MAX_RESULT_BYTES).rev().find(|&end| result.is_char_boundary(end));
+    &result[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 3] = ["a", "b c", "}"];
+
+    fn find(name: &str) -> Result<usize, String> {
+        NAMES.iter().position(|known| *known == name).ok_or_else(|| "not known".to_owned())
+    }
+
+    fn fill(text: &str, results: [&str; 3]) -> String {
+        let insertions = insertions(text, find).expect(text);
+        filled(text, &insertions, |of| (NAMES[of], results[of]))
+    }
+
+    #[test]
+    fn a_result_comes_into_its_place() {
+        assert_eq!(fill("x {{result:a}} y {{result:b c}}{{result:a}}", ["1", "2", ""]), "x 1 y 21");
+        assert_eq!(fill("/review {{result:a}}", ["/compact", "", ""]), "/review /compact");
+        assert_eq!(fill("{{result:a}}", ["", "", ""]), "");
+        for text in ["{{ name }}", "{{results:a}}", "{{result}}", "{{", "{{é", "{{{", "{{resulé:", "${{ x.y }}"] {
+            assert_eq!(insertions(text, find), Ok(Vec::new()), "{text}");
+            assert_eq!(fill(text, ["1", "2", "3"]), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_all_at_once() {
+        let wrong =
+            insertions("{{result:}} {{result:c}} {{ Result : a}} {{result: }} {{{result:a}} {{result:a\n}}", |name| {
+                find(name)
+            });
+        assert_eq!(
+            wrong.expect_err("mistakes"),
+            [
+                "'{{result:}}' names no instance",
+                "'{{result:c}}': not known",
+                "'{{ Result : a}}' is to be written {{result:NAME}}",
+                "'{{result: }}' names no instance",
+                "'{{result:a' has no '}}' behind it",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_result_names_a_command() {
+        for text in ["/{{result:a}}", "/review-{{result:a}} x", " /{{result:a}}"] {
+            let wrong = insertions(text, find).expect_err(text);
+            assert!(wrong[0].contains("stands in the name of the command"), "{wrong:?}");
+        }
+        assert_eq!(fill("{{result:a}} x", ["/compact", "", ""]), "Result of a:\n/compact x");
+        assert_eq!(fill("\n{{result:b c}}{{result:a}}", [" /compact", "", ""]), "Result of b c:\n\n /compact");
+        assert_eq!(fill("{{result:a}}compact", ["/", "", ""]), "Result of a:\n/compact");
+        assert_eq!(fill("{{result:a}}/compact", ["", "", ""]), "Result of a:\n/compact");
+        assert_eq!(fill("Do {{result:a}}", ["/compact", "", ""]), "Do /compact");
+    }
+
+    #[test]
+    fn a_long_result_is_cut_in_whole_characters_and_says_so() {
+        let long = "é".repeat(MAX_RESULT_BYTES);
+        let filled = fill("{{result:a}}.", [&long, "", ""]);
+        assert!(filled.ends_with(&format!("é\n[{MAX_RESULT_BYTES} bytes more, left out].")), "{}", filled.len());
+        let whole = "x".repeat(MAX_RESULT_BYTES);
+        assert_eq!(fill("{{result:a}}", [&whole, "", ""]), whole);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_said_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
+            for result in [result.as_str(), "{{result:b c}}", "/compact", "}}"] {
+                let whole = format!("{text}{{{{result:a}}}}{text}");
+                let Ok(found) = insertions(&whole, find) else { continue };
+                let filled = filled(&whole, &found, |of| (NAMES[of], if of == 0 { result } else { "SECOND" }));
+                prop_assert!(filled.contains(result));
+                prop_assert!(!filled.contains("SECOND"), "{filled}");
+                let is_command = filled.trim_start().starts_with('/');
+                prop_assert!(!is_command || text.trim_start().starts_with('/'), "{filled}");
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "(\\{\\{| |result|:|\\}\\}|/|é|\\n){0,12}") {
+            if let Ok(found) = insertions(&text, find) {
+                let _ = filled(&text, &found, |of| (NAMES[of], "/x"));
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The account's usage limit: until when it holds, and when a run goes on that waits for its end.
+//!
+//! Pure: the time of the run and the time on the wall come in as arguments. It knows nothing of how a limit is told.
+
+use std::time::Duration;
+
+use crate::calendar;
+use crate::text;
+
+/// What a usage limit does to the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLimit {
+    /// Nothing starts until a minute after its end; then the run goes on, and whom it had failed runs again.
+    Wait,
+    /// What has not started does not start.
+    #[default]
+    Stop,
+    /// Whom it fails has failed, and the run goes on.
+    Fail,
+}
+
+impl OnLimit {
+    /// The command line's words for them.
+    pub const WORDS: [(&str, OnLimit); 3] = [("wait", OnLimit::Wait), ("stop", OnLimit::Stop), ("fail", OnLimit::Fail)];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        OnLimit::WORDS.iter().find(|(_, on_limit)| *on_limit == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// After the moment that the account is told; clocks differ.
+const AFTER_RESET: Duration = Duration::from_secs(60);
+
+/// At least so long nothing starts, however early the limit is said to end; doubled each time that it is there again.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(900);
+
+/// A usage limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageLimit {
+    /// When it ends, in seconds since 1970, if claude has said so.
+    pub resets_at_epoch_s: Option<u64>,
+    /// What it does to the run.
+    pub on_limit: OnLimit,
+    /// How long it still lasted when it was reached.
+    left: Duration,
+    /// When it was reached, since the run began.
+    reached: Duration,
+    /// When the run goes on, if it waits for that.
+    pub goes_on_at: Option<Duration>,
+    /// How often the run had gone on before.
+    times_before: u32,
+}
+
+impl UsageLimit {
+    /// The limit that was reached at `now`, which on the wall is `now_epoch_ms`, after the one `before` it.
+    #[must_use]
+    pub fn reached(
+        before: Option<UsageLimit>,
+        resets_at_epoch_s: Option<u64>,
+        on_limit: OnLimit,
+        now: Duration,
+        now_epoch_ms: u64,
+    ) -> Self {
+        let waiting = before.filter(|before| before.goes_on_at.is_none_or(|at| now < at));
+        // Of several that run into it side by side, who knows the latest end is right.
+        let resets_at_epoch_s = waiting.and_then(|waiting| waiting.resets_at_epoch_s).max(resets_at_epoch_s);
+        let reset_ms = resets_at_epoch_s.map_or(0, |seconds| seconds.saturating_mul(1000));
+        let left = Duration::from_millis(reset_ms.saturating_sub(now_epoch_ms));
+        let past = Duration::from_millis(now_epoch_ms.saturating_sub(reset_ms));
+        let times_before = before.map_or(0, |before| before.times_before + u32::from(waiting.is_none()));
+        let pause = match resets_at_epoch_s {
+            Some(_) => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(times_before)).min(MAX_PAUSE),
+            None => MAX_PAUSE,
+        };
+        let until_reset = match resets_at_epoch_s {
+            Some(_) => left + AFTER_RESET.saturating_sub(past),
+            None => Duration::ZERO,
+        };
+        let goes_on_at = now.saturating_add(until_reset.max(pause));
+        let held_until = waiting.and_then(|waiting| waiting.goes_on_at);
+        UsageLimit {
+            resets_at_epoch_s,
+            on_limit,
+            left,
+            reached: now,
+            goes_on_at: (on_limit == OnLimit::Wait).then(|| goes_on_at.max(held_until.unwrap_or_default())),
+            times_before,
+        }
+    }
+
+    /// How long it still lasts, as far as is known.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> Duration {
+        (self.reached + self.left).saturating_sub(now)
+    }
+
+    /// "usage limit until 14:30 UTC", with the date where that is another day than at `now`.
+    #[must_use]
+    pub fn words(&self, now: Duration) -> String {
+        match self.resets_at_epoch_s {
+            Some(reset) => {
+                let now_epoch_s = reset.saturating_sub(self.left(now).as_secs());
+                format!("usage limit until {}", calendar::minute_utc(reset, now_epoch_s))
+            }
+            None => "usage limit, until when claude does not say".to_owned(),
+        }
+    }
+
+    /// The same, with what it does: "usage limit until 14:30 UTC (in 2h13m): …".
+    #[must_use]
+    pub fn told(&self, now: Duration) -> String {
+        let words = match self.left(now) {
+            Duration::ZERO => self.words(now),
+            left => format!("{} (in {})", self.words(now), text::seconds(left)),
+        };
+        match (self.on_limit, self.goes_on_at) {
+            (OnLimit::Wait, Some(at)) if at > now => format!("{words}: the run goes on in {}", text::seconds(at - now)),
+            (OnLimit::Wait, _) => format!("{words}: the run has gone on"),
+            (OnLimit::Stop, _) => format!("{words}: what has not started does not start"),
+            (OnLimit::Fail, _) => words,
+        }
+    }
+
+    /// Whether it still says something about what is going on.
+    #[must_use]
+    pub fn holds(&self, now: Duration) -> bool {
+        match self.on_limit {
+            OnLimit::Wait => self.goes_on_at.is_some_and(|at| now < at),
+            OnLimit::Stop => true,
+            OnLimit::Fail => self.left(now) > Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22 10:30:00 UTC
+    const NOW_S: u64 = 1_795_343_400;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Reached 100 s into the run.
+    fn reached(before: Option<UsageLimit>, in_s: i64, on_limit: OnLimit) -> UsageLimit {
+        UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), on_limit, s(100), NOW_S * 1000)
+    }
+
+    #[test]
+    fn the_run_goes_on_a_minute_after_the_reset() {
+        let goes_on_in = |in_s| reached(None, in_s, OnLimit::Wait).goes_on_at.map(|at| (at - s(100)).as_secs());
+        assert_eq!(goes_on_in(3600), Some(3660));
+        assert_eq!(goes_on_in(-30), Some(30));
+        assert_eq!(goes_on_in(-58), Some(5), "never at once");
+        assert_eq!(goes_on_in(-86_400), Some(5));
+        assert_eq!(reached(None, 3600, OnLimit::Stop).goes_on_at, None);
+        let unknown = UsageLimit::reached(None, None, OnLimit::Wait, s(100), NOW_S * 1000);
+        assert_eq!(unknown.goes_on_at, Some(s(1000)));
+        assert_eq!(unknown.told(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+    }
+
+    #[test]
+    fn those_that_run_into_it_side_by_side_wait_for_the_latest_end() {
+        let first = reached(None, 3600, OnLimit::Wait);
+        let second = reached(Some(first), 1800, OnLimit::Wait);
+        assert_eq!((second.goes_on_at, second.resets_at_epoch_s), (first.goes_on_at, first.resets_at_epoch_s));
+        let third = UsageLimit::reached(Some(second), None, OnLimit::Wait, s(200), (NOW_S + 100) * 1000);
+        assert_eq!((third.goes_on_at, third.times_before), (first.goes_on_at, 0));
+    }
+
+    #[test]
+    fn a_limit_that_is_there_again_is_asked_ever_less_often() {
+        let mut limit = reached(None, -100, OnLimit::Wait);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let now = limit.goes_on_at.expect("it waits");
+            limit = UsageLimit::reached(Some(limit), Some(NOW_S - 100), OnLimit::Wait, now, NOW_S * 1000);
+            pauses.push((limit.goes_on_at.expect("it waits") - now).as_secs());
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 900, 900, 900]);
+    }
+
+    #[test]
+    fn it_is_told_with_the_time_and_what_is_left_of_it() {
+        let stop = reached(None, 7_980, OnLimit::Stop);
+        assert_eq!(stop.told(s(100)), "usage limit until 12:43 UTC (in 2h13m): what has not started does not start");
+        assert_eq!(stop.told(s(9_000)), "usage limit until 12:43 UTC: what has not started does not start");
+        let wait = reached(None, 86_400, OnLimit::Wait);
+        assert_eq!(wait.told(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run goes on in 24h00m");
+        assert!(wait.holds(s(160)) && !wait.holds(s(100 + 86_460)));
+        assert_eq!(wait.words(s(100 + 86_460)), "usage limit until 10:30 UTC");
+        let fail = reached(None, 60, OnLimit::Fail);
+        assert_eq!(fail.told(s(100)), "usage limit until 10:31 UTC (in 60.0s)");
+        assert!(fail.holds(s(159)) && !fail.holds(s(160)));
+    }
+
+    #[test]
+    fn no_time_is_too_far_off() {
+        for seconds in [0, u64::MAX] {
+            for on_limit in [OnLimit::Wait, OnLimit::Stop, OnLimit::Fail] {
+                let limit = UsageLimit::reached(None, Some(seconds), on_limit, s(100), NOW_S * 1000);
+                assert!(!limit.told(s(100)).is_empty());
+            }
+        }
+    }
+}

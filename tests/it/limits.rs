@@ -1,0 +1,119 @@
+//! Usage limits: what has not started waits, is left out, or goes on, and until when is said.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, wait_until};
+
+fn config(place: &Place, instances: Value) -> std::path::PathBuf {
+    place.config(&json!({ "instances": instances }).to_string())
+}
+
+/// An answer of the API that says that the plan is used up, and until when, seen from now.
+fn used_up(seconds_ahead: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let reset = now.saturating_add_signed(seconds_ahead);
+    let header = |name: &str, value: &str| format!("[[header anthropic-ratelimit-unified-{name}: {value}]]");
+    format!("[[status 429 x1000]] {} {}", header("status", "rejected"), header("reset", &reset.to_string()))
+}
+
+#[test]
+fn by_default_what_has_not_started_does_not_start() {
+    let place = Place::new();
+    let instances = json!([
+        {"name": "running", "prompt": format!("{} [[say done all the same]]", place.gate("go-on"))},
+        {"name": "limited", "prompt": used_up(3600)},
+        {"name": "waiting", "prompt": "x"},
+        {"name": "behind", "prompt": "x", "depends_on": ["running"]},
+    ]);
+    let run = place.start(&config(&place, instances), &["--max-parallel", "2"]);
+    wait_until("word of the limit", || run.stderr().contains("what has not started does not start"));
+    place.open_gate("go-on");
+    let outcome = run.outcome().expect_code(75);
+    assert_eq!(outcome.instance("running")["result"], "done all the same", "what runs goes on to its end");
+    let reset = outcome.report["usage_limit"]["resets_at"].as_str().expect("a time");
+    for name in ["waiting", "behind"] {
+        assert_eq!(outcome.reason(name), "limit", "{}", outcome.everything());
+        assert!(outcome.error(name).starts_with("not started: usage limit until "), "{}", outcome.error(name));
+        assert_eq!(outcome.instance(name)["attempts"], 0);
+    }
+    assert_eq!(outcome.reason("limited"), "limit");
+    assert_eq!(outcome.report["usage_limit"]["on_limit"], "stop");
+    assert!(reset.ends_with('Z'), "{reset}");
+    let told = outcome.stderr.matches("zen: usage limit until ").count();
+    assert_eq!(told, 1, "{}", outcome.everything());
+    assert!(
+        outcome.stderr.contains(" UTC (in 59m") || outcome.stderr.contains(" UTC (in 1h00m)"),
+        "{}",
+        outcome.stderr
+    );
+    let line =
+        outcome.stdout.lines().find(|line| line.starts_with("Usage limit until ")).expect("a line of the summary");
+    assert!(line.contains(" UTC (in ") && line.ends_with("what has not started does not start"), "{line}");
+}
+
+#[test]
+fn who_waits_for_the_reset_goes_on_after_it() {
+    let place = Place::new();
+    // A minute after the reset is in two seconds, and the least pause is five.
+    place.command("work", &used_up(-58));
+    let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
+    let arguments = ["--max-parallel", "1", "--on-limit", "wait", "--status-report-interval", "0.5"];
+    let run = place.start(&config(&place, instances), &arguments);
+    wait_until("word of the wait", || run.stderr().contains("zen: a failed: ") && run.stderr().contains(": again in "));
+    wait_until("a report of the wait", || run.stdout().contains("\nUsage limit until "));
+    assert_eq!(place.stand_in_events("start").len(), 1, "nothing starts");
+    place.command("work", "[[say Made it.]]");
+    let outcome = run.outcome().expect_code(0);
+    let a = outcome.instance("a");
+    assert_eq!((&a["result"], &a["attempts"]), (&json!("Made it."), &json!(2)), "{}", outcome.everything());
+    assert_eq!(a["failed_attempts"][0]["reason"], "limit");
+    assert!(outcome.took >= Duration::from_secs(5), "it waited {:?}", outcome.took);
+    let report = outcome.stdout.lines().find(|line| line.starts_with("Usage limit until ")).expect("a line");
+    assert!(report.contains(": the run goes on in "), "{report}");
+    assert_eq!(outcome.status("b"), "completed");
+}
+
+#[test]
+fn where_it_is_to_fail_the_others_go_on() {
+    let place = Place::new();
+    let instances = json!([
+        {"name": "a", "prompt": used_up(3600), "retries": 3}, {"name": "b", "prompt": "[[say beside it]]"},
+        {"name": "c", "prompt": "x", "depends_on": ["a"]},
+    ]);
+    let arguments = ["--max-parallel", "1", "--on-limit", "fail"];
+    let outcome = place.run(&config(&place, instances), &arguments).expect_code(75);
+    assert_eq!((outcome.reason("a"), outcome.status("b"), outcome.status("c")), ("limit", "completed", "skipped"));
+    assert_eq!(outcome.instance("a")["attempts"], 1, "retries are for other failures");
+}
+
+#[test]
+fn a_limit_ends_the_wait_for_a_retry() {
+    let place = Place::new();
+    let instances = json!([
+        {"name": "a", "prompt": "[[error it broke]]", "retries": 1, "retry_delay": 3600},
+        {"name": "b", "prompt": format!("{} [[limit 3600]]", place.gate("go-on"))},
+        {"name": "late", "prompt": format!("{} [[error it broke]]", place.gate("at-last")), "retries": 1},
+    ]);
+    let run = place.start(&config(&place, instances), &[]);
+    wait_until("the wait", || run.stderr().contains("retry 1 of 1"));
+    place.open_gate("go-on");
+    wait_until("the limit", || run.has_ended("b"));
+    place.open_gate("at-last");
+    let outcome = run.outcome().expect_code(2);
+    assert_eq!(outcome.reason("a"), "limit", "{}", outcome.everything());
+    for name in ["a", "late"] {
+        let expected = "it broke; not tried again: usage limit until ";
+        assert!(outcome.error(name).starts_with(expected), "{}", outcome.everything());
+    }
+}
+
+#[test]
+fn a_throttle_is_no_usage_limit() {
+    let place = Place::new();
+    let instances = json!([{"name": "a", "prompt": "[[status 429 x1000]]"}, {"name": "b", "prompt": "[[say done]]"}]);
+    let outcome = place.run(&config(&place, instances), &["--max-parallel", "1"]).expect_code(2);
+    assert_eq!((outcome.reason("a"), outcome.status("b")), ("error", "completed"), "{}", outcome.everything());
+    assert_eq!(outcome.report["usage_limit"], Value::Null);
+}
