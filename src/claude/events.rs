@@ -21,7 +21,7 @@ pub enum Event {
     Answer {
         /// Which request it answers.
         request_id: String,
-        /// The session's slash commands without their slashes, if the answer has them; or what went wrong.
+        /// The session's slash commands, their other names among them, without their slashes, if the answer has them; or what went wrong.
         commands: Result<Vec<String>, String>,
         /// The prices of models, where the answer names them.
         prices: Vec<(String, Price)>,
@@ -242,9 +242,12 @@ fn answer(line: &Value) -> Event {
     let commands = match response["subtype"].as_str() {
         Some("error") => Err(text(&response["error"]).unwrap_or_else(|| "claude gave no reason".into())),
         _ => {
-            let names = response["response"]["commands"].as_array().into_iter().flatten();
+            let commands = response["response"]["commands"].as_array().into_iter().flatten();
+            // 2.1 runs a command by its aliases too: `/review` is one of `/code-review`.
+            let aliases = |command: &Value| command["aliases"].as_array().cloned().unwrap_or_default();
+            let names = commands.flat_map(|command| std::iter::once(command["name"].clone()).chain(aliases(command)));
             // Names come without the slash; one that comes with it shall not be lost.
-            Ok(names.filter_map(|c| text(&c["name"])).map(|n| n.trim_start_matches('/').to_owned()).collect())
+            Ok(names.filter_map(|name| text(&name)).map(|n| n.trim_start_matches('/').to_owned()).collect())
         }
     };
     let models = response["response"]["models"].as_array().into_iter().flatten();
@@ -432,6 +435,16 @@ mod tests {
         ] {
             assert_eq!(decode(line.as_bytes()), Event::Other, "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_is_listed_by_all_its_names() {
+        let commands = r#"[{"name":"code-review","aliases":["review",7]},{"name":"/a","aliases":null},{}]"#;
+        let line = format!(
+            r#"{{"type":"control_response","response":{{"subtype":"success","response":{{"commands":{commands}}}}}}}"#
+        );
+        let Event::Answer { commands, .. } = decode(line.as_bytes()) else { panic!("an answer") };
+        assert_eq!(commands, Ok(vec!["code-review".into(), "review".into(), "a".into()]));
     }
 
     #[test]

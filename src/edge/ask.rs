@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::descendants::{self, Mark, RUN_VARIABLE, Roots};
 use super::process::{Heard, Launch, Process};
-use super::reason;
+use super::{reason, signals};
 use crate::claude::environment::NOT_PASSED_ON;
 use crate::lines::{Line, Lines};
 use crate::outcome::Exit;
@@ -73,6 +73,7 @@ pub fn answer_of<T>(
         cwd: cwd.to_owned(),
         variables,
     };
+    signals::unblock();
     descendants::adopt_orphans();
     let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
     process.send(message);

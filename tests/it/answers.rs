@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Outcome, Place};
+use crate::support::{Outcome, Place, wait_until};
 
 fn ask(place: &Place, arguments: &[&str]) -> Outcome {
     run(place, &mut place.zen(&[arguments, &["--workspace", "workspace"]].concat()))
@@ -66,7 +67,7 @@ fn commands_are_listed_as_claude_lists_them() {
         expect_the_files(&outcome);
         assert!(outcome.stdout.lines().count() > 8 && outcome.stderr.is_empty(), "{}", outcome.everything());
         assert_eq!(place.stand_in_events("start").len(), 1, "one claude is asked");
-        assert_eq!(place.stand_in_events("request").len(), 0, "and has no turn");
+        assert_eq!(place.stand_in_events("served").len(), 0, "and spends nothing");
         assert!(fs::read_dir(place.path("state")).expect("a directory").next().is_none(), "no run, no files of one");
     }
 }
@@ -98,6 +99,20 @@ fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
     let outcome = ask(&place, &["--list-commands", "--claude", script.to_str().expect("UTF-8")]).expect_code(0);
     expect_the_files(&outcome);
     assert!(outcome.stderr.contains("does not list its commands: no licence: "), "{}", outcome.everything());
+}
+
+#[test]
+fn an_interrupt_ends_the_question_and_the_claude_that_was_asked() {
+    let place = Place::new();
+    let mut zen = place.zen(&["--list-commands", "--workspace", "workspace"]);
+    let running = place.started(zen.env("STAND_IN_INITIALIZE", "never"));
+    wait_until("claude is there", || !place.stand_in_events("start").is_empty());
+    running.signal(Signal::SIGINT);
+    wait_until("zen has ended", || running.is_zombie());
+    // The system tells claude of it, at that moment.
+    wait_until("claude has ended", || place.survivors().is_empty());
+    let outcome = running.outcome();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (-(Signal::SIGINT as i32), ""), "{}", outcome.everything());
 }
 
 #[test]
@@ -219,7 +234,7 @@ fn every_kind_of_example_is_a_config_that_runs() {
         let config = place.config(&text);
         let plan = place.run(&config, &["--dry-run"]).expect_code(0);
         assert_eq!(plan.stderr, "", "{name}: {}", plan.everything());
-        assert_eq!(place.stand_in_events("request").len(), 0, "{name}: nothing is launched");
+        assert_eq!(place.stand_in_events("served").len(), 0, "{name}: nothing is done");
         let outcome = place.run(&config, &[]).expect_code(0);
         let instances = value["instances"].as_array().expect("instances");
         for instance in instances {

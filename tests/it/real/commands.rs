@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::on_each_generation;
+use super::{on_each_generation, on_the_newest};
 
 #[test]
 fn real_commands_are_listed_with_where_they_come_from() {
@@ -61,5 +61,19 @@ fn real_commands_are_listed_with_where_they_come_from() {
         let unknown = ask(&["--inspect-command", "/analyse-code"]).expect_code(1);
         assert_eq!(unknown.stderr, "zen: Command not found: /analyse-code (did you mean /analyze-code?)\n");
         assert_eq!(real.api.log().len(), 0, "no request is made\n{}", real.everything(&listed));
+    });
+}
+
+/// Of the generations only 2.1 has names besides the name; the older ones list `/review` itself.
+#[test]
+fn real_command_is_there_by_its_other_name_too() {
+    on_the_newest(1, |real| {
+        let config = real.place.config(r#"{"instances": [{"name": "a", "command": "/review src"}]}"#);
+        let outcome = real.run(&config, &[]).expect_code(0);
+        let asked = real.conversation().first().expect("a request").conversation_texts.join("\n");
+        assert!(asked.contains("Review target: `src`"), "{asked}\n{}", real.everything(&outcome));
+        let inspected = real.zen(&["--inspect-command", "/review", "--workspace", "workspace"]);
+        let shown = real.place.started(&mut { inspected }).outcome().expect_code(0).stdout;
+        assert!(shown.starts_with("/code-review\n") && shown.contains("\n  aliases        /review\n"), "{shown}");
     });
 }
