@@ -1,10 +1,11 @@
 //! What the API refuses: for a while, for good, and until the plan's limit is reset.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{on_each_generation, on_the_newest};
+use super::{Real, on_each_generation, on_the_newest};
 use crate::support::wait_until;
 
 /// The older generations try again as well, and say nothing of it.
@@ -37,29 +38,62 @@ fn real_refused_login_fails_at_once() {
     });
 }
 
+/// An answer of the API that says to a subscription's login that the plan is used up, and until when.
+fn used_up(reset_epoch_s: u64) -> String {
+    let headers = [
+        ("status", "rejected".to_owned()),
+        ("reset", reset_epoch_s.to_string()),
+        ("representative-claim", "five_hour".to_owned()),
+        ("5h-utilization", "1.0".to_owned()),
+        ("5h-reset", reset_epoch_s.to_string()),
+        ("5h-status", "rejected".to_owned()),
+    ];
+    let headers = headers.map(|(name, value)| format!("[[header anthropic-ratelimit-unified-{name}: {value}]]"));
+    format!("Go on. [[status 429 x1000]] {}", headers.join(" "))
+}
+
+/// A config of these instances, all with such a login.
+fn with_login(real: &Real, instances: Value) -> PathBuf {
+    let env = json!({"ANTHROPIC_API_KEY": null, "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-anything"});
+    real.place.config(&json!({ "defaults": {"env": env}, "instances": instances }).to_string())
+}
+
 #[test]
 fn real_usage_limit_means_try_later() {
     on_the_newest(1, |real| {
-        let reset = 1_900_000_000_u64;
-        let headers = [
-            ("status", "rejected".to_owned()),
-            ("reset", reset.to_string()),
-            ("representative-claim", "five_hour".to_owned()),
-            ("5h-utilization", "1.0".to_owned()),
-            ("5h-reset", reset.to_string()),
-            ("5h-status", "rejected".to_owned()),
-        ];
-        let headers = headers.map(|(name, value)| format!("[[header anthropic-ratelimit-unified-{name}: {value}]]"));
-        let instance = json!({
-            "name": "a",
-            "prompt": format!("Go on. [[status 429 x1000]] {}", headers.join(" ")),
-            "env": {"ANTHROPIC_API_KEY": null, "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-anything"},
-        });
-        let config = real.place.config(&json!({"instances": [instance]}).to_string());
-        let outcome = real.run(&config, &[]).expect_code(75);
+        let instances = json!([
+            {"name": "a", "prompt": used_up(1_900_000_000), "retries": 3}, {"name": "b", "prompt": "Never asked."},
+        ]);
+        let outcome = real.run(&with_login(real, instances), &["--max-parallel", "1"]).expect_code(75);
         let everything = real.everything(&outcome);
-        assert_eq!(outcome.instance("a")["reason"], "limit", "{everything}");
+        assert_eq!(outcome.reason("a"), "limit", "{everything}");
         assert!(outcome.error("a").contains("limit"), "{everything}");
+        assert_eq!(outcome.instance("a")["attempts"], 1, "{everything}");
+        assert_eq!((outcome.reason("b"), &outcome.instance("b")["attempts"]), ("limit", &json!(0)), "{everything}");
+        assert_eq!(outcome.report["usage_limit"]["resets_at"], "2030-03-17T17:46:40.000Z", "{everything}");
+        let told = "zen: usage limit until 2030-03-17 17:47 UTC (in ";
+        assert!(outcome.stderr.starts_with(told), "{everything}");
         assert!(real.conversation().iter().all(|served| served.has_authorization && !served.has_api_key));
+    });
+}
+
+#[test]
+fn real_usage_limit_is_waited_for() {
+    on_the_newest(1, |real| {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+        // A minute after the reset is in two seconds, and the least pause is five.
+        real.place.command("work", &used_up(now_s - 58));
+        let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "Then. [[say After it.]]"}]);
+        let run = real.start(&with_login(real, instances), &["--max-parallel", "1", "--on-limit", "wait"]);
+        wait_until("word of the wait", || run.stderr().contains(": again in "));
+        real.place.command("work", "[[say Made it.]]");
+        let outcome = run.outcome().expect_code(0);
+        let everything = real.everything(&outcome);
+        let a = outcome.instance("a");
+        assert_eq!((&a["result"], &a["attempts"]), (&json!("Made it."), &json!(2)), "{everything}");
+        assert_eq!(a["failed_attempts"][0]["reason"], "limit", "{everything}");
+        assert_eq!(outcome.instance("b")["result"], "After it.", "{everything}");
+        assert!(outcome.took >= Duration::from_secs(5), "{everything}");
+        real.assert_books_balance(&outcome);
     });
 }
