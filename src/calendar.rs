@@ -1,4 +1,5 @@
-//! The date and time in UTC that a number of milliseconds since 1970 stands for, in the forms that zen writes.
+//! The date and time that a number of milliseconds since 1970 stands for, in the forms that zen writes: two in UTC, and
+//! one for people, where the clock is ahead of UTC by what they say.
 //! Pure; knows no clock, no time zone and no leap second (Unix time has none).
 
 const MS_PER_DAY: u64 = 86_400_000;
@@ -39,6 +40,16 @@ pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
         true => format!("{hour:02}:{minute:02} UTC"),
         false => format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC"),
     }
+}
+
+/// The moment as a clock shows it that is this much ahead of UTC: `2026-11-22 11:30:00 +0100`.
+#[must_use]
+pub fn on_a_clock(epoch_ms: u64, utc_offset_s: i64) -> String {
+    let Moment { year, month, day, hour, minute, second, .. } =
+        moment(epoch_ms.saturating_add_signed(utc_offset_s.saturating_mul(1000)));
+    let sign = if utc_offset_s < 0 { '-' } else { '+' };
+    let (hours, minutes) = (utc_offset_s.unsigned_abs() / 3600, utc_offset_s.unsigned_abs() / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} {sign}{hours:02}{minutes:02}")
 }
 
 fn moment(epoch_ms: u64) -> Moment {
@@ -87,6 +98,8 @@ mod tests {
         assert_eq!(rfc3339_utc(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
         assert_eq!(rfc3339_utc(253_402_300_799_999), "9999-12-31T23:59:59.999Z");
         assert_eq!(compact_utc(1_795_343_400_123), "20261122T103000Z");
+        assert_eq!(on_a_clock(1_795_343_400_123, 3600), "2026-11-22 11:30:00 +0100");
+        assert_eq!(on_a_clock(1_795_343_400_123, -12_600), "2026-11-22 07:00:00 -0330");
     }
 
     #[test]

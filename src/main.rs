@@ -6,6 +6,8 @@ use std::process::ExitCode as ProcessExitCode;
 
 use zen::claude::command_line::{Entry, arguments};
 use zen::edge::files::RunDirectory;
+use zen::edge::local_time::utc_offset_s;
+use zen::edge::lock::{Lock, Refusal};
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
@@ -14,9 +16,9 @@ use zen::exit::ExitCode;
 use zen::flags::{self, ConfigSource, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
 use zen::plan::Instance;
-use zen::prepare::{Prepared, log_base, prepare};
+use zen::prepare::{LockPlace, Prepared, lock_place, log_base, prepare};
 use zen::report::{self, Style};
-use zen::run::{Run, Settings, epoch_ms};
+use zen::run::{Run, Settings, epoch_ms, later};
 use zen::schedule::Pace;
 use zen::{calendar, text};
 
@@ -41,6 +43,7 @@ fn run(options: &Options) -> ExitCode {
     let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
     signals::unblock();
+    let due_ms = options.start_at.map(|at| at.epoch_ms(epoch_ms(), utc_offset_s));
     let prepared = match prepare(options) {
         Ok(prepared) => prepared,
         Err(problems) => return refuse(&problems),
@@ -49,19 +52,38 @@ fn run(options: &Options) -> ExitCode {
         stderr.print(&messages(&prepared.warnings));
     }
     if options.dry_run {
-        return answer(&dry_run(&prepared, options, style));
+        return answer(&dry_run(&prepared, options, due_ms, style));
     }
+    let say = |what: &str| {
+        if options.log_level > LogLevel::Silent {
+            stderr.print(&messages(&[what.to_owned()]));
+        }
+    };
+    let waited = match due_ms.map(|due_ms| later::wait_until(due_ms, say)).transpose() {
+        Ok(waited) => waited,
+        Err(error) => return refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
+    };
     let started_epoch_ms = epoch_ms();
     let name = format!("{}-{}", calendar::compact_utc(started_epoch_ms), std::process::id());
+    let (lock, no_lock) = match take_lock(options, &prepared.workspace, &name, started_epoch_ms) {
+        Ok(lock) => (lock, None),
+        Err(NoLock::Refused(code)) => return code,
+        Err(NoLock::GoesOn(why)) => (None, Some(why)),
+    };
     let directory = match make_directory(&options.logs, &name) {
-        Ok(directory) => directory,
+        Ok(directory) => {
+            let what = |why| format!("no lock for this config: {why}: another run of it would not be noticed");
+            stderr.print(&messages(&no_lock.map(what).into_iter().collect::<Vec<_>>()));
+            directory
+        }
         // Where the user named a directory, a run without files is not what was asked for.
         Err(problem) if matches!(options.logs, Logs::In(_)) => {
             return refuse(&[format!("{problem}: give another with --log-dir DIR")]);
         }
         Err(problem) => {
-            stderr
-                .print(&messages(&[format!("{problem}: this run keeps no files, --log-dir DIR names another place")]));
+            let and_no_lock = if no_lock.is_some() { ", and holds no lock" } else { "" };
+            let what = format!("{problem}: this run keeps no files, --log-dir DIR names another place{and_no_lock}");
+            stderr.print(&messages(&[what]));
             None
         }
     };
@@ -92,9 +114,53 @@ fn run(options: &Options) -> ExitCode {
             ..report::json::RunFacts::default()
         },
     };
-    match Run::new(&plan, settings, directory, stdout, stderr) {
-        Ok(run) => run.run(),
+    match Run::new(&plan, settings, directory, lock, stdout, stderr) {
+        Ok(run) => {
+            drop(waited); // from here on, the run takes the signals itself
+            run.run()
+        }
         Err(error) => refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
+    }
+}
+
+/// What comes of a run that has no lock and was to have one.
+enum NoLock {
+    /// It is over, and why was said.
+    Refused(ExitCode),
+    /// It goes on, and this is why.
+    GoesOn(String),
+}
+
+/// The lock of the run, if it is to have one.
+fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u64) -> Result<Option<Lock>, NoLock> {
+    let Some(place) = lock_place(options, workspace, |name| std::env::var_os(name)) else { return Ok(None) };
+    let (pid, since) = (std::process::id(), calendar::rfc3339_utc(started_epoch_ms));
+    let (taken, which) = match &place {
+        LockPlace::Named(path) => (Lock::take(path, pid, run, &since), path.display().to_string()),
+        LockPlace::OfConfig(directory, name) => {
+            (Lock::take_in(directory, name, pid, run, &since), "of this config".to_owned())
+        }
+        LockPlace::Nowhere => {
+            return Err(NoLock::GoesOn("neither XDG_STATE_HOME nor HOME says where it goes".to_owned()));
+        }
+    };
+    match taken {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Refusal::Held(holder)) => {
+            let holder = if holder.is_empty() { "one that has just begun" } else { &holder };
+            let what = format!(
+                "another run holds the lock {which}: {holder}: nothing was launched, try again when it has ended \
+                 (--no-lock runs beside it)"
+            );
+            refuse(&[text::clean(&what).into_owned()]);
+            Err(NoLock::Refused(ExitCode::TryLater))
+        }
+        // Where the user named a file, a run without it is not what was asked for.
+        Err(Refusal::Unusable(why)) if matches!(place, LockPlace::Named(_)) => {
+            let what = format!("lock {which}: {why}: give another with --lock FILE");
+            Err(NoLock::Refused(refuse(&[text::clean(&what).into_owned()])))
+        }
+        Err(Refusal::Unusable(why)) => Err(NoLock::GoesOn(why)),
     }
 }
 
@@ -109,7 +175,7 @@ fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String
     directory.map(Some).map_err(|error| format!("no directory for the run's files: {}", reason(&error)))
 }
 
-fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
+fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: Style) -> String {
     let plan = &prepared.plan;
     let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
     let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
@@ -123,6 +189,7 @@ fn dry_run(prepared: &Prepared, options: &Options, style: Style) -> String {
         ("startup delay", text::seconds(options.startup_delay)),
         ("in parallel", options.max_parallel.map_or_else(|| "all".to_owned(), |max| max.to_string())),
     ];
+    settings.extend(due_ms.map(|due_ms| ("starts at", later::in_words(due_ms))));
     settings.extend(prepared.overrides.iter().map(|what| ("budget", what.clone())));
     report::plan::plan(plan, &prepared.workspace, &command_lines, &settings, style)
 }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::claude::environment::is_sandbox;
 use crate::claude::tools;
 use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::{ask, find, reason};
-use crate::flags::{ConfigSource, Logs, Options};
+use crate::flags::{ConfigSource, LockFile, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::workspace::{self, absolute};
 use crate::{sha256, text};
@@ -123,12 +124,46 @@ pub fn log_base(logs: &Logs, variable: impl Fn(&str) -> Option<OsString>) -> Opt
     match logs {
         Logs::Nowhere => None,
         Logs::In(directory) => Some(absolute(directory)),
-        Logs::InStateHome => {
-            // The XDG rules: a relative path there is to be ignored.
-            let given = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-            let state = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")))?;
-            Some(state.join("zen"))
+        Logs::InStateHome => state_directory(variable),
+    }
+}
+
+/// zen's part of the user's state home, if there is one.
+fn state_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // The XDG rules: a relative path there is to be ignored.
+    let given = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")))?;
+    Some(state.join("zen"))
+}
+
+/// The lock that a run has to hold, if it has to hold one.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LockPlace {
+    /// This file, which the user has named.
+    Named(PathBuf),
+    /// The lock of the config in the workspace: a directory, and a name in it. A run goes on where it cannot be had.
+    OfConfig(PathBuf, String),
+    /// The same, and nothing says where it would be.
+    Nowhere,
+}
+
+/// Where the lock of a run is.
+#[must_use]
+pub fn lock_place(
+    options: &Options,
+    workspace: &Path,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Option<LockPlace> {
+    match (&options.lock, &options.config) {
+        (LockFile::At(path), _) => Some(LockPlace::Named(path.clone())),
+        // Two commands that share the budget of a config are not one run of it.
+        (LockFile::OfConfig, Some(ConfigSource::File(config))) if options.one_command().is_none() => {
+            let Some(state) = state_directory(variable) else { return Some(LockPlace::Nowhere) };
+            let both = [absolute(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
+            let name = format!("{}.lock", &sha256::hex(&sha256::sha256(&both))[..32]);
+            Some(LockPlace::OfConfig(state.join("locks"), name))
         }
+        (LockFile::OfConfig | LockFile::Nothing, _) => None,
     }
 }
 

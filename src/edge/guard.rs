@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,9 +35,9 @@ pub struct Guard {
 
 impl Guard {
     /// Starts the guard of this run. Must be called while zen has one thread. Without a guard all works but the end
-    /// after SIGKILL, so having none is no reason to stop.
+    /// after SIGKILL, so having none is no reason to stop. The run's `lock` is kept until nothing of the run is left.
     #[must_use]
-    pub fn start(run: &str) -> Option<Self> {
+    pub fn start(run: &str, lock: Option<BorrowedFd>) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
         }
@@ -49,7 +49,7 @@ impl Guard {
             }
             ForkResult::Child => {
                 drop(writer);
-                watch(reader, run);
+                watch(reader, run, lock.map(|lock| lock.as_raw_fd()));
                 // SAFETY: nothing of zen's may run in its copy on the way out, neither destructors nor exit handlers.
                 unsafe { nix::libc::_exit(0) }
             }
@@ -71,24 +71,24 @@ impl Guard {
 }
 
 /// Waits for zen's end, in the copy of it that is the guard.
-fn watch(mut zen: std::io::PipeReader, run: &str) {
+fn watch(mut zen: std::io::PipeReader, run: &str, lock: Option<RawFd>) {
     let _ = setsid(); // away from the terminal's Ctrl-C
     for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
         // SAFETY: ignoring a signal runs no code.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
-    close_all_but(zen.as_raw_fd());
+    close_all_but(&[Some(zen.as_raw_fd()), lock]);
     let said_goodbye = matches!(zen.read(&mut [0]), Ok(1));
     if !said_goodbye {
         sweep(&Mark::of_run(run));
     }
 }
 
-/// Whoever reads zen's output, or waits for a lock that it holds, waits for the last that holds its descriptors.
-fn close_all_but(kept: i32) {
+/// Whoever reads zen's output waits for the last that holds its descriptors.
+fn close_all_but(kept: &[Option<RawFd>]) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|&fd| fd != kept) {
+    for fd in open.into_iter().filter(|&fd| !kept.contains(&Some(fd))) {
         let _ = nix::unistd::close(fd);
     }
 }

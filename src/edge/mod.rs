@@ -7,6 +7,8 @@ pub mod descendants;
 pub mod files;
 pub mod find;
 pub mod guard;
+pub mod local_time;
+pub mod lock;
 pub mod output;
 pub mod process;
 pub mod signals;

@@ -4,6 +4,8 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
@@ -69,6 +71,47 @@ impl Signals {
             signals.extend(bytes[..count].iter().filter_map(|&b| Signal::try_from(i32::from(b)).ok()));
         }
         signals
+    }
+}
+
+/// As long as this lives, before the run, a signal that would stop the run ends zen at once: there is nothing to stop yet.
+#[derive(Debug)]
+pub struct EndAtOnce {
+    actions: Vec<signal_hook::SigId>,
+    asked: Arc<AtomicBool>,
+}
+
+impl EndAtOnce {
+    /// Begins to do so. A signal that whoever started zen had set to be ignored stays ignored.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin() -> io::Result<Self> {
+        const LAST_WORDS: &[u8] = b"zen: stopped before the start: nothing was launched\n";
+        let asked = Arc::new(AtomicBool::new(false));
+        let mut actions = vec![signal_hook::flag::register(Signal::SIGUSR1 as i32, Arc::clone(&asked))?];
+        for &signal in STOPPING.iter().chain(&[Signal::SIGINT]).filter(|&&signal| !is_ignored(signal)) {
+            let end = move || {
+                let _ = nix::unistd::write(io::stderr(), LAST_WORDS);
+                signal_hook::low_level::exit(128 + signal as i32);
+            };
+            // SAFETY: the action makes one write(2) and one _exit(2), which are async-signal-safe.
+            actions.push(unsafe { signal_hook::low_level::register(signal as i32, end) }?);
+        }
+        Ok(EndAtOnce { actions, asked })
+    }
+
+    /// Whether SIGUSR1 has asked for a word since the last time.
+    pub fn is_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Drop for EndAtOnce {
+    fn drop(&mut self) {
+        for action in self.actions.drain(..) {
+            signal_hook::low_level::unregister(action);
+        }
     }
 }
 

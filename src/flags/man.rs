@@ -89,7 +89,8 @@ const INHERITED: &str = "Variables that tell claude that it runs inside claude a
 
 const FILES: &[(&str, &str)] = &[
     ("$XDG_STATE_HOME/zen/RUN/", "The files of a run, unless `--log-dir` or `--no-logs` says otherwise."),
-    ("report.json", "In it: how the run went, for programs to read."),
+    ("$XDG_STATE_HOME/zen/locks/", "The locks of configs, one for each config and workspace (see `--lock`)."),
+    ("report.json", "In a run's directory: how the run went, for programs to read."),
 ];
 
 const FILES_PER_INSTANCE: &str = "Beside it stand, for each instance, what claude wrote to its standard output and \

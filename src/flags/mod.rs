@@ -11,7 +11,7 @@ mod values;
 pub use environment::ENVIRONMENT;
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LogLevel, Logs, Options, Question};
+pub use options::{ConfigSource, LockFile, LogLevel, Logs, Options, Question};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
@@ -244,6 +244,24 @@ pub static FLAGS: &[Flag] = &[
         effect: Effect::Switch(|options| options.instance.compact_history = Some(true)),
         help: "Compact the conversation first",
         details: "Compact the conversation, with /compact, before the command.",
+    },
+    Flag {
+        long: "start-at",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "TIME",
+            default: None,
+            set: |options, value| values::start_at(value).map(|at| options.start_at = Some(at)),
+        },
+        help: "2h, 30m, 45s, 14:30, 1am or 10:30pm, else now",
+        details: "When to start: after a while (`2h`, `30m`, `45s`, `1h30m`), or when the local clock next shows a time \
+            (`14:30`, `1am`, `10:30pm`), so that one of today that has passed is tomorrow's. \
+            A time that the clock jumps over in spring is the moment of the jump; one that it shows twice in autumn is the \
+            first of the two that is still to come. \
+            The config is checked before the wait. \
+            The wait ends by the clock, also when that is set or the machine has slept; \
+            what is left is said now and then, and at SIGUSR1; a signal that stops a run ends it at once.",
     },
     Flag {
         long: "startup-delay",
@@ -549,6 +567,30 @@ pub static FLAGS: &[Flag] = &[
         details: "Keep no files of this run: what is not printed is lost.",
     },
     Flag {
+        long: "lock",
+        short: None,
+        section: Section::Files,
+        effect: Effect::Value {
+            name: "FILE",
+            default: None,
+            set: |options, value| values::path(value).map(|file| options.lock = LockFile::At(file)),
+        },
+        help: "Never run beside another holder of this",
+        details: "A file that one run at a time holds; it is made if it is not there. \
+            Where another run holds it, nothing is launched, it is said who does, and the exit status is 75. \
+            The lock goes with the run, however that ends; the file stays. \
+            Without this option a config that is a file has a lock for each workspace, and everything else has none. \
+            Of this option and `--no-lock`, the last one given counts.",
+    },
+    Flag {
+        long: "no-lock",
+        short: None,
+        section: Section::Files,
+        effect: Effect::Switch(|options| options.lock = LockFile::Nothing),
+        help: "Run beside other runs of the config",
+        details: "Take no lock: run beside other runs of the same config.",
+    },
+    Flag {
         long: "list-commands",
         short: None,
         section: Section::Answers,
@@ -566,7 +608,9 @@ pub static FLAGS: &[Flag] = &[
         effect: Effect::Value {
             name: "/NAME",
             default: None,
-            set: |options, value| values::words(value).map(|called| options.question = Some(Question::Command(called))),
+            set: |options, value| {
+                values::filled(value).map(|called| options.question = Some(Question::Command(called)))
+            },
         },
         help: "Print what is known of one of them",
         details: "Print what is known of a slash command: where it comes from, its file, its front matter, and how its text begins. \

@@ -3,6 +3,7 @@
 
 use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
+use crate::start_at::StartAt;
 use crate::usage_limit::OnLimit;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct Options {
     pub claude: Option<PathBuf>,
     /// Print the plan instead of running it.
     pub dry_run: bool,
+    /// When the run is to start, if not at once.
+    pub start_at: Option<StartAt>,
     /// The least time between one launch and the next.
     pub startup_delay: Duration,
     /// How many instances may run at a time; none for all.
@@ -45,6 +48,8 @@ pub struct Options {
     pub log_level: LogLevel,
     /// Where the run's files go.
     pub logs: Logs,
+    /// What keeps it from overlapping with another run.
+    pub lock: LockFile,
     /// What is to be answered instead of a run.
     pub question: Option<Question>,
 }
@@ -97,6 +102,17 @@ pub enum Logs {
     Nowhere,
 }
 
+/// Which lock a run holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockFile {
+    /// That of its config in its workspace, in the user's state directory; none where the config is no file.
+    OfConfig,
+    /// This file.
+    At(PathBuf),
+    /// None: it may overlap with any other.
+    Nothing,
+}
+
 impl Options {
     /// The one instance to run, where the command line has a command.
     #[must_use]
@@ -113,6 +129,7 @@ impl Default for Options {
             workspace: None,
             claude: None,
             dry_run: false,
+            start_at: None,
             startup_delay: Duration::from_secs(5),
             max_parallel: None,
             timeout: Duration::from_secs(10_000),
@@ -125,6 +142,7 @@ impl Default for Options {
             max_line_length: 500,
             log_level: LogLevel::Concise,
             logs: Logs::InStateHome,
+            lock: LockFile::OfConfig,
             question: None,
         }
     }

@@ -201,9 +201,10 @@ fn unwanted_value(error: &lexopt::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConfigSource, LogLevel, Logs};
+    use super::super::{ConfigSource, LockFile, LogLevel, Logs};
     use super::*;
     use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
+    use crate::start_at::StartAt;
     use crate::usage_limit::OnLimit;
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
@@ -237,9 +238,9 @@ mod tests {
     #[test]
     fn every_option_has_its_field() {
         let options = options(
-            "-c - --workspace /w --claude /bin/claude --dry-run --startup-delay 0.5 --max-parallel 3 --timeout 10 \
+            "-c - --workspace /w --claude /bin/claude --dry-run --start-at 14:30 --startup-delay 0.5 --max-parallel 3 --timeout 10 \
              --idle-timeout 2.5 --grace 0 --on-limit wait --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
-             --log-level silent --output-format json --log-dir /logs \
+             --log-level silent --output-format json --log-dir /logs --lock /lock \
              --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
              --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
              --budget-parameter-type mixed --disable-budget-visuals",
@@ -250,6 +251,7 @@ mod tests {
             workspace: Some(PathBuf::from("/w")),
             claude: Some(PathBuf::from("/bin/claude")),
             dry_run: true,
+            start_at: Some(StartAt::Clock { hour: 14, minute: 30 }),
             startup_delay: Duration::from_millis(500),
             max_parallel: Some(3),
             timeout: Duration::from_secs(10),
@@ -271,6 +273,7 @@ mod tests {
             max_line_length: 20,
             log_level: LogLevel::Silent,
             logs: Logs::In(PathBuf::from("/logs")),
+            lock: LockFile::At(PathBuf::from("/lock")),
             question: None,
         };
         assert_eq!(options, expected);
@@ -283,6 +286,7 @@ mod tests {
         assert_eq!(options("-c - --quiet --log-level concise").log_level, LogLevel::Concise);
         assert_eq!(options("-c - --no-logs --log-dir d").logs, Logs::In(PathBuf::from("d")));
         assert_eq!(options("-c - --log-dir d --no-logs").logs, Logs::Nowhere);
+        assert_eq!(options("-c - --lock l --no-lock").lock, LockFile::Nothing);
         assert_eq!(options("-c - --timeout 1 --timeout 2").timeout, Duration::from_secs(2));
     }
 
@@ -346,6 +350,7 @@ mod tests {
         assert_eq!(mistakes("-c - --startup-delay -1"), ["--startup-delay: '-1' is below 0"]);
         assert_eq!(mistakes("-c - --max-parallel 0"), ["--max-parallel: '0' is not between 1 and 1000000"]);
         assert_eq!(mistakes("-c - --log-level loud"), ["--log-level: 'loud' is none of silent, concise, detailed"]);
+        assert_eq!(mistakes("-c - --start-at 25:00"), ["--start-at: '25:00' has an hour above 23"]);
         assert_eq!(mistakes("--config="), ["--config: the path is empty"]);
     }
 

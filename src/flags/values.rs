@@ -3,6 +3,7 @@
 
 use super::{ConfigSource, LogLevel};
 use crate::examples::{self, Example};
+use crate::start_at::StartAt;
 use crate::text;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -16,15 +17,6 @@ const MAX_DOLLARS: f64 = 1e9;
 /// The example of this name.
 pub(super) fn example(value: &OsStr) -> Result<&'static Example, String> {
     examples::find(&value.to_string_lossy()).map_err(|what| format!("{} {what}", quoted(value)))
-}
-
-/// A word, or more.
-pub(super) fn words(value: &OsStr) -> Result<String, String> {
-    match value.to_str() {
-        Some(text) if !text.trim().is_empty() => Ok(text.to_owned()),
-        Some(_) => Err("the value is empty".to_owned()),
-        None => Err(format!("{} is not UTF-8", quoted(value))),
-    }
 }
 
 /// What the user wrote, as a message may show it.
@@ -48,6 +40,10 @@ pub(super) fn filled(value: &OsStr) -> Result<String, String> {
         Some(text) => Ok(text.to_owned()),
         None => Err(format!("{} is not UTF-8", quoted(value))),
     }
+}
+
+pub(super) fn start_at(value: &OsStr) -> Result<StartAt, String> {
+    StartAt::parse(&value.to_string_lossy()).map_err(|what| format!("{} {what}", quoted(value)))
 }
 
 pub(super) fn seconds(value: &OsStr) -> Result<Duration, String> {

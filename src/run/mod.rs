@@ -6,6 +6,7 @@
 //! lead to, stopping down to the last descendant, and reporting from what the records say.
 
 mod budgeting;
+pub mod later;
 mod limits;
 mod reporting;
 mod retrying;
@@ -25,6 +26,7 @@ use crate::claude::events::decode;
 use crate::edge::descendants::{self, Mark};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::guard::Guard;
+use crate::edge::lock::Lock;
 use crate::edge::output::Output;
 use crate::edge::process::{Heard, Process};
 use crate::edge::signals::Signals;
@@ -95,6 +97,8 @@ pub struct Run<'a> {
     /// Children that zen had before the run: a shell that became zen by exec may have left it some.
     not_ours: HashSet<i32>,
     directory: Option<RunDirectory>,
+    /// Held to the end.
+    _lock: Option<Lock>,
     stdout: Output,
     stderr: Output,
     next_report: Duration,
@@ -150,12 +154,13 @@ impl<'a> Run<'a> {
         plan: &'a Plan,
         mut settings: Settings,
         directory: Option<RunDirectory>,
+        lock: Option<Lock>,
         stdout: Output,
         stderr: Output,
     ) -> std::io::Result<Self> {
         descendants::adopt_orphans();
         let not_ours = descendants::children().unwrap_or_default().into_iter().collect();
-        let guard = Guard::start(&settings.facts.run);
+        let guard = Guard::start(&settings.facts.run, lock.as_ref().map(Lock::fd));
         let count = plan.instances.len();
         if let Some(directory) = &directory {
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
@@ -180,6 +185,7 @@ impl<'a> Run<'a> {
             guard,
             not_ours,
             directory,
+            _lock: lock,
             stdout,
             stderr,
             next_report: settings.report_interval,

@@ -160,7 +160,7 @@ fn the_workspace_is_the_root_of_the_project() {
     }
 }
 
-/// Its whole argument table, with values that its scripts may have, but for those that ask zen something.
+/// Its whole argument table, with values that its scripts may have; those that ask something come last.
 const NETRA_ZEN: &[&[&str]] = &[
     &["--workspace", "workspace"],
     &["--workspace=~/../workspace"],
@@ -183,7 +183,19 @@ const NETRA_ZEN: &[&[&str]] = &[
     &["--overall-cost-budget", "10.50"],
     &["--command-cost-budget", "/help=5.0"],
     &["--budget-parameter-type", "mixed"],
-    &["--budget-enf", "block", "--max-c", "3"],
+    &["--start-at", "2h"],
+    &["--budget-enf", "block", "--max-console", "3"],
+];
+
+const NETRA_ZEN_ASKS: &[&[&str]] = &[
+    &["--help"],
+    &["-h"],
+    &["--list-commands"],
+    &["--inspect-command", "/analyze-code"],
+    &["--list-examples"],
+    &["--generate-example", "data_analysis"],
+    &["--generate-example=code_review"],
+    &["--show-prompt-template"],
 ];
 
 /// Those of it that say something of a command.
@@ -208,10 +220,11 @@ fn every_flag_of_netra_zen_is_taken() {
         accepts(&[&["/analyze-code"], *flags].concat());
         accepts(&[*flags, &["/analyze-code", "--config=plan.json"]].concat());
     }
+    NETRA_ZEN_ASKS.iter().for_each(|flags| accepts(flags));
     let place = Place::new();
     let config = place.prompts(&["[[say Done.]]"]);
-    let mut all = vec!["--config", config.to_str().expect("UTF-8")];
-    all.extend(NETRA_ZEN.iter().copied().flatten().filter(|flag| **flag != "--dry-run"));
+    let mut all = vec!["--start-at=0.1s", "--config", config.to_str().expect("UTF-8")];
+    all.extend(NETRA_ZEN.iter().copied().flatten().filter(|flag| !["--dry-run", "--start-at", "2h"].contains(flag)));
     place.started(&mut place.zen(&all)).outcome().expect_code(0);
 }
 

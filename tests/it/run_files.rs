@@ -23,10 +23,10 @@ fn zen(place: &Place, config: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The directories of the runs below this one.
+/// The directories of the runs below this one. Where locks are is none.
 fn runs(base: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|path| !path.is_symlink()).collect()
+    entries.filter(|path| !path.is_symlink() && !path.ends_with("locks")).collect()
 }
 
 fn report_in(run: &Path) -> Value {
@@ -97,7 +97,7 @@ fn no_logs_leaves_nothing() {
     let config = place.prompts(&["[[say hello]]", "[[error it broke]]"]);
     let outcome = place.run(&config, &["--log-dir", "logs", "--no-logs"]).expect_code(2);
     assert_eq!(logs_line(&outcome), None);
-    for name in ["state", "home/.local", "logs"] {
+    for name in ["state/zen", "home/.local", "logs"] {
         assert_eq!(runs(&place.path(name)), Vec::<PathBuf>::new());
     }
 }
@@ -108,7 +108,7 @@ fn two_runs_in_one_second_have_a_directory_each() {
     let config = place.prompts(&["[[say hello]]"]);
     let running: Vec<_> = (0..4)
         .map(|_| {
-            zen(&place, &config, &[])
+            zen(&place, &config, &["--no-lock"])
                 .stdout(fs::File::create("/dev/null").expect("it is there"))
                 .spawn()
                 .expect("zen starts")
@@ -135,7 +135,7 @@ fn two_runs_of_one_second_and_one_process_id_have_a_directory_each() {
     let config = place.prompts(&["[[say hello]]"]);
     let running: Vec<_> = (0..4)
         .map(|_| {
-            let zen = zen(&place, &config, &[]);
+            let zen = zen(&place, &config, &["--no-lock"]);
             let mut command = Command::new("unshare");
             command.args(["--pid", "--fork", "--mount-proc"]).arg(zen.get_program()).args(zen.get_args());
             command.current_dir(place.path("")).env_clear();
@@ -457,7 +457,7 @@ fn report_json_is_whole_at_every_moment() {
 fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
     let place = Place::new();
     let config = place.prompts(&["[[say hello]]"]);
-    let no_files = "this run keeps no files, --log-dir DIR names another place\n";
+    let no_files = "this run keeps no files, --log-dir DIR names another place, and holds no lock\n";
     for (state_home, home, expected) in [
         (Some("/dev/null"), None, "zen: no directory for the run's files: /dev/null/zen: Not a directory: "),
         (

@@ -104,7 +104,7 @@ fn two_runs_at_once_of_which_one_is_stopped() {
     let config = place.config(&beside_good_ones(&[instance("bad", &waits)]));
     let log_dirs = ["one", "two"].map(|name| place.path(name));
     let [one, two] = log_dirs.each_ref().map(|logs| {
-        let mut command = place.zen_on(&config, &["--log-dir", logs.to_str().expect("UTF-8")]);
+        let mut command = place.zen_on(&config, &["--no-lock", "--log-dir", logs.to_str().expect("UTF-8")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("zen starts")
     });
     wait_until("both to run", || {
