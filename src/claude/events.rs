@@ -1,7 +1,10 @@
 //! What claude says: one line of its stream, decoded to what zen acts on.
 //!
 //! New kinds of events and fields come with every release, so everything unknown is passed over and everything may be
-//! missing. Most lines are deltas of text, which are told by their first bytes and not decoded at all.
+//! missing. Most lines are deltas of text, which are told by their first bytes and not decoded at all; the longest are
+//! decoded as far as is asked for, see `long`.
+
+mod long;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -198,6 +201,9 @@ struct Kind<'a> {
 pub fn decode(line: &[u8]) -> Event {
     if DELTAS.iter().any(|delta| line.starts_with(delta)) {
         return Event::Other;
+    }
+    if let Some(event) = long::decode(line) {
+        return event;
     }
     let Ok(head) = serde_json::from_slice::<Head>(line) else {
         return Event::Garbage;

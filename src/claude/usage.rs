@@ -80,6 +80,9 @@ pub enum Settlement {
     None,
 }
 
+/// How many messages are kept one by one. Older ones change no more, and are kept as a sum: a turn may have any number.
+const MAX_LIVE: usize = 64;
+
 /// Counts one claude process.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -89,8 +92,11 @@ pub struct Meter {
     settled: BTreeMap<String, ModelUse>,
     /// What `Cumulative` settlements said last, since the process or its conversation began.
     cumulative: BTreeMap<String, ModelUse>,
-    /// Messages since the last result, by id.
+    /// The latest messages since the last result, by id.
     live: Vec<Message>,
+    /// The sum of those before them, of the main conversation and of subagents.
+    past_main: ModelUse,
+    past_subagents: ModelUse,
     /// Which of `live` is being streamed: the deltas do not say.
     streamed: usize,
     /// Seen live, and left out of a result: at least that much.
@@ -108,7 +114,17 @@ struct Message {
     id: String,
     model: String,
     tokens: Tokens,
+    /// What they cost by the price table, in micro-dollars.
+    estimate_micros: u64,
     of_subagent: bool,
+}
+
+impl Message {
+    /// It has come to this many tokens; a kind that is not said stays as it was.
+    fn grow(&mut self, tokens: Tokens, prices: &Prices) {
+        self.tokens = self.tokens.by_kind(tokens, u64::max);
+        self.estimate_micros = prices.estimate_micros(&self.model, &self.tokens);
+    }
 }
 
 impl Meter {
@@ -134,12 +150,13 @@ impl Meter {
         let index = match self.live.iter().rposition(|m| m.id == id) {
             Some(index) => {
                 // The output of a block's event is a placeholder; what a delta has said is more.
-                let message = &mut self.live[index];
-                message.tokens = message.tokens.by_kind(tokens, u64::max);
+                self.live[index].grow(tokens, &self.prices);
                 index
             }
             None => {
-                self.live.push(Message { id: id.into(), model: model.into(), tokens, of_subagent });
+                self.make_room();
+                let estimate_micros = self.prices.estimate_micros(model, &tokens);
+                self.live.push(Message { id: id.into(), model: model.into(), tokens, estimate_micros, of_subagent });
                 self.live.len() - 1
             }
         };
@@ -147,6 +164,19 @@ impl Meter {
         if !of_subagent {
             self.streamed = index;
         }
+    }
+
+    /// The oldest becomes part of a sum; not the one that is being streamed, whose deltas are still to come.
+    fn make_room(&mut self) {
+        if self.live.len() < MAX_LIVE {
+            return;
+        }
+        let oldest = usize::from(self.streamed == 0);
+        let message = self.live.remove(oldest);
+        self.streamed -= usize::from(self.streamed > oldest);
+        let past = if message.of_subagent { &mut self.past_subagents } else { &mut self.past_main };
+        past.tokens += message.tokens;
+        past.micros = past.micros.saturating_add(message.estimate_micros);
     }
 
     /// The message that was told last is being streamed: its last count is still to come.
@@ -167,7 +197,7 @@ impl Meter {
     /// The message under way has come to this many tokens; a kind that is not said stays as it was.
     pub fn message_so_far(&mut self, tokens: Tokens) {
         if let Some(message) = self.live.get_mut(self.streamed) {
-            message.tokens = message.tokens.by_kind(tokens, u64::max);
+            message.grow(tokens, &self.prices);
         }
     }
 
@@ -185,10 +215,11 @@ impl Meter {
             Settlement::None => return,
         };
         match main {
-            Some(main) => self.keep_what_is_left_out(main, |message| !message.of_subagent),
+            Some(main) => self.keep_what_is_left_out(main, self.past_main.tokens, |message| !message.of_subagent),
             None => {
                 let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
-                self.keep_what_is_left_out(told, |_| true);
+                let past = self.past_main.tokens + self.past_subagents.tokens;
+                self.keep_what_is_left_out(told, past, |_| true);
             }
         }
         self.was_cut_off |= std::mem::take(&mut self.has_open_message);
@@ -198,6 +229,7 @@ impl Meter {
             sum.micros = sum.micros.saturating_add(more.micros);
         }
         self.live.clear();
+        (self.past_main, self.past_subagents) = (ModelUse::default(), ModelUse::default());
     }
 
     /// What has come since the last result. One of a turn that no model answered names none, and takes nothing back.
@@ -213,9 +245,9 @@ impl Meter {
 
     /// 1.0 and 2.0 leave out of their numbers a message that was interrupted, and one that came after a retry. What was
     /// seen of it was served all the same.
-    fn keep_what_is_left_out(&mut self, told: Tokens, is_told_of: impl Fn(&Message) -> bool) {
+    fn keep_what_is_left_out(&mut self, told: Tokens, past: Tokens, is_told_of: impl Fn(&Message) -> bool) {
         let seen: Vec<&Message> = self.live.iter().filter(|message| is_told_of(message)).collect();
-        let left_out = seen.iter().fold(Tokens::default(), |sum, message| sum + message.tokens) - told;
+        let left_out = seen.iter().fold(past, |sum, message| sum + message.tokens) - told;
         if let (1.., Some(last)) = (left_out.total(), seen.last()) {
             self.left_out.tokens += left_out;
             let micros = self.prices.estimate_micros(&last.model, &left_out);
@@ -243,11 +275,13 @@ impl Meter {
         }
         for message in &self.live {
             used.tokens += message.tokens;
-            used.micros = used.micros.saturating_add(self.prices.estimate_micros(&message.model, &message.tokens));
+            used.micros = used.micros.saturating_add(message.estimate_micros);
             used.micros_certainty = Certainty::Estimate;
         }
-        used.tokens += self.left_out.tokens;
-        used.micros = used.micros.saturating_add(self.left_out.micros);
+        for sum in [self.past_main, self.past_subagents, self.left_out] {
+            used.tokens += sum.tokens;
+            used.micros = used.micros.saturating_add(sum.micros);
+        }
         if self.was_cut_off || self.hides_calls || self.left_out != ModelUse::default() {
             used.tokens_certainty = Certainty::AtLeast;
             used.micros_certainty = Certainty::AtLeast;
@@ -311,6 +345,27 @@ mod tests {
         meter.settle(cumulative(160, 65, 1_455));
         assert_eq!(meter.used().tokens, tokens(160, 65));
         assert_eq!(meter.used().micros, 1_455);
+    }
+
+    #[test]
+    fn a_turn_of_any_length_is_counted_whole_in_bounded_memory() {
+        let mut meter = Meter::default();
+        let count = 10 * MAX_LIVE as u64;
+        for i in 0..count {
+            meter.message(&format!("main-{i}"), SONNET, tokens(100, 1), false);
+            meter.message(&format!("sub-{i}"), SONNET, tokens(10, 1), true);
+            meter.message_so_far(Tokens { output: 40, ..Tokens::default() });
+            assert!(meter.live.len() <= MAX_LIVE);
+        }
+        let seen = tokens(110 * count, 41 * count);
+        assert_eq!(meter.used().tokens, seen);
+        assert_eq!(meter.used().micros, count * (300 + 600 + 30 + 15));
+        // Of what the main conversation has used the result leaves out 100 tokens.
+        let main = Some(tokens(100 * count - 100, 40 * count));
+        meter.settle(Settlement::Cumulative { models: models(110 * count - 100, 41 * count, 7), main });
+        assert_eq!(meter.used().tokens, seen);
+        meter.message("next", SONNET, tokens(5, 5), false);
+        assert_eq!(meter.used().tokens, seen + tokens(5, 5));
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! The lines that can be long, decoded in one pass and without a tree: what the model says, and what tools have answered,
+//! of which only the ids are asked for.
+//!
+//! It knows these lines as claude writes them. One that is in any way different is left to the decoder that takes all.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Event, Message, Said, essence, tokens};
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "Block: Deserialize<'de>"))]
+struct Line<Block> {
+    message: Content<Block>,
+    parent_tool_use_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "Block: Deserialize<'de>"))]
+struct Content<Block> {
+    id: Option<String>,
+    model: Option<String>,
+    usage: Option<Value>,
+    content: Vec<Block>,
+}
+
+/// A part of what the model says.
+#[derive(Deserialize)]
+struct Spoken<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    id: Option<String>,
+    text: Option<String>,
+    name: Option<String>,
+    input: Option<Value>,
+}
+
+/// A part of what is answered to it.
+#[derive(Deserialize)]
+struct Answered<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    tool_use_id: Option<String>,
+}
+
+/// Decodes a line of one of these kinds, if it is as they usually are.
+pub(super) fn decode(line: &[u8]) -> Option<Event> {
+    if line.starts_with(br#"{"type":"assistant","#) {
+        serde_json::from_slice(line).ok().map(assistant)
+    } else if line.starts_with(br#"{"type":"user","#) {
+        serde_json::from_slice(line).ok().map(user)
+    } else {
+        None
+    }
+}
+
+fn assistant(line: Line<Spoken>) -> Event {
+    let Content { id, model, usage, content } = line.message;
+    let (mut tools, mut said) = (Vec::new(), Vec::new());
+    for part in content {
+        match (part.kind.as_ref(), part.text, part.name) {
+            ("text", Some(text), _) if !text.trim().is_empty() => said.push(Said::Text(text)),
+            (kind @ ("tool_use" | "server_tool_use"), _, name) => {
+                tools.extend(part.id.filter(|_| kind == "tool_use"));
+                let on = part.input.as_ref().map(essence).unwrap_or_default();
+                said.extend(name.map(|name| Said::Tool { name, on }));
+            }
+            _ => {}
+        }
+    }
+    Event::Message(Box::new(Message {
+        id,
+        model: model.unwrap_or_default(),
+        tokens: tokens(&usage.unwrap_or_default()),
+        of_subagent: line.parent_tool_use_id.is_some(),
+        begins: false,
+        said,
+        tools,
+    }))
+}
+
+fn user(line: Line<Answered>) -> Event {
+    let results = line.message.content.into_iter().filter(|part| part.kind == "tool_result");
+    let ended: Vec<String> = results.filter_map(|part| part.tool_use_id).collect();
+    if ended.is_empty() || line.parent_tool_use_id.is_some() { Event::Other } else { Event::ToolsEnded(ended) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the decoder that takes all: what it is not sent to here begins otherwise.
+    fn by_the_other(line: &str) -> Event {
+        let otherwise = line.replacen("{\"type\"", "{ \"type\"", 1);
+        assert_eq!(decode(otherwise.as_bytes()), None);
+        super::super::decode(otherwise.as_bytes())
+    }
+
+    #[test]
+    fn it_decodes_as_the_other_does() {
+        let assistant = |content: &str, parent: &str| {
+            format!(
+                r#"{{"type":"assistant","message":{{"id":"m","model":"x","usage":{{"input_tokens":7,"output_tokens":1}},
+                "content":[{content}]}},"parent_tool_use_id":{parent},"uuid":"u"}}"#
+            )
+        };
+        let user = |content: &str, parent: &str| {
+            format!(
+                r#"{{"type":"user","message":{{"role":"user","content":[{content}]}},"parent_tool_use_id":{parent}}}"#
+            )
+        };
+        let said = r#"{"type":"text","text":"Let \"me\" look.\n"},{"type":"text","text":" "},{"type":"thinking","text":"…"},
+            {"type":"tool_use","id":"t1","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
+            {"type":"server_tool_use","id":"t2","name":"web","input":{"n":1,"what":"this"}},{"type":"tool_use","id":"t3"}"#;
+        let answered = r#"{"tool_use_id":"a","type":"tool_result","content":[{"type":"text","text":"x"}]},{"type":"text","text":"y"},
+            {"type":"tool_result","tool_use_id":"b\"","content":"x","is_error":true}"#;
+        for parent in ["null", "\"t\""] {
+            for line in [assistant(said, parent), assistant("", parent), user(answered, parent), user("", parent)] {
+                let event = decode(line.as_bytes());
+                assert_eq!(event.as_ref(), Some(&by_the_other(&line)), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_different_is_left_to_the_other() {
+        for line in [
+            r#"{"type":"user","message":{"content":"x"}}"#,
+            r#"{"type":"assistant","message":{"content":[{"type":7}]}}"#,
+            r#"{"type":"assistant","message":null}"#,
+            r#"{"type":"assistant","message":{"content":[]},"parent_tool_use_id":7}"#,
+            r#"{"type":"user","message":{"content":[]}"#,
+            r#"{"type":"result","message":{"content":[]}}"#,
+        ] {
+            assert_eq!(decode(line.as_bytes()), None, "{line}");
+        }
+    }
+}
