@@ -461,7 +461,7 @@ fn a_claude_that_others_keep_for_themselves_is_no_program() {
 fn as_nobody(place: &Place, arguments: &[&str]) -> Outcome {
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("permissions");
     let zen = place.path("zen");
-    crate::support::copy_program(env!("CARGO_BIN_EXE_zen"), &zen);
+    crate::support::copy_program(crate::support::zen_binary(), &zen);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(zen).args(arguments);
     command.current_dir(place.path("")).env_clear().env("PATH", "/usr/bin:/bin").env("ZEN_CLAUDE", "/bin/true");

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::zen_binary;
+
 fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("it is there")
 }
@@ -44,7 +46,7 @@ fn every_field_that_the_readme_names_is_there() {
 
 #[test]
 fn help_and_version_are_answered() {
-    let zen = |argument: &str| Command::new(env!("CARGO_BIN_EXE_zen")).arg(argument).output().expect("zen runs");
+    let zen = |argument: &str| Command::new(zen_binary()).arg(argument).output().expect("zen runs");
     let help = zen("--help");
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--config FILE"));
     let version = zen("--version");

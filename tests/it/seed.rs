@@ -298,7 +298,7 @@ fn test_5_2_unreadable_workspace_as_another_user() {
     let config = place.config(&std::fs::read_to_string(fixture("failure_scenario.json")).expect("a fixture"));
     std::fs::set_permissions(place.path(""), std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let zen = place.path("zen");
-    crate::support::copy_program(env!("CARGO_BIN_EXE_zen"), &zen);
+    crate::support::copy_program(crate::support::zen_binary(), &zen);
     let mut command = std::process::Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&zen).args(["--config"]).arg(&config);
     command.args(["--no-logs", "--workspace"]).arg(&unreadable).env("ZEN_CLAUDE", "/bin/true");

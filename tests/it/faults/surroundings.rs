@@ -115,7 +115,7 @@ fn processes_run_out() {
         std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o777)).expect("permissions");
     }
     let (zen, claude) = (place.path("zen"), place.path("claude"));
-    copy_program(env!("CARGO_BIN_EXE_zen"), &zen);
+    copy_program(crate::support::zen_binary(), &zen);
     copy_program(stand_in(), &claude);
     let instances: Vec<Value> = (0..30).map(|i| instance(&format!("i{i}"), GOOD)).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());

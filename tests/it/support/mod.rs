@@ -88,7 +88,7 @@ impl Place {
 
     /// zen, in this place, on the stand-in; not started. Nothing of the caller's environment but PATH is in its own.
     pub fn zen(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zen"));
+        let mut command = Command::new(zen_binary());
         command.args(arguments).current_dir(self.directory.path()).env_clear().envs([
             ("PATH", std::env::var("PATH").unwrap_or_default().as_str()),
             ("HOME", self.path("home").to_str().expect("a path in UTF-8")),
@@ -329,6 +329,12 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
     let status = Command::new("cp").arg(from.as_ref()).arg(to).status().expect("there is a cp");
     assert!(status.success(), "{} can be copied", from.as_ref().display());
+}
+
+/// The zen that is tested: the one that `ZEN_BINARY` names (`make static` makes such), or else the one that cargo has built
+/// with the tests.
+pub fn zen_binary() -> PathBuf {
+    std::env::var_os("ZEN_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_zen").into(), PathBuf::from)
 }
 
 /// The stand-in for claude, which cargo builds with the tests.
