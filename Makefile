@@ -1,5 +1,6 @@
 # demo: see zen at work, without an account and without cost.   test: the whole suite.   check: format, lints, docs.
 # fuzz: a minute of random input for each of zen's readers.   soak: the tests that take long.   coverage: of the suite.
+# bench: what zen costs beside what else one could take.
 # Tests that need npm leave themselves out, and say so, where it is missing.
 
 CARGO ?= cargo
@@ -7,7 +8,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 REAL_CLAUDE = target/claude
 
-.PHONY: demo test fuzz soak coverage check static install real-claude clean
+.PHONY: demo test fuzz soak coverage bench check static install real-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -46,7 +47,14 @@ check:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --document-private-items
 
-# One file that runs anywhere: with musl where that target is installed, else with a static glibc.
+# What zen costs beside what else one could take, in target/bench.md; ROWS=memory,idle measures only those. netra-zen is
+# one of the others, where it can be had.
+bench:
+	@sh .ci/install-netra-zen target/netra-zen || [ $$? = 3 ]
+	$(CARGO) bench --quiet --bench bench
+
+# One file that runs anywhere: with musl by the program that MUSL_BUILDER names, or where that target is installed; else
+# with a static glibc. The tests run on it with ZEN_BINARY naming that file.
 static:
 	@sh .ci/build-static target/static/zen
 
