@@ -101,7 +101,7 @@ fn memory_kb_after(zen: &Running, ended: usize) -> u64 {
         report["instances"].as_array().map_or(0, |instances| instances.iter().filter(ended).count())
     };
     wait_within(bound, "the end of many", || {
-        std::thread::sleep(Duration::from_secs(1)); // the report is large, and to read it costs both sides
+        std::thread::sleep(Duration::from_secs(3)); // the report is large, and costs who writes it and who reads it
         (count() >= ended).then(|| zen.memory_kb("VmRSS"))
     })
 }
