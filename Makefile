@@ -39,8 +39,8 @@ soak: real-claude
 # How much of src the suite runs, without the real CLI. Needs cargo-tarpaulin (cargo install cargo-tarpaulin), and no LLVM.
 coverage:
 	@$(CARGO) build --quiet --examples --target-dir target/coverage
-	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --skip-clean --target-dir target/coverage \
-		--timeout 1800 --include-files 'src/*' --out Lcov --output-dir target/coverage \
+	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --no-fail-fast --skip-clean --timeout 1800 \
+		--target-dir target/coverage --include-files 'src/*' --out Lcov --output-dir target/coverage \
 		-- --skip real:: --test-threads 8
 
 check:

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::real::on_each_generation;
 use crate::support::{Outcome, Place, Random, Running, wait_until, wait_within};
 
+/// `ZEN_SOAK_INSTANCES` says otherwise, for a trial.
 const INSTANCES: usize = 10_000;
 const AT_ONCE: usize = 200;
 
@@ -71,13 +72,18 @@ const FAULTS: [Fault; 20] = [
     with(fault("[[say Fine.]]", "completed", ""), || json!({ "env": { "STAND_IN_INITIALIZE": "disordered" } })),
 ];
 
+fn instance_count() -> usize {
+    let given = std::env::var("ZEN_SOAK_INSTANCES").ok();
+    given.map_or(INSTANCES, |count| count.parse().expect("a number of instances"))
+}
+
 /// What each instance has to come to: its name, status and reason.
 type Expected = Vec<(String, &'static str, &'static str)>;
 
 fn soaked(place: &Place, random: &mut Random) -> (Value, Expected) {
     let mut instances = vec![json!({ "name": "last", "prompt": format!("{} {GOOD}", place.gate("gate")) })];
     let mut expected = vec![("last".to_owned(), "completed", "")];
-    for number in 1..INSTANCES {
+    for number in 1..instance_count() {
         let name = format!("i{number}");
         let fault = (random.below(BAD_EVERY) == 0).then(|| &FAULTS[random.below(FAULTS.len())]);
         let (prompt, status, reason) = fault.map_or((GOOD, "completed", ""), |f| (f.prompt, f.status, f.reason));
@@ -117,13 +123,14 @@ fn ten_thousand_instances_of_which_a_tenth_go_wrong() {
     let at_once = AT_ONCE.to_string();
     let arguments = ["--max-parallel", &at_once, "--grace", "1", "--status-report-interval", "60"];
     let zen = place.start(&config, &arguments);
-    let early_kb = memory_kb_after(&zen, INSTANCES / 10);
-    let late_kb = memory_kb_after(&zen, INSTANCES - 1);
+    let count = instance_count();
+    let early_kb = memory_kb_after(&zen, count / 10);
+    let late_kb = memory_kb_after(&zen, count - 1);
     let (descriptors, zombies, most_kb) = (zen.descriptors(), zen.zombies(), zen.memory_kb("VmHWM"));
     place.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     eprintln!(
-        "{INSTANCES} instances, {AT_ONCE} at a time, took {:.0?}; memory {early_kb} kB after a tenth, {late_kb} kB at the \
+        "{count} instances, {AT_ONCE} at a time, took {:.0?}; memory {early_kb} kB after a tenth, {late_kb} kB at the \
          end, {most_kb} kB at most; {descriptors} descriptors at the end",
         outcome.took
     );
@@ -146,7 +153,7 @@ fn hold_to(outcome: &Outcome, expected: &Expected) {
     }
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
     let completed = expected.iter().filter(|(_, status, _)| *status == "completed").count();
-    assert!(outcome.stdout.contains(&format!("Successful: {completed}/{INSTANCES}")), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains(&format!("Successful: {completed}/{}", expected.len())), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.stdout);
 }
 
@@ -178,7 +185,7 @@ fn hold_the_books(place: &Place, outcome: &Outcome) {
             assert_eq!(booked, Some(served), "{instance:#}");
         }
     }
-    assert!(exact > INSTANCES / 10 * 9, "{exact} are exact");
+    assert!(exact > instances.len() / 10 * 9, "{exact} are exact");
     assert_eq!(outcome.report["totals"]["tokens"]["total"].as_u64(), Some(sum));
 }
 
