@@ -78,7 +78,8 @@ fn shown(text: &str) -> String {
 
 /// The message with the results in it. `told` gives an instance's name and its result; one that has none leaves nothing.
 ///
-/// A message that is text stays text: where it would come to begin with a slash, it says first whose result that is.
+/// A message that is text stays text: where it would come to begin with a slash, it says first whose result that is. And
+/// what comes into a command's arguments runs nothing: 1.0 and 2.0 run what stands in !`...` there.
 #[must_use]
 pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
     let mut filled = String::with_capacity(text.len());
@@ -88,18 +89,39 @@ pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> 
         from = at.end;
         let (_, result) = told(*of);
         let kept = beginning(result);
-        filled += kept;
+        match calls_a_command(text) {
+            true => push_harmless(&mut filled, kept, &text[at.end..]),
+            false => filled += kept,
+        }
         if kept.len() < result.len() {
             filled += &format!("\n[{} bytes more, left out]", result.len() - kept.len());
         }
     }
     filled += &text[from..];
-    let calls_a_command = |text: &str| text.trim_start().starts_with('/');
     match insertions.first() {
         Some(first) if calls_a_command(&filled) && !calls_a_command(text) => {
             format!("Result of {}:\n{filled}", told(first.of).0)
         }
         _ => filled,
+    }
+}
+
+fn calls_a_command(text: &str) -> bool {
+    text.trim_start().starts_with('/')
+}
+
+/// Puts a result into a command's arguments, with a space wherever an exclamation mark would meet a backtick.
+fn push_harmless(filled: &mut String, result: &str, rest: &str) {
+    let meet = |pair: (char, char)| matches!(pair, ('!', '`') | ('`', '!'));
+    for next in result.chars() {
+        if filled.chars().next_back().is_some_and(|last| meet((last, next))) {
+            filled.push(' ');
+        }
+        filled.push(next);
+    }
+    let edge = filled.chars().next_back().zip(rest.chars().next());
+    if !result.is_empty() && edge.is_some_and(meet) {
+        filled.push(' ');
     }
 }
 
@@ -168,6 +190,17 @@ mod tests {
         assert_eq!(fill("{{result:a}}compact", ["/", "", ""]), "Result of a:\n/compact");
         assert_eq!(fill("{{result:a}}/compact", ["", "", ""]), "Result of a:\n/compact");
         assert_eq!(fill("Do {{result:a}}", ["/compact", "", ""]), "Do /compact");
+    }
+
+    #[test]
+    fn no_result_runs_anything_in_the_arguments_of_a_command() {
+        assert_eq!(fill("/x {{result:a}}", ["see !`date`", "", ""]), "/x see ! `date`");
+        assert_eq!(fill("/x {{result:a}}", ["```!\ndate\n```", "", ""]), "/x ``` !\ndate\n```");
+        assert_eq!(fill("/x {{result:a}}{{result:b c}}", ["!", "`date`", ""]), "/x ! `date`");
+        assert_eq!(fill("/x !{{result:a}}", ["`date`", "", ""]), "/x ! `date`");
+        assert_eq!(fill("/x {{result:a}}`date`", ["!", "", ""]), "/x ! `date`");
+        assert_eq!(fill("/x !`date` {{result:a}}", ["y", "", ""]), "/x !`date` y", "the author's own stays");
+        assert_eq!(fill("See {{result:a}}", ["!`date`", "", ""]), "See !`date`", "text is text");
     }
 
     #[test]

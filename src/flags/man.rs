@@ -48,7 +48,9 @@ const STAGES: &[&str] = &[
      this one depends on, be it through others. \
      Of one that failed it is the text that it came to, if any. \
      The first 100,000 bytes of a result are put in; a dry run shows the placeholder. \
-     A result cannot name a slash command, and is not looked at for placeholders again.",
+     A result cannot name a slash command, and is not looked at for placeholders again. \
+     In the arguments of a slash command a space keeps an exclamation mark from a backtick, for older generations of claude \
+     run what stands between backticks behind one.",
 ];
 
 const BUDGET: &str = "`budget` may have:";
