@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use crate::claude::command_line::{self, Abilities};
 use crate::claude::environment::is_sandbox;
+use crate::claude::grants::{Effect, effect};
 use crate::claude::tools;
 use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
+use crate::edge::grants::{self, Grant};
 use crate::edge::{ask, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
@@ -77,6 +79,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Abilities::newest()
     });
     problems.extend(tools_problems(&plan.instances, abilities));
+    problems.extend(refuse_grants(&mut plan.instances));
     lacking.extend(root_problem(&plan.instances, abilities));
     let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
     warnings.extend(found);
@@ -204,6 +207,31 @@ fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
         tools::unenforceable_here(instance, abilities).into_iter().map(problem)
     };
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
+}
+
+/// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself is a
+/// message.
+fn refuse_grants(instances: &mut [Instance]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for instance in instances {
+        let Some(allowed) = instance.allowed_tools.clone() else { continue };
+        for Grant { file, rule } in grants::of_instance(instance) {
+            match effect(&allowed, &rule) {
+                Effect::None => {}
+                Effect::Refusable if instance.disallowed_tools.contains(&rule) => {}
+                Effect::Refusable => instance.disallowed_tools.push(rule),
+                Effect::Widening if problems.len() < MAX_MISTAKES => {
+                    let (name, rule, file) = (text::clean(&instance.name), text::clean(&rule), shown(&file));
+                    problems.push(format!(
+                        "instance '{name}': allowed_tools: {file} allows '{rule}', which is more and cannot be shut out: \
+                         take it out there, or allow it here"
+                    ));
+                }
+                Effect::Widening => {}
+            }
+        }
+    }
+    problems
 }
 
 /// claude itself would refuse, once for each instance and after the start.

@@ -9,6 +9,7 @@ pub mod control;
 pub mod environment;
 pub mod events;
 pub mod front_matter;
+pub mod grants;
 pub mod listing;
 pub mod prices;
 pub mod session;

@@ -104,7 +104,7 @@ pub fn mode(instance: &Instance, abilities: Abilities) -> &str {
 }
 
 /// The tool that a name or a pattern is about.
-fn name(tool: &str) -> &str {
+pub(super) fn name(tool: &str) -> &str {
     tool.split('(').next().unwrap_or(tool)
 }
 
@@ -115,7 +115,7 @@ fn pattern(tool: &str) -> Option<&str> {
 }
 
 /// A name or a pattern as every generation understands it: the older ones know no `*` in a command, but `git:*`.
-fn rule(tool: &str) -> Cow<'_, str> {
+pub(super) fn rule(tool: &str) -> Cow<'_, str> {
     let (name, Some(pattern)) = (name(tool), pattern(tool)) else { return tool.into() };
     match name {
         "Bash" => match pattern.strip_suffix(" *") {
@@ -126,6 +126,17 @@ fn rule(tool: &str) -> Cow<'_, str> {
         _ if READING.contains(&name) => format!("Read({pattern})").into(),
         _ => tool.into(),
     }
+}
+
+/// The tools that a rule for this one is for.
+pub(super) fn share_rule<'a>(name: &'a &'a str) -> &'a [&'a str] {
+    [WRITING, READING].into_iter().find(|tools| tools.contains(name)).unwrap_or(std::slice::from_ref(name))
+}
+
+/// What the commands begin with that a pattern of Bash is for.
+pub(super) fn command_prefix(tool: &str) -> Option<&str> {
+    let pattern = pattern(tool).filter(|_| name(tool) == "Bash")?;
+    Some(pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")).unwrap_or(pattern))
 }
 
 /// Whether only a claude that knows `*` anywhere in a rule understands this one.
@@ -148,7 +159,7 @@ fn passes_redirections(allowed: &[String], abilities: Abilities) -> bool {
 }
 
 /// Whether a tool is allowed by patterns, and not as a whole.
-fn has_pattern_only(allowed: &[String], tool: &str) -> bool {
+pub(super) fn has_pattern_only(allowed: &[String], tool: &str) -> bool {
     allowed.iter().any(|a| name(a) == tool) && !allowed.iter().any(|a| a == tool)
 }
 

@@ -6,6 +6,7 @@ pub mod command_files;
 pub mod descendants;
 pub mod files;
 pub mod find;
+pub mod grants;
 pub mod guard;
 pub mod local_time;
 pub mod lock;

@@ -170,3 +170,30 @@ fn real_refused_tool_is_a_failure_where_it_may_not_be() {
         real.assert_books_balance(&outcome);
     });
 }
+
+/// What settings and commands allow by themselves does not add to what the config allows.
+#[test]
+fn real_rules_of_others_allow_no_more() {
+    on_each_generation(1, |real| {
+        let settings = |rule: &str| {
+            let text = json!({"permissions": {"allow": [rule]}}).to_string();
+            std::fs::create_dir_all(real.place.path("home/.claude")).expect("a directory");
+            std::fs::write(real.place.path("home/.claude/settings.json"), text).expect("settings");
+        };
+        let calls: String = [bash("touch made-by-touch"), bash("mkdir made-by-mkdir")]
+            .iter()
+            .map(|(tool, input)| format!("[[tool {tool} {input}]] [[say On.]] "))
+            .collect();
+        real.place.command("go", &format!("---\nallowed-tools: Bash(mkdir:*)\n---\nGo. {calls} [[say That is all.]]"));
+        let config = json!({"instances": [{"name": "a", "command": "/go", "allowed_tools": ["Read", "Bash(git *)"]}]});
+        let config = real.place.config(&config.to_string());
+        settings("Bash(touch:*)");
+        let outcome = real.run(&config, &[]).expect_code(0);
+        let everything = real.everything(&outcome);
+        assert_eq!(made(real), Vec::<String>::new(), "{everything}");
+        assert_eq!(outcome.instance("a")["permission_denials"].as_array().map(Vec::len), Some(2), "{everything}");
+        settings("Bash");
+        let outcome = real.run(&config, &[]).expect_code(1);
+        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.everything());
+    });
+}
