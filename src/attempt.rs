@@ -1,4 +1,6 @@
-//! One process of an instance, as a state machine: what was heard from it goes in, what is to be done about it comes out.
+//! One attempt of an instance, as a state machine: what was heard from its process goes in, what is to be done about it
+//! comes out. It has one process after the other where the conversation is cleared in between, or a session was entered in
+//! a way that claude refused.
 //!
 //! Pure: it is told the time and never waits. It knows what to say to claude and when, what a result means, and how to
 //! stop a process that does not end; it knows no process, pipe or signal of the system.
@@ -14,7 +16,8 @@ use crate::claude::session;
 use crate::claude::usage::{Meter, Used};
 use crate::claude::verdict::{Judgement, is_hopeless, judge};
 use crate::outcome::{Exit, Failure, Reason};
-use crate::plan::{Instance, Turn};
+use crate::plan::{Instance, Leg, Turn};
+use crate::text::cut;
 
 /// How long after SIGTERM comes SIGKILL.
 pub const TERMINATE_TO_KILL: Duration = Duration::from_secs(2);
@@ -27,6 +30,9 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// How much of the end of standard error is remembered, in bytes.
 const STDERR_TAIL_BYTES: usize = 4096;
+
+/// Of an answer to one of several turns so much is remembered; the last one is whole.
+const MAX_ANSWER_COLUMNS: usize = 500;
 
 /// What is to be done to the process.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,10 +100,13 @@ pub enum Verdict {
     Failed(Failure),
 }
 
-/// One process of an instance.
+/// One attempt of an instance.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     turns: Vec<Turn>,
+    /// The parts of the turns, and which one this process is told.
+    legs: Vec<Leg>,
+    leg: usize,
     grace: Duration,
     timeout: Duration,
     idle_timeout: Option<Duration>,
@@ -129,6 +138,8 @@ pub struct Attempt {
     /// Whether it has ever said that it begins a turn: all known generations do.
     announces_turns: bool,
     meter: Meter,
+    /// What its processes before this one have used.
+    used_before: Used,
     /// What it has told of itself.
     pub told: Told,
 }
@@ -144,6 +155,8 @@ pub struct Told {
     pub result: Option<String>,
     /// How many turns have ended well.
     pub turns_done: usize,
+    /// What was answered to each of these, of a long answer the beginning; nothing where the conversation was cleared.
+    pub answers: Vec<String>,
     /// Tools that were refused.
     pub denials: Vec<Denial>,
     /// The retry it waits for.
@@ -164,8 +177,11 @@ impl Attempt {
     /// The process of this instance has started, now.
     #[must_use]
     pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<Effect>) {
-        let attempt = Attempt {
+        let legs = instance.legs();
+        let mut attempt = Attempt {
             turns: instance.turns.clone(),
+            legs,
+            leg: 0,
             grace,
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
@@ -189,9 +205,69 @@ impl Attempt {
             turn_under_way: false,
             announces_turns: false,
             meter: Meter::with(prices),
+            used_before: Used::default(),
             told: Told::default(),
         };
+        attempt.pass_clears();
         (attempt, vec![Effect::Send(control::initialize())])
+    }
+
+    /// Another process of it has started, now, which is told the same turns as the one before it.
+    pub fn start_again(&mut self, now: Duration) -> Vec<Effect> {
+        self.used_before = self.used();
+        self.meter = self.meter.of_next_process();
+        self.told.result = None;
+        self.told.retry = None;
+        self.told.stderr_tail.clear();
+        *self = Attempt {
+            last_heard: now,
+            phase: Phase::Asking,
+            verdict: None,
+            exit: None,
+            initialized: false,
+            output_open: true,
+            stderr_open: true,
+            closed: None,
+            limit_rejected: None,
+            background_agents: 0,
+            message: Streamed::None,
+            last_text: String::new(),
+            tools_at_work: HashSet::new(),
+            ending: None,
+            turn_under_way: false,
+            announces_turns: false,
+            ..self.clone()
+        };
+        vec![Effect::Send(control::initialize())]
+    }
+
+    /// Another process of it has started, now, which is told the next turns, in a conversation of its own.
+    pub fn start_next_leg(&mut self, now: Duration) -> Vec<Effect> {
+        self.leg += 1;
+        self.pass_clears();
+        self.start_again(now)
+    }
+
+    /// Whether its process has done what it was told, and there are turns for another one.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.is_followed() && self.verdict() == Verdict::Completed
+    }
+
+    /// Whether the turns of its process are not the last ones.
+    fn is_followed(&self) -> bool {
+        self.leg + 1 < self.legs.len()
+    }
+
+    /// Where the turns of its process end.
+    fn end_of_leg(&self) -> usize {
+        self.legs.get(self.leg).map_or(self.turns.len(), |leg| leg.turns.end)
+    }
+
+    /// What clears the conversation before the turns of its process is done by beginning another one.
+    fn pass_clears(&mut self) {
+        self.told.turns_done = self.legs.get(self.leg).map_or(0, |leg| leg.turns.start);
+        self.told.answers.resize(self.told.turns_done, String::new());
     }
 
     /// Something came on its standard output.
@@ -323,8 +399,11 @@ impl Attempt {
                 self.phase = Phase::Leaving(now + self.grace);
                 vec![Effect::Send(control::interrupt()), Effect::CloseInput]
             }
-            // It is ending already.
+            // It is ending already; no other process shall follow.
             Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+                if self.is_followed() {
+                    self.stopping.get_or_insert(why);
+                }
                 Vec::new()
             }
         }
@@ -348,7 +427,12 @@ impl Attempt {
                 self.phase = Phase::Killing(now + KILL_AGAIN);
                 vec![Effect::Kill]
             }
-            Phase::Killing(_) | Phase::Draining(_) | Phase::Over => Vec::new(),
+            Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+                if self.is_followed() {
+                    self.stopping.get_or_insert(why);
+                }
+                Vec::new()
+            }
         }
     }
 
@@ -413,13 +497,16 @@ impl Attempt {
     /// What it has used up to now.
     #[must_use]
     pub fn used(&self) -> Used {
-        self.meter.used()
+        let mut used = self.used_before;
+        used += self.meter.used();
+        used
     }
 
-    /// Whether it ended at once because its session was there already (`Some(true)`) or was not there (`Some(false)`).
+    /// Whether it ended before its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).
     #[must_use]
     pub fn session_mismatch(&self) -> Option<bool> {
-        if self.initialized || self.stopping.is_some() {
+        // 2.0 may answer what it can before it looks for the session.
+        if self.announces_turns || self.stopping.is_some() {
             return None;
         }
         let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
@@ -436,13 +523,13 @@ impl Attempt {
     /// What it came to. To be asked when it is over.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if let Some(verdict) = &self.verdict {
-            return verdict.clone();
+        match (&self.verdict, &self.stopping) {
+            (Some(Verdict::Completed), Some(failure)) if self.is_followed() => return Verdict::Failed(failure.clone()),
+            (Some(verdict), _) => return verdict.clone(),
+            (None, Some(failure)) => return Verdict::Failed(failure.clone()),
+            (None, None) => {}
         }
-        if let Some(failure) = &self.stopping {
-            return Verdict::Failed(failure.clone());
-        }
-        let all_answered = self.told.turns_done == self.turns.len();
+        let all_answered = self.told.turns_done == self.end_of_leg();
         if all_answered && self.background_agents == 0 && !self.turn_under_way {
             return Verdict::Completed;
         }
@@ -475,7 +562,8 @@ impl Attempt {
                 return self.fail(Failure::new(Reason::Error, error), now);
             }
         };
-        let mut called = self.turns.iter().filter_map(|turn| turn.command.as_deref());
+        let told = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
+        let mut called = told.filter_map(|turn| turn.command.as_deref());
         match called.find(|name| !commands.have(name)) {
             Some(missing) => self.fail(Failure::new(Reason::CommandNotFound, commands.not_found(missing)), now),
             None => self.send_turn(now),
@@ -483,7 +571,7 @@ impl Attempt {
     }
 
     fn send_turn(&mut self, now: Duration) -> Vec<Effect> {
-        match self.turns.get(self.told.turns_done) {
+        match self.turns[..self.end_of_leg()].get(self.told.turns_done) {
             Some(turn) => {
                 self.phase = Phase::InTurn;
                 vec![Effect::Send(control::user(&turn.text))]
@@ -569,10 +657,16 @@ impl Attempt {
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
             Judgement::Good => {
-                self.told.turns_done += usize::from(!unasked);
-                let all_answered = self.told.turns_done == self.turns.len();
+                if !unasked {
+                    self.told.turns_done += 1;
+                    let answer = self.told.result.as_deref().unwrap_or_default();
+                    self.told.answers.push(cut(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
+                }
+                let all_answered = self.told.turns_done == self.end_of_leg();
                 match self.ending.take() {
-                    Some(why) if !all_answered || self.background_agents > 0 => self.stop(why, now),
+                    Some(why) if !all_answered || self.is_followed() || self.background_agents > 0 => {
+                        self.stop(why, now)
+                    }
                     _ if all_answered => self.answered(now),
                     _ if !unasked && self.phase == Phase::InTurn => self.send_turn(now),
                     _ => Vec::new(),

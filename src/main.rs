@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
-use zen::claude::command_line::{Entry, arguments};
+use zen::claude::command_line::arguments;
+use zen::claude::session::Entry;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
 use zen::edge::lock::{Lock, Refusal};
@@ -180,7 +181,8 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
     let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
     let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
     let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
-        let arguments = arguments(instance, Entry::New, prepared.abilities, ledger.dollars_left(index));
+        let arguments =
+            arguments(instance, Entry::into_session(None, false), prepared.abilities, ledger.dollars_left(index));
         std::iter::once(claude.clone()).chain(arguments).collect()
     };
     let command_lines: Vec<_> = plan.instances.iter().enumerate().map(command_line).collect();

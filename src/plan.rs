@@ -2,6 +2,7 @@
 //! has nothing left to decide or to doubt. Pure: what must be known of the machine comes in as [`Surroundings`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,6 +95,41 @@ pub struct Turn {
     pub results: Vec<Insertion>,
 }
 
+/// Turns of an instance in one conversation: what a process of it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// Which of its turns.
+    pub turns: Range<usize>,
+    /// Whether what was said before is cleared.
+    pub is_cleared: bool,
+}
+
+impl Turn {
+    /// Whether it clears what was said before. That is zen's own affair: the older generations have no such command, and
+    /// 2.1 leaves the session when it is given.
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        self.command.as_deref() == Some("clear")
+    }
+}
+
+impl Instance {
+    /// Its turns, parted where the conversation is cleared; without those that do that.
+    #[must_use]
+    pub fn legs(&self) -> Vec<Leg> {
+        let mut legs: Vec<Leg> = Vec::new();
+        let mut is_cleared = false;
+        for (i, turn) in self.turns.iter().enumerate() {
+            match legs.last_mut() {
+                _ if turn.clears() => is_cleared = true,
+                Some(leg) if !is_cleared => leg.turns.end = i + 1,
+                _ => legs.push(Leg { turns: i..i + 1, is_cleared: std::mem::take(&mut is_cleared) }),
+            }
+        }
+        legs
+    }
+}
+
 /// A conversation with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -125,6 +161,7 @@ pub fn plan(
     let names = names(&config.instances);
     let mut mistakes = Vec::new();
     let mut instances = Vec::with_capacity(names.len());
+    let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
     let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
     // Of two with one name, which is a mistake, the first has it.
     known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
@@ -146,6 +183,8 @@ pub fn plan(
             let path = cwd.to_string_lossy();
             mistake("cwd", format!("{} is no directory that can be entered", crate::text::clean(&path)));
         }
+        // claude keeps conversations by directory.
+        let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
         let instance = Instance {
             name: names[i].clone(),
             description: entry.description.clone(),
@@ -162,7 +201,7 @@ pub fn plan(
             session: entry
                 .session_id
                 .as_ref()
-                .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &workspace.to_string_lossy()) }),
+                .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
             allowed_tools: entry.allowed_tools.clone(),
             disallowed_tools: entry.disallowed_tools.clone().unwrap_or_default(),
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
@@ -174,6 +213,23 @@ pub fn plan(
         };
         if let Some(what) = tools::unenforceable(instance.allowed_tools.as_deref().unwrap_or_default()) {
             mistake("allowed_tools", what);
+        }
+        if instance.turns.last().is_some_and(Turn::clears) {
+            let way_out = "give it a command, and put '/clear' into pre_commands or set \"clear_history\": true";
+            mistake("command", format!("'/clear' leaves nothing to be done: {way_out}"));
+        }
+        if let Some(session) = &entry.session_id {
+            let (first, where_first) = homes.entry(session).or_insert((i, instance.cwd.clone()));
+            if *where_first != instance.cwd {
+                let first = printable(&names[*first]);
+                mistake(
+                    "session_id",
+                    format!(
+                        "is that of '{first}', which runs in another directory: claude keeps \
+                    conversations by directory, so give it another name"
+                    ),
+                );
+            }
         }
         instances.push(instance);
     }
@@ -553,6 +609,36 @@ mod tests {
                 "line 3, column 17: instance 'c': command: '{{result:c}}': it is the instance itself",
             ]
         );
+    }
+
+    #[test]
+    fn turns_are_parted_where_the_conversation_is_cleared() {
+        let legs = |fields: &str| {
+            let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
+            plan.instances[0].legs().into_iter().map(|leg| (leg.turns, leg.is_cleared)).collect::<Vec<_>>()
+        };
+        for (fields, expected) in [
+            ("", vec![(0..1, false)]),
+            (r#", "pre_commands": ["a", "/compact"]"#, vec![(0..3, false)]),
+            (r#", "pre_commands": ["/clear"]"#, vec![(1..2, true)]),
+            (r#", "clear_history": true, "compact_history": true"#, vec![(1..3, true)]),
+            (r#", "clear_history": true, "pre_commands": ["/clear", "a"]"#, vec![(2..4, true)]),
+            (r#", "pre_commands": ["a", "/clear", "/clear now", "b"]"#, vec![(0..1, false), (3..5, true)]),
+        ] {
+            assert_eq!(legs(fields), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_of_one_directory_and_has_something_to_do() {
+        let mistakes = planned(
+            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"command": "/clear"},
+                {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
+        );
+        let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("'/clear' leaves nothing to be done"), "{told:?}");
+        assert!(told[1].contains("session_id: is that of 'a', which runs in another directory"), "{told:?}");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Record {
     pub result: Option<String>,
     /// How many of its turns ended well.
     pub turns_done: usize,
+    /// What was answered to these, of a long answer the beginning; nothing where the conversation was cleared.
+    pub answers: Vec<String>,
     /// Uses of tools that were refused.
     pub denials: Vec<Denial>,
     /// The retry that it waits for.

@@ -611,3 +611,64 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
     assert_eq!((reason(&verdict), error(&verdict)), (Some(Reason::Error), "Permission denied: Write, Bash"));
     assert_eq!(attempt.told.result.as_deref(), Some("done"), "what it said is kept");
 }
+
+#[test]
+fn turns_after_a_cleared_conversation_are_for_another_process() {
+    let (mut attempt, _) =
+        Attempt::start(&instance(&["one", "/clear", "two", "three"]), Prices::default(), GRACE, at(0));
+    assert_eq!(attempt.event(answer(&[]), at(1)), [Effect::Send(control::user("one"))], "no /clear is asked for");
+    assert_eq!(attempt.event(good(), at(2)), [Effect::CloseInput]);
+    end(&mut attempt, Exit::Code(0), at(3));
+    assert!(attempt.goes_on());
+    assert_eq!(attempt.start_next_leg(at(4)), [Effect::Send(control::initialize())]);
+    assert_eq!((attempt.told.turns_done, attempt.next_deadline()), (2, Some(at(100))), "its time has begun before");
+    assert_eq!(attempt.event(answer(&[]), at(5)), [Effect::Send(control::user("two"))]);
+    assert_eq!(attempt.event(good(), at(6)), [Effect::Send(control::user("three"))]);
+    assert_eq!(attempt.event(good(), at(7)), [Effect::CloseInput]);
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(8)), Verdict::Completed);
+    assert!(!attempt.goes_on());
+    assert_eq!(attempt.told.answers, ["done", "", "done", "done"]);
+}
+
+#[test]
+fn a_command_of_a_later_process_is_looked_for_before_the_first_turn() {
+    let mut attempt = started(&["one", "/clear", "/gone"]);
+    assert_eq!(attempt.event(answer(&["clear"]), at(1)), [Effect::CloseInput]);
+    let verdict = end(&mut attempt, Exit::Code(0), at(2));
+    assert_eq!(reason(&verdict), Some(Reason::CommandNotFound));
+}
+
+#[test]
+fn no_process_follows_one_that_is_stopped_while_it_leaves() {
+    let stops: [fn(&mut Attempt, Failure) -> Vec<Effect>; 3] = [
+        |attempt, why| attempt.stop(why, at(3)),
+        |attempt, why| attempt.end_with_message(why, at(3)),
+        |attempt, why| attempt.kill(why, at(3)),
+    ];
+    for stop in stops {
+        let mut attempt = in_turn(&["one", "/clear", "two"]);
+        attempt.event(good(), at(2));
+        stop(&mut attempt, Failure::new(Reason::Budget, "b"));
+        let verdict = end(&mut attempt, Exit::Code(0), at(4));
+        assert_eq!(reason(&verdict), Some(Reason::Budget));
+        assert!(!attempt.goes_on());
+    }
+    let mut attempt = in_turn(&["one", "/clear", "two"]);
+    attempt.event(begun(), at(2));
+    attempt.event(
+        Event::Message(Box::new(Message {
+            id: Some("m".into()),
+            model: "x".into(),
+            tokens: Tokens::default(),
+            of_subagent: false,
+            begins: true,
+            said: Vec::new(),
+            tools: Vec::new(),
+        })),
+        at(2),
+    );
+    attempt.end_with_message(Failure::new(Reason::Budget, "b"), at(2));
+    attempt.event(good(), at(3));
+    let verdict = end(&mut attempt, Exit::Code(0), at(4));
+    assert_eq!(reason(&verdict), Some(Reason::Budget), "the message has ended, and the work is not done");
+}

@@ -1,5 +1,6 @@
 //! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
 
+use super::session::{self, Entry, Way};
 use super::tools;
 use crate::plan::{Instance, Plan};
 
@@ -30,15 +31,6 @@ impl Abilities {
     }
 }
 
-/// How an attempt enters its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The session is new.
-    New,
-    /// The session is there already.
-    Resume,
-}
-
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
 pub fn needs_abilities(plan: &Plan) -> bool {
@@ -66,13 +58,15 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_mi
         add("--model", model.clone());
     }
     if let Some(session) = &instance.session {
-        match entry {
-            Entry::New => add("--session-id", session.uuid.clone()),
-            Entry::Resume => add("--resume", session.uuid.clone()),
+        let uuid = session::uuid_of(&session.uuid, entry.conversation);
+        match entry.way {
+            Way::New | Way::Afresh => add("--session-id", uuid),
+            Way::Resume => add("--resume", uuid),
         }
     }
     // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
-    if let (Some(micros), true, Entry::New) = (max_micros, abilities.max_budget_usd, entry) {
+    let is_resumed = entry.way == Way::Resume;
+    if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
         add("--max-budget-usd", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
     if let Some(tools) = &permissions.tools {

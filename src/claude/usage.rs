@@ -128,6 +128,12 @@ impl Message {
 }
 
 impl Meter {
+    /// A meter for another process of the same instance: it knows the same prices, and has counted nothing.
+    #[must_use]
+    pub fn of_next_process(&self) -> Self {
+        Meter::with(self.prices.clone())
+    }
+
     /// A meter that reckons with these prices.
     #[must_use]
     pub fn with(prices: Prices) -> Self {

@@ -57,11 +57,13 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "max_tokens_per_command" => max_tokens: TOKENS,
         "The tokens that it is expected to use; with a budget that blocks, its own limit.";
     "session_id" => session_id: FILLED,
-        "A conversation that the next run goes on with; any name. Instances with one session run one after the other.";
+        "A conversation that the next run goes on with; any name. Instances with one session run one after the other, \
+         in the order of the config, and in one directory: claude keeps conversations by directory.";
     "clear_history" => clear_history: BOOLEAN,
-        "Starts that conversation afresh.";
+        "Starts that conversation afresh, with every generation of claude. A `/clear` among the `pre_commands` does it \
+         where it stands: what comes after it is told to another process, in a new conversation.";
     "compact_history" => compact_history: BOOLEAN,
-        "Compacts that conversation first.";
+        "Compacts that conversation first. Where there is nothing to compact, nothing happens.";
     "allowed_tools" => allowed_tools: TEXTS,
         "The only tools that it can use, in every permission mode and in its subagents: these without asking, everything \
          else is refused. A pattern such as `Bash(git *)`, `Edit(src/**)` or `mcp__server__tool` allows that much of a \

@@ -1,6 +1,6 @@
 //! Finds the claude program, and what it keeps on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -22,17 +22,18 @@ pub fn claude(given: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf, &'s
     files.find(|file| no_program(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
 }
 
-/// Whether claude seems to have a session of this id. It is a hint only, for how it keeps them is its own affair: when
+/// The ids of the conversations that claude seems to have. It is a hint only, for how it keeps them is its own affair: when
 /// it says otherwise, it is right.
 #[must_use]
-pub fn has_transcript(uuid: &str, env: &BTreeMap<String, Option<String>>) -> bool {
+pub fn conversations(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
     let variable = |name: &str| match env.get(name) {
         Some(own) => own.as_ref().map(PathBuf::from),
         None => std::env::var_os(name).map(PathBuf::from),
     };
     let home = variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")));
-    let Some(projects) = home.and_then(|home| std::fs::read_dir(home.join("projects")).ok()) else { return false };
-    projects.flatten().any(|project| project.path().join(format!("{uuid}.jsonl")).exists())
+    let projects = home.and_then(|home| std::fs::read_dir(home.join("projects")).ok()).into_iter().flatten().flatten();
+    let files = projects.flat_map(|project| std::fs::read_dir(project.path()).into_iter().flatten().flatten());
+    files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())).collect()
 }
 
 /// Why this is no program that can be run, if it is none.

@@ -1,6 +1,7 @@
 //! `report.json`: the whole record of a run for programs, in one schema with a version. Dollars are written from their
 //! micro-dollars, digit by digit, and times in UTC. Knows no file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::claude::usage::Used;
 use crate::config::BudgetConfig;
 use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Exit, Status};
-use crate::plan::Instance;
+use crate::plan::{Instance, Turn};
 use crate::record::{FailedAttempt, Record};
 use crate::usage_limit::UsageLimit;
 
@@ -290,6 +291,7 @@ struct InstanceReport<'a> {
     exit_signal: Option<i32>,
     turns: usize,
     turns_done: usize,
+    answers: Vec<AnswerReport<'a>>,
     result: Option<&'a str>,
     permission_denials: Vec<DenialReport<'a>>,
     retries: u64,
@@ -333,6 +335,7 @@ impl<'a> InstanceReport<'a> {
             exit_signal,
             turns: instance.turns.len(),
             turns_done: record.turns_done,
+            answers: instance.turns.iter().zip(&record.answers).map(AnswerReport::of).collect(),
             result: record.result.as_deref(),
             permission_denials: record.denials.iter().map(DenialReport::of).collect(),
             retries: record.retries,
@@ -384,10 +387,24 @@ fn exit(exit: Option<Exit>) -> (Option<i32>, Option<i32>) {
     }
 }
 
+/// A turn that has ended well, and the beginning of what was answered.
+#[derive(Serialize)]
+struct AnswerReport<'a> {
+    turn: Cow<'a, str>,
+    answer: &'a str,
+}
+
 #[derive(Serialize)]
 struct DenialReport<'a> {
     tool: &'a str,
     on: &'a str,
+}
+
+impl<'a> AnswerReport<'a> {
+    fn of((turn, answer): (&'a Turn, &'a String)) -> Self {
+        const MAX_TURN_COLUMNS: usize = 200;
+        AnswerReport { turn: crate::text::cut(&turn.text, MAX_TURN_COLUMNS, "..."), answer }
+    }
 }
 
 impl<'a> DenialReport<'a> {
@@ -519,7 +536,7 @@ mod tests {
             "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
             "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
             "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
-            "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}], "retries": 2,
+            "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}], "retries": 2,
             "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
         });
         assert_eq!(report["instances"][1], expected);

@@ -21,8 +21,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::attempt::{Attempt, Effect, Verdict};
-use crate::claude::command_line::{Abilities, Entry};
+use crate::claude::command_line::Abilities;
 use crate::claude::events::decode;
+use crate::claude::session::Entry;
 use crate::edge::descendants::{self, Mark};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::guard::Guard;
@@ -46,6 +47,9 @@ use stopping::Sweep;
 
 /// How much is read from a pipe before the next one has its turn.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How many conversations of a session may be there that nothing told of.
+const MAX_REFUSED_ENTRIES: u32 = 10;
 
 /// How a run is to go, beyond its plan.
 #[derive(Clone, Debug)]
@@ -121,8 +125,8 @@ struct Live {
     files: Option<InstanceFiles>,
     mark: Mark,
     entry: Entry,
-    /// Whether the other way into its session was tried before.
-    is_second_entry: bool,
+    /// How often claude has refused the way into its session.
+    refused_entries: u32,
     sweep: Option<Sweep>,
 }
 
@@ -313,6 +317,7 @@ impl<'a> Run<'a> {
     fn read_output(&mut self, index: usize, now: Duration) {
         let Some(live) = &mut self.live[index] else { return };
         let Live { attempt, process, lines, files, .. } = live;
+        let turns_done = attempt.told.turns_done;
         let mut effects = Vec::new();
         let mut take = |line: Line| {
             effects.extend(match line {
@@ -336,6 +341,7 @@ impl<'a> Run<'a> {
             Heard::Nothing => {}
         }
         self.apply(index, effects, now);
+        self.tell_answers(index, turns_done);
         self.book(index, now);
     }
 
@@ -419,12 +425,20 @@ impl<'a> Run<'a> {
             if !live.attempt.is_over() || live.sweep.is_some() {
                 continue;
             }
-            if let (Some(is_there), false) = (live.attempt.session_mismatch(), live.is_second_entry) {
-                let entry = if is_there { Entry::Resume } else { Entry::New };
-                if entry != live.entry && self.stopped_by.is_none() {
-                    self.start_process(index, entry, true, now);
-                    continue;
-                }
+            let other_entry = live.attempt.session_mismatch().and_then(|is_there| live.entry.when_refused(is_there));
+            if let Some(entry) = other_entry
+                && live.refused_entries < MAX_REFUSED_ENTRIES
+                && self.stopped_by.is_none()
+            {
+                live.refused_entries += 1;
+                self.start_process(index, entry, Attempt::start_again, now);
+                continue;
+            }
+            if live.attempt.goes_on() {
+                let entry = live.entry.cleared();
+                self.detail(index, starting::CLEARED);
+                self.start_process(index, entry, Attempt::start_next_leg, now);
+                continue;
             }
             let verdict = live.attempt.verdict();
             self.copy_to_record(index);

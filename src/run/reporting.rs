@@ -30,12 +30,29 @@ impl Run<'_> {
         record.model.clone_from(&told.model);
         record.result.clone_from(&told.result);
         record.turns_done = told.turns_done;
+        record.answers.clone_from(&told.answers);
         record.denials.clone_from(&told.denials);
         record.retry.clone_from(&told.retry);
         record.retries = told.retries;
         record.garbage_lines = told.garbage_lines;
         record.long_lines = told.long_lines;
         record.limit_resets_at = told.limit_resets_at;
+    }
+
+    /// Tells what was answered to the turns of an instance that have ended since there were `before`.
+    pub(super) fn tell_answers(&mut self, index: usize, before: usize) {
+        let Some(live) = &self.live[index] else { return };
+        if live.attempt.told.turns_done == before || self.settings.log_level < LogLevel::Detailed {
+            return;
+        }
+        let turns = &self.plan.instances[index].turns;
+        let answers = live.attempt.told.answers.iter().zip(turns).enumerate().skip(before);
+        let of = turns.len();
+        let lines: Vec<String> =
+            answers.map(|(i, (answer, turn))| format!("turn {} of {of}: {} -> {answer}", i + 1, turn.text)).collect();
+        for line in lines {
+            self.detail(index, &line);
+        }
     }
 
     /// An instance has come to its end, or never started. Those that needed it are skipped.

@@ -6,9 +6,10 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Live, Run};
-use crate::attempt::Attempt;
-use crate::claude::command_line::{Entry, arguments};
+use crate::attempt::{Attempt, Effect};
+use crate::claude::command_line::arguments;
 use crate::claude::environment::NOT_PASSED_ON;
+use crate::claude::session::{Entry, last_conversation};
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
 use crate::edge::process::{Launch, Process};
@@ -21,27 +22,39 @@ use crate::template::filled;
 /// For the report, for looking around in /proc, and for wait-timeout, which needs four.
 const SPARE_DESCRIPTORS: usize = 8;
 
+/// What is told of a `/clear`, which claude itself never hears of.
+pub(super) const CLEARED: &str = "the conversation is cleared: a new one begins";
+
 /// Its stream and its standard error.
 const FILES_OF_INSTANCE: usize = 2;
 
 impl<'a> Run<'a> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
         let instance = &self.plan.instances[index];
-        let has_transcript = |uuid: &str| find::has_transcript(uuid, &instance.env);
-        let entry = match &instance.session {
-            Some(session) if has_transcript(&session.uuid) => Entry::Resume,
-            _ => Entry::New,
-        };
+        let is_cleared = instance.legs().first().is_some_and(|leg| leg.is_cleared);
+        let entry = instance.session.as_ref().map_or(Entry::into_session(None, is_cleared), |session| {
+            let known = find::conversations(&instance.env);
+            Entry::into_session(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
+        });
         let record = &mut self.records[index];
         record.status = Status::Running;
         record.started.get_or_insert(now);
         record.attempt_started = Some(now);
         record.again_at = None;
-        self.start_process(index, entry, false, now);
+        if is_cleared {
+            self.detail(index, CLEARED);
+        }
+        self.start_process(index, entry, Attempt::start_again, now);
     }
 
-    pub(super) fn start_process(&mut self, index: usize, entry: Entry, is_second_entry: bool, now: Duration) {
-        let instance = &self.plan.instances[index];
+    /// Starts a process: the first one of an attempt, or another one of the attempt that lives, which is told `go_on`.
+    pub(super) fn start_process(
+        &mut self,
+        index: usize,
+        entry: Entry,
+        go_on: fn(&mut Attempt, Duration) -> Vec<Effect>,
+        now: Duration,
+    ) {
         let launch = self.launch(index, entry);
         self.records[index].attempts += 1;
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
@@ -50,19 +63,15 @@ impl<'a> Run<'a> {
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
-                let told = self.with_results(index);
-                let (attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
-                let count = self.plan.instances.len();
-                self.live[index] = Some(Live {
-                    attempt,
-                    process,
-                    lines: Lines::default(),
-                    files: self.directory.as_ref().map(|d| d.instance(index, count, &instance.name)),
-                    mark: Mark::of_instance(&self.settings.facts.run, &instance.name),
-                    entry,
-                    is_second_entry,
-                    sweep: None,
-                });
+                let effects = match &mut self.live[index] {
+                    Some(live) => {
+                        live.process = process;
+                        live.lines = Lines::default();
+                        live.entry = entry;
+                        go_on(&mut live.attempt, now)
+                    }
+                    None => self.begin_attempt(index, process, entry, now),
+                };
                 self.apply(index, effects, now);
             }
             Err(error) => {
@@ -79,6 +88,23 @@ impl<'a> Run<'a> {
                 self.failed(index, Failure { is_hopeless, ..Failure::new(Reason::Spawn, what) }, now);
             }
         }
+    }
+
+    fn begin_attempt(&mut self, index: usize, process: Process, entry: Entry, now: Duration) -> Vec<Effect> {
+        let told = self.with_results(index);
+        let (attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
+        let count = self.plan.instances.len();
+        self.live[index] = Some(Live {
+            attempt,
+            process,
+            lines: Lines::default(),
+            files: self.directory.as_ref().map(|d| d.instance(index, count, &told.name)),
+            mark: Mark::of_instance(&self.settings.facts.run, &told.name),
+            entry,
+            refused_entries: 0,
+            sweep: None,
+        });
+        effects
     }
 
     /// An instance with the results of others in its messages: these have ended, and need not have one.

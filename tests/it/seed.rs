@@ -318,6 +318,102 @@ fn test_5_3_claude_cli_not_found() {
     assert!(outcome.took < Duration::from_secs(10));
 }
 
+/// "Instances share session context."
+#[test]
+fn test_6_1_session_management_across_instances() {
+    on_generations(|place, run| {
+        place.command("help", "[[recall]]");
+        let text = std::fs::read_to_string(fixture("session_sharing.json")).expect("a fixture");
+        let outcome = run(&text).expect_code(0);
+        let recalled = outcome.instance("context-user")["result"].as_str().unwrap_or("").to_owned();
+        assert_eq!(recalled.matches("[[recall]]").count(), 2, "both instances' messages\n{}", outcome.everything());
+        let ids = ["context-setter", "context-user"].map(|name| outcome.instance(name)["session_id"].clone());
+        assert_eq!(ids[0], ids[1], "{}", outcome.everything());
+    });
+}
+
+/// "Pre-commands execute before main command."
+#[test]
+fn test_6_2_pre_commands_execution() {
+    on_generations(|place, run| {
+        place.command("analyze-code", "[[recall]]");
+        let outcome = run(PRE_COMMANDS).expect_code(0);
+        let everything = outcome.everything();
+        let turns: Vec<_> = place.stand_in_events("turn").into_iter().map(|turn| turn["text"].clone()).collect();
+        assert_eq!(turns, [CONTEXT, "/analyze-code"], "{everything}");
+        assert_pre_commands_in_order(&outcome);
+        let recalled = outcome.instance("analyzer")["result"].as_str().unwrap_or("");
+        assert!(recalled.contains(CONTEXT), "{everything}");
+    });
+}
+
+/// "Attempt to use disallowed tool (e.g., Write), verify rejection."
+#[test]
+fn test_6_3_tool_restrictions() {
+    on_generations(|place, run| {
+        place.command("help", &write_to(&place.workspace().join("new.txt")));
+        let outcome = run(TOOL_RESTRICTIONS).expect_code(0);
+        assert_eq!(outcome.instance("restricted-agent")["result"], "I could not.", "{}", outcome.everything());
+        assert!(!place.workspace().join("new.txt").exists(), "{}", outcome.everything());
+    });
+}
+
+/// Test 6.2's configuration.
+pub const PRE_COMMANDS: &str = r#"{
+  "instances": [
+    {
+      "name": "analyzer",
+      "command": "/analyze-code",
+      "pre_commands": [
+        "/clear",
+        "Set context: I am analyzing a Python codebase for security issues"
+      ],
+      "max_tokens_per_command": 5000
+    }
+  ]
+}"#;
+
+pub const CONTEXT: &str = "Set context: I am analyzing a Python codebase for security issues";
+
+/// Test 6.3's configuration.
+pub const TOOL_RESTRICTIONS: &str = r#"{
+  "instances": [
+    {
+      "name": "restricted-agent",
+      "command": "/help",
+      "allowed_tools": ["Read", "Grep"],
+      "max_tokens_per_command": 3000
+    }
+  ]
+}"#;
+
+/// A body for the command of test 6.3, in which the model tries to write.
+pub fn write_to(file: &std::path::Path) -> String {
+    format!("[[tool Write {}]] [[say I could not.]]", serde_json::json!({"file_path": file, "content": "x"}))
+}
+
+/// "Check command execution order in logs": in those that stay, and in those on the screen.
+pub fn assert_pre_commands_in_order(outcome: &crate::support::Outcome) {
+    let everything = outcome.everything();
+    let answers = outcome.instance("analyzer")["answers"].as_array().expect("a list");
+    let turns: Vec<_> = answers.iter().map(|answer| answer["turn"].clone()).collect();
+    assert_eq!(turns, ["/clear", CONTEXT, "/analyze-code"], "{everything}");
+    let at = |what: &str| outcome.stderr.find(what).unwrap_or_else(|| panic!("{what}\n{everything}"));
+    assert!(at(&format!("turn 2 of 3: {CONTEXT} -> ")) < at("turn 3 of 3: /analyze-code -> "), "{everything}");
+}
+
+/// Runs a test with each generation of the stand-in, in a place of its own.
+fn on_generations(test: impl Fn(&Place, &dyn Fn(&str) -> crate::support::Outcome)) {
+    for generation in ["2.1", "2.0", "1.0"] {
+        let place = Place::new();
+        test(&place, &|config| {
+            let config = place.config(config);
+            let mut command = place.zen_on(&config, &["--log-level", "detailed"]);
+            place.started(command.env("STAND_IN_GENERATION", generation)).outcome()
+        });
+    }
+}
+
 /// The status reports of a run's output, each from its title on.
 pub fn reports(stdout: &str) -> Vec<String> {
     stdout.split("ZEN Orchestrator - Instance Status ").skip(1).map(str::to_owned).collect()

@@ -222,6 +222,9 @@ impl Claude {
                 }
             }
         }
+        if self.generation == Generation::V2_0 && self.results == 0 {
+            self.session.save_nothing();
+        }
         self.out.flush();
         if self.ending.linger > Duration::ZERO {
             std::thread::sleep(self.ending.linger);

@@ -34,11 +34,18 @@ impl Session {
         path(id).exists()
     }
 
+    /// What 2.0 leaves of a process that was told nothing: a session that is in use, and that cannot be gone on with.
+    pub fn save_nothing(&self) {
+        if self.persists && !Session::exists(&self.id) {
+            let _ = std::fs::create_dir_all(directory()).and_then(|()| std::fs::write(path(&self.id), ""));
+        }
+    }
+
     /// The id of the session that was written last in this directory.
     pub fn last_id() -> Option<String> {
         let files = std::fs::read_dir(directory()).ok()?.flatten();
         let newest = files
-            .filter(|file| file.path().extension().is_some_and(|extension| extension == "json"))
+            .filter(|file| file.path().extension().is_some_and(|extension| extension == "jsonl"))
             .max_by_key(|file| file.metadata().and_then(|data| data.modified()).ok())?;
         Some(newest.path().file_stem()?.to_string_lossy().into_owned())
     }
@@ -75,11 +82,11 @@ fn directory() -> PathBuf {
             &name[name.len() - 180..]
         );
     }
-    Path::new(&home).join(".claude/stand-in-sessions").join(name)
+    Path::new(&home).join(".claude/projects").join(name)
 }
 
 fn path(id: &str) -> PathBuf {
-    directory().join(format!("{}.json", id.to_ascii_lowercase()))
+    directory().join(format!("{}.jsonl", id.to_ascii_lowercase()))
 }
 
 /// Whether the text is a UUID as `--session-id` wants it.

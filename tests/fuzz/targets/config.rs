@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::claude::command_line::{Abilities, Entry, arguments};
+use zen::claude::command_line::{Abilities, arguments};
+use zen::claude::session::Entry;
 use zen::config::{Config, Mistake};
 use zen::ledger::{Answer, Ledger};
 use zen::plan::{Defaults, Instance, Plan, Surroundings, plan};
@@ -54,7 +55,8 @@ fn hold_to_plain_text(text: &str) {
 }
 
 fn show(plan: &Plan) {
-    let command_line = |instance: &Instance| arguments(instance, Entry::New, Abilities::newest(), None);
+    let command_line =
+        |instance: &Instance| arguments(instance, Entry::into_session(None, false), Abilities::newest(), None);
     let command_lines: Vec<_> = plan.instances.iter().map(command_line).collect();
     hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), &command_lines, &[], STYLE));
 }

@@ -52,3 +52,60 @@ fn one_session_is_never_in_two_processes_at_once() {
         assert!(ended_at(&pair[0]["pid"]) < start, "{pair:?}");
     }
 }
+
+/// What is cleared is a conversation less, on every generation, and the session goes on in the new one.
+#[test]
+fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
+    for generation in ["1.0", "2.0", "2.1"] {
+        let place = Place::new();
+        let of_night = |prompt, pre_commands: &[&str]| {
+            let instance = with(bad(prompt), "session_id", json!("night"));
+            let instance = with(instance, "pre_commands", json!(pre_commands));
+            with(instance, "env", json!({ "STAND_IN_GENERATION": generation }))
+        };
+        let recalled = |instance| {
+            let outcome = run(&place, &[instance], &[]).expect_code(0);
+            let bad = outcome.instance("bad").clone();
+            assert_eq!(bad["turns"], bad["turns_done"], "{generation}\n{}", outcome.everything());
+            bad["result"].as_str().unwrap_or("").to_owned()
+        };
+        recalled(of_night("remember the lighthouse", &[]));
+        let second = recalled(of_night("[[recall]]", &["/clear", "remember the harbour"]));
+        assert!(second.contains("harbour") && !second.contains("lighthouse"), "{generation}: {second}");
+        let third = recalled(of_night("[[recall]]", &["/compact"]));
+        assert!(!third.contains("lighthouse"), "{generation}: {third}");
+        let fourth = recalled(of_night("[[recall]]", &["remember the ferry", "/clear", "remember the bridge"]));
+        assert!(fourth.contains("bridge") && !fourth.contains("ferry"), "{generation}: {fourth}");
+        let fifth = recalled(of_night("[[recall]]", &[]));
+        assert!(fifth.contains("bridge") && !fifth.contains("ferry"), "{generation}: {fifth}");
+    }
+}
+
+/// 2.0 leaves a session of a process that was told nothing: it can neither be begun nor gone on with.
+#[test]
+fn a_session_in_which_nothing_was_said_is_passed_over() {
+    for generation in ["1.0", "2.0", "2.1"] {
+        let place = Place::new();
+        let of_night = |prompt| {
+            let instance = with(bad(prompt), "session_id", json!("night"));
+            with(instance, "env", json!({ "STAND_IN_GENERATION": generation }))
+        };
+        let mut gone = of_night("x");
+        gone["command"] = json!("/gone");
+        run(&place, &[gone], &[]).expect_code(2);
+        run(&place, &[of_night("remember the lighthouse")], &[]).expect_code(0);
+        let outcome = run(&place, &[of_night("[[recall]]")], &[]).expect_code(0);
+        let recalled = outcome.instance("bad")["result"].as_str().unwrap_or("");
+        assert!(recalled.contains("lighthouse"), "{generation}: {recalled}");
+    }
+}
+
+/// A stop between two processes of one instance: no other one is started.
+#[test]
+fn a_pre_command_that_fails_ends_the_instance_before_the_conversation_is_cleared() {
+    let place = Place::new();
+    let instance = with(bad("[[say Done.]]"), "pre_commands", json!(["[[error It went wrong.]]", "/clear"]));
+    let outcome = run(&place, &[instance], &[]).expect_code(2);
+    assert_eq!(outcome.instance("bad")["turns_done"], 0, "{}", outcome.everything());
+    assert_eq!(outcome.instance("bad")["attempts"], 1, "{}", outcome.everything());
+}

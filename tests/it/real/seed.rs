@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, tokens_of};
-use crate::seed::{assert_stages_of_the_mixed_workflow, reports, seconds_into_run};
+use crate::seed::{
+    CONTEXT, PRE_COMMANDS, TOOL_RESTRICTIONS, assert_pre_commands_in_order, assert_stages_of_the_mixed_workflow,
+    reports, seconds_into_run, write_to,
+};
 use crate::support::{Outcome, fixture, wait_for, wait_until};
 use nix::sys::signal::Signal;
 
@@ -215,5 +218,50 @@ fn real_test_5_1_single_instance_failure_in_multi_agent_workflow() {
         let is_mentioned = |text: &String| text.contains("nonexistent-slash-command");
         assert!(!log.iter().flat_map(|served| &served.conversation_texts).any(is_mentioned), "{everything}");
         real.assert_books_balance(&outcome);
+    });
+}
+
+#[test]
+fn real_test_6_1_session_management_across_instances() {
+    on_each_generation(1, |real| {
+        real.place.command("help", "Help: [[say Here is what I can do.]]");
+        let outcome = real.run(&fixture("session_sharing.json"), &[]).expect_code(0);
+        let everything = real.everything(&outcome);
+        let conversation = real.conversation();
+        assert_eq!(conversation.len(), 2, "{everything}");
+        let texts = &conversation[1].conversation_texts;
+        assert!(texts.iter().any(|text| text.contains("Here is what I can do.")), "{texts:?}\n{everything}");
+        let ids = ["context-setter", "context-user"].map(|name| outcome.instance(name)["session_id"].clone());
+        assert_eq!(ids[0], ids[1], "{everything}");
+        real.assert_books_balance(&outcome);
+    });
+}
+
+#[test]
+fn real_test_6_2_pre_commands_execution() {
+    on_each_generation(1, |real| {
+        real.place.command("analyze-code", "Analyze. [[say The code is sound.]]");
+        let outcome = real.run(&real.place.config(PRE_COMMANDS), &["--log-level", "detailed"]).expect_code(0);
+        let everything = real.everything(&outcome);
+        let conversation = real.conversation();
+        assert_eq!(conversation.len(), 2, "{everything}");
+        assert!(conversation[0].last_user_text.contains(CONTEXT), "{everything}");
+        assert!(conversation[1].conversation_texts.iter().any(|text| text.contains(CONTEXT)), "{everything}");
+        assert!(conversation[1].last_user_text.contains("Analyze."), "{everything}");
+        assert_pre_commands_in_order(&outcome);
+        assert_eq!(outcome.instance("analyzer")["result"], "The code is sound.", "{everything}");
+        real.assert_books_balance(&outcome);
+    });
+}
+
+#[test]
+fn real_test_6_3_tool_restrictions() {
+    on_each_generation(1, |real| {
+        let file = real.place.workspace().join("new.txt");
+        real.place.command("help", &write_to(&file));
+        let outcome = real.run(&real.place.config(TOOL_RESTRICTIONS), &[]).expect_code(0);
+        let everything = real.everything(&outcome);
+        assert_eq!(outcome.instance("restricted-agent")["result"], "I could not.", "{everything}");
+        assert!(!file.exists(), "{everything}");
     });
 }

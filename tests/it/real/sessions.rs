@@ -1,4 +1,4 @@
-//! Named sessions on the real claude: a second run goes on where the first one ended.
+//! Conversations on the real claude: a second run goes on where the first one ended, and what is cleared is gone.
 
 use serde_json::json;
 
@@ -32,5 +32,81 @@ fn real_named_session_goes_on_in_the_next_run() {
         // What the session had cost before is not this run's.
         real.assert_books_balance_since(&second, served_before);
         assert!(tokens_of(a).input_tokens >= 1000, "{everything}");
+    });
+}
+
+/// Runs an instance named `a` with these fields, and gives all that its last request said.
+fn told_to_the_model(real: &Real, fields: &serde_json::Value) -> (Outcome, String) {
+    let mut instance = fields.clone();
+    instance["name"] = json!("a");
+    let config = real.place.config(&json!({"instances": [instance]}).to_string());
+    let before = real.api.log().len();
+    let outcome = real.run(&config, &[]).expect_code(0);
+    real.assert_books_balance_since(&outcome, before);
+    let last = real.conversation().pop().expect("a request");
+    (outcome, last.conversation_texts.join("\n"))
+}
+
+#[test]
+fn real_cleared_session_goes_on_without_what_was_before() {
+    on_each_generation(1, |real| {
+        let session = "3F2504E0-4F89-41D3-9A0C-0305E82C3301";
+        told_to_the_model(real, &json!({"prompt": "Heliotrope. [[say One.]]", "session_id": session}));
+        let (_, cleared) = told_to_the_model(
+            real,
+            &json!({"prompt": "Mauve. [[say Two.]]", "session_id": session, "clear_history": true, "compact_history": true}),
+        );
+        assert!(cleared.contains("Mauve") && !cleared.contains("Heliotrope"), "{cleared}");
+        let (outcome, next) =
+            told_to_the_model(real, &json!({"prompt": "Teal. [[say Three.]]", "session_id": session}));
+        let everything = real.everything(&outcome);
+        assert!(next.contains("Mauve") && next.contains("Teal"), "{next}\n{everything}");
+        assert!(!next.contains("Heliotrope"), "{next}\n{everything}");
+    });
+}
+
+#[test]
+fn real_clear_in_the_middle_ends_one_conversation_and_begins_the_next() {
+    on_each_generation(1, |real| {
+        for session in [json!(null), json!("diary")] {
+            let pre_commands =
+                ["Heliotrope. [[usage in=500 out=50]] [[say One.]]", "/clear", "Mauve. [[say Two.]]", "/compact"];
+            let fields = json!({"pre_commands": pre_commands, "prompt": "Teal. [[say Three.]]", "session_id": session});
+            let (outcome, told) = told_to_the_model(real, &fields);
+            let everything = real.everything(&outcome);
+            assert!(told.contains("A summary.") && told.contains("Teal"), "{told}\n{everything}");
+            assert!(!told.contains("Heliotrope"), "{told}\n{everything}");
+            let a = outcome.instance("a");
+            assert_eq!((&a["turns_done"], &a["attempts"]), (&json!(5), &json!(2)), "{everything}");
+            assert!(tokens_of(a).input_tokens >= 500 + 3 * 100, "both processes' are on the books\n{everything}");
+        }
+        let (outcome, told) =
+            told_to_the_model(real, &json!({"prompt": "Ochre. [[say Four.]]", "session_id": "diary"}));
+        let everything = real.everything(&outcome);
+        assert!(
+            told.contains("Ochre") && told.contains("Teal") && !told.contains("Heliotrope"),
+            "{told}\n{everything}"
+        );
+    });
+}
+
+/// 2.0 leaves a file of a session that nothing was said in, and can then neither begin nor resume it.
+#[test]
+fn real_session_in_which_nothing_was_said_can_be_entered() {
+    on_each_generation(1, |real| {
+        let config = json!({"instances": [{"name": "a", "command": "/gone", "session_id": "diary"}]}).to_string();
+        real.run(&real.place.config(&config), &[]).expect_code(2);
+        told_to_the_model(real, &json!({"prompt": "Heliotrope. [[say One.]]", "session_id": "diary"}));
+        let (outcome, told) = told_to_the_model(real, &json!({"prompt": "Mauve. [[say Two.]]", "session_id": "diary"}));
+        assert!(told.contains("Heliotrope") && told.contains("Mauve"), "{told}\n{}", real.everything(&outcome));
+    });
+}
+
+#[test]
+fn real_nothing_to_compact_is_no_failure() {
+    on_each_generation(1, |real| {
+        let fields = json!({"prompt": "Teal. [[say One.]]", "compact_history": true, "pre_commands": ["/compact"]});
+        let (outcome, _) = told_to_the_model(real, &fields);
+        assert_eq!(outcome.instance("a")["turns_done"], 3, "{}", real.everything(&outcome));
     });
 }
