@@ -22,7 +22,8 @@ const FLAT: f64 = 1.5;
 const EACH: &str = "Each instance writes a line every 100 ms, so ten times as many instances write ten times as much. A pass of the loop \
 asks poll(2) once for all pipes and serves all that are ready.";
 const SUM: &str = "All together write 1,000 lines a second, however many they are, so that a pass serves one line. \
-poll(2) itself looks at every descriptor, two for each instance, and that grows by their number.";
+Such a pass costs as much as there are instances: poll(2) looks at every descriptor, two for each, and the loop at each one's \
+deadlines. It has to be read as a share of a processor, which stands in the last column.";
 
 /// At 10, 100 and 1,000 instances.
 pub fn growth(table: &mut Table) {
