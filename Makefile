@@ -40,7 +40,7 @@ soak: real-claude
 coverage:
 	@$(CARGO) build --quiet --examples --target-dir target/coverage
 	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --no-fail-fast --skip-clean --timeout 1800 \
-		--target-dir target/coverage --include-files 'src/*' --out Lcov --output-dir target/coverage \
+		--target-dir target/coverage --objects target/coverage/debug/zen --include-files 'src/*' --out Lcov --output-dir target/coverage \
 		-- --skip real:: --test-threads 8
 
 check:
