@@ -19,6 +19,8 @@ demo:
 		--config fixtures/sequential_workflow.json --workspace fixtures/demo \
 		--startup-delay 3 --status-report-interval 4 --no-logs
 
+# The same random cases each time; new ones are for `make fuzz`.
+test: export PROPTEST_RNG_SEED ?= 1
 test: real-claude
 	$(CARGO) test --quiet -- --test-threads 8
 
@@ -29,6 +31,7 @@ real-claude:
 # FUZZ_SECONDS=1200 tries longer. Needs a C++ compiler.
 FUZZ_SECONDS ?= 60
 fuzz:
+	PROPTEST_CASES=3000 $(CARGO) test --quiet --lib
 	@CARGO='$(CARGO)' sh tests/fuzz/run $(FUZZ_SECONDS)
 
 # On the binary as it is shipped: ten thousand instances, ten million lines, a hundred deaths of zen.
