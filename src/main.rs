@@ -9,6 +9,7 @@ use zen::claude::session::Entry;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
 use zen::edge::lock::{Lock, Refusal};
+use zen::edge::memory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
@@ -44,6 +45,7 @@ fn run(options: &Options) -> ExitCode {
     let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
     signals::unblock();
+    memory::give_large_blocks_back();
     let due_ms = options.start_at.map(|at| at.epoch_ms(epoch_ms(), utc_offset_s));
     let prepared = match prepare(options) {
         Ok(prepared) => prepared,

@@ -10,6 +10,7 @@ pub mod grants;
 pub mod guard;
 pub mod local_time;
 pub mod lock;
+pub mod memory;
 pub mod output;
 pub mod process;
 pub mod signals;

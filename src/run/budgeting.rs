@@ -25,7 +25,7 @@ impl Run<'_> {
     /// What an instance that runs has used, in all its attempts.
     pub(super) fn used(&self, index: usize) -> Option<Used> {
         let mut used = self.records[index].used_before();
-        used += self.live[index].as_ref()?.attempt.used();
+        used += self.live.get(&index)?.attempt.used();
         Some(used)
     }
 
@@ -43,7 +43,7 @@ impl Run<'_> {
                 }
             }
             for index in stop {
-                if let Some(live) = &mut self.live[index] {
+                if let Some(live) = self.live.get_mut(&index) {
                     let effects = live.attempt.end_with_message(Failure::new(Reason::Budget, what.clone()), now);
                     self.apply(index, effects, now);
                 }

@@ -13,7 +13,7 @@ mod retrying;
 mod starting;
 mod stopping;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -91,7 +91,8 @@ pub struct Run<'a> {
     usage_limit: Option<UsageLimit>,
     stages: Stages,
     records: Vec<Record>,
-    live: Vec<Option<Live>>,
+    /// Those that run.
+    live: BTreeMap<usize, Live>,
     /// Whose process has which id, until it is reaped.
     by_pid: HashMap<i32, usize>,
     recent: Vec<Recent>,
@@ -181,7 +182,7 @@ impl<'a> Run<'a> {
             usage_limit: None,
             stages: Stages::new(&plan.instances),
             records: vec![Record::default(); count],
-            live: (0..count).map(|_| None).collect(),
+            live: BTreeMap::new(),
             by_pid: HashMap::new(),
             recent: (0..count).map(|_| Recent::new(settings.max_console_lines, settings.max_line_columns)).collect(),
             signals: Signals::catch()?,
@@ -251,8 +252,7 @@ impl<'a> Run<'a> {
         fds.extend(waiting.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         let first_pipe = fds.len();
         let mut pipes = Vec::new();
-        for (index, live) in self.live.iter().enumerate() {
-            let Some(live) = live else { continue };
+        for (&index, live) in &self.live {
             let process = &live.process;
             let input = process.input_fd().filter(|_| process.has_unsent());
             for (fd, flags, pipe) in [
@@ -280,13 +280,18 @@ impl<'a> Run<'a> {
     }
 
     fn next_wake_up(&self) -> Option<Duration> {
-        let live = self.live.iter().flatten();
+        let live = self.live.values();
         let deadlines = live.flat_map(|live| [live.attempt.next_deadline(), live.sweep.as_ref().map(|s| s.again_at)]);
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
         let start = if self.budget_holds_back { self.schedule.next_again_at() } else { self.schedule.next_start_at() };
         let json = self.json.is_stale.then_some(self.json.not_before);
         deadlines.flatten().chain(report).chain(start).chain(json).min()
+    }
+
+    /// Those that run, in the order of the config.
+    fn running(&self) -> Vec<usize> {
+        self.live.keys().copied().collect()
     }
 
     fn take_signals(&mut self, now: Duration) {
@@ -302,7 +307,7 @@ impl<'a> Run<'a> {
     fn serve(&mut self, pipe: Pipe, now: Duration) {
         match pipe {
             Pipe::Input(index) => {
-                if let Some(live) = &mut self.live[index]
+                if let Some(live) = self.live.get_mut(&index)
                     && !live.process.write_on()
                 {
                     let effects = live.attempt.input_refused(now);
@@ -315,7 +320,7 @@ impl<'a> Run<'a> {
     }
 
     fn read_output(&mut self, index: usize, now: Duration) {
-        let Some(live) = &mut self.live[index] else { return };
+        let Some(live) = self.live.get_mut(&index) else { return };
         let Live { attempt, process, lines, files, .. } = live;
         let turns_done = attempt.told.turns_done;
         let mut effects = Vec::new();
@@ -346,7 +351,7 @@ impl<'a> Run<'a> {
     }
 
     fn read_errors(&mut self, index: usize) {
-        let Some(live) = &mut self.live[index] else { return };
+        let Some(live) = self.live.get_mut(&index) else { return };
         match live.process.read_errors(&mut self.buffer) {
             Heard::Bytes(count) => {
                 let bytes = &self.buffer[..count];
@@ -364,7 +369,7 @@ impl<'a> Run<'a> {
     fn reap(&mut self, now: Duration) {
         while let Some(pid) = descendants::ended_child() {
             let index = self.by_pid.remove(&pid);
-            let Some((index, live)) = index.and_then(|index| Some((index, self.live[index].as_mut()?))) else {
+            let Some((index, live)) = index.and_then(|index| Some((index, self.live.get_mut(&index)?))) else {
                 descendants::reap(pid);
                 continue;
             };
@@ -379,8 +384,8 @@ impl<'a> Run<'a> {
     }
 
     fn pass_deadlines(&mut self, now: Duration) {
-        for index in 0..self.live.len() {
-            let Some(live) = &mut self.live[index] else { continue };
+        for index in self.running() {
+            let Some(live) = self.live.get_mut(&index) else { continue };
             let effects = live.attempt.deadline(now);
             if live.sweep.as_ref().is_some_and(|sweep| sweep.again_at <= now) {
                 self.sweep(index, now);
@@ -392,7 +397,7 @@ impl<'a> Run<'a> {
     /// The one place where what an attempt wants is done.
     fn apply(&mut self, index: usize, effects: Vec<Effect>, now: Duration) {
         for effect in effects {
-            let Some(live) = &mut self.live[index] else { return };
+            let Some(live) = self.live.get_mut(&index) else { return };
             match effect {
                 Effect::Send(bytes) => {
                     if !live.process.send(&bytes) {
@@ -420,8 +425,8 @@ impl<'a> Run<'a> {
 
     /// Books what every running instance has told, and the end of those whose process and pipes have ended.
     fn finish_ended(&mut self, now: Duration) {
-        for index in 0..self.live.len() {
-            let Some(live) = &mut self.live[index] else { continue };
+        for index in self.running() {
+            let Some(live) = self.live.get_mut(&index) else { continue };
             if !live.attempt.is_over() || live.sweep.is_some() {
                 continue;
             }

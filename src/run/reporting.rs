@@ -22,7 +22,7 @@ const JSON_PAUSE: u32 = 20;
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
     pub(super) fn copy_to_record(&mut self, index: usize) {
-        let (Some(used), Some(live)) = (self.used(index), &self.live[index]) else { return };
+        let (Some(used), Some(live)) = (self.used(index), self.live.get(&index)) else { return };
         let (record, told) = (&mut self.records[index], &live.attempt.told);
         record.used = used;
         record.exit = live.attempt.exit();
@@ -41,7 +41,7 @@ impl Run<'_> {
 
     /// Tells what was answered to the turns of an instance that have ended since there were `before`.
     pub(super) fn tell_answers(&mut self, index: usize, before: usize) {
-        let Some(live) = &self.live[index] else { return };
+        let Some(live) = self.live.get(&index) else { return };
         if live.attempt.told.turns_done == before || self.settings.log_level < LogLevel::Detailed {
             return;
         }
@@ -80,7 +80,7 @@ impl Run<'_> {
         record.retry = None;
         record.again_at = None;
         record.skipped_because_of = None;
-        if let Some(mut live) = self.live[index].take() {
+        if let Some(mut live) = self.live.remove(&index) {
             if !completed {
                 self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
             }
@@ -137,7 +137,7 @@ impl Run<'_> {
     }
 
     pub(super) fn print_status(&mut self, now: Duration) {
-        for index in 0..self.live.len() {
+        for index in self.running() {
             self.copy_to_record(index);
         }
         let mut text = report::status::status(&self.view(&self.ledger.limits(), now), self.settings.style);
@@ -196,7 +196,7 @@ impl Run<'_> {
         if !self.json.is_stale || began < self.json.not_before {
             return;
         }
-        for index in 0..self.live.len() {
+        for index in self.running() {
             self.copy_to_record(index);
         }
         self.write_report_json();

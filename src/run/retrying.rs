@@ -31,7 +31,7 @@ impl Run<'_> {
     /// books, and what it wrote in its files, to which the next attempt adds.
     fn try_again(&mut self, index: usize, failure: Failure, at: Duration, now: Duration) {
         self.ledger.ended(index);
-        let used = self.live[index].take().map(|live| {
+        let used = self.live.remove(&index).map(|live| {
             self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
             live.attempt.used()
         });

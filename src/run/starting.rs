@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
-                let effects = match &mut self.live[index] {
+                let effects = match self.live.get_mut(&index) {
                     Some(live) => {
                         live.process = process;
                         live.lines = Lines::default();
@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
         let told = self.with_results(index);
         let (attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
         let count = self.plan.instances.len();
-        self.live[index] = Some(Live {
+        let live = Live {
             attempt,
             process,
             lines: Lines::default(),
@@ -103,7 +103,8 @@ impl<'a> Run<'a> {
             entry,
             refused_entries: 0,
             sweep: None,
-        });
+        };
+        self.live.insert(index, live);
         effects
     }
 
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
 
     /// What has to be left when one more has started: for the files of all, and for the work of the loop.
     fn spare_descriptors(&self) -> usize {
-        let files = self.live.iter().flatten().filter_map(|live| live.files.as_ref());
+        let files = self.live.values().filter_map(|live| live.files.as_ref());
         SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
     }
 

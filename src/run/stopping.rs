@@ -47,8 +47,8 @@ impl Run<'_> {
             };
             self.ended(index, Status::Failed(failure), now);
         }
-        for index in 0..self.live.len() {
-            if let Some(live) = &mut self.live[index] {
+        for index in self.running() {
+            if let Some(live) = self.live.get_mut(&index) {
                 let effects =
                     if is_first { live.attempt.stop(why.clone(), now) } else { live.attempt.kill(why.clone(), now) };
                 self.apply(index, effects, now);
@@ -59,7 +59,7 @@ impl Run<'_> {
     /// Ends what an instance has started and left behind, and looks again until nothing is left.
     pub(super) fn sweep(&mut self, index: usize, now: Duration) {
         let unmarked = self.strays(index);
-        let Some(live) = &mut self.live[index] else { return };
+        let Some(live) = self.live.get_mut(&index) else { return };
         let has_ended = live.attempt.exit().is_some();
         let leader = (!has_ended).then(|| live.process.pid().cast_signed());
         // When it has ended, whatever it left has become a child of zen. Without one there is nobody to look for.
@@ -87,7 +87,7 @@ impl Run<'_> {
     fn strays(&self, index: usize) -> Option<Strays> {
         let known = self.known_children();
         let children = descendants::children()?.into_iter().filter(|pid| !known.contains(pid)).count();
-        let others_live = self.live.iter().enumerate().any(|(i, live)| i != index && live.is_some());
+        let others_live = self.live.keys().any(|&other| other != index);
         Some(Strays { children, known, are_of_this_instance: !others_live })
     }
 
