@@ -24,8 +24,7 @@ const LONG: &str = "Lines of 300 kB: half of them answers, half results of tools
 JSON is gone through once, byte by byte: all of it has to be valid, and an answer is unescaped and kept for the reports. `cat` looks at \
 no byte, and `jq` has few values to build in such lines.";
 const SLICED: &str = "Measured on a 32nd of it and scaled.";
-const SLIVERED: &str = "Measured on 1 MB and scaled, less its start. It takes longer the more it has read already (4 MB: more than four times as \
-long), so that for a gigabyte this is far too little; lines of 300 kB are longer than it reads.";
+const SLIVERED: &str = "Measured on 1 MB of short lines and scaled, less its start.";
 const LOGS: &str = "With logs zen writes all it reads to the disk's cache, as `cat > FILE` does.";
 
 /// A gigabyte in short and in long lines, from one and from eight at once, without logs and with them.
