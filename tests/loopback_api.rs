@@ -135,6 +135,11 @@ impl LoopbackApi {
         self.shared.lock().own_calls = Some(0);
     }
 
+    /// From now on a message of a conversation begins so long after its request: no model answers at once.
+    pub fn think_first(&self, time: Duration) {
+        self.shared.lock().thinking_time = time;
+    }
+
     /// Lets every `[[until NAME]]` of this name go on, now and later.
     pub fn open(&self, gate: &str) {
         self.shared.lock().open_gates.insert(gate.to_owned());
@@ -185,6 +190,7 @@ struct State {
     /// How many calls of clients for themselves there were, where they are told apart.
     own_calls: Option<u32>,
     open_gates: HashSet<String>,
+    thinking_time: Duration,
 }
 
 /// A repeated request has the same one.
@@ -225,6 +231,10 @@ impl Shared {
 
     fn is_open(&self, gate: &str) -> bool {
         self.stopping.load(Ordering::SeqCst) || self.lock().open_gates.contains(gate)
+    }
+
+    fn thinking_time(&self) -> Duration {
+        self.lock().thinking_time
     }
 
     /// What a client's call for itself costs that is not scripted.
@@ -343,6 +353,9 @@ fn answer(
     let id = format!("msg_{}{:04}", shared.name, served.index);
     served.message_id = Some(id.clone());
     served.usage = message.usage.into();
+    if served.kind == Kind::Conversation {
+        client.stay_connected(shared.thinking_time())?;
+    }
     let is_open = |gate: &str| shared.is_open(gate);
     let answer = Answer { id, model: &served.model, message: &message, is_open: &is_open };
     answer.send(client, served.streaming, &mut served.announced)?;

@@ -342,8 +342,11 @@ impl Client<'_> {
         Ok(Client { stream })
     }
 
-    /// Lets the time pass; an error as soon as the client is gone.
-    fn stay_connected(&self, pause: Duration) -> io::Result<()> {
+    /// Lets the time pass.
+    ///
+    /// # Errors
+    /// As soon as the client is gone.
+    pub fn stay_connected(&self, pause: Duration) -> io::Result<()> {
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
