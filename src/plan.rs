@@ -1,6 +1,8 @@
 //! The plan: a config with every default resolved and every name, session and dependency settled, so that what runs it
 //! has nothing left to decide or to doubt. Pure: what must be known of the machine comes in as [`Surroundings`].
 
+mod waiting;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake,
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
+pub use waiting::waits_for;
+use waiting::{depends_on, rings, waits_for_itself};
 
 /// What instances get that do not say otherwise.
 #[derive(Clone, Debug)]
@@ -144,9 +148,6 @@ const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
 
 /// So many mistyped names are told the nearest one; each is compared with all that there are.
 const MAX_SUGGESTIONS: usize = 50;
-
-/// A longer ring is not told whole.
-const MAX_RING_NAMES: usize = 10;
 
 /// Makes the plan of a config.
 ///
@@ -366,23 +367,6 @@ fn results(instances: &[Instance], index: usize, text: &str, known: &mut Names) 
     })
 }
 
-/// Whether an instance depends on another, be it through others.
-fn depends_on(instances: &[Instance], index: usize, wanted: usize) -> bool {
-    let mut seen = HashSet::from([index]);
-    let mut ahead = vec![index];
-    while let Some(i) = ahead.pop() {
-        for &(other, _) in &instances[i].after {
-            if other == wanted {
-                return true;
-            }
-            if seen.insert(other) {
-                ahead.push(other);
-            }
-        }
-    }
-    false
-}
-
 /// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
 fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
     let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
@@ -399,89 +383,6 @@ fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Strin
 fn printable(name: &str) -> String {
     const MAX_COLUMNS: usize = 60;
     crate::text::cut(&crate::text::clean(name), MAX_COLUMNS, "...").into_owned()
-}
-
-fn waits_for_itself(ring: &[usize], instances: &[Instance]) -> String {
-    let name = |&i: &usize| printable(&instances[i].name);
-    let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
-    if ring.len() > MAX_RING_NAMES {
-        names.push("...".into());
-    }
-    names.push(name(&ring[0]));
-    let depends = |(&i, next): (&usize, &usize)| instances[i].after.iter().any(|(other, _)| other == next);
-    let by_session = !ring.iter().zip(ring.iter().cycle().skip(1)).all(depends);
-    let why = if by_session { " (those of one session run in the config's order)" } else { "" };
-    format!("waits for itself: {}{why}", names.join(" -> "))
-}
-
-/// Instances that wait for each other in a ring, each such ring. Instances with one session wait too, each for the one
-/// before it in the config.
-fn rings(instances: &[Instance]) -> Vec<Vec<usize>> {
-    let waits_for = waits_for(instances);
-    // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
-    let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
-    let mut followers = vec![Vec::new(); instances.len()];
-    for (i, others) in waits_for.iter().enumerate() {
-        for &other in others {
-            followers[other].push(i);
-        }
-    }
-    let mut rings = Vec::new();
-    let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
-    let mut first_left = 0;
-    loop {
-        while let Some(i) = free.pop() {
-            for &follower in &followers[i] {
-                if open[follower] == 0 {
-                    continue; // of a ring that is told already
-                }
-                open[follower] -= 1;
-                if open[follower] == 0 {
-                    free.push(follower);
-                }
-            }
-        }
-        let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
-        first_left = left;
-        let ring = ring_ahead(left, &waits_for, &open);
-        // Those behind it wait for others than themselves.
-        for &i in &ring {
-            open[i] = 0;
-        }
-        free.extend(&ring);
-        rings.push(ring);
-    }
-}
-
-/// The ring that is come to from `start` by going on to one that is waited for and that is left too.
-fn ring_ahead(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
-    let mut path = Vec::new();
-    let mut position = HashMap::new();
-    let mut at = start;
-    while !position.contains_key(&at) {
-        position.insert(at, path.len());
-        path.push(at);
-        at = waits_for[at].iter().copied().find(|&other| open[other] > 0).unwrap_or(at);
-    }
-    path.split_off(position[&at])
-}
-
-/// Whom each instance waits for: those it depends on, and the one before it in its session.
-#[must_use]
-pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
-    let mut last_of_session: HashMap<&str, usize> = HashMap::new();
-    let mut waits_for = Vec::with_capacity(instances.len());
-    for (i, instance) in instances.iter().enumerate() {
-        let mut others: Vec<usize> = instance.after.iter().map(|&(other, _)| other).collect();
-        if let Some(session) = &instance.session
-            && let Some(before) = last_of_session.insert(&session.uuid, i)
-            && !others.contains(&before)
-        {
-            others.push(before);
-        }
-        waits_for.push(others);
-    }
-    waits_for
 }
 
 /// The plan of a good config in the workspace `/w`, for tests of what plans are for. On its machine no command is a path,
@@ -503,156 +404,4 @@ pub(crate) fn planned(config: &str) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Machine;
-
-    impl Surroundings for Machine {
-        fn exists(&self, path: &Path) -> bool {
-            path == Path::new("/tmp")
-        }
-        fn is_directory(&self, path: &Path) -> bool {
-            path == Path::new("/w/sub")
-        }
-    }
-
-    fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
-        let config = Config::read(text).expect("the config's own reading finds nothing");
-        let defaults = Defaults { timeout: Duration::from_secs(10), idle_timeout: None };
-        plan(config, Path::new("/w"), &defaults, &Machine)
-    }
-
-    fn names_of(text: &str) -> Vec<String> {
-        planned(text).expect("a plan").instances.into_iter().map(|i| i.name).collect()
-    }
-
-    #[test]
-    fn a_missing_name_is_made_from_the_command() {
-        let names = names_of(
-            r#"{"instances": [{"command": "/help me"}, {"command": "/help"}, {"name": "/help-2", "command": "x"},
-                {"prompt": "What are the security vulnerabilities?"}, {"prompt": "a\nb"}]}"#,
-        );
-        assert_eq!(names, ["/help", "/help-3", "/help-2", "What are the security vulnerab...", "a b"]);
-    }
-
-    #[test]
-    fn turns_are_the_pre_commands_and_then_the_command() {
-        let plan = planned(
-            r#"{"instances": [{"command": "/analyze src", "prompt": "not used", "compact_history": true,
-                "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": "/tmp is full"}]}"#,
-        )
-        .expect("a plan");
-        let told: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
-        assert_eq!(
-            told,
-            [
-                ("/compact", Some("compact")),
-                ("/clear", Some("clear")),
-                ("Set context", None),
-                ("/analyze src", Some("analyze"))
-            ]
-        );
-        assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
-        assert_eq!(plan.instances[2].turns[0].command, None, "a path is text");
-        assert_eq!(plan.warnings.len(), 1);
-    }
-
-    #[test]
-    fn unknown_dependencies_directories_and_rings_are_told_together() {
-        let mistakes = planned(
-            r#"{"instances": [
-                {"name": "a", "command": "x", "depends_on": ["b"]},
-                {"name": "b", "command": "x", "depends_on": ["c", "collectr"]},
-                {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
-                {"name": "collector", "command": "x", "depends_on": ["collector"], "cwd": "gone"},
-                {"name": "fine", "command": "x", "cwd": "sub", "depends_on": ["c"]}]}"#,
-        )
-        .expect_err("mistakes");
-        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            [
-                "line 2, column 17: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
-                "line 3, column 17: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
-                "line 5, column 17: instance 'collector': depends_on: is the instance itself",
-                "line 5, column 17: instance 'collector': cwd: /w/gone is no directory that can be entered",
-            ]
-        );
-    }
-
-    #[test]
-    fn results_are_of_those_that_have_ended_before() {
-        let plan = planned(
-            r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
-                {"name": "c", "command": "/review {{result:b}} {{result: a }}", "depends_on": ["b"],
-                 "pre_commands": ["Read {{result:a}}"]}]}"#,
-        )
-        .expect("a plan");
-        let turns = &plan.instances[2].turns;
-        assert_eq!(turns[0].results, [Insertion { at: 5..17, of: 0 }]);
-        assert_eq!(turns[1].results, [Insertion { at: 8..20, of: 1 }, Insertion { at: 21..35, of: 0 }]);
-        assert_eq!(turns[1].command.as_deref(), Some("review"));
-        let mistakes = planned(
-            r#"{"instances": [{"name": "collector", "command": "x"},
-                {"name": "b", "prompt": "{{result:colector}} {{result:}}", "command": null, "depends_on": ["collector"]},
-                {"name": "c", "command": "{{result:b}}{{result:c}}", "pre_commands": ["/{{result:b}}"]}]}"#,
-        );
-        let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            [
-                "line 2, column 17: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
-                "line 2, column 17: instance 'b': prompt: '{{result:}}' names no instance",
-                "line 3, column 17: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
-                "line 3, column 17: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
-                "line 3, column 17: instance 'c': command: '{{result:c}}': it is the instance itself",
-            ]
-        );
-    }
-
-    #[test]
-    fn turns_are_parted_where_the_conversation_is_cleared() {
-        let legs = |fields: &str| {
-            let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
-            plan.instances[0].legs().into_iter().map(|leg| (leg.turns, leg.is_cleared)).collect::<Vec<_>>()
-        };
-        for (fields, expected) in [
-            ("", vec![(0..1, false)]),
-            (r#", "pre_commands": ["a", "/compact"]"#, vec![(0..3, false)]),
-            (r#", "pre_commands": ["/clear"]"#, vec![(1..2, true)]),
-            (r#", "clear_history": true, "compact_history": true"#, vec![(1..3, true)]),
-            (r#", "clear_history": true, "pre_commands": ["/clear", "a"]"#, vec![(2..4, true)]),
-            (r#", "pre_commands": ["a", "/clear", "/clear now", "b"]"#, vec![(0..1, false), (3..5, true)]),
-        ] {
-            assert_eq!(legs(fields), expected, "{fields}");
-        }
-    }
-
-    #[test]
-    fn a_session_is_of_one_directory_and_has_something_to_do() {
-        let mistakes = planned(
-            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"command": "/clear"},
-                {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
-        );
-        let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("'/clear' leaves nothing to be done"), "{told:?}");
-        assert!(told[1].contains("session_id: is that of 'a', which runs in another directory"), "{told:?}");
-    }
-
-    #[test]
-    fn one_session_is_one_queue_and_can_close_a_ring() {
-        let plan = planned(
-            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"name": "b", "command": "x"},
-                {"name": "c", "command": "x", "session_id": "s"}]}"#,
-        )
-        .expect("a plan");
-        assert_eq!(waits_for(&plan.instances), [vec![], vec![], vec![0]]);
-        let ring = planned(
-            r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
-                {"name": "b", "command": "x", "session_id": "s"}]}"#,
-        );
-        assert!(ring.expect_err("a ring")[0].what.contains("a -> b -> a"));
-    }
-}
+mod tests;

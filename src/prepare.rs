@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::claude::command_line::{self, Abilities};
+use crate::claude::abilities::Abilities;
+use crate::claude::command_line;
 use crate::claude::environment::is_sandbox;
 use crate::claude::grants::{Effect, effect};
-use crate::claude::tools;
+use crate::claude::permissions;
 use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::grants::{self, Grant};
 use crate::edge::{ask, find, reason};
@@ -204,7 +205,7 @@ fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
     let of_instance = |instance: &Instance| {
         let name = text::clean(&instance.name).into_owned();
         let problem = move |(field, what)| format!("instance '{name}': {field}: {what}");
-        tools::unenforceable_here(instance, abilities).into_iter().map(problem)
+        permissions::unenforceable_here(instance, abilities).into_iter().map(problem)
     };
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
@@ -241,7 +242,7 @@ fn root_problem(instances: &[Instance], abilities: Abilities) -> Option<String> 
     }
     let refused: Vec<&str> = instances
         .iter()
-        .filter(|instance| tools::mode(instance, abilities) == "bypassPermissions" && !runs_in_sandbox(instance))
+        .filter(|instance| permissions::mode(instance, abilities) == "bypassPermissions" && !runs_in_sandbox(instance))
         .map(|instance| instance.name.as_str())
         .collect();
     let first = text::clean(refused.first()?);

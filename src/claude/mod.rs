@@ -3,6 +3,7 @@
 //!
 //! All of it is pure: text and bytes in, values out. Who runs claude and when is the business of the rest.
 
+pub mod abilities;
 pub mod command_line;
 pub mod commands;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod events;
 pub mod front_matter;
 pub mod grants;
 pub mod listing;
+pub mod permissions;
 pub mod prices;
 pub mod session;
 pub mod tokens;

@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::attempt::{Attempt, Effect, Verdict};
-use crate::claude::command_line::Abilities;
+use crate::claude::abilities::Abilities;
 use crate::claude::events::decode;
 use crate::claude::session::Entry;
 use crate::edge::descendants::{self, Mark};

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::claude::command_line::{Abilities, arguments};
+use zen::claude::abilities::Abilities;
+use zen::claude::command_line::arguments;
 use zen::claude::session::Entry;
 use zen::config::{Config, Mistake};
 use zen::ledger::{Answer, Ledger};

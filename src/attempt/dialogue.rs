@@ -1,0 +1,320 @@
+//! What is said between zen and a process of an attempt, from `initialize` to the last result: which turn is due, what a
+//! message and a result mean, and when the work is done. How a process is ended is not known here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{Attempt, Effect, Phase, Verdict};
+use crate::claude::commands::Commands;
+use crate::claude::control;
+use crate::claude::events::{Denial, Event, Message, Retry, Said, TurnResult, is_result};
+use crate::claude::verdict::{Judgement, is_hopeless, judge};
+use crate::outcome::{Failure, Reason};
+use crate::text::cut;
+
+/// Of an answer to one of several turns so much is remembered; the last one is whole.
+const MAX_ANSWER_COLUMNS: usize = 500;
+
+/// The message of the main conversation that is under way, if one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Streamed {
+    /// None is; another may follow in the same turn.
+    #[default]
+    None,
+    /// The model was asked for one: it is paid for, and has not begun to come.
+    Asked,
+    /// One is.
+    Open,
+    /// One is, and tools will be used after it.
+    OpenForTools,
+    /// One is, or has ended, and the turn ends with it: its result follows.
+    Answer,
+}
+
+/// What one process has said, as far as the next step depends on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dialogue {
+    pub(super) initialized: bool,
+    /// When the usage limit ends that claude has run into, if it says so.
+    limit_rejected: Option<Option<u64>>,
+    pub(super) background_agents: usize,
+    /// The message that the model writes at this moment.
+    pub(super) message: Streamed,
+    /// The last text of the main conversation.
+    last_text: String,
+    /// The tools of the main conversation that have not ended, by id.
+    pub(super) tools_at_work: HashSet<String>,
+    /// Why it is to end with the message that it is in.
+    pub(super) ending: Option<Failure>,
+    /// Whether claude has begun a turn and not ended it.
+    pub(super) turn_under_way: bool,
+    /// Whether it has ever said that it begins a turn: all known generations do.
+    pub(super) announces_turns: bool,
+}
+
+impl Attempt {
+    /// One decoded line of its standard output.
+    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        match event {
+            Event::Answer { request_id, commands, prices, tells_usage } if request_id == control::INITIALIZE_ID => {
+                if !tells_usage {
+                    self.meter.hides_calls();
+                }
+                for (model, price) in prices {
+                    self.meter.learn(&model, price);
+                }
+                self.initialized(commands, now)
+            }
+            Event::Init { session_id, model } => {
+                self.told.session_id = session_id.or(self.told.session_id.take());
+                self.told.model = model.or(self.told.model.take());
+                self.turn_began();
+                Vec::new()
+            }
+            Event::Message(message) => self.message(*message),
+            Event::MessageSoFar { tokens, uses_tools, ended } => {
+                self.meter.message_so_far(tokens);
+                if ended {
+                    self.meter.stream_ended();
+                }
+                self.dialogue.message = match (uses_tools, ended) {
+                    (true, _) => Streamed::OpenForTools,
+                    (false, true) => Streamed::Answer,
+                    (false, false) => Streamed::Open,
+                };
+                Vec::new()
+            }
+            Event::MessageEnded => self.message_ended(now),
+            Event::ToolsEnded(ids) => {
+                self.tools_ended(&ids);
+                Vec::new()
+            }
+            Event::Result(result) => self.result(*result, now),
+            Event::Retry(retry) => self.retry(retry, now),
+            Event::RateLimit { rejected, resets_at } => {
+                if !rejected {
+                    return Vec::new();
+                }
+                self.dialogue.limit_rejected = Some(resets_at);
+                self.told.limit_resets_at = resets_at;
+                vec![Effect::LimitReached { resets_at_epoch_s: resets_at }]
+            }
+            Event::Background { agents } => {
+                self.dialogue.background_agents = agents;
+                // If a turn follows, it will say so.
+                let is_done = agents == 0 && !self.dialogue.turn_under_way && self.process.phase == Phase::FollowingUp;
+                if is_done { self.completed(now) } else { Vec::new() }
+            }
+            Event::ConversationReset => {
+                self.meter.conversation_reset();
+                Vec::new()
+            }
+            Event::Garbage => {
+                self.told.garbage_lines += 1;
+                Vec::new()
+            }
+            Event::UnreadableResult => self.unread_result("is nested deeper than zen reads", now),
+            Event::Answer { .. } | Event::Other => Vec::new(),
+        }
+    }
+
+    /// A line of its standard output that was longer than is kept.
+    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Effect> {
+        self.told.long_lines += 1;
+        if is_result(head) {
+            return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
+        }
+        Vec::new()
+    }
+
+    /// A result came that tells nothing, and no other one will.
+    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Effect> {
+        match self.process.phase {
+            Phase::InTurn => self.fail(Failure::new(Reason::Error, format!("claude's result {why}")), now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Effect> {
+        if self.process.phase != Phase::Asking {
+            return Vec::new(); // answered twice, or while it is being stopped
+        }
+        let commands = match commands {
+            Ok(names) => {
+                self.dialogue.initialized = true;
+                Commands::new(names)
+            }
+            Err(error) => {
+                let error = format!("claude did not initialize: {error}");
+                return self.fail(Failure::new(Reason::Error, error), now);
+            }
+        };
+        let told = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
+        let mut called = told.filter_map(|turn| turn.command.as_deref());
+        match called.find(|name| !commands.have(name)) {
+            Some(missing) => self.fail(Failure::new(Reason::CommandNotFound, commands.not_found(missing)), now),
+            None => self.send_turn(now),
+        }
+    }
+
+    fn send_turn(&mut self, now: Duration) -> Vec<Effect> {
+        match self.turns[..self.end_of_leg()].get(self.told.turns_done) {
+            Some(turn) => {
+                self.process.phase = Phase::InTurn;
+                vec![Effect::Send(control::user(&turn.text))]
+            }
+            None => self.completed(now),
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Vec<Effect> {
+        self.told.retry = None;
+        if let Some(id) = &message.id {
+            self.meter.message(id, &message.model, message.tokens, message.of_subagent);
+        }
+        if message.begins && !message.of_subagent {
+            self.dialogue.message = Streamed::Open;
+            self.meter.stream_begins();
+        }
+        let text = message.said.iter().rev().find_map(|said| match said {
+            Said::Text(text) if !message.of_subagent => Some(text),
+            _ => None,
+        });
+        if let Some(text) = text {
+            self.dialogue.last_text.clone_from(text);
+        }
+        if !message.of_subagent {
+            self.dialogue.tools_at_work.extend(message.tools);
+        }
+        message.said.into_iter().map(Effect::Tell).collect()
+    }
+
+    fn message_ended(&mut self, now: Duration) -> Vec<Effect> {
+        if self.dialogue.message != Streamed::OpenForTools {
+            return Vec::new();
+        }
+        self.dialogue.message = Streamed::None;
+        self.dialogue.ending.take().map_or_else(Vec::new, |why| self.stop(why, now))
+    }
+
+    /// When all tools have ended, claude asks the model for the next message.
+    fn tools_ended(&mut self, ids: &[String]) {
+        for id in ids {
+            self.dialogue.tools_at_work.remove(id);
+        }
+        if self.dialogue.tools_at_work.is_empty()
+            && self.dialogue.message == Streamed::None
+            && self.dialogue.turn_under_way
+        {
+            self.dialogue.message = Streamed::Asked;
+        }
+    }
+
+    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Effect> {
+        // Where claude begins its turns with an init, a result without one was told before.
+        if self.dialogue.announces_turns && !self.dialogue.turn_under_way {
+            return Vec::new();
+        }
+        if result.was_streaming() {
+            self.meter.message_was_cut_off();
+        }
+        self.meter.settle(result.settlement.clone());
+        self.told.retry = None;
+        self.told.denials.extend(result.permission_denials.iter().cloned());
+        self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
+        if self.process.phase == Phase::Asking || self.process.verdict.is_some() {
+            return Vec::new(); // not the result of anything that was sent
+        }
+        let unasked = result.unasked;
+        self.dialogue.turn_under_way = false;
+        self.dialogue.tools_at_work.clear();
+        let is_answered = std::mem::replace(&mut self.dialogue.message, Streamed::None) == Streamed::Answer;
+        let limit_rejected = self.dialogue.limit_rejected.take();
+        let judgement = judge(&result, limit_rejected);
+        self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
+        let judgement = match judgement {
+            // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
+            Judgement::Bad(failure) if is_answered && failure.reason == Reason::Budget => {
+                self.told.result = Some(std::mem::take(&mut self.dialogue.last_text));
+                self.dialogue.ending.get_or_insert(failure);
+                Judgement::Good
+            }
+            Judgement::Good if self.fails_on_denied && !self.told.denials.is_empty() => {
+                Judgement::Bad(denied(&self.told.denials))
+            }
+            judgement => judgement,
+        };
+        match judgement {
+            // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
+            Judgement::Good => {
+                if !unasked {
+                    self.told.turns_done += 1;
+                    let answer = self.told.result.as_deref().unwrap_or_default();
+                    self.told.answers.push(cut(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
+                }
+                let all_answered = self.told.turns_done == self.end_of_leg();
+                match self.dialogue.ending.take() {
+                    Some(why) if !all_answered || self.is_followed() || self.dialogue.background_agents > 0 => {
+                        self.stop(why, now)
+                    }
+                    _ if all_answered => self.answered(now),
+                    _ if !unasked && self.process.phase == Phase::InTurn => self.send_turn(now),
+                    _ => Vec::new(),
+                }
+            }
+            Judgement::Interrupted | Judgement::Bad(_) if self.stopping.is_some() => Vec::new(),
+            Judgement::Interrupted => {
+                self.fail(Failure::new(Reason::Error, "claude says that it was interrupted, and not by zen"), now)
+            }
+            Judgement::Bad(failure) => {
+                let is_news = failure.reason == Reason::Limit && limit_rejected.is_none();
+                let mut effects = self.fail(failure, now);
+                effects.extend(is_news.then_some(Effect::LimitReached { resets_at_epoch_s: None }));
+                effects
+            }
+        }
+    }
+
+    /// All turns are answered well. What agents still do in the background is part of the work.
+    fn answered(&mut self, now: Duration) -> Vec<Effect> {
+        if self.dialogue.background_agents == 0 {
+            return self.completed(now);
+        }
+        if self.process.phase == Phase::InTurn {
+            self.process.phase = Phase::FollowingUp; // its input stays open, so that it can be interrupted
+        }
+        Vec::new()
+    }
+
+    /// A turn began after all were answered: claude tells its agents' results to the model.
+    fn turn_began(&mut self) {
+        self.dialogue.turn_under_way = true;
+        self.dialogue.message = Streamed::Asked;
+        self.dialogue.announces_turns = true;
+        let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
+        if has_answered && matches!(self.process.phase, Phase::Leaving(_)) {
+            self.process.verdict = None;
+            self.process.phase = Phase::FollowingUp;
+        }
+    }
+
+    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {
+        self.told.retries += 1;
+        let hopeless = is_hopeless(&retry);
+        self.told.retry = Some(retry);
+        self.dialogue.message = Streamed::None; // what was asked for is refused, and costs nothing
+        let why = hopeless.or_else(|| self.dialogue.ending.take());
+        why.map_or_else(Vec::new, |failure| self.stop(failure, now))
+    }
+}
+
+/// What to say where nothing may have been refused: the tools, each once.
+fn denied(denials: &[Denial]) -> Failure {
+    let mut tools: Vec<&str> = Vec::new();
+    for denial in denials {
+        if !tools.contains(&denial.tool.as_str()) {
+            tools.push(&denial.tool);
+        }
+    }
+    Failure::new(Reason::Error, format!("Permission denied: {}", tools.join(", ")))
+}

@@ -1,0 +1,201 @@
+//! What an instance may use, put into the words of one generation of claude.
+//!
+//! To claude, `--allowedTools` is a list of what needs no asking, and some modes ask nobody. So what is allowed restricts by
+//! two things together: the tools that there are (`--tools`, or `--disallowedTools` for all others), and a mode that
+//! refuses whatever else would have to be asked for.
+
+use super::abilities::Abilities;
+use super::tools::{WRITING, has_pattern_only, name, needs_wildcards, rule};
+use crate::plan::Instance;
+
+/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
+const OF_1_0: &[&str] = &[
+    "Bash",
+    "BashOutput",
+    "Edit",
+    "ExitPlanMode",
+    "Glob",
+    "Grep",
+    "KillShell",
+    "MultiEdit",
+    "NotebookEdit",
+    "Read",
+    "SlashCommand",
+    "Task",
+    "TodoWrite",
+    "WebFetch",
+    "WebSearch",
+    "Write",
+];
+
+/// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
+const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
+
+/// What claude is told of permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// Its mode.
+    pub mode: String,
+    /// The built-in tools that there are, by name; `None`: all.
+    pub tools: Option<Vec<String>>,
+    /// What needs no asking.
+    pub allowed: Vec<String>,
+    /// What is refused.
+    pub refused: Vec<String>,
+}
+
+/// The permissions of an instance, for a claude that can do this much.
+#[must_use]
+pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
+    let mode = mode(instance, abilities).to_owned();
+    let mut refused: Vec<String> = instance.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
+    let Some(allowed) = &instance.allowed_tools else {
+        return Permissions { mode, tools: None, allowed: Vec::new(), refused };
+    };
+    let mut names: Vec<String> = Vec::new();
+    for name in allowed.iter().map(|tool| name(tool)) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    // The older generations take what needs no asking for more than the plan mode forbids.
+    let needs_no_asking = |tool: &&String| mode != "plan" || !WRITING.contains(&name(tool));
+    let rules = allowed.iter().filter(needs_no_asking).map(|tool| rule(tool).into_owned()).collect();
+    if passes_redirections(allowed, abilities) {
+        refused.push("Edit(//**)".to_owned());
+    }
+    if !abilities.tools {
+        refused.extend(OF_1_0.iter().filter(|tool| !names.iter().any(|name| name == *tool)).map(ToString::to_string));
+    }
+    let tools = abilities.tools.then_some(names);
+    Permissions { mode, tools, allowed: rules, refused }
+}
+
+/// Whether what an instance may use is told to each generation in another way, or cannot be told to some.
+#[must_use]
+pub fn depend_on_abilities(instance: &Instance) -> bool {
+    let refused = &instance.disallowed_tools;
+    instance.allowed_tools.is_some()
+        || instance.permission_mode == "dontAsk"
+        || refused.iter().any(|t| needs_wildcards(t))
+}
+
+/// The mode that claude is really given.
+#[must_use]
+pub fn mode(instance: &Instance, abilities: Abilities) -> &str {
+    // Where nobody can answer, 1.0 refuses in its usual mode what has to be asked for.
+    let strict = if abilities.tools { "dontAsk" } else { "default" };
+    match instance.permission_mode.as_str() {
+        lenient if instance.allowed_tools.is_some() && LENIENT_MODES.contains(&lenient) => strict,
+        "dontAsk" => strict,
+        mode => mode,
+    }
+}
+
+/// 2.0 lets every command write to files of the workspace by a redirection, whatever the patterns say, unless all writing is
+/// refused. Whoever may use a tool that writes could do so anyhow.
+fn passes_redirections(allowed: &[String], abilities: Abilities) -> bool {
+    abilities.tools
+        && !abilities.wildcards
+        && has_pattern_only(allowed, "Bash")
+        && !allowed.iter().any(|tool| WRITING.contains(&name(tool)))
+}
+
+/// What of an instance's tools this claude cannot enforce: the field, and why.
+#[must_use]
+pub fn unenforceable_here(instance: &Instance, abilities: Abilities) -> Vec<(&'static str, String)> {
+    if abilities.wildcards {
+        return Vec::new();
+    }
+    let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
+    let lists = [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)];
+    let mut found: Vec<_> = lists
+        .into_iter()
+        .filter_map(|(field, tools)| Some((field, tools.iter().find(|tool| needs_wildcards(tool))?)))
+        .map(|(field, tool)| {
+            let way_out = "write 'Bash(git *)', with one * at the end, or install claude 2.1";
+            (field, format!("'{tool}' is more than this claude understands: {way_out}"))
+        })
+        .collect();
+    let writes_by_pattern = WRITING.iter().any(|tool| has_pattern_only(allowed, tool));
+    if abilities.tools && has_pattern_only(allowed, "Bash") && writes_by_pattern {
+        let why = "this claude lets commands write to any file of the workspace where a pattern lets a tool write to \
+                   some: allow Bash, or the tools that write, as a whole or not at all, or install claude 2.1";
+        found.push(("allowed_tools", why.to_owned()));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::planned;
+
+    const V1_0: Abilities = Abilities { tools: false, max_budget_usd: false, wildcards: false };
+    const V2_0: Abilities = Abilities { tools: true, max_budget_usd: true, wildcards: false };
+    const V2_1: Abilities = Abilities { tools: true, max_budget_usd: true, wildcards: true };
+
+    fn instance(fields: &str) -> Instance {
+        planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).instances.remove(0)
+    }
+
+    #[test]
+    fn what_is_allowed_restricts_in_every_mode() {
+        for (mode, on_1_0, on_2_x) in [
+            ("bypassPermissions", "default", "dontAsk"),
+            ("acceptEdits", "default", "dontAsk"),
+            ("auto", "default", "dontAsk"),
+            ("dontAsk", "default", "dontAsk"),
+            ("default", "default", "default"),
+            ("plan", "plan", "plan"),
+        ] {
+            let instance = instance(&format!(r#", "permission_mode": "{mode}", "allowed_tools": ["Read"]"#));
+            assert_eq!(super::mode(&instance, V1_0), on_1_0, "{mode}");
+            assert_eq!(super::mode(&instance, V2_0), on_2_x, "{mode}");
+            assert_eq!(super::mode(&instance, V2_1), on_2_x, "{mode}");
+        }
+        let free = instance(r#", "permission_mode": "acceptEdits""#);
+        assert_eq!(super::mode(&free, V2_1), "acceptEdits");
+    }
+
+    #[test]
+    fn each_generation_is_told_in_its_own_way() {
+        let instance = instance(
+            r#", "allowed_tools": ["Read", "Bash(git *)", "Bash(ls)"], "disallowed_tools": ["Bash(git push *)"]"#,
+        );
+        let allowed = ["Read", "Bash(git:*)", "Bash(ls)"];
+        let on = |abilities| permissions(&instance, abilities);
+        assert_eq!(on(V2_1).tools, Some(vec!["Read".to_owned(), "Bash".to_owned()]));
+        assert_eq!(
+            (on(V2_1).allowed, on(V2_1).refused),
+            (allowed.map(str::to_owned).to_vec(), vec!["Bash(git push:*)".to_owned()])
+        );
+        assert_eq!(on(V2_0).refused, ["Bash(git push:*)", "Edit(//**)"]);
+        let refused = on(V1_0).refused;
+        assert!(refused.contains(&"Write".to_owned()) && !refused.iter().any(|t| t == "Bash" || t == "Read"));
+        assert_eq!(on(V1_0).tools, None);
+    }
+
+    #[test]
+    fn a_plan_writes_nothing() {
+        let instance = instance(r#", "permission_mode": "plan", "allowed_tools": ["Read", "Write", "Bash"]"#);
+        assert_eq!(permissions(&instance, V2_0).allowed, ["Read", "Bash"]);
+    }
+
+    #[test]
+    fn what_a_generation_cannot_enforce_is_told() {
+        for (fields, count_2_0) in [
+            (r#", "allowed_tools": ["Bash(git *)"]"#, 0),
+            (r#", "allowed_tools": ["Bash(git * main)"]"#, 1),
+            (r#", "disallowed_tools": ["Bash(git * main)"]"#, 1),
+            (r#", "disallowed_tools": ["mcp__*"]"#, 1),
+            (r#", "allowed_tools": ["Bash(git *)", "Edit(src/**)"]"#, 1),
+            (r#", "allowed_tools": ["Bash(git *)", "Edit"]"#, 0),
+            (r#", "allowed_tools": ["Bash", "Edit(src/**)"]"#, 0),
+        ] {
+            let instance = instance(fields);
+            assert_eq!(unenforceable_here(&instance, V2_0).len(), count_2_0, "{fields}");
+            assert_eq!(unenforceable_here(&instance, V2_1), [], "{fields}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use super::*;
+
+struct Machine;
+
+impl Surroundings for Machine {
+    fn exists(&self, path: &Path) -> bool {
+        path == Path::new("/tmp")
+    }
+    fn is_directory(&self, path: &Path) -> bool {
+        path == Path::new("/w/sub")
+    }
+}
+
+fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
+    let config = Config::read(text).expect("the config's own reading finds nothing");
+    let defaults = Defaults { timeout: Duration::from_secs(10), idle_timeout: None };
+    plan(config, Path::new("/w"), &defaults, &Machine)
+}
+
+fn names_of(text: &str) -> Vec<String> {
+    planned(text).expect("a plan").instances.into_iter().map(|i| i.name).collect()
+}
+
+#[test]
+fn a_missing_name_is_made_from_the_command() {
+    let names = names_of(
+        r#"{"instances": [{"command": "/help me"}, {"command": "/help"}, {"name": "/help-2", "command": "x"},
+            {"prompt": "What are the security vulnerabilities?"}, {"prompt": "a\nb"}]}"#,
+    );
+    assert_eq!(names, ["/help", "/help-3", "/help-2", "What are the security vulnerab...", "a b"]);
+}
+
+#[test]
+fn turns_are_the_pre_commands_and_then_the_command() {
+    let plan = planned(
+        r#"{"instances": [{"command": "/analyze src", "prompt": "not used", "compact_history": true,
+            "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": "/tmp is full"}]}"#,
+    )
+    .expect("a plan");
+    let told: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
+    assert_eq!(
+        told,
+        [
+            ("/compact", Some("compact")),
+            ("/clear", Some("clear")),
+            ("Set context", None),
+            ("/analyze src", Some("analyze"))
+        ]
+    );
+    assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
+    assert_eq!(plan.instances[2].turns[0].command, None, "a path is text");
+    assert_eq!(plan.warnings.len(), 1);
+}
+
+#[test]
+fn unknown_dependencies_directories_and_rings_are_told_together() {
+    let mistakes = planned(
+        r#"{"instances": [
+            {"name": "a", "command": "x", "depends_on": ["b"]},
+            {"name": "b", "command": "x", "depends_on": ["c", "collectr"]},
+            {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
+            {"name": "collector", "command": "x", "depends_on": ["collector"], "cwd": "gone"},
+            {"name": "fine", "command": "x", "cwd": "sub", "depends_on": ["c"]}]}"#,
+    )
+    .expect_err("mistakes");
+    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "line 2, column 13: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
+            "line 3, column 13: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
+            "line 5, column 13: instance 'collector': depends_on: is the instance itself",
+            "line 5, column 13: instance 'collector': cwd: /w/gone is no directory that can be entered",
+        ]
+    );
+}
+
+#[test]
+fn results_are_of_those_that_have_ended_before() {
+    let plan = planned(
+        r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
+            {"name": "c", "command": "/review {{result:b}} {{result: a }}", "depends_on": ["b"],
+             "pre_commands": ["Read {{result:a}}"]}]}"#,
+    )
+    .expect("a plan");
+    let turns = &plan.instances[2].turns;
+    assert_eq!(turns[0].results, [Insertion { at: 5..17, of: 0 }]);
+    assert_eq!(turns[1].results, [Insertion { at: 8..20, of: 1 }, Insertion { at: 21..35, of: 0 }]);
+    assert_eq!(turns[1].command.as_deref(), Some("review"));
+    let mistakes = planned(
+        r#"{"instances": [{"name": "collector", "command": "x"},
+            {"name": "b", "prompt": "{{result:colector}} {{result:}}", "command": null, "depends_on": ["collector"]},
+            {"name": "c", "command": "{{result:b}}{{result:c}}", "pre_commands": ["/{{result:b}}"]}]}"#,
+    );
+    let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "line 2, column 13: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
+            "line 2, column 13: instance 'b': prompt: '{{result:}}' names no instance",
+            "line 3, column 13: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
+            "line 3, column 13: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
+            "line 3, column 13: instance 'c': command: '{{result:c}}': it is the instance itself",
+        ]
+    );
+}
+
+#[test]
+fn turns_are_parted_where_the_conversation_is_cleared() {
+    let legs = |fields: &str| {
+        let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
+        plan.instances[0].legs().into_iter().map(|leg| (leg.turns, leg.is_cleared)).collect::<Vec<_>>()
+    };
+    for (fields, expected) in [
+        ("", vec![(0..1, false)]),
+        (r#", "pre_commands": ["a", "/compact"]"#, vec![(0..3, false)]),
+        (r#", "pre_commands": ["/clear"]"#, vec![(1..2, true)]),
+        (r#", "clear_history": true, "compact_history": true"#, vec![(1..3, true)]),
+        (r#", "clear_history": true, "pre_commands": ["/clear", "a"]"#, vec![(2..4, true)]),
+        (r#", "pre_commands": ["a", "/clear", "/clear now", "b"]"#, vec![(0..1, false), (3..5, true)]),
+    ] {
+        assert_eq!(legs(fields), expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_session_is_of_one_directory_and_has_something_to_do() {
+    let mistakes = planned(
+        r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"command": "/clear"},
+            {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
+    );
+    let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("'/clear' leaves nothing to be done"), "{told:?}");
+    assert!(told[1].contains("session_id: is that of 'a', which runs in another directory"), "{told:?}");
+}
+
+#[test]
+fn one_session_is_one_queue_and_can_close_a_ring() {
+    let plan = planned(
+        r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"name": "b", "command": "x"},
+            {"name": "c", "command": "x", "session_id": "s"}]}"#,
+    )
+    .expect("a plan");
+    assert_eq!(waits_for(&plan.instances), [vec![], vec![], vec![0]]);
+    let ring = planned(
+        r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
+            {"name": "b", "command": "x", "session_id": "s"}]}"#,
+    );
+    assert!(ring.expect_err("a ring")[0].what.contains("a -> b -> a"));
+}

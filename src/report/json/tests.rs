@@ -1,0 +1,178 @@
+use super::super::samples::{hostile, many, planned, status_of_the_seed, summary_of_the_seed, used};
+use super::*;
+use crate::claude::usage::Certainty;
+use crate::outcome::{Failure, Reason};
+use crate::plan::Plan;
+use crate::stages::Stages;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn facts() -> RunFacts {
+    RunFacts {
+        run: "20261122T103000Z".into(),
+        config: Some("zen.json".into()),
+        config_sha256: Some("00ff".into()),
+        workspace: "/w".into(),
+        claude: "/bin/claude".into(),
+        started_epoch_ms: 1_795_343_400_000,
+        directories: vec!["/logs/0".into(), "/logs/1".into(), "/logs/2".into()],
+        ..RunFacts::default()
+    }
+}
+
+fn written(plan: &Plan, records: &[Record], run: &RunFacts) -> (String, Value) {
+    let stages = &Stages::new(&plan.instances);
+    let text = report(
+        &View {
+            plan,
+            stages,
+            records,
+            elapsed: Duration::from_millis(15_000),
+            limits: &[],
+            refusals: &[],
+            usage_limit: None,
+        },
+        run,
+    );
+    let value = serde_json::from_str(&text).expect("it is JSON");
+    (text, value)
+}
+
+#[test]
+fn a_run_that_goes_on_has_no_end() {
+    let (plan, records) = status_of_the_seed();
+    let (text, mut report) = written(&plan, &records, &facts());
+    assert!(text.ends_with("}\n"));
+    let instances = report["instances"].take();
+    let zero = json!({"input": 4273, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 4273});
+    let expected = json!({
+        "schema_version": 1, "run": "20261122T103000Z", "zen_version": env!("CARGO_PKG_VERSION"),
+        "config": "zen.json", "config_sha256": "00ff", "workspace": "/w", "claude": "/bin/claude",
+        "exit_code": null, "started_at": "2026-11-22T10:30:00.000Z", "ended_at": null, "duration_seconds": 15.0,
+        "stopped_by": null,
+        "totals": {"tokens": zero, "tokens_certainty": "exact", "cost_usd": 0.42, "cost_certainty": "exact"},
+        "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
+            "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
+            "token_basis": "total"},
+        "limit_use": [], "refusals": [], "usage_limit": null, "stages": [], "instances": null,
+    });
+    assert_eq!(report, expected);
+    assert_eq!(instances[1]["duration_seconds"], 5.1);
+    assert_eq!(instances[1]["started_at"], "2026-11-22T10:30:09.900Z");
+    assert_eq!(instances[2]["started_at"], Value::Null);
+    assert_eq!(instances[2]["directory"], "/logs/2");
+}
+
+#[test]
+fn an_instance_has_every_field() {
+    let (plan, mut records) = summary_of_the_seed();
+    records[1] = Record {
+        attempts: 1,
+        pid: Some(4711),
+        started: Some(Duration::from_millis(5_000)),
+        ended: Some(Duration::from_millis(6_001)),
+        exit: Some(Exit::Signal(9)),
+        used: used(1, 2),
+        session_id: Some("s".into()),
+        model: Some("m".into()),
+        denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
+        retries: 2,
+        garbage_lines: 3,
+        long_lines: 4,
+        last_words: vec!["bye".into()],
+        survivors: vec![5],
+        ..records[1].clone()
+    };
+    records[1].used.micros_certainty = Certainty::AtLeast;
+    let run = RunFacts { exit_code: Some(2), stopped_by: Some("SIGTERM".into()), ..facts() };
+    let (_, report) = written(&plan, &records, &run);
+    let expected = json!({
+        "name": "failing-instance", "status": "failed", "reason": "command not found",
+        "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
+        "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "pid": 4711,
+        "session_id": "s", "model": "m",
+        "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
+        "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
+        "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
+        "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
+        "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}], "retries": 2,
+        "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
+    });
+    assert_eq!(report["instances"][1], expected);
+    assert_eq!(report["exit_code"], 2);
+    assert_eq!(report["ended_at"], "2026-11-22T10:30:15.000Z");
+    assert_eq!(report["stopped_by"], "SIGTERM");
+}
+
+#[test]
+fn who_never_started_says_so_by_null() {
+    let plan = many(1);
+    let skipped = Record { status: Status::Skipped("a failed".into()), ..Record::default() };
+    let (_, report) = written(&plan, &[skipped], &RunFacts::default());
+    let instance = &report["instances"][0];
+    assert_eq!((&instance["status"], &instance["error"]), (&json!("skipped"), &json!("a failed")));
+    for field in ["reason", "pid", "started_at", "ended_at", "duration_seconds", "exit_status", "directory"] {
+        assert_eq!(instance.get(field), Some(&Value::Null), "{field}");
+    }
+    assert_eq!(report["limits"]["budget_type"], Value::Null);
+}
+
+#[test]
+fn stages_and_attempts_are_told_where_there_are_some() {
+    let plan = planned(
+        r#"{"instances": [{"name": "a", "command": "x", "retries": 2},
+            {"name": "b", "command": "x", "depends_on": ["a"]}]}"#,
+    );
+    let s = Duration::from_secs;
+    let attempt = FailedAttempt {
+        pid: Some(7),
+        started: s(0),
+        ended: s(2),
+        exit: Some(Exit::Code(1)),
+        used: used(5, 6),
+        failure: Failure::new(Reason::Timeout, "Timeout after 2s"),
+    };
+    let again =
+        Record { failed_attempts: vec![attempt], again_at: Some(s(9)), started: Some(s(0)), ..Record::default() };
+    let skipped = Record {
+        status: Status::Skipped("x".into()),
+        skipped_because_of: Some(0),
+        ended: Some(s(3)),
+        ..Record::default()
+    };
+    let (_, report) = written(&plan, &[again, skipped], &facts());
+    let (first, second) = (&report["instances"][0], &report["instances"][1]);
+    assert_eq!((&first["stage"], &second["stage"]), (&json!(1), &json!(2)));
+    assert_eq!(second["skipped_because_of"], "a");
+    assert_eq!(first["next_attempt_at"], "2026-11-22T10:30:09.000Z");
+    let failed = &first["failed_attempts"][0];
+    assert_eq!((&failed["reason"], &failed["exit_status"]), (&json!("timeout"), &json!(1)));
+    assert_eq!((&failed["tokens"]["total"], &failed["ended_at"]), (&json!(5), &json!("2026-11-22T10:30:02.000Z")));
+    let expected = json!([
+        {"instances": 1, "completed": 0, "failed": 0, "skipped": 0, "started_at": "2026-11-22T10:30:00.000Z",
+         "ended_at": null},
+        {"instances": 1, "completed": 0, "failed": 0, "skipped": 1, "started_at": null,
+         "ended_at": "2026-11-22T10:30:03.000Z"}]);
+    assert_eq!(report["stages"], expected);
+}
+
+#[test]
+fn dollars_are_written_to_the_last_micro() {
+    let written = |micros| serde_json::to_string(&Dollars { micros }).expect("a number");
+    assert_eq!(written(0), "0.000000");
+    assert_eq!(written(1), "0.000001");
+    assert_eq!(written(420_000), "0.420000");
+    assert_eq!(written(u64::MAX), "18446744073709.551615");
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_said_it_is_json_and_says_the_same(name in hostile(), result in hostile(), micros: u64) {
+        let mut plan = many(1);
+        plan.instances[0].name.clone_from(&name);
+        let record = Record { result: Some(result.clone()), used: used(micros, micros), ..Record::default() };
+        let (_, report) = written(&plan, &[record], &RunFacts { started_epoch_ms: micros, ..RunFacts::default() });
+        prop_assert_eq!(&report["instances"][0]["name"], &json!(name));
+        prop_assert_eq!(&report["instances"][0]["result"], &json!(result));
+    }
+}
