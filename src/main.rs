@@ -13,14 +13,15 @@ use zen::edge::memory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::reason;
+use zen::edge::session_locks::SessionLocks;
 use zen::edge::signals;
 use zen::exit::ExitCode;
 use zen::flags::{self, ConfigSource, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
-use zen::plan::Instance;
-use zen::prepare::{LockPlace, Prepared, lock_place, log_base, prepare};
+use zen::plan::{Instance, Plan};
+use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare};
 use zen::report::{self, Style};
-use zen::run::{Run, Settings, epoch_ms, later};
+use zen::run::{Run, Settings, epoch_ms, later, no_session_locks};
 use zen::schedule::Pace;
 use zen::{calendar, text};
 
@@ -73,6 +74,10 @@ fn run(options: &Options) -> ExitCode {
         Err(NoLock::Refused(code)) => return code,
         Err(NoLock::GoesOn(why)) => (None, Some(why)),
     };
+    let session_locks = session_locks(&prepared.plan).unwrap_or_else(|why| {
+        stderr.print(&messages(&[no_session_locks(&why)]));
+        None
+    });
     let directory = match make_directory(&options.logs, &name) {
         Ok(directory) => {
             let what = |why| format!("no lock for this config: {why}: another run of it would not be noticed");
@@ -117,7 +122,7 @@ fn run(options: &Options) -> ExitCode {
             ..report::json::RunFacts::default()
         },
     };
-    match Run::new(&plan, settings, directory, lock, stdout, stderr) {
+    match Run::new(&plan, settings, directory, lock, session_locks, stdout, stderr) {
         Ok(run) => {
             drop(waited); // from here on, the run takes the signals itself
             run.run()
@@ -125,6 +130,8 @@ fn run(options: &Options) -> ExitCode {
         Err(error) => refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
     }
 }
+
+const NO_STATE_HOME: &str = "neither XDG_STATE_HOME nor HOME says where it goes";
 
 /// What comes of a run that has no lock and was to have one.
 enum NoLock {
@@ -144,7 +151,7 @@ fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u
             (Lock::take_in(directory, name, pid, run, &since), "of this config".to_owned())
         }
         LockPlace::Nowhere => {
-            return Err(NoLock::GoesOn("neither XDG_STATE_HOME nor HOME says where it goes".to_owned()));
+            return Err(NoLock::GoesOn(NO_STATE_HOME.to_owned()));
         }
     };
     match taken {
@@ -165,6 +172,15 @@ fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u
         }
         Err(Refusal::Unusable(why)) => Err(NoLock::GoesOn(why)),
     }
+}
+
+/// The locks of sessions, where there is a session.
+fn session_locks(plan: &Plan) -> Result<Option<SessionLocks>, String> {
+    if plan.instances.iter().all(|instance| instance.session.is_none()) {
+        return Ok(None);
+    }
+    let directory = locks_directory(|name| std::env::var_os(name)).ok_or(NO_STATE_HOME)?;
+    SessionLocks::in_directory(&directory).map(Some)
 }
 
 fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String> {

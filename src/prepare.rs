@@ -140,6 +140,12 @@ fn state_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBu
     Some(state.join("zen"))
 }
 
+/// Where the locks are that nobody has named, if anything says where.
+#[must_use]
+pub fn locks_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    Some(state_directory(variable)?.join("locks"))
+}
+
 /// The lock that a run has to hold, if it has to hold one.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LockPlace {
@@ -162,10 +168,10 @@ pub fn lock_place(
         (LockFile::At(path), _) => Some(LockPlace::Named(path.clone())),
         // Two commands that share the budget of a config are not one run of it.
         (LockFile::OfConfig, Some(ConfigSource::File(config))) if options.one_command().is_none() => {
-            let Some(state) = state_directory(variable) else { return Some(LockPlace::Nowhere) };
+            let Some(directory) = locks_directory(variable) else { return Some(LockPlace::Nowhere) };
             let both = [absolute(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
             let name = format!("{}.lock", &sha256::hex(&sha256::sha256(&both))[..32]);
-            Some(LockPlace::OfConfig(state.join("locks"), name))
+            Some(LockPlace::OfConfig(directory, name))
         }
         (LockFile::OfConfig | LockFile::Nothing, _) => None,
     }

@@ -23,6 +23,8 @@ pub struct Record {
     pub failed_attempts: Vec<FailedAttempt>,
     /// When it is tried again, if it waits for that.
     pub again_at: Option<Duration>,
+    /// What keeps it from starting, if that is its session, which another run is in.
+    pub waits_for: Option<String>,
     /// The one that it depends on and that did not complete, by index: for it this one was skipped.
     pub skipped_because_of: Option<usize>,
     /// When it ended, since the run began.

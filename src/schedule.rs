@@ -38,7 +38,7 @@ pub struct Schedule {
     state: Vec<State>,
     /// Those that wait for nobody, in the order of the config.
     ready: BTreeSet<usize>,
-    /// Those that are to be tried again, and from when on.
+    /// Those that are to be tried again, or were put off, and until when.
     delayed: BTreeSet<(Duration, usize)>,
     running: usize,
     /// How many have not ended.
@@ -108,7 +108,7 @@ impl Schedule {
         (has_slot && !self.stopped).then_some(at.max(self.next_launch))
     }
 
-    /// When the delay of the next one ends that is to be tried again.
+    /// When the delay of the next one ends that is to be tried again, or was put off.
     #[must_use]
     pub fn next_again_at(&self) -> Option<Duration> {
         self.delayed.first().map(|&(at, _)| at)
@@ -133,6 +133,13 @@ impl Schedule {
         self.state[instance] = State::Waiting;
         self.running -= 1;
         self.delayed.insert((at, instance));
+    }
+
+    /// An instance that could start does not yet: it is asked for again at `at`, and keeps nobody else back.
+    pub fn put_off(&mut self, instance: usize, at: Duration) {
+        if self.ready.remove(&instance) {
+            self.delayed.insert((at, instance));
+        }
     }
 
     /// An instance has ended, or will not be started. Answers who will never start because of it.
@@ -298,6 +305,28 @@ mod tests {
         for instance in 0..3 {
             schedule.ended(instance, false);
         }
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn one_that_is_put_off_takes_no_slot_and_keeps_nobody_else_back() {
+        let mut schedule = schedule(THREE, 5, Some(1));
+        assert_eq!(schedule.due(at(0)), Some(0));
+        schedule.put_off(0, at(1));
+        assert_eq!((schedule.due(at(0)), schedule.next_again_at()), (Some(1), Some(at(1))));
+        schedule.put_off(1, at(1));
+        schedule.put_off(2, at(1));
+        assert_eq!((schedule.due(at(0)), schedule.next_start_at()), (None, Some(at(1))));
+        assert_eq!(schedule.due(at(1)), Some(0), "its place in the order is kept");
+        schedule.started(0, at(1));
+        assert_eq!(schedule.next_start_at(), None, "nobody is asked for where there is no slot");
+        schedule.ended(0, true);
+        assert_eq!((schedule.due(at(2)), schedule.next_start_at()), (None, Some(at(6))), "launches stay apart");
+        schedule.ready(at(6)).next();
+        schedule.put_off(1, at(7));
+        assert_eq!(schedule.ended(1, false), []);
+        assert_eq!(schedule.stop(), [2]);
+        schedule.ended(2, false);
         assert!(schedule.is_over());
     }
 

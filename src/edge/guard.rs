@@ -35,9 +35,9 @@ pub struct Guard {
 
 impl Guard {
     /// Starts the guard of this run. Must be called while zen has one thread. Without a guard all works but the end
-    /// after SIGKILL, so having none is no reason to stop. The run's `lock` is kept until nothing of the run is left.
+    /// after SIGKILL, so having none is no reason to stop. The run's locks are `kept` until nothing of the run is left.
     #[must_use]
-    pub fn start(run: &str, lock: Option<BorrowedFd>) -> Option<Self> {
+    pub fn start(run: &str, kept: &[BorrowedFd]) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
         }
@@ -49,7 +49,7 @@ impl Guard {
             }
             ForkResult::Child => {
                 drop(writer);
-                watch(reader, run, lock.map(|lock| lock.as_raw_fd()));
+                watch(reader, run, kept);
                 // SAFETY: nothing of zen's may run in its copy on the way out, neither destructors nor exit handlers.
                 unsafe { nix::libc::_exit(0) }
             }
@@ -71,13 +71,13 @@ impl Guard {
 }
 
 /// Waits for zen's end, in the copy of it that is the guard.
-fn watch(mut zen: std::io::PipeReader, run: &str, lock: Option<RawFd>) {
+fn watch(mut zen: std::io::PipeReader, run: &str, kept: &[BorrowedFd]) {
     let _ = setsid(); // away from the terminal's Ctrl-C
     for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
         // SAFETY: ignoring a signal runs no code.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
-    close_all_but(&[Some(zen.as_raw_fd()), lock]);
+    close_all_but(&kept.iter().map(AsRawFd::as_raw_fd).chain([zen.as_raw_fd()]).collect::<Vec<_>>());
     let said_goodbye = matches!(zen.read(&mut [0]), Ok(1));
     if !said_goodbye {
         sweep(&Mark::of_run(run));
@@ -85,10 +85,10 @@ fn watch(mut zen: std::io::PipeReader, run: &str, lock: Option<RawFd>) {
 }
 
 /// Whoever reads zen's output waits for the last that holds its descriptors.
-fn close_all_but(kept: &[Option<RawFd>]) {
+fn close_all_but(kept: &[RawFd]) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    for fd in open.into_iter().filter(|&fd| !kept.contains(&Some(fd))) {
+    for fd in open.into_iter().filter(|&fd| !kept.contains(&fd)) {
         let _ = nix::unistd::close(fd);
     }
 }

@@ -40,21 +40,10 @@ impl Lock {
     /// # Errors
     /// Who else holds it, or why nobody can.
     pub fn take(path: &Path, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        let unusable = |error: &io::Error| Refusal::Unusable(reason(error));
-        // A pipe or a device is not waited for.
-        let not_waiting = nix::libc::O_NONBLOCK;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(not_waiting)
-            .open(path)
-            .map_err(|error| unusable(&error))?;
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            return Err(Refusal::Unusable("it is no regular file".to_owned()));
-        }
+        Lock::take_opened(open(path)?, pid, run, since)
+    }
+
+    fn take_opened(mut file: File, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
         let held = read(&mut file).map_err(|error| unusable(&error))?;
         if !held.is_empty() && !held.starts_with(FIRST_WORD) {
             return Err(Refusal::Unusable("it is no lock of zen, and would be overwritten".to_owned()));
@@ -74,8 +63,7 @@ impl Lock {
     /// # Errors
     /// Those of [`take`](Self::take).
     pub fn take_in(directory: &Path, name: &str, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        private().recursive(true).create(directory).map_err(|error| Refusal::Unusable(reason(&error)))?;
-        Lock::take(&directory.join(name), pid, run, since)
+        Lock::take_opened(open_in(directory, name)?, pid, run, since)
     }
 
     /// What has to stay open for the lock to be held.
@@ -83,6 +71,35 @@ impl Lock {
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Opens a file that is nothing but a lock.
+fn open(path: &Path) -> Result<File, Refusal> {
+    // A pipe or a device is not waited for.
+    let not_waiting = nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(not_waiting)
+        .open(path)
+        .map_err(|error| unusable(&error))?;
+    match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        true => Ok(file),
+        false => Err(Refusal::Unusable("it is no regular file".to_owned())),
+    }
+}
+
+/// The same, in a directory that is made if it is not there, for its owner only.
+pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, Refusal> {
+    private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
+    open(&directory.join(name))
+}
+
+fn unusable(error: &io::Error) -> Refusal {
+    Refusal::Unusable(reason(error))
 }
 
 fn read(file: &mut File) -> io::Result<String> {

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod memory;
 pub mod output;
 pub mod process;
+pub mod session_locks;
 pub mod signals;
 
 /// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the

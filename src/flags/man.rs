@@ -53,6 +53,13 @@ const STAGES: &[&str] = &[
      run what stands between backticks behind one.",
 ];
 
+const SESSIONS: &str = "A session is in one instance at a time, of all runs of a user: two at once, and claude would lose \
+    what was said in one of them. \
+    Those of one run enter it in the config's order. \
+    Where another run is in it, an instance waits, reports say so, and it starts within a second after that has left it; \
+    its `timeout` counts from its own start. \
+    Between two attempts a session is free.";
+
 const BUDGET: &str = "`budget` may have:";
 
 const BUDGET_RULES: &[&str] = &[
@@ -91,7 +98,10 @@ const INHERITED: &str = "Variables that tell claude that it runs inside claude a
 
 const FILES: &[(&str, &str)] = &[
     ("$XDG_STATE_HOME/zen/RUN/", "The files of a run, unless `--log-dir` or `--no-logs` says otherwise."),
-    ("$XDG_STATE_HOME/zen/locks/", "The locks of configs, one for each config and workspace (see `--lock`)."),
+    (
+        "$XDG_STATE_HOME/zen/locks/",
+        "The locks of configs, one for each config and workspace (see `--lock`), and of sessions.",
+    ),
     ("report.json", "In a run's directory: how the run went, for programs to read."),
 ];
 
@@ -104,7 +114,8 @@ const NOTES: &[&str] = &[
      As a child subreaper, `zen` finds processes that an instance moved to a session of their own and left behind; \
      elsewhere only the instance's process group is stopped. \
      By `PR_SET_PDEATHSIG`, and a guard process that outlives it for a moment, the instances end even when `zen` itself \
-     is killed with SIGKILL; elsewhere they then run on.",
+     is killed with SIGKILL; elsewhere they then run on. \
+     Two runs are kept out of one session on Linux only; elsewhere a message says that they are not.",
     "A process that has cleared its environment, left its session and lost its parent cannot be told from one of another \
      instance that still runs; it is ended at the end of the run at the latest, and not at all if zen itself is killed \
      with SIGKILL.",
@@ -147,7 +158,7 @@ fn config_section() -> String {
     let instance = roff(CONFIG) + &fields(config::instance_fields()) + ".PP\nFor example:\n" + &example(CONFIG_EXAMPLE);
     let budget = roff(BUDGET) + &fields(config::budget_fields());
     let rules = |rules: &[&str]| rules.iter().map(|text| roff(text)).collect::<Vec<_>>();
-    paragraphs([vec![instance], rules(STAGES), vec![budget], rules(BUDGET_RULES)].concat())
+    paragraphs([vec![instance], rules(STAGES), rules(&[SESSIONS]), vec![budget], rules(BUDGET_RULES)].concat())
 }
 
 fn fields(fields: impl Iterator<Item = &'static Field>) -> String {

@@ -473,7 +473,9 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Files,
         effect: Effect::Switch(|options| options.lock = LockFile::Nothing),
         help: "Run beside other runs of the config",
-        details: "Take no lock: run beside other runs of the same config.",
+        details: "Take no lock: run beside other runs of the same config. \
+            A session is in one run at a time all the same: an instance whose session another run is in waits until that \
+            has left it.",
     },
     Flag {
         long: "list-commands",

@@ -35,6 +35,7 @@ pub fn status(view: &View, style: Style) -> String {
     report += &table(view, &rows, style);
     report += &retries(view, style);
     report += &next_attempts(view, style);
+    report += &waiting_for_sessions(view, style);
     report.push('\n');
     report += &stages::lines(view);
     report += &view
@@ -196,6 +197,20 @@ fn next_attempt((instance, record): (&Instance, &Record), now: Duration, style: 
         Reason::Limit => format!("  {name}: again in {left} ({why})\n"),
         _ => format!("  {name}: retry {} of {} in {left} ({why})\n", record.retries_made(), instance.retries.count),
     })
+}
+
+/// "a: session diary is in use by another run"
+fn waiting_for_sessions(view: &View, style: Style) -> String {
+    let mut waiting = view.instances().filter_map(|(instance, record)| Some((instance, record.waits_for.as_ref()?)));
+    let told = |(instance, what): (&Instance, &String)| {
+        format!("  {}: {}\n", style.name(&instance.name), style.shown(what, MAX_RETRY_ERROR_COLUMNS))
+    };
+    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(told).collect();
+    let more = waiting.count();
+    if more > 0 {
+        lines += &format!("  {more} more wait for their sessions\n");
+    }
+    lines
 }
 
 fn overall(view: &View, style: Style) -> String {

@@ -2,14 +2,15 @@
 //! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
 //! wait has an end.
 //!
-//! Beside it, each in a file of its own: starting a process, trying again, what the ledger's answers and a usage limit
-//! lead to, stopping down to the last descendant, and reporting from what the records say.
+//! Beside it, each in a file of its own: starting a process, trying again, waiting for a session, what the ledger's answers
+//! and a usage limit lead to, stopping down to the last descendant, and reporting from what the records say.
 
 mod budgeting;
 pub mod later;
 mod limits;
 mod reporting;
 mod retrying;
+mod sessions;
 mod starting;
 mod stopping;
 
@@ -30,6 +31,7 @@ use crate::edge::guard::Guard;
 use crate::edge::lock::Lock;
 use crate::edge::output::Output;
 use crate::edge::process::{Heard, Process};
+use crate::edge::session_locks::SessionLocks;
 use crate::edge::signals::Signals;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
@@ -43,6 +45,8 @@ use crate::report::{self, Style};
 use crate::schedule::{Pace, Schedule};
 use crate::stages::Stages;
 use crate::usage_limit::{OnLimit, UsageLimit};
+use sessions::Sessions;
+pub use sessions::no_session_locks;
 use stopping::Sweep;
 
 /// How much is read from a pipe before the next one has its turn.
@@ -104,6 +108,7 @@ pub struct Run<'a> {
     directory: Option<RunDirectory>,
     /// Held to the end.
     _lock: Option<Lock>,
+    sessions: Sessions,
     stdout: Output,
     stderr: Output,
     next_report: Duration,
@@ -160,12 +165,14 @@ impl<'a> Run<'a> {
         mut settings: Settings,
         directory: Option<RunDirectory>,
         lock: Option<Lock>,
+        session_locks: Option<SessionLocks>,
         stdout: Output,
         stderr: Output,
     ) -> std::io::Result<Self> {
         descendants::adopt_orphans();
         let not_ours = descendants::children().unwrap_or_default().into_iter().collect();
-        let guard = Guard::start(&settings.facts.run, lock.as_ref().map(Lock::fd));
+        let locks = [lock.as_ref().map(Lock::fd), session_locks.as_ref().map(SessionLocks::fd)];
+        let guard = Guard::start(&settings.facts.run, &locks.into_iter().flatten().collect::<Vec<_>>());
         let count = plan.instances.len();
         if let Some(directory) = &directory {
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
@@ -191,6 +198,7 @@ impl<'a> Run<'a> {
             not_ours,
             directory,
             _lock: lock,
+            sessions: Sessions::new(session_locks),
             stdout,
             stderr,
             next_report: settings.report_interval,
@@ -227,9 +235,11 @@ impl<'a> Run<'a> {
             let now = self.clock.now();
             match self.ledger.next(self.schedule.ready(now)) {
                 Some((index, Answer::Start)) => {
-                    self.ledger.started(index);
-                    self.schedule.started(index, now);
-                    self.start(index, now);
+                    if self.enter_session(index, now) {
+                        self.ledger.started(index);
+                        self.schedule.started(index, now);
+                        self.start(index, now);
+                    }
                 }
                 Some((index, Answer::Refuse(why))) => self.refuse(index, &why, now),
                 None => {

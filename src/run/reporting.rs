@@ -79,6 +79,7 @@ impl Run<'_> {
         record.ended = Some(now);
         record.retry = None;
         record.again_at = None;
+        record.waits_for = None;
         record.skipped_because_of = None;
         if let Some(mut live) = self.live.remove(&index) {
             if !completed {
@@ -89,6 +90,7 @@ impl Run<'_> {
                 directory.keep_result(files, record.result.as_deref());
             }
         }
+        self.leave_session(index);
         self.tell_if_stage_ended(index, now);
         for Skip { instance, because_of } in self.schedule.ended(index, completed) {
             let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);

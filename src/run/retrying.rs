@@ -35,6 +35,7 @@ impl Run<'_> {
             self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
             live.attempt.used()
         });
+        self.leave_session(index);
         let record = &mut self.records[index];
         record.failed_attempts.push(FailedAttempt {
             pid: record.pid.filter(|_| used.is_some()),

@@ -21,6 +21,7 @@ mod real;
 mod retries;
 mod run_files;
 mod seed;
+mod shared_sessions;
 mod signals;
 mod soak;
 mod stages;

@@ -89,7 +89,7 @@ fn an_instance_has_every_field() {
     let expected = json!({
         "name": "failing-instance", "status": "failed", "reason": "command not found",
         "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
-        "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "pid": 4711,
+        "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "waits_for": null, "pid": 4711,
         "session_id": "s", "model": "m",
         "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
         "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",

@@ -198,6 +198,16 @@ fn who_waits_for_another_attempt_is_told_beneath_the_table() {
 }
 
 #[test]
+fn who_waits_for_a_session_is_told_beneath_the_table() {
+    let (plan, mut records) = status_of_the_seed();
+    records[2].waits_for = Some("session diary is in use by another run".into());
+    let report = at_15s(&plan, &records, UNICODE);
+    assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by another run\n\nOverall"), "{report}");
+    let report = at_15s(&many(12), &vec![records[2].clone(); 12], ASCII);
+    assert!(report.contains("\n  2 more wait for their sessions\n\n"), "{report}");
+}
+
+#[test]
 fn a_long_queue_is_told_as_a_number() {
     let plan = many(30);
     let mut records = vec![Record::default(); 30];

@@ -1,9 +1,11 @@
 //! Conversations on the real claude: a second run goes on where the first one ended, and what is cleared is gone.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
 use super::{Real, on_each_generation, tokens_of};
-use crate::support::Outcome;
+use crate::support::{Outcome, PATIENCE, wait_until};
 
 fn run_in_session(real: &Real, pre_commands: &[&str], prompt: &str) -> Outcome {
     let instance = json!({"name": "a", "pre_commands": pre_commands, "prompt": prompt, "session_id": "diary"});
@@ -110,5 +112,38 @@ fn real_nothing_to_compact_is_no_failure() {
         let fields = json!({"prompt": "Teal. [[say One.]]", "compact_history": true, "pre_commands": ["/compact"]});
         let (outcome, _) = told_to_the_model(real, &fields);
         assert_eq!(outcome.instance("a")["turns_done"], 3, "{}", real.everything(&outcome));
+    });
+}
+
+/// Two runs of different configs at once: claude would lose what is said in one of them.
+#[test]
+fn real_two_runs_in_one_session_lose_nothing() {
+    on_each_generation(2, |real| {
+        let config = |name: &str, instance: serde_json::Value| {
+            let file = real.place.path(name);
+            std::fs::write(&file, json!({ "instances": [instance] }).to_string()).expect("a config");
+            file
+        };
+        let of = |name: &str, prompt: &str| json!({"name": name, "prompt": prompt, "session_id": "diary"});
+        let first = config("first.json", of("a", "Heliotrope. [[gate both]] [[say One.]]"));
+        let second = config("second.json", of("b", "Mauve. [[say Two.]]"));
+        let arguments =
+            ["--config", first.to_str().expect("UTF-8"), "--workspace", "workspace", "--no-logs", "--quiet"];
+        let mut first = real.zen(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("zen starts");
+        assert!(real.api.wait_for_arrivals(1, PATIENCE), "the first one is in the session");
+        let second = real.start(&second, &[]);
+        wait_until("the second one to wait", || {
+            second.stderr().contains("b waits: session diary is in use by another")
+        });
+        real.api.open("both");
+        assert!(first.wait().expect("it ends").success());
+        let outcome = second.outcome().expect_code(0);
+        assert_eq!(outcome.instance("b")["result"], "Two.", "{}", real.everything(&outcome));
+        let (outcome, told) =
+            told_to_the_model(real, &json!({"prompt": "Teal. [[say Three.]]", "session_id": "diary"}));
+        let everything = real.everything(&outcome);
+        for word in ["Heliotrope", "One.", "Mauve", "Two."] {
+            assert!(told.contains(word), "{word} is lost\n{told}\n{everything}");
+        }
     });
 }
