@@ -10,12 +10,13 @@ mod dialogue;
 use std::time::Duration;
 
 use crate::claude::control;
-use crate::claude::events::{Denial, Retry, Said};
+use crate::claude::events::Said;
 use crate::claude::prices::Prices;
 use crate::claude::session;
 use crate::claude::usage::{Meter, Used};
 use crate::outcome::{Exit, Failure, Reason};
 use crate::plan::{Instance, Leg, Turn};
+use crate::told::Told;
 use dialogue::{Dialogue, Streamed};
 
 /// How long after SIGTERM comes SIGKILL.
@@ -102,6 +103,8 @@ pub struct Attempt {
     used_before: Used,
     /// What it has told of itself.
     pub told: Told,
+    /// The end of what it wrote to standard error.
+    pub stderr_tail: Vec<u8>,
 }
 
 /// Where the process of this moment stands.
@@ -131,35 +134,6 @@ impl Process {
     }
 }
 
-/// What an attempt has told of itself.
-#[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// The session that claude gave it.
-    pub session_id: Option<String>,
-    /// The model that answers.
-    pub model: Option<String>,
-    /// The text of the last result.
-    pub result: Option<String>,
-    /// How many turns have ended well.
-    pub turns_done: usize,
-    /// What was answered to each of these, of a long answer the beginning; nothing where the conversation was cleared.
-    pub answers: Vec<String>,
-    /// Tools that were refused.
-    pub denials: Vec<Denial>,
-    /// The retry it waits for.
-    pub retry: Option<Retry>,
-    /// How many requests were retried.
-    pub retries: u64,
-    /// Lines that were no event.
-    pub garbage_lines: u64,
-    /// Lines over the bound.
-    pub long_lines: u64,
-    /// When the usage limit ends, in seconds since 1970.
-    pub limit_resets_at: Option<u64>,
-    /// The end of what it wrote to standard error.
-    pub stderr_tail: Vec<u8>,
-}
-
 impl Attempt {
     /// The process of this instance has started, now.
     #[must_use]
@@ -180,6 +154,7 @@ impl Attempt {
             meter: Meter::with(prices),
             used_before: Used::default(),
             told: Told::default(),
+            stderr_tail: Vec::new(),
         };
         attempt.pass_clears();
         (attempt, vec![Effect::Send(control::initialize())])
@@ -191,7 +166,7 @@ impl Attempt {
         self.meter = self.meter.of_next_process();
         self.told.result = None;
         self.told.retry = None;
-        self.told.stderr_tail.clear();
+        self.stderr_tail.clear();
         self.process = Process::started(now);
         self.dialogue = Dialogue::default();
         vec![Effect::Send(control::initialize())]
@@ -233,7 +208,7 @@ impl Attempt {
 
     /// Something came on its standard error.
     pub fn stderr(&mut self, bytes: &[u8]) {
-        let tail = &mut self.told.stderr_tail;
+        let tail = &mut self.stderr_tail;
         tail.extend_from_slice(bytes);
         if tail.len() > STDERR_TAIL_BYTES {
             tail.drain(..tail.len() - STDERR_TAIL_BYTES);
@@ -386,7 +361,7 @@ impl Attempt {
         if self.dialogue.announces_turns || self.stopping.is_some() {
             return None;
         }
-        let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
+        let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let errors = self.told.result.as_deref().unwrap_or("");
         if session::is_in_use(&stderr) || session::is_in_use(errors) {
             Some(true)
@@ -419,7 +394,7 @@ impl Attempt {
             (true, false) => "without a result",
             (true, true) => "while its agents were at work",
         };
-        let stderr = String::from_utf8_lossy(&self.told.stderr_tail);
+        let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let last_words = stderr.lines().rev().find(|line| !line.trim().is_empty());
         let last_words = last_words.map_or_else(String::new, |line| format!(": {}", crate::text::clean(line)));
         Verdict::Failed(Failure::new(Reason::Error, format!("claude {how} {when}{last_words}")))

@@ -33,5 +33,6 @@ pub mod stages;
 pub mod start_at;
 pub mod template;
 pub mod text;
+pub mod told;
 pub mod usage_limit;
 pub mod workspace;

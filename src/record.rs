@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::claude::events::{Denial, Retry};
 use crate::claude::usage::Used;
 use crate::outcome::{Exit, Failure, Reason, Status};
+use crate::told::Told;
 
 /// What is known of one instance.
 #[derive(Clone, Debug, Default)]
@@ -33,30 +33,10 @@ pub struct Record {
     pub exit: Option<Exit>,
     /// What it has used, in all its attempts.
     pub used: Used,
-    /// claude's id of its session.
-    pub session_id: Option<String>,
-    /// The model that answers.
-    pub model: Option<String>,
-    /// The text of its last result.
-    pub result: Option<String>,
-    /// How many of its turns ended well.
-    pub turns_done: usize,
-    /// What was answered to these, of a long answer the beginning; nothing where the conversation was cleared.
-    pub answers: Vec<String>,
-    /// Uses of tools that were refused.
-    pub denials: Vec<Denial>,
-    /// The retry that it waits for.
-    pub retry: Option<Retry>,
-    /// How many requests were retried.
-    pub retries: u64,
-    /// Lines of its output that were no event.
-    pub garbage_lines: u64,
-    /// Lines of its output that were longer than is read.
-    pub long_lines: u64,
+    /// What its last attempt has told of itself.
+    pub told: Told,
     /// The last lines that it said, or wrote to standard error; cleaned, oldest first.
     pub last_words: Vec<String>,
-    /// When the account's usage limit ends, in seconds since 1970.
-    pub limit_resets_at: Option<u64>,
     /// Processes of it that could not be ended, by id.
     pub survivors: Vec<i32>,
 }

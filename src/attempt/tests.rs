@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::claude::events::decode;
-use crate::claude::events::{Event, Message, TurnResult};
+use crate::claude::events::{Denial, Event, Message, Retry, TurnResult};
 use crate::claude::tokens::Tokens;
 use crate::claude::usage::{Certainty, Settlement};
 use crate::plan::Turn;

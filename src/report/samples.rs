@@ -11,6 +11,7 @@ use crate::outcome::{Failure, Reason, Status};
 use crate::plan::Plan;
 pub(super) use crate::plan::planned;
 use crate::record::Record;
+use crate::told::Told;
 
 pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };
@@ -45,7 +46,7 @@ pub(super) fn status_of_the_seed() -> (Plan, Vec<Record>) {
         started: Some(ms(0)),
         ended: Some(ms(8_200)),
         used: used(2_450, 300_000),
-        turns_done: 1,
+        told: Told { turns_done: 1, ..Told::default() },
         ..Record::default()
     };
     let running = Record {
@@ -69,7 +70,7 @@ pub(super) fn summary_of_the_seed() -> (Plan, Vec<Record>) {
     let completed = |tokens, micros| Record {
         status: Status::Completed,
         used: used(tokens, micros),
-        turns_done: 1,
+        told: Told { turns_done: 1, ..Told::default() },
         ..Record::default()
     };
     let not_found = "Command not found: /this-command-does-not-exist";

@@ -122,7 +122,7 @@ fn progress_cells(view: &View, instance: &Instance, record: &Record) -> usize {
 fn reached_cells(view: &View, instance: &Instance, record: &Record) -> usize {
     let by_turns = match instance.turns.len() {
         0 => 0,
-        turns => full_cells(record.turns_done as u64, turns as u64, PROGRESS_CELLS),
+        turns => full_cells(record.told.turns_done as u64, turns as u64, PROGRESS_CELLS),
     };
     let tokens = budget::counted_tokens(&view.plan.budget, &record.used.tokens);
     let by_tokens = instance.max_tokens.map_or(0, |max_tokens| full_cells(tokens, max_tokens, PROGRESS_CELLS));
@@ -155,7 +155,8 @@ fn rule(columns: &[usize; 6]) -> String {
 
 /// Who waits to ask the API again.
 fn retries(view: &View, style: Style) -> String {
-    let mut waiting = view.instances().filter(|(_, record)| record.status == Status::Running && record.retry.is_some());
+    let mut waiting =
+        view.instances().filter(|(_, record)| record.status == Status::Running && record.told.retry.is_some());
     let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| retry(of, style)).collect();
     let more = waiting.count();
     if more > 0 {
@@ -165,7 +166,7 @@ fn retries(view: &View, style: Style) -> String {
 }
 
 fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<String> {
-    let retry = record.retry.as_ref()?;
+    let retry = record.told.retry.as_ref()?;
     let delay = text::seconds(Duration::from_millis(retry.delay_ms));
     let why = format!("{} {}", retry.status.map_or(String::new(), |status| status.to_string()), retry.error);
     let why = match style.shown(&why, MAX_RETRY_ERROR_COLUMNS) {

@@ -115,12 +115,12 @@ fn skipped(view: &View, style: Style) -> String {
 fn denials(view: &View, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        for denial in record.denials.iter().take(MAX_DENIALS_SHOWN) {
+        for denial in record.told.denials.iter().take(MAX_DENIALS_SHOWN) {
             let what = format!("{} {}", denial.tool, denial.on);
             lines += &listed(&instance.name, &what, MAX_LINE_COLUMNS, style);
         }
-        if record.denials.len() > MAX_DENIALS_SHOWN {
-            let more = format!("{} more", record.denials.len() - MAX_DENIALS_SHOWN);
+        if record.told.denials.len() > MAX_DENIALS_SHOWN {
+            let more = format!("{} more", record.told.denials.len() - MAX_DENIALS_SHOWN);
             lines += &listed(&instance.name, &more, MAX_LINE_COLUMNS, style);
         }
     }
@@ -210,6 +210,7 @@ mod tests {
     use crate::config::TokenBasis;
     use crate::plan::Plan;
     use crate::stages::Stages;
+    use crate::told::Told;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -300,7 +301,7 @@ Total Time: 45.3s
     #[test]
     fn refused_permissions_are_told_at_most_three_each() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
+        records[0].told.denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
         let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
             - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
@@ -368,7 +369,7 @@ Total Time: 45.3s
             let record = Record {
                 status: if is_failed { failed(&texts[1]) } else { Status::Skipped(texts[1].clone()) },
                 last_words: vec![texts[2].repeat(50)],
-                denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }],
+                told: Told { denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }], ..Told::default() },
                 used: used(1, 1),
                 ..Record::default()
             };

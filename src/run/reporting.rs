@@ -23,20 +23,10 @@ impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
     pub(super) fn copy_to_record(&mut self, index: usize) {
         let (Some(used), Some(live)) = (self.used(index), self.live.get(&index)) else { return };
-        let (record, told) = (&mut self.records[index], &live.attempt.told);
+        let record = &mut self.records[index];
         record.used = used;
         record.exit = live.attempt.exit();
-        record.session_id.clone_from(&told.session_id);
-        record.model.clone_from(&told.model);
-        record.result.clone_from(&told.result);
-        record.turns_done = told.turns_done;
-        record.answers.clone_from(&told.answers);
-        record.denials.clone_from(&told.denials);
-        record.retry.clone_from(&told.retry);
-        record.retries = told.retries;
-        record.garbage_lines = told.garbage_lines;
-        record.long_lines = told.long_lines;
-        record.limit_resets_at = told.limit_resets_at;
+        record.told.clone_from(&live.attempt.told);
     }
 
     /// Tells what was answered to the turns of an instance that have ended since there were `before`.
@@ -77,17 +67,17 @@ impl Run<'_> {
         let record = &mut self.records[index];
         record.status = status;
         record.ended = Some(now);
-        record.retry = None;
+        record.told.retry = None;
         record.again_at = None;
         record.waits_for = None;
         record.skipped_because_of = None;
         if let Some(mut live) = self.live.remove(&index) {
             if !completed {
-                self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
+                self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.stderr_tail));
             }
             record.last_words = self.recent[index].last_words();
             if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
-                directory.keep_result(files, record.result.as_deref());
+                directory.keep_result(files, record.told.result.as_deref());
             }
         }
         self.leave_session(index);

@@ -32,7 +32,7 @@ impl Run<'_> {
     fn try_again(&mut self, index: usize, failure: Failure, at: Duration, now: Duration) {
         self.ledger.ended(index);
         let used = self.live.remove(&index).map(|live| {
-            self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.told.stderr_tail));
+            self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.stderr_tail));
             live.attempt.used()
         });
         self.leave_session(index);
@@ -47,7 +47,7 @@ impl Run<'_> {
         });
         record.status = Status::Pending;
         record.again_at = Some(at);
-        record.retry = None;
+        record.told.retry = None;
         self.schedule.again(index, at);
         self.json.is_stale = true;
     }

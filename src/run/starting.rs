@@ -115,7 +115,8 @@ impl<'a> Run<'a> {
         if instance.turns.iter().all(|turn| turn.results.is_empty()) {
             return Cow::Borrowed(instance);
         }
-        let told = |of: usize| (plan.instances[of].name.as_str(), self.records[of].result.as_deref().unwrap_or(""));
+        let told =
+            |of: usize| (plan.instances[of].name.as_str(), self.records[of].told.result.as_deref().unwrap_or(""));
         let mut instance = instance.clone();
         for turn in &mut instance.turns {
             turn.text = filled(&turn.text, &turn.results, told);

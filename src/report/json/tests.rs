@@ -4,6 +4,7 @@ use crate::claude::usage::Certainty;
 use crate::outcome::{Failure, Reason};
 use crate::plan::Plan;
 use crate::stages::Stages;
+use crate::told::Told;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -73,12 +74,15 @@ fn an_instance_has_every_field() {
         ended: Some(Duration::from_millis(6_001)),
         exit: Some(Exit::Signal(9)),
         used: used(1, 2),
-        session_id: Some("s".into()),
-        model: Some("m".into()),
-        denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
-        retries: 2,
-        garbage_lines: 3,
-        long_lines: 4,
+        told: Told {
+            session_id: Some("s".into()),
+            model: Some("m".into()),
+            denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
+            retries: 2,
+            garbage_lines: 3,
+            long_lines: 4,
+            ..records[1].told.clone()
+        },
         last_words: vec!["bye".into()],
         survivors: vec![5],
         ..records[1].clone()
@@ -170,7 +174,11 @@ proptest! {
     fn whatever_was_said_it_is_json_and_says_the_same(name in hostile(), result in hostile(), micros: u64) {
         let mut plan = many(1);
         plan.instances[0].name.clone_from(&name);
-        let record = Record { result: Some(result.clone()), used: used(micros, micros), ..Record::default() };
+        let record = Record {
+            told: Told { result: Some(result.clone()), ..Told::default() },
+            used: used(micros, micros),
+            ..Record::default()
+        };
         let (_, report) = written(&plan, &[record], &RunFacts { started_epoch_ms: micros, ..RunFacts::default() });
         prop_assert_eq!(&report["instances"][0]["name"], &json!(name));
         prop_assert_eq!(&report["instances"][0]["result"], &json!(result));

@@ -9,6 +9,7 @@ use crate::config::{BudgetType, TokenBasis};
 use crate::plan::Plan;
 use crate::record::FailedAttempt;
 use crate::stages::Stages;
+use crate::told::Told;
 use proptest::prelude::*;
 
 const SEED: &str = "\
@@ -142,7 +143,8 @@ fn progress_is_by_turns_or_tokens_and_full_only_when_completed() {
     let (mut plan, _) = status_of_the_seed();
     plan.instances[0].turns = vec![plan.instances[0].turns[0].clone(); 4];
     let cells = |status: Status, turns_done, tokens| {
-        let record = Record { status, turns_done, used: used(tokens, 0), ..Record::default() };
+        let record =
+            Record { status, told: Told { turns_done, ..Told::default() }, used: used(tokens, 0), ..Record::default() };
         let stages = &Stages::new(&plan.instances);
         let view = View {
             plan: &plan,
@@ -170,13 +172,20 @@ fn progress_is_by_turns_or_tokens_and_full_only_when_completed() {
 fn who_waits_for_a_retry_is_told_beneath_the_table() {
     let (plan, mut records) = status_of_the_seed();
     let retry = Retry { attempt: 3, max_retries: 10, delay_ms: 2_345, status: Some(529), error: "overloaded".into() };
-    records[1].retry = Some(retry.clone());
+    records[1].told.retry = Some(retry.clone());
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  analyzer: retry 3 of 10 after 2.3s (529 overloaded)\n\nOverall"), "{report}");
-    records[1].retry = Some(Retry { status: None, error: String::new(), ..retry.clone() });
+    records[1].told.retry = Some(Retry { status: None, error: String::new(), ..retry.clone() });
     assert!(at_15s(&plan, &records, UNICODE).contains("  analyzer: retry 3 of 10 after 2.3s\n"));
 
-    let records = vec![Record { status: Status::Running, retry: Some(retry), ..Record::default() }; 12];
+    let records = vec![
+        Record {
+            status: Status::Running,
+            told: Told { retry: Some(retry), ..Told::default() },
+            ..Record::default()
+        };
+        12
+    ];
     let report = at_15s(&many(12), &records, UNICODE);
     assert_eq!(report.matches(": retry ").count(), 10);
     assert!(report.contains("\n  2 more wait for a retry\n\n"));
@@ -259,8 +268,7 @@ fn a_record() -> impl Strategy<Value = Record> {
             pid,
             started: started.map(Duration::from_millis),
             used: used(tokens, tokens),
-            retry: Some(Retry { error, ..Retry::default() }),
-            turns_done,
+            told: Told { retry: Some(Retry { error, ..Retry::default() }), turns_done, ..Told::default() },
             ..Record::default()
         },
     )

@@ -128,7 +128,6 @@ pub fn run(data: &[u8]) {
 
 /// Whatever was said can be booked and told.
 fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
-    let told = attempt.told.clone();
     let status = match attempt.verdict() {
         Verdict::Completed => Status::Completed,
         Verdict::Failed(failure) => Status::Failed(failure),
@@ -139,20 +138,15 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
         ended: Some(now),
         exit: attempt.exit(),
         used: attempt.used(),
-        session_id: told.session_id,
-        model: told.model,
-        result: told.result,
-        denials: told.denials,
-        retry: told.retry,
+        told: attempt.told.clone(),
         last_words: recent.last_words(),
-        limit_resets_at: told.limit_resets_at,
         ..Record::default()
     };
     let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
     ledger.started(0);
     ledger.book(0, &record.used);
     let limit = |reset| UsageLimit::reached(None, Some(reset), OnLimit::Wait, now, EPOCH_MS);
-    let usage_limit = record.limit_resets_at.map(limit);
+    let usage_limit = record.told.limit_resets_at.map(limit);
     let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
     let view =
         View { plan, stages: &stages, records: &records, elapsed: now, limits: &limits, refusals: &[], usage_limit };
