@@ -2,13 +2,12 @@
 //! list its commands, one claude, which spends nothing and is gone afterwards.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Outcome, Place, wait_until};
+use crate::support::{Outcome, Place, terminal, wait_until, write_program};
 
 fn ask(place: &Place, arguments: &[&str]) -> Outcome {
     run(place, &mut place.zen(&[arguments, &["--workspace", "workspace"]].concat()))
@@ -93,9 +92,8 @@ fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
 
     let script = place.path("claude");
     // It leaves something behind, too, in a session of its own.
-    fs::write(&script, "#!/bin/sh\nsetsid sleep 1000 </dev/null >/dev/null 2>&1 &\necho no licence >&2\nexit 3\n")
-        .expect("a file");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let text = "#!/bin/sh\nsetsid sleep 1000 </dev/null >/dev/null 2>&1 &\necho no licence >&2\nexit 3\n";
+    write_program(&script, text);
     let outcome = ask(&place, &["--list-commands", "--claude", script.to_str().expect("UTF-8")]).expect_code(0);
     expect_the_files(&outcome);
     assert!(outcome.stderr.contains("does not list its commands: no licence: "), "{}", outcome.everything());
@@ -202,9 +200,9 @@ fn lines_are_cut_to_the_terminal_and_whole_in_a_pipe() {
 fn on_terminal(place: &Place, arguments: &[&str], columns: u16) -> String {
     use std::io::Read;
     let size = nix::pty::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = nix::pty::openpty(&size, None).expect("a terminal");
-    let running = place.started_to(&mut place.zen(arguments), pty.slave.into());
-    let mut master = fs::File::from(pty.master);
+    let (master, slave) = terminal(Some(&size));
+    let running = place.started_to(&mut place.zen(arguments), slave.into());
+    let mut master = fs::File::from(master);
     // Nobody else has the other side open, so reading ends, with an error, when zen has.
     let reader = std::thread::spawn(move || {
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);

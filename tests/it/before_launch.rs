@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Outcome, Place, fixture, stand_in};
+use crate::support::{Outcome, Place, fixture, stand_in, write_program};
 
 /// In a debug build, on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_secs(20);
@@ -594,7 +594,7 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
         let mut arguments = vec!["--config", config];
         arguments.extend(["--claude", option].into_iter().filter(|_| !option.is_empty()));
         let mut command = place.zen(&arguments);
-        command.env("ZEN_CLAUDE", variable).env("PATH", "/usr/bin:/bin");
+        command.env("ZEN_CLAUDE", variable).env("PATH", "/nowhere");
         let outcome = refused(&place, place.started(&mut command).outcome());
         expect_all(&outcome, [expected]);
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
@@ -751,7 +751,7 @@ fn a_plan_that_nobody_takes_is_an_error_unless_the_reader_went_away() {
     let output = command.stdout(full).output().expect("zen runs");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "zen: standard output: No space left on device\n");
-    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = command.stdout(Stdio::from(writer)).output().expect("zen runs");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -777,7 +777,6 @@ fn every_fixture_has_a_plan() {
 fn script(place: &Place, name: &str, body: &str) -> PathBuf {
     let file = place.path(name);
     fs::create_dir_all(file.parent().expect("it is below the place")).expect("a directory");
-    fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("a file");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("permissions");
+    write_program(&file, &format!("#!/bin/sh\n{body}\n"));
     file
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
 
-use crate::support::{Outcome, Place, stand_in, wait_until};
+use crate::support::{Outcome, Place, stand_in, terminal, wait_until, write_program};
 
 /// Names that try to leave their cell, and what else a name may be.
 const HOSTILE: [&str; 12] = [
@@ -188,7 +187,7 @@ fn colours_are_for_terminals_that_want_them() {
 
 /// What a program prints on a terminal.
 fn on_a_terminal(command: &mut Command) -> String {
-    let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None).expect("a terminal");
+    let (master, slave) = terminal(None);
     let stderr = slave.try_clone().expect("a descriptor");
     let mut child = command.stdin(Stdio::null()).stdout(slave).stderr(stderr).spawn().expect("zen starts");
     command.stdout(Stdio::null()).stderr(Stdio::null()); // so that nobody but zen has the terminal
@@ -410,7 +409,7 @@ fn a_reader_that_goes_away_stops_nothing() {
     let config = place.prompts(&["[[wait 300ms]] [[say done]]", "[[say two]]"]);
     let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
     command.args(["--startup-delay", "0", "--status-report-interval", "0.1"]);
-    let (reader, writer): (OwnedFd, OwnedFd) = nix::unistd::pipe().expect("a pipe");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = command.stdout(Stdio::from(writer)).output().expect("zen runs");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
@@ -484,11 +483,9 @@ fn what_is_long_is_cut() {
 /// The system says the same of a program that is not there, of an interpreter and of a directory.
 #[test]
 fn a_program_that_cannot_be_started_is_told_with_the_reason() {
-    use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let claude = place.path("claude");
-    fs::write(&claude, "#!/nonexistent/node\n").expect("a file");
-    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("permissions");
+    write_program(&claude, "#!/nonexistent/node\n");
     let config = place.prompts(&["x"]);
     let outcome = place.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
     let why = "could not be started: the interpreter that it names is not there";

@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, umask};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Outcome, Place, is_alive, stand_in, wait_for, wait_until};
+use crate::support::{Outcome, Place, is_alive, stand_in, wait_for, wait_until, write_program};
 
 /// zen, with the workspace of the place and no delay between launches.
 fn zen(place: &Place, config: &Path, arguments: &[&str]) -> Command {
@@ -246,8 +246,7 @@ fn copying(place: &Place) -> PathBuf {
         directory.display(),
         stand_in().display()
     );
-    fs::write(&file, body).expect("a file");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("permissions");
+    write_program(&file, &body);
     file
 }
 
@@ -363,6 +362,9 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
         let ended = report["instances"].as_array().map_or(0, |all| all.iter().filter(|i| has_ended(i)).count());
         (ended == 6).then_some(report)
     });
+    let stream = place.path("state/zen/latest/07-interrupted/stream.jsonl");
+    let has_begun = |text: String| text.contains("message_start");
+    wait_until("what the interrupted one uses", || fs::read_to_string(&stream).is_ok_and(has_begun));
     // In the middle of the run.
     hold_to_the_schema(&report);
     assert_eq!((&report["exit_code"], &report["ended_at"]), (&Value::Null, &Value::Null));
@@ -533,8 +535,7 @@ fn a_limit_on_the_size_of_files_is_said_once_and_stops_nobody() {
         place.path("ignored").display(),
         stand_in().display()
     );
-    fs::write(&claude, body).expect("a file");
-    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("permissions");
+    write_program(&claude, &body);
     let mut command = zen(&place, &place.prompts(&MUCH), &["--claude", claude.to_str().expect("UTF-8")]);
     // SAFETY: setrlimit is async-signal-safe.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 200_000, 200_000)?)) };

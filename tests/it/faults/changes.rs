@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{GOOD, GOOD_TOKENS, beside_good_ones, expect_completed, expect_failed, instance, with};
-use crate::support::{Outcome, Place, Running, copy_program, stand_in, wait_until};
+use crate::support::{Outcome, Place, Running, copy_program, stand_in, wait_until, write_program};
 
 /// Three that wait for the gate, and one that comes after each, before which something is changed.
 fn waiting_and_later(place: &Place) -> Value {
@@ -38,7 +38,7 @@ fn start_on_own_claude(place: &Place) -> Running {
 fn replace_claude(place: &Place, body: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     let new = place.path("claude.new");
-    fs::write(&new, body).expect("a file");
+    write_program(&new, body);
     fs::set_permissions(&new, fs::Permissions::from_mode(mode)).expect("permissions");
     fs::rename(&new, place.path("claude")).expect("it is put in place");
 }

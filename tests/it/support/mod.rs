@@ -6,11 +6,16 @@ mod survivors;
 mod waiting;
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde_json::Value;
 use wait_timeout::ChildExt;
@@ -103,9 +108,11 @@ impl Place {
         // Where coverage is measured, what is run here tells of itself in this file.
         command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         // Whoever started the tests in the background may have had these ignored, and zen would leave it at that.
-        // SAFETY: to set a signal to its default runs no code.
+        // And some tests let a process die of a fault: no core is to be written for that.
+        // SAFETY: to set a signal to its default runs no code, and a limit is one system call.
         unsafe {
             command.pre_exec(|| {
+                setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
                 for stopping in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
                     signal(stopping, SigHandler::SigDfl)?;
                 }
@@ -329,6 +336,25 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
     let status = Command::new("cp").arg(from.as_ref()).arg(to).status().expect("there is a cp");
     assert!(status.success(), "{} can be copied", from.as_ref().display());
+}
+
+/// Writes a program, in a process of its own for the same reason.
+pub fn write_program(to: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(to).stdin(Stdio::piped());
+    let mut writer = writer.spawn().expect("there is a sh");
+    writer.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    assert!(writer.wait().expect("an end").success(), "{} can be written", to.display());
+}
+
+/// Both sides of a terminal, of so many columns where that is said. No child of another test has them by accident: whoever
+/// reads waits for the last who could write.
+pub fn terminal(size: Option<&Winsize>) -> (OwnedFd, OwnedFd) {
+    let OpenptyResult { master, slave } = openpty(size, None).expect("a terminal");
+    for side in [&master, &slave] {
+        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
+    }
+    (master, slave)
 }
 
 /// The zen that is tested: the one that `ZEN_BINARY` names (`make static` makes such), or else the one that cargo has built
