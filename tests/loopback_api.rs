@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,14 +135,26 @@ impl LoopbackApi {
         self.shared.lock().own_calls = Some(0);
     }
 
-    /// From now on a message of a conversation begins so long after its request: no model answers at once.
-    pub fn think_first(&self, time: Duration) {
-        self.shared.lock().thinking_time = time;
+    /// Once messages of conversations have begun that come to so many tokens, each further one begins so long after its
+    /// request: no model answers at once.
+    pub fn think_beyond(&self, tokens: u64, time: Duration) {
+        self.shared.lock().thinking = Some(Thinking { tokens_before: tokens, time });
     }
 
     /// Lets every `[[until NAME]]` of this name go on, now and later.
     pub fn open(&self, gate: &str) {
         self.shared.lock().open_gates.insert(gate.to_owned());
+    }
+
+    /// Waits until all that was asked stands in the log. Whoever asked must be gone.
+    ///
+    /// # Panics
+    /// When the time is over first.
+    pub fn settle(&self, timeout: Duration) {
+        // Connections are taken in their order: where this one is answered, all before it have been taken.
+        let mut last = TcpStream::connect(self.address).expect("the API listens");
+        let _ = last.write_all(b"HEAD / HTTP/1.1\r\n\r\n").and_then(|()| last.read_to_end(&mut Vec::new()));
+        assert!(self.shared.wait_until(timeout, |state| state.connections == 0), "somebody is still connected");
     }
 
     /// All requests that are finished, in the order of their ends.
@@ -190,7 +202,18 @@ struct State {
     /// How many calls of clients for themselves there were, where they are told apart.
     own_calls: Option<u32>,
     open_gates: HashSet<String>,
-    thinking_time: Duration,
+    /// How many connections have not ended.
+    connections: usize,
+    /// What the messages of conversations come to that have begun.
+    begun_tokens: u64,
+    thinking: Option<Thinking>,
+}
+
+/// How long a model thinks before it begins a message, once those before it come to so many tokens.
+#[derive(Clone, Copy)]
+struct Thinking {
+    tokens_before: u64,
+    time: Duration,
 }
 
 /// A repeated request has the same one.
@@ -234,7 +257,15 @@ impl Shared {
     }
 
     fn thinking_time(&self) -> Duration {
-        self.lock().thinking_time
+        let state = self.lock();
+        let thinking = state.thinking.filter(|thinking| state.begun_tokens >= thinking.tokens_before);
+        thinking.map_or(Duration::ZERO, |thinking| thinking.time)
+    }
+
+    fn connections_changed(&self, change: impl FnOnce(usize) -> usize) {
+        let mut state = self.lock();
+        state.connections = change(state.connections);
+        self.changed.notify_all();
     }
 
     /// What a client's call for itself costs that is not scripted.
@@ -271,12 +302,14 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         connections.retain(|(_, thread)| !thread.is_finished());
         if let Ok(twin) = stream.try_clone() {
+            shared.connections_changed(|count| count + 1);
             let shared = Arc::clone(shared);
             let serve_one = move || {
                 // An error is a client that is gone: what was served it is in the log.
                 let _ = serve(&stream, &shared);
                 // The twin would keep the connection open.
                 let _ = stream.shutdown(Shutdown::Write);
+                shared.connections_changed(|count| count - 1);
             };
             connections.push((twin, thread::spawn(serve_one)));
         }
@@ -355,6 +388,10 @@ fn answer(
     served.usage = message.usage.into();
     if served.kind == Kind::Conversation {
         client.stay_connected(shared.thinking_time())?;
+        let TokenCount { input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens } =
+            served.usage;
+        shared.lock().begun_tokens +=
+            input_tokens + output_tokens + cache_creation_input_tokens + cache_read_input_tokens;
     }
     let is_open = |gate: &str| shared.is_open(gate);
     let answer = Answer { id, model: &served.model, message: &message, is_open: &is_open };

@@ -103,6 +103,20 @@ fn a_message_waits_at_a_gate_until_it_is_opened() {
 }
 
 #[test]
+fn a_model_thinks_where_it_is_to() {
+    let api = LoopbackApi::start();
+    api.think_beyond(120, Duration::from_secs(600));
+    let asked = body(&[user("[[say at once]]")]);
+    assert_eq!(joined(&request(&api, "/v1/messages", &asked), "text"), "at once");
+    let stream = connect(&api, "POST", "/v1/messages", &asked.to_string());
+    assert!(api.wait_for_arrivals(2, LONG));
+    drop(stream);
+    api.settle(LONG);
+    let served = &api.log()[1];
+    assert_eq!((served.outcome, served.announced), (Outcome::ClientWentAway, TokenCount::default()));
+}
+
+#[test]
 fn own_calls_of_a_client_can_be_told_apart() {
     let api = LoopbackApi::start();
     let own = json!({"model": "claude-haiku-x", "stream": true, "messages": [user("Warmup")]});

@@ -16,23 +16,29 @@ mod turns;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::loopback_api::{Kind, LoopbackApi, Outcome as End, Served, TokenCount};
-use crate::support::{Outcome, Place, Running};
+use crate::support::{Outcome, PATIENCE, Place, Running};
 
 const VERSIONS: &str = include_str!("../../real_cli_versions.txt");
 
 /// Each process takes 300 MB and a second of CPU.
 const MAX_PROCESSES: usize = 2;
+
+/// Timeouts in seconds, one after the other until claude has come as far as it is to: how long it takes to start only the
+/// machine knows.
+pub const PATIENCES: [u64; 3] = [8, 25, 80];
 
 /// One generation of claude, with a place and an API of its own.
 pub struct Real {
@@ -40,6 +46,39 @@ pub struct Real {
     pub place: Place,
     pub api: LoopbackApi,
     cli: PathBuf,
+}
+
+/// A run under way. When it has ended, the API's log is whole.
+pub struct RealRun<'a> {
+    zen: Running,
+    api: &'a LoopbackApi,
+}
+
+impl Deref for RealRun<'_> {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.zen
+    }
+}
+
+impl RealRun<'_> {
+    /// Waits for its end as [`Running::outcome`] does.
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(PATIENCE)
+    }
+
+    pub fn outcome_within(self, bound: Duration) -> Outcome {
+        let outcome = self.zen.outcome_within(bound);
+        // Nobody of it lives, but the API may not have seen its last client go.
+        self.api.settle(PATIENCE);
+        outcome
+    }
+
+    /// Kills zen with SIGKILL, as [`Running::kill`] does.
+    pub fn kill(self) {
+        self.zen.kill();
+    }
 }
 
 /// Runs the test on every generation that is installed. `processes` says how many claudes one run has at a time.
@@ -129,11 +168,11 @@ impl Real {
     }
 
     /// Starts the same, and does not wait for it.
-    pub fn start(&self, config: &Path, arguments: &[&str]) -> Running {
+    pub fn start(&self, config: &Path, arguments: &[&str]) -> RealRun<'_> {
         let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
         all.extend(["--startup-delay", "0"]);
         all.extend(arguments);
-        self.place.started(&mut self.zen(&all))
+        RealRun { zen: self.place.started(&mut self.zen(&all)), api: &self.api }
     }
 
     /// Runs one prompt, named `a`.

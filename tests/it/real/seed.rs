@@ -52,7 +52,7 @@ fn real_test_2_1_sequential_dependency_chain() {
         let names = ["data-collector", "statistical-analyzer", "insight-reporter", "visualization-specialist"];
         for (i, name) in names.into_iter().enumerate() {
             let (start, due) = (seconds_into_run(&outcome, name), i as f64);
-            assert!((due - 0.001..due + 2.0).contains(&start), "{name} started at {start}, not at {due}\n{everything}");
+            assert!((due - 0.01..due + 8.0).contains(&start), "{name} started at {start}, not at {due}\n{everything}");
             assert_eq!(outcome.status(name), "completed", "{everything}");
             assert_eq!(outcome.instance(name)["result"], "Here is what I can do.");
             real.assert_tokens(&outcome, name, HELP_TOKENS);
@@ -186,7 +186,7 @@ fn real_test_3_3_status_with_timeout() {
         assert_eq!(outcome.error("long-running"), "Timeout after 4s");
         assert_eq!(outcome.instance("long-running")["reason"], "timeout");
         let ran = outcome.instance("long-running")["duration_seconds"].as_f64().expect("a time");
-        assert!((4.0..12.0).contains(&ran), "it ran for {ran} s\n{everything}");
+        assert!((4.0..24.0).contains(&ran), "it ran for {ran} s\n{everything}");
         for name in ["quick-before", "quick-after"] {
             assert_eq!(outcome.status(name), "completed", "{everything}");
             real.assert_tokens(&outcome, name, HELP_TOKENS);

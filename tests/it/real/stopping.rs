@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Real, on_each_generation, tokens_of};
-use crate::support::{Outcome, Running, is_alive, wait_for, wait_until};
+use super::{PATIENCES, Real, RealRun, on_each_generation, tokens_of};
+use crate::support::{Outcome, is_alive, wait_for, wait_until};
 
 /// Runs on in two processes: the tool's own, and one that has left it with a double fork for a session of its own.
 const HOLD: &str = "
@@ -27,7 +27,7 @@ else:
 time.sleep(300)
 ";
 
-fn start_holding(real: &Real, timeout_seconds: u64) -> Running {
+fn start_holding(real: &Real, timeout_seconds: u64) -> RealRun<'_> {
     real.script("hold.py", HOLD);
     let tool = json!({"command": "python3 hold.py"});
     let prompt = format!("Hold on. [[usage in=700 out=30 read=50]] [[tool Bash {tool}]] [[say Never said.]]");
@@ -49,6 +49,11 @@ fn exists(pid: &i32) -> bool {
 }
 
 fn assert_stopped(real: &Real, outcome: &Outcome, held: &[i32], reason: &str) {
+    assert_stopped_since(real, outcome, held, reason, 0);
+}
+
+/// The same, without the API's first requests, which were another run's.
+fn assert_stopped_since(real: &Real, outcome: &Outcome, held: &[i32], reason: &str, first: usize) {
     let everything = real.everything(outcome);
     assert_eq!(held.iter().find(|pid| exists(pid)), None, "a process of the tool is left\n{everything}");
     let a = outcome.instance("a");
@@ -57,17 +62,22 @@ fn assert_stopped(real: &Real, outcome: &Outcome, held: &[i32], reason: &str) {
     // Nothing was under way: claude's own sum has come, and it is the API's.
     assert_eq!(a["tokens_certainty"], real.certainty(), "{everything}");
     assert!(a["cost_usd"].as_f64().is_some_and(|dollars| dollars > 0.0), "{everything}");
-    real.assert_books_balance(outcome);
+    real.assert_books_balance_since(outcome, first);
 }
 
 #[test]
 fn real_timeout_while_a_tool_runs() {
     on_each_generation(1, |real| {
-        let run = start_holding(real, 8);
-        let held = holding(real);
-        let outcome = run.outcome().expect_code(4);
-        assert_eq!(outcome.error("a"), "Timeout after 8s");
-        assert_stopped(real, &outcome, &held, "timeout");
+        for seconds in PATIENCES {
+            let first = real.api.log().len();
+            let outcome = start_holding(real, seconds).outcome().expect_code(4);
+            assert_eq!(outcome.error("a"), format!("Timeout after {seconds}s"));
+            if real.place.workspace().join("daemon.pid").exists() {
+                assert_stopped_since(real, &outcome, &holding(real), "timeout", first);
+                return;
+            }
+        }
+        panic!("claude takes longer than that to run a tool");
     });
 }
 
@@ -96,6 +106,7 @@ fn real_ctrl_c_twice_while_a_tool_runs() {
         let run = start_holding(real, 300);
         let held = holding(real);
         run.signal(Signal::SIGINT);
+        wait_until("word of the first", || run.stderr().contains("once more"));
         run.signal(Signal::SIGINT);
         let outcome = run.outcome().expect_code(130);
         let everything = real.everything(&outcome);
@@ -137,7 +148,7 @@ fn real_sigkill_of_zen_while_a_tool_runs() {
         let began = Instant::now();
         wait_until("the end of all", || real.place.survivors().is_empty());
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(3), "it took {took:?}");
+        assert!(took < Duration::from_secs(20), "it took {took:?}");
         // Whoever adopts them may take his time to reap them.
         assert_eq!(held.iter().find(|pid| is_alive(**pid)), None, "a process of the tool is left");
         run.outcome().expect_code(-(Signal::SIGKILL as i32));

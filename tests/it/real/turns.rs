@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{on_each_generation, on_the_newest, tokens_of};
 use crate::loopback_api::TokenCount;
+use crate::support::wait_until;
 
 #[test]
 fn real_text_turn_is_on_the_books_to_the_token() {
@@ -114,13 +115,18 @@ fn real_tool_that_is_not_allowed_cannot_be_used() {
 #[test]
 fn real_agent_that_is_slower_than_the_answer() {
     on_the_newest(1, |real| {
-        let task = "Count. [[usage in=50 out=10]] [[wait 2s]] [[say Three files.]]";
+        let task = "Count. [[usage in=50 out=10]] [[until the turn has ended]] [[say Three files.]]";
         let input = json!({"description": "Count", "prompt": task, "subagent_type": "general-purpose"});
         let prompt = format!(
             "Ask one. [[usage in=400 out=40]] [[tool Agent {input}]] [[usage in=500 out=5]] [[say I have asked.]] \
              [[next]] [[usage in=600 out=6]] [[say The agent says three.]]"
         );
-        let outcome = real.run_prompt(&prompt).expect_code(0);
+        let run = real.start(&real.place.prompts(&[&prompt]), &[]);
+        let stream = real.place.path("state/zen/latest/01-a/stream.jsonl");
+        let has_result = |text: String| text.lines().any(|line| line.contains(r#""type":"result""#));
+        wait_until("the turn's result", || std::fs::read_to_string(&stream).is_ok_and(has_result));
+        real.api.open("the turn has ended");
+        let outcome = run.outcome().expect_code(0);
         let everything = real.everything(&outcome);
         assert_eq!(outcome.instance("a")["result"], "The agent says three.", "{everything}");
         real.assert_tokens(&outcome, "a", 440 + 60 + 505 + 606);
