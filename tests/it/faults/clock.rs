@@ -44,7 +44,7 @@ fn is_set_back_and_forth() {
     expect_failed(&outcome, "bad", "timeout", "Timeout after 2s");
     expect_ended_at(&outcome, "bad", Duration::from_secs(2) + GRACE + super::TERMINATE_TO_KILL);
     // Five launches a fifth of a second apart, and the last one ends after five seconds.
-    assert!(outcome.took >= Duration::from_secs(5) && outcome.took < Duration::from_secs(20), "{:?}", outcome.took);
+    assert!(outcome.took >= Duration::from_secs(5) && outcome.took < Duration::from_secs(30), "{:?}", outcome.took);
     let reports = outcome.stdout.matches("Instance Status").count();
     let most = 2 + usize::try_from(outcome.took.as_millis() / 500).expect("a small number");
     assert!((2..=most).contains(&reports), "{reports} in {:?}", outcome.took);

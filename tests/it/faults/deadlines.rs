@@ -118,7 +118,7 @@ fn stops_itself_before_initialize() {
 fn is_stopped_after_its_result() {
     let place = Place::new();
     let config = place.config(&beside_good_ones(&[bad("[[say Fine.]] [[linger 600]]")]));
-    let zen = place.start(&config, &["--grace", "3"]);
+    let zen = place.start(&config, &["--grace", "6"]);
     let pid = wait_for("its result", || {
         let log = place.stand_in_log();
         let start = log.iter().find(|e| e["event"] == "start" && e["env"]["ZEN_INSTANCE"] == "bad")?;
@@ -128,7 +128,7 @@ fn is_stopped_after_its_result() {
     let outcome = zen.outcome().expect_code(0);
     expect_good_ones(&outcome);
     expect_completed(&outcome, "bad");
-    expect_ended_at(&outcome, "bad", Duration::from_secs(3));
+    expect_ended_at(&outcome, "bad", Duration::from_secs(6));
     assert_eq!(outcome.instance("bad")["exit_status"], 143, "SIGTERM reaches a stopped one when it is continued");
 }
 
@@ -162,9 +162,9 @@ fn is_silent_from_the_start() {
 #[test]
 fn works_on_and_says_so() {
     let place = Place::new();
-    let works = "[[wait 500ms]] [[say Still here.]] ".repeat(6);
-    let outcome = run(&place, &[with(bad(&works), "idle_timeout", json!(2.5))], &[]).expect_code(0);
+    let works = "[[wait 500ms]] [[say Still here.]] ".repeat(12);
+    let outcome = run(&place, &[with(bad(&works), "idle_timeout", json!(5.5))], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     let ran = outcome.ran("bad");
-    assert!(ran >= Duration::from_secs(3) && ran < Duration::from_secs(3) + SLACK, "{ran:?}");
+    assert!(ran >= Duration::from_secs(6) && ran < Duration::from_secs(6) + SLACK, "{ran:?}");
 }

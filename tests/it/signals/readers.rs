@@ -93,7 +93,7 @@ fn expect_supervised(outcome: &Outcome) {
     assert_eq!(outcome.status("a"), "completed");
     assert_eq!(outcome.error("hangs"), "Timeout after 1s");
     let ran = outcome.ran("hangs").as_secs_f64();
-    assert!((1.0..9.0).contains(&ran), "it ran for {ran} s");
+    assert!((1.0..20.0).contains(&ran), "it ran for {ran} s");
 }
 
 #[test]
