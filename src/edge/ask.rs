@@ -185,17 +185,22 @@ fn last_words(errors: &[u8], exit: &Exit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
+    use std::process::Command;
 
     const LONG: Duration = Duration::from_secs(60);
 
     fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("claude");
-        fs::write(&file, format!("#!/bin/sh\n{body}\n")).expect("a file");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("permissions");
+        // By a process of its own: a child that the test beside this one starts would have it open for writing until its exec,
+        // and the system starts no program that is being written.
+        let mut writer = Command::new("sh");
+        writer
+            .args(["-c", "printf '%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\""])
+            .arg(&file)
+            .arg(format!("#!/bin/sh\n{body}"));
+        assert!(writer.status().expect("there is a sh").success());
         (directory, file)
     }
 
