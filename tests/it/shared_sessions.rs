@@ -60,10 +60,12 @@ fn expect_waiting(run: &Running) {
         run.stdout().contains("\n  b: session diary is in use by another run\n")
     });
     assert_eq!(run.stderr(), "zen: b waits: session diary is in use by another run\n", "said once");
-    let report = run.report();
-    let b = report["instances"].as_array().and_then(|all| all.iter().find(|i| i["name"] == "b")).expect("an entry");
     let expected = json!(["pending", "session diary is in use by another run", null, 0]);
-    assert_eq!(json!([b["status"], b["waits_for"], b["started_at"], b["attempts"]]), expected);
+    wait_until("its files to say so", || {
+        let report = run.report();
+        let b = report["instances"].as_array().and_then(|all| all.iter().find(|i| i["name"] == "b"));
+        b.is_some_and(|b| json!([b["status"], b["waits_for"], b["started_at"], b["attempts"]]) == expected)
+    });
 }
 
 #[test]

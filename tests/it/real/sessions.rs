@@ -125,7 +125,7 @@ fn real_two_runs_in_one_session_lose_nothing() {
             file
         };
         let of = |name: &str, prompt: &str| json!({"name": name, "prompt": prompt, "session_id": "diary"});
-        let first = config("first.json", of("a", "Heliotrope. [[gate both]] [[say One.]]"));
+        let first = config("first.json", of("a", "Heliotrope. [[until both]] [[say One.]]"));
         let second = config("second.json", of("b", "Mauve. [[say Two.]]"));
         let arguments =
             ["--config", first.to_str().expect("UTF-8"), "--workspace", "workspace", "--no-logs", "--quiet"];
