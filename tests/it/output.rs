@@ -283,10 +283,16 @@ fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
 #[test]
 fn the_bound_on_lines_holds_for_each_report() {
     let place = Place::new();
-    let prompt = "[[say 1\n2\n3\n4]] [[tool Bash {\"command\": \"true\"}]] [[wait 700ms]] [[say 5\n6\n7\n8]] \
-                  [[tool Bash {\"command\": \"true\"}]] [[wait 700ms]] [[say 9]]";
+    let gates = ["first", "second"];
+    let [first, second] = gates.map(|name| place.gate(name));
+    let prompt = format!("[[say 1\n2\n3\n4]] {first} [[say 5\n6\n7\n8]] {second} [[say 9]]");
     let arguments = ["--max-console-lines", "3", "--status-report-interval", "0.1"];
-    let outcome = place.run(&place.prompts(&[prompt]), &arguments).expect_code(0);
+    let run = place.start(&place.prompts(&[&prompt]), &arguments);
+    for (count, gate) in gates.into_iter().enumerate() {
+        wait_until("a report of its lines", || run.stdout().matches("[a] Bash: ").count() == count + 1);
+        place.open_gate(gate);
+    }
+    let outcome = run.outcome().expect_code(0);
     let reports: Vec<_> = lines_of(&outcome.stdout, "a").into_iter().filter(|lines| !lines.is_empty()).collect();
     assert!(reports.len() >= 3, "{}", outcome.everything());
     assert!(reports.iter().all(|lines| lines.len() <= 3), "{reports:?}");
