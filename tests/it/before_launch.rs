@@ -5,12 +5,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::support::{Outcome, Place, fixture, stand_in, write_program};
+use nix::sys::resource::{Resource, setrlimit};
 
-/// In a debug build, on a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(20);
+use crate::support::{Outcome, PATIENCE, Place, fixture, stand_in, write_program};
+
+/// In a debug build, on a slow machine. How busy it is makes no difference.
+const MAX_CPU_SECONDS: u64 = 20;
 
 /// Far above what zen takes for its largest config, far below the size of what it is attacked with.
 const MEMORY_KB: u64 = 250_000;
@@ -372,22 +373,22 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
     ];
     for (file, expected) in cases {
         let mut command = place.zen(&["--config", file.to_str().expect("UTF-8"), "--workspace", "workspace"]);
-        limit_memory(&mut command);
+        limit_memory_and_time(&mut command);
         let outcome = refused(&place, place.started(&mut command).outcome());
         expect_all(&outcome, [file.to_str().expect("UTF-8"), expected]);
-        assert!(outcome.took < AT_ONCE, "{} took {:?}", file.display(), outcome.took);
         assert!(outcome.stderr.len() < 1000, "{}", outcome.everything());
     }
 }
 
-/// What is over the limit fails to be allocated, and ends zen with a signal.
-fn limit_memory(command: &mut Command) {
+/// Memory over the limit fails to be allocated, and that ends zen with a signal, as more time of a processor does.
+fn limit_memory_and_time(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: setrlimit is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
             let bytes = MEMORY_KB * 1024;
-            nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, bytes, bytes)?;
+            setrlimit(Resource::RLIMIT_AS, bytes, bytes)?;
+            setrlimit(Resource::RLIMIT_CPU, MAX_CPU_SECONDS, MAX_CPU_SECONDS)?;
             Ok(())
         })
     };
@@ -425,9 +426,10 @@ fn large_configs_full_of_mistakes_are_refused_in_bounded_time() {
         let place = Place::new();
         let config = place.config(&config);
         let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
-        limit_memory(&mut command);
-        let outcome = refused(&place, place.started(&mut command).outcome());
-        assert!(outcome.took < AT_ONCE, "{what} took {:?}", outcome.took);
+        limit_memory_and_time(&mut command);
+        let outcome = place.started(&mut command).outcome_within(5 * PATIENCE);
+        assert_eq!(outcome.code, 1, "{what}: {}", outcome.everything());
+        let outcome = refused(&place, outcome);
         expect_all(&outcome, ["mistake"]);
     }
 }
@@ -520,16 +522,15 @@ fn a_config_of_a_megabyte_loads_fast() {
         format!(r#"{{"name": "instance-{i}", "prompt": "{prompt}", "timeout": 60, "max_tokens_per_command": 1000}}"#)
     };
     let instances: Vec<String> = (0..3000).map(instance).collect();
-    for (between, largest) in [(",\n    ", 1), (",", 1), ("", 3000)] {
+    for between in [",\n    ", ",", ""] {
         let config = match between {
             "" => format!(r#"{{"instances": [{{"prompt": "{}"}}]}}"#, "x".repeat(1_000_000)),
             _ => format!("{{\"instances\": [{}]}}", instances.join(between)),
         };
         let config = place.config(&config);
-        let began = Instant::now();
-        let outcome = place.run(&config, &["--dry-run"]).expect_code(0);
-        println!("{largest}: {} bytes in {:?}", fs::metadata(&config).expect("a file").len(), began.elapsed());
-        assert!(outcome.took < Duration::from_secs(10), "it took {:?}", outcome.took);
+        let mut command = place.zen_on(&config, &["--dry-run"]);
+        limit_memory_and_time(&mut command);
+        place.started(&mut command).outcome_within(5 * PATIENCE).expect_code(0);
     }
 }
 
