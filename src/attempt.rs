@@ -14,6 +14,7 @@ use crate::claude::events::Said;
 use crate::claude::prices::Prices;
 use crate::claude::session;
 use crate::claude::usage::{Meter, Used};
+use crate::claude::withheld::Withheld;
 use crate::outcome::{Exit, Failure, Reason};
 use crate::plan::{Instance, Leg, Turn};
 use crate::told::Told;
@@ -93,6 +94,7 @@ pub struct Attempt {
     timeout: Duration,
     idle_timeout: Option<Duration>,
     fails_on_denied: bool,
+    withheld: Withheld,
     started: Duration,
     /// Why it is being stopped, until a result or the end makes that its verdict.
     stopping: Option<Failure>,
@@ -147,6 +149,7 @@ impl Attempt {
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
             fails_on_denied: instance.fails_on_denied,
+            withheld: Withheld::from(instance),
             started: now,
             stopping: None,
             process: Process::started(now),

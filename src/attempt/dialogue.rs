@@ -1,14 +1,15 @@
 //! What is said between zen and a process of an attempt, from `initialize` to the last result: which turn is due, what a
 //! message and a result mean, and when the work is done. How a process is ended is not known here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Attempt, Effect, Phase, Verdict};
 use crate::claude::commands::Commands;
 use crate::claude::control;
-use crate::claude::events::{Denial, Event, Message, Retry, Said, TurnResult, is_result};
+use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
 use crate::claude::verdict::{Judgement, is_hopeless, judge};
+use crate::claude::withheld::Missing;
 use crate::outcome::{Failure, Reason};
 use crate::text::cut;
 
@@ -44,6 +45,8 @@ pub(super) struct Dialogue {
     last_text: String,
     /// The tools of the main conversation that have not ended, by id.
     pub(super) tools_at_work: HashSet<String>,
+    /// The uses of tools that the config keeps from it, by id: if claude says that there is no such tool, they are refused.
+    withheld_uses: HashMap<String, ToolUse>,
     /// Why it is to end with the message that it is in.
     pub(super) ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
@@ -85,8 +88,8 @@ impl Attempt {
                 Vec::new()
             }
             Event::MessageEnded => self.message_ended(now),
-            Event::ToolsEnded(ids) => {
-                self.tools_ended(&ids);
+            Event::ToolsEnded { tools, of_subagent } => {
+                self.tools_ended(tools, of_subagent);
                 Vec::new()
             }
             Event::Result(result) => self.result(*result, now),
@@ -183,8 +186,13 @@ impl Attempt {
         if let Some(text) = text {
             self.dialogue.last_text.clone_from(text);
         }
-        if !message.of_subagent {
-            self.dialogue.tools_at_work.extend(message.tools);
+        for used in message.tools {
+            if !message.of_subagent {
+                self.dialogue.tools_at_work.insert(used.id.clone());
+            }
+            if self.withheld.has(&used.tool, Missing::Disabled) {
+                self.dialogue.withheld_uses.insert(used.id.clone(), used);
+            }
         }
         message.said.into_iter().map(Effect::Tell).collect()
     }
@@ -198,9 +206,17 @@ impl Attempt {
     }
 
     /// When all tools have ended, claude asks the model for the next message.
-    fn tools_ended(&mut self, ids: &[String]) {
-        for id in ids {
-            self.dialogue.tools_at_work.remove(id);
+    fn tools_ended(&mut self, ended: Vec<ToolEnd>, of_subagent: bool) {
+        for ToolEnd { id, missing } in ended {
+            self.dialogue.tools_at_work.remove(&id);
+            if let (Some(used), Some(missing)) = (self.dialogue.withheld_uses.remove(&id), missing)
+                && self.withheld.has(&used.tool, missing)
+            {
+                self.told.denials.push(Denial { tool: used.tool, on: used.on });
+            }
+        }
+        if of_subagent {
+            return;
         }
         if self.dialogue.tools_at_work.is_empty()
             && self.dialogue.message == Streamed::None
@@ -316,5 +332,6 @@ fn denied(denials: &[Denial]) -> Failure {
             tools.push(&denial.tool);
         }
     }
-    Failure::new(Reason::Error, format!("Permission denied: {}", tools.join(", ")))
+    // Nobody will be there to allow it the next time.
+    Failure::hopeless(Reason::Error, format!("Permission denied: {}", tools.join(", ")))
 }

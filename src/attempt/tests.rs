@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::claude::events::decode;
-use crate::claude::events::{Denial, Event, Message, Retry, TurnResult};
+use crate::claude::events::{Denial, Event, Message, Retry, ToolEnd, ToolUse, TurnResult};
 use crate::claude::tokens::Tokens;
 use crate::claude::usage::{Certainty, Settlement};
+use crate::claude::withheld::Missing;
 use crate::plan::Turn;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -459,16 +460,21 @@ fn a_limit_ends_it_with_the_message_that_it_is_in() {
 }
 
 fn message_uses(tools: &[&str]) -> Event {
-    let tools = tools.iter().map(|&id| id.to_owned()).collect();
+    let used = |id: &&str| ToolUse { id: (*id).to_owned(), tool: "Bash".into(), on: "ls".into() };
+    let tools = tools.iter().map(used).collect();
     let (id, model, tokens) = (Some("m".to_owned()), String::new(), Tokens::default());
     Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: false, said: Vec::new(), tools }))
+}
+
+fn tool_ended(id: &str, missing: Option<Missing>, of_subagent: bool) -> Event {
+    Event::ToolsEnded { tools: vec![ToolEnd { id: id.to_owned(), missing }], of_subagent }
 }
 
 /// From the moment on at which the model is asked for it, a message is paid for.
 #[test]
 fn a_message_that_was_asked_for_is_waited_for() {
     let stopped = [Effect::Send(control::interrupt()), Effect::CloseInput];
-    let ended = |id: &str| Event::ToolsEnded(vec![id.to_owned()]);
+    let ended = |id: &str| tool_ended(id, None, false);
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.clone().end_with_message(over_budget(), at(1)), stopped, "the turn has not begun");
     attempt.event(begun(), at(2));
@@ -611,6 +617,38 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
     let verdict = end(&mut attempt, Exit::Code(0), at(3));
     assert_eq!((reason(&verdict), error(&verdict)), (Some(Reason::Error), "Permission denied: Write, Bash"));
     assert_eq!(attempt.told.result.as_deref(), Some("done"), "what it said is kept");
+}
+
+/// claude tells of it as of a tool that does not exist, in the main conversation and in subagents.
+#[test]
+fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
+    let config = Instance { allowed_tools: Some(vec!["Read".into()]), fails_on_denied: true, ..instance(&["x"]) };
+    for (tool, missing, expected) in [
+        ("Write", Some(Missing::NotThere), "Permission denied: Write"),
+        ("Write", Some(Missing::Disabled), "Permission denied: Write"),
+        ("Write", None, ""),
+        ("Read", Some(Missing::NotThere), ""),
+        ("Frobnicate", Some(Missing::NotThere), ""),
+    ] {
+        for of_subagent in [false, true] {
+            let (mut attempt, _) = Attempt::start(&config, Prices::default(), GRACE, at(0));
+            attempt.event(answer(&[]), at(1));
+            let Event::Message(mut message) = message_uses(&["id"]) else { unreachable!() };
+            message.of_subagent = of_subagent;
+            message.tools[0].tool = tool.into();
+            attempt.event(Event::Message(message), at(1));
+            attempt.event(tool_ended("id", missing, of_subagent), at(1));
+            attempt.event(tool_ended("id", missing, of_subagent), at(1));
+            assert_eq!(attempt.event(good(), at(2)), [Effect::CloseInput]);
+            let verdict = end(&mut attempt, Exit::Code(0), at(3));
+            assert_eq!(error(&verdict), expected, "{tool} {missing:?}");
+            let is_hopeless = matches!(&verdict, Verdict::Failed(failure) if failure.is_hopeless);
+            assert_eq!(
+                (attempt.told.denials.len(), is_hopeless),
+                if expected.is_empty() { (0, false) } else { (1, true) }
+            );
+        }
+    }
 }
 
 #[test]

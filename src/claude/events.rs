@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use super::prices::{self, Price};
 use super::tokens::Tokens;
 use super::usage::{ModelUse, Settlement};
+use super::withheld::{Missing, missing};
 
 /// One line of the stream.
 #[derive(Debug, PartialEq)]
@@ -51,8 +52,13 @@ pub enum Event {
     },
     /// The message under way has ended.
     MessageEnded,
-    /// Tools that the main conversation used have ended, by their ids. The model is asked again when all have.
-    ToolsEnded(Vec<String>),
+    /// Tools have ended. The model is asked again when all that it used have.
+    ToolsEnded {
+        /// Which ones.
+        tools: Vec<ToolEnd>,
+        /// Whether a subagent used them.
+        of_subagent: bool,
+    },
     /// A turn has ended.
     Result(Box<TurnResult>),
     /// A request to the API failed and will be tried again.
@@ -94,8 +100,28 @@ pub struct Message {
     pub begins: bool,
     /// What it says and which tools it uses, in words.
     pub said: Vec<Said>,
-    /// The ids of the tools that claude is to use for it.
-    pub tools: Vec<String>,
+    /// The tools that claude is to use for it.
+    pub tools: Vec<ToolUse>,
+}
+
+/// The use of a tool that a message asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolUse {
+    /// Its id.
+    pub id: String,
+    /// The tool.
+    pub tool: String,
+    /// The one thing in its input that tells most.
+    pub on: String,
+}
+
+/// The end of the use of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolEnd {
+    /// Its id.
+    pub id: String,
+    /// Whether there is no such tool, in claude's words.
+    pub missing: Option<Missing>,
 }
 
 /// A part of a message, for a person to read.
@@ -300,8 +326,15 @@ fn assistant(line: &Value) -> Event {
 fn user(line: &Value) -> Event {
     let content = line["message"]["content"].as_array().into_iter().flatten();
     let results = content.filter(|block| block["type"] == "tool_result");
-    let ended: Vec<String> = results.filter_map(|block| text(&block["tool_use_id"])).collect();
-    if ended.is_empty() || is_of_subagent(line) { Event::Other } else { Event::ToolsEnded(ended) }
+    let tools = results.filter_map(|block| {
+        let error = block["content"].as_str().filter(|_| block["is_error"] == true);
+        Some(ToolEnd { id: text(&block["tool_use_id"])?, missing: error.and_then(missing) })
+    });
+    tools_ended(tools.collect(), is_of_subagent(line))
+}
+
+fn tools_ended(tools: Vec<ToolEnd>, of_subagent: bool) -> Event {
+    if tools.is_empty() { Event::Other } else { Event::ToolsEnded { tools, of_subagent } }
 }
 
 fn is_of_subagent(line: &Value) -> bool {
@@ -312,7 +345,12 @@ fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
     let content = message["content"].as_array().into_iter().flatten();
     let tools = content.clone().filter(|block| block["type"] == "tool_use");
     Event::Message(Box::new(Message {
-        tools: tools.filter_map(|block| text(&block["id"])).collect(),
+        tools: tools
+            .filter_map(|block| {
+                let tool = text(&block["name"]).unwrap_or_default();
+                Some(ToolUse { id: text(&block["id"])?, tool, on: essence(&block["input"]) })
+            })
+            .collect(),
         id: text(&message["id"]),
         model: text(&message["model"]).unwrap_or_default(),
         tokens: tokens(&message["usage"]),
@@ -461,8 +499,25 @@ mod tests {
                 {{"type":"tool_result","tool_use_id":"a","content":"x"}},{{"type":"text","text":"y"}}]}}}}"#
             )
         };
-        assert_eq!(decode(line("null").as_bytes()), Event::ToolsEnded(vec!["a".into()]));
-        assert_eq!(decode(line("\"t\"").as_bytes()), Event::Other);
+        for (parent, of_subagent) in [("null", false), ("\"t\"", true)] {
+            let tools = vec![ToolEnd { id: "a".into(), missing: None }];
+            assert_eq!(decode(line(parent).as_bytes()), Event::ToolsEnded { tools, of_subagent });
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_missing_is_told_by_its_end() {
+        let why = "<tool_use_error>Error: No such tool available: Write</tool_use_error>";
+        for (is_error, expected) in [("true", Some(Missing::NotThere)), ("false", None), ("null", None)] {
+            for beginning in ["{\"type\"", "{ \"type\""] {
+                let line = format!(
+                    r#"{beginning}:"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"a","content":"{why}",
+                    "is_error":{is_error}}}]}},"parent_tool_use_id":null}}"#
+                );
+                let tools = vec![ToolEnd { id: "a".into(), missing: expected }];
+                assert_eq!(decode(line.as_bytes()), Event::ToolsEnded { tools, of_subagent: false }, "{line}");
+            }
+        }
     }
 
     #[test]

@@ -19,3 +19,4 @@ pub mod tokens;
 pub mod tools;
 pub mod usage;
 pub mod verdict;
+pub mod withheld;

@@ -72,7 +72,9 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "disallowed_tools" => disallowed_tools: TEXTS,
         "Tools, or patterns of tools, that it cannot use. A pattern for a tool that writes files holds for all of these.";
     "fail_on_denied" => fail_on_denied: BOOLEAN,
-        "Makes it a failure when a tool was refused to it.";
+        "Makes it a failure when a tool was refused to it: by a rule or the permission mode, or because these lists keep it \
+         from the instance and it was tried all the same. A tool that claude never had is none. The failure comes at the \
+         end of the turn, and there is no retry: the next attempt would be refused as well.";
     "pre_commands" => pre_commands: TEXTS,
         "Messages that come before the command, each a turn of its own. One that fails, fails the instance.";
     "timeout" => timeout: SECONDS,
@@ -83,7 +85,7 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "How often it is tried again when it has failed by an error, by a timeout, or for want of processes or memory; 0 \
          if nothing is said. Its timeouts are of each attempt, its books and its budget of all of them. In a named session \
          the next attempt goes on with the conversation. What another attempt cannot mend is not tried again: a command \
-         that is not there, a refused login, a program that cannot be started, a budget, a signal.";
+         that is not there, a refused login, a refused tool, a program that cannot be started, a budget, a signal.";
     "retry_delay" => retry_delay: SECONDS,
         "Seconds before the first retry; they double before each further one, up to ten minutes. 5 if nothing is said. \
          Meanwhile it takes no slot, and whoever depends on it, or comes behind it in its session, waits.";

@@ -26,3 +26,4 @@ mod signals;
 mod soak;
 mod stages;
 mod start_at;
+mod tools;

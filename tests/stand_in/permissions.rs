@@ -42,6 +42,13 @@ const EDITS: [&str; 4] = ["Write", "Edit", "MultiEdit", "NotebookEdit"];
 /// Commands that the real ones run unasked, as long as nothing is redirected or chained.
 const HARMLESS_COMMANDS: [&str; 10] = ["ls", "cat", "pwd", "echo", "head", "tail", "wc", "grep", "which", "stat"];
 
+/// Other tools that there are.
+const OTHERS: [&str; 5] = ["Bash", "KillShell", "SlashCommand", "WebFetch", "WebSearch"];
+
+fn is_known(tool: &str) -> bool {
+    HARMLESS.contains(&tool) || EDITS.contains(&tool) || OTHERS.contains(&tool)
+}
+
 impl Permissions {
     pub fn new(generation: Generation, options: &Options) -> Permissions {
         let settings = options.settings.as_deref().map(read_settings).unwrap_or_default();
@@ -74,7 +81,7 @@ impl Permissions {
     pub fn decide(&self, tool: &str, input: &Map<String, Value>) -> Decision {
         if !self.offers(tool) {
             let more = match self.generation {
-                Generation::V2_1 => {
+                Generation::V2_1 if is_known(tool) => {
                     format!(". {tool} is disabled for this session, in subagents as well as here.")
                 }
                 _ => String::new(),

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{Event, Message, Said, essence, tokens};
+use super::{Event, Message, Said, ToolEnd, ToolUse, essence, tokens, tools_ended};
+use crate::claude::withheld::{Missing, missing};
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "Block: Deserialize<'de>"))]
@@ -43,6 +45,9 @@ struct Answered<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     tool_use_id: Option<String>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    is_error: Option<bool>,
 }
 
 /// Decodes a line of one of these kinds, if it is as they usually are.
@@ -63,8 +68,10 @@ fn assistant(line: Line<Spoken>) -> Event {
         match (part.kind.as_ref(), part.text, part.name) {
             ("text", Some(text), _) if !text.trim().is_empty() => said.push(Said::Text(text)),
             (kind @ ("tool_use" | "server_tool_use"), _, name) => {
-                tools.extend(part.id.filter(|_| kind == "tool_use"));
                 let on = part.input.as_ref().map(essence).unwrap_or_default();
+                let id = part.id.filter(|_| kind == "tool_use");
+                let tool = || name.clone().unwrap_or_default();
+                tools.extend(id.map(|id| ToolUse { id, tool: tool(), on: on.clone() }));
                 said.extend(name.map(|name| Said::Tool { name, on }));
             }
             _ => {}
@@ -83,8 +90,16 @@ fn assistant(line: Line<Spoken>) -> Event {
 
 fn user(line: Line<Answered>) -> Event {
     let results = line.message.content.into_iter().filter(|part| part.kind == "tool_result");
-    let ended: Vec<String> = results.filter_map(|part| part.tool_use_id).collect();
-    if ended.is_empty() || line.parent_tool_use_id.is_some() { Event::Other } else { Event::ToolsEnded(ended) }
+    let tools = results.filter_map(|part| {
+        let missing = part.content.filter(|_| part.is_error == Some(true)).and_then(missing_in);
+        Some(ToolEnd { id: part.tool_use_id?, missing })
+    });
+    tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
+}
+
+/// An error in claude's own words has nothing in it that JSON would escape before these are said.
+fn missing_in(content: &RawValue) -> Option<Missing> {
+    missing(content.get().strip_prefix('"')?)
 }
 
 #[cfg(test)]
@@ -115,7 +130,9 @@ mod tests {
             {"type":"tool_use","id":"t1","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
             {"type":"server_tool_use","id":"t2","name":"web","input":{"n":1,"what":"this"}},{"type":"tool_use","id":"t3"}"#;
         let answered = r#"{"tool_use_id":"a","type":"tool_result","content":[{"type":"text","text":"x"}]},{"type":"text","text":"y"},
-            {"type":"tool_result","tool_use_id":"b\"","content":"x","is_error":true}"#;
+            {"type":"tool_result","tool_use_id":"b\"","content":"x","is_error":true},
+            {"type":"tool_result","tool_use_id":"c","is_error":true,
+             "content":"<tool_use_error>Error: No such tool available: Write. Write is disabled for this session"}"#;
         for parent in ["null", "\"t\""] {
             for line in [assistant(said, parent), assistant("", parent), user(answered, parent), user("", parent)] {
                 let event = decode(line.as_bytes());

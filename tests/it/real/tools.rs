@@ -171,6 +171,28 @@ fn real_refused_tool_is_a_failure_where_it_may_not_be() {
     });
 }
 
+/// claude does not offer what the config keeps back, and tells of its use as of that of a tool that does not exist.
+#[test]
+fn real_tool_that_is_kept_back_is_refused_and_an_invented_one_is_not() {
+    on_each_generation(1, |real| {
+        let invented = ("Frobnicate", json!({"a": 1}));
+        for lists in [json!({"allowed_tools": ["Read"]}), json!({"disallowed_tools": ["Write"]})] {
+            let mut fields = lists.clone();
+            fields["fail_on_denied"] = json!(true);
+            fields["retries"] = json!(2);
+            let outcome = run_tools(real, &fields, &[invented.clone(), write(real, "made-by-write")]).expect_code(2);
+            let (a, everything) = (outcome.instance("a"), real.everything(&outcome));
+            assert_eq!(outcome.error("a"), "Permission denied: Write", "{everything}");
+            assert_eq!((&a["attempts"], &a["result"]), (&json!(1), &json!("That is all.")), "{everything}");
+            let denials = a["permission_denials"].as_array().expect("a list");
+            assert!(denials.len() == 1 && denials[0]["on"].as_str().is_some_and(|on| on.ends_with("made-by-write")));
+            assert!(made(real).is_empty(), "{everything}");
+        }
+        let fields = json!({"allowed_tools": ["Read"], "fail_on_denied": true});
+        run_tools(real, &fields, &[invented]).expect_code(0);
+    });
+}
+
 /// What settings and commands allow by themselves does not add to what the config allows.
 #[test]
 fn real_rules_of_others_allow_no_more() {
