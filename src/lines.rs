@@ -8,8 +8,11 @@ pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 /// How much of a line over the bound is kept: enough to see what kind of line it was.
 const HEAD_BYTES: usize = 512;
 
-/// A buffer that has held a long line is given back when it is larger than this and no longer needed.
+/// A line that is longer than this is put together in the spare buffer, which is one for many streams.
 const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
+
+/// A buffer that has become larger than this is not kept as a spare one.
+const MAX_SPARE_BYTES: usize = 1024 * 1024;
 
 /// One line, without its newline.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum Line<'a> {
 #[derive(Debug)]
 pub struct Lines {
     partial: Vec<u8>,
+    /// Empty, but with room for a long line, if there was one.
+    spare: Vec<u8>,
     /// The length of the line under way, if it is over the bound; `partial` then holds its head.
     too_long_bytes: Option<u64>,
     max_line_bytes: usize,
@@ -44,7 +49,7 @@ impl Lines {
     /// Lines of at most so many bytes.
     #[must_use]
     pub fn with_bound(max_line_bytes: usize) -> Self {
-        Lines { partial: Vec::new(), too_long_bytes: None, max_line_bytes }
+        Lines { partial: Vec::new(), spare: Vec::new(), too_long_bytes: None, max_line_bytes }
     }
 
     /// Takes the next piece of the stream and tells each line that it completes.
@@ -69,13 +74,24 @@ impl Lines {
         }
     }
 
+    /// Exchanges the spare buffer. To the system memory is cheap to ask for and dear to touch for the first time: whoever
+    /// reads many streams lends one buffer to each in turn, and the long lines of all are put together in it.
+    pub fn swap_spare(&mut self, spare: &mut Vec<u8>) {
+        std::mem::swap(&mut self.spare, spare);
+    }
+
     fn append(&mut self, bytes: &[u8]) {
+        let length = self.partial.len() + bytes.len();
         if let Some(length) = &mut self.too_long_bytes {
             *length += bytes.len() as u64;
-        } else if self.partial.len() + bytes.len() <= self.max_line_bytes {
+        } else if length <= self.max_line_bytes {
+            if length > KEPT_CAPACITY_BYTES && self.partial.capacity() < self.spare.capacity() {
+                self.spare.extend_from_slice(&self.partial);
+                self.partial = std::mem::take(&mut self.spare);
+            }
             self.partial.extend_from_slice(bytes);
         } else {
-            self.too_long_bytes = Some((self.partial.len() + bytes.len()) as u64);
+            self.too_long_bytes = Some(length as u64);
             let head_bytes = HEAD_BYTES.min(self.max_line_bytes);
             self.partial.extend_from_slice(&bytes[..bytes.len().min(head_bytes)]);
             self.partial.truncate(head_bytes);
@@ -90,18 +106,28 @@ impl Lines {
         }
         self.partial.clear();
         if self.partial.capacity() > KEPT_CAPACITY_BYTES {
-            self.partial = Vec::new();
+            let large = std::mem::take(&mut self.partial);
+            if large.capacity() <= MAX_SPARE_BYTES {
+                self.spare = large;
+            }
         }
     }
 }
 
 fn find_newline(bytes: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 64;
-    let is_newline = |&b: &u8| b == b'\n';
-    // Without a way out in the middle of a block, the compiler looks at all of it at once.
-    let has_newline = |block: &[u8]| block.iter().fold(false, |found, b| found | is_newline(b));
-    let start = bytes.chunks_exact(BLOCK).take_while(|block| !has_newline(block)).count() * BLOCK;
-    bytes[start..].iter().position(is_newline).map(|position| start + position)
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const NEWLINES: u64 = u64::from_le_bytes([b'\n'; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // Eight bytes at a time: where a newline stood is a zero, and of the lowest zero alone it is sure that it borrows.
+    let (words, rest) = bytes.as_chunks();
+    for (i, &word) in words.iter().enumerate() {
+        let differs = u64::from_le_bytes(word) ^ NEWLINES;
+        let newlines = differs.wrapping_sub(ONES) & !differs & HIGH_BITS;
+        if newlines != 0 {
+            return Some(i * 8 + newlines.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&b| b == b'\n').map(|position| words.len() * 8 + position)
 }
 
 #[cfg(test)]
@@ -158,6 +184,24 @@ mod tests {
         });
         assert_eq!(bytes_told, 1000 * 64 * 1024);
         assert!(lines.partial.capacity() <= KEPT_CAPACITY_BYTES);
+    }
+
+    #[test]
+    fn a_long_line_leaves_its_buffer_to_the_next() {
+        let (mut one, mut other, mut spare) = (Lines::default(), Lines::default(), Vec::new());
+        let piece = vec![b'x'; KEPT_CAPACITY_BYTES];
+        for lines in [&mut one, &mut other, &mut Lines::default()] {
+            let had = spare.capacity();
+            lines.swap_spare(&mut spare);
+            for _ in 0..8 {
+                lines.feed(&piece, |_| panic!("no line has ended"));
+            }
+            assert!(had == 0 || lines.partial.capacity() == had);
+            lines.feed(b"\nx", |line| assert!(matches!(line, Line::Whole(bytes) if bytes.len() == 8 * piece.len())));
+            lines.swap_spare(&mut spare);
+            assert!(lines.partial.capacity() <= KEPT_CAPACITY_BYTES && lines.spare.capacity() == 0);
+            assert!(spare.is_empty() && spare.capacity() >= 8 * piece.len());
+        }
     }
 
     proptest::proptest! {

@@ -199,11 +199,11 @@ pub struct Denial {
     pub on: String,
 }
 
-/// How a line begins that nobody asks for. Such a line is a delta whatever follows, for claude writes the keys in this order.
-const DELTAS: &[&[u8]] = &[
-    br#"{"type":"stream_event","event":{"type":"content_block_"#,
-    br#"{"type":"stream_event","event":{"type":"ping""#,
-];
+/// How a line begins that nobody asks for: so, and on with one of the others. Such a line is a delta whatever follows, for
+/// claude writes the keys in this order. Each is short enough to be compared without a call.
+const STREAMED: &[u8] = br#"{"type":"stream_event","event":{"#;
+const DELTA: &[u8] = br#""type":"content_block_"#;
+const PING: &[u8] = br#""type":"ping""#;
 
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -225,7 +225,7 @@ struct Kind<'a> {
 /// Decodes one line.
 #[must_use]
 pub fn decode(line: &[u8]) -> Event {
-    if DELTAS.iter().any(|delta| line.starts_with(delta)) {
+    if line.strip_prefix(STREAMED).is_some_and(|event| event.starts_with(DELTA) || event.starts_with(PING)) {
         return Event::Other;
     }
     if let Some(event) = long::decode(line) {
@@ -416,18 +416,17 @@ fn main_tokens(line: &Value) -> Option<Tokens> {
 }
 
 fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUse> {
-    models
-        .iter()
-        .map(|(model, said)| {
-            let tokens = Tokens {
-                input: count(&said["inputTokens"]),
-                output: count(&said["outputTokens"]),
-                cache_creation: count(&said["cacheCreationInputTokens"]),
-                cache_read: count(&said["cacheReadInputTokens"]),
-            };
-            (model.clone(), ModelUse { tokens, micros: micros(&said["costUSD"]) })
-        })
-        .collect()
+    let mut used = BTreeMap::new();
+    for (model, said) in models {
+        let tokens = Tokens {
+            input: count(&said["inputTokens"]),
+            output: count(&said["outputTokens"]),
+            cache_creation: count(&said["cacheCreationInputTokens"]),
+            cache_read: count(&said["cacheReadInputTokens"]),
+        };
+        used.insert(model.clone(), ModelUse { tokens, micros: micros(&said["costUSD"]) });
+    }
+    used
 }
 
 fn background(line: &Value) -> Event {

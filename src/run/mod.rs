@@ -114,6 +114,8 @@ pub struct Run<'a> {
     next_report: Duration,
     json: Json,
     buffer: Vec<u8>,
+    /// For long lines, lent to whoever is read.
+    spare: Vec<u8>,
 }
 
 /// When `report.json` is written again.
@@ -204,6 +206,7 @@ impl<'a> Run<'a> {
             next_report: settings.report_interval,
             json: Json::default(),
             buffer: vec![0; READ_BYTES],
+            spare: Vec::new(),
             settings,
         })
     }
@@ -346,7 +349,9 @@ impl<'a> Run<'a> {
                 if let (Some(directory), Some(files)) = (&mut self.directory, files) {
                     directory.keep_stream(files, bytes);
                 }
+                lines.swap_spare(&mut self.spare);
                 lines.feed(bytes, &mut take);
+                lines.swap_spare(&mut self.spare);
                 attempt.heard(now);
             }
             Heard::End => {
