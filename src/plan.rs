@@ -259,7 +259,7 @@ pub fn plan(
             .map(|ring| mistake_of(ring[0], "depends_on", waits_for_itself(ring, &instances))),
     );
     if !mistakes.is_empty() {
-        mistakes.sort_by_key(|m| m.place);
+        Mistake::sort(&mut mistakes);
         return Err(mistakes);
     }
     let mut warnings = config.warnings;
@@ -370,13 +370,12 @@ fn results(instances: &[Instance], index: usize, text: &str, known: &mut Names) 
 /// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
 fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
     let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
-    let budgets = budget.command_tokens.keys().chain(budget.command_micros.keys());
-    let of_nobody = budgets.filter(|command| !run.contains(command.as_str()));
-    let warning = |command: &String| match nearest(command, run.iter().copied()) {
+    let of_nobody = budget.limited_commands().into_iter().filter(|command| !run.contains(command));
+    let warning = |command: &str| match nearest(command, run.iter().copied()) {
         Some(near) => format!("budget: no instance runs '{command}', did you mean '{near}'?"),
         None => format!("budget: no instance runs '{command}'"),
     };
-    of_nobody.map(warning).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    of_nobody.map(warning).collect()
 }
 
 /// A name as a message shows it.

@@ -291,7 +291,7 @@ fn plan_of(
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
     }
-    mistakes.sort_by_key(|mistake| mistake.place);
+    Mistake::sort(&mut mistakes);
     Err(ConfigError::Mistakes(mistakes))
 }
 

@@ -75,7 +75,8 @@ impl Schedule {
             }
         }
         let blockers: Vec<usize> = waits_for.iter().map(Vec::len).collect();
-        let ready = (0..instances.len()).filter(|&i| blockers[i] == 0).collect();
+        let mut ready = BTreeSet::new();
+        ready.extend((0..instances.len()).filter(|&i| blockers[i] == 0));
         Schedule {
             pace,
             blockers,

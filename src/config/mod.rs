@@ -10,7 +10,7 @@ mod read;
 mod schema;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -149,6 +149,14 @@ struct PriceConfig {
 }
 
 impl BudgetConfig {
+    /// The commands that have a limit, of tokens or of dollars.
+    #[must_use]
+    pub fn limited_commands(&self) -> BTreeSet<&str> {
+        let mut commands = BTreeSet::new();
+        commands.extend(self.command_tokens.keys().chain(self.command_micros.keys()).map(String::as_str));
+        commands
+    }
+
     /// These limits, where `stronger` (the command line) does not say otherwise.
     #[must_use]
     pub fn overridden_by(mut self, stronger: &BudgetConfig) -> Self {
@@ -238,6 +246,13 @@ pub struct Mistake {
     pub field: String,
     /// What is wrong and, where there is one, the way out.
     pub what: String,
+}
+
+impl Mistake {
+    /// Puts them in the order of the file.
+    pub fn sort(mistakes: &mut [Mistake]) {
+        mistakes.sort_by_key(|mistake| mistake.place);
+    }
 }
 
 impl fmt::Display for Mistake {

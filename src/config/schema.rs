@@ -25,8 +25,7 @@ pub fn schema() -> Value {
         section["description"] = (*about).into();
         ((*name).to_owned(), section)
     };
-    let sections: Map<String, Value> = SECTIONS.iter().map(section).collect();
-    let mut schema = closed(sections);
+    let mut schema = closed(SECTIONS.iter().map(section));
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "A config of zen".into();
     schema["description"] = format!(
@@ -65,10 +64,12 @@ fn object<'a>(fields: impl Iterator<Item = &'a Field>) -> Value {
         schema["description"] = field.about.replace('`', "").into();
         (field.name.to_owned(), schema)
     };
-    closed(fields.map(described).collect())
+    closed(fields.map(described))
 }
 
-fn closed(properties: Map<String, Value>) -> Value {
+fn closed(members: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let mut properties = Map::new();
+    properties.extend(members);
     with_comments(json!({ "type": "object", "properties": properties, "additionalProperties": false }))
 }
 
@@ -117,10 +118,8 @@ fn of_shape(shape: &Shape) -> Value {
             variables
         }
         Shape::Dependencies(when) => {
-            let mut named = closed(Map::from_iter([
-                ("name".to_owned(), filled()),
-                ("when".to_owned(), or_null(json!({ "enum": when }))),
-            ]));
+            let when = or_null(json!({ "enum": when }));
+            let mut named = closed([("name".to_owned(), filled()), ("when".to_owned(), when)]);
             named["required"] = json!(["name"]);
             json!({ "type": "array", "items": { "anyOf": [filled(), named] }, "uniqueItems": true })
         }

@@ -135,10 +135,10 @@ fn strings(node: Node) -> Result<Vec<String>, String> {
 }
 
 /// All the values, or all that is wrong with them.
-fn all<T, C: FromIterator<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
+fn all<T, C: Default + Extend<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
     const MAX_SHOWN: usize = 5;
     let (mut shown, mut more) = (Vec::new(), 0);
-    let values = read.filter_map(|outcome| match outcome {
+    let read = read.filter_map(|outcome| match outcome {
         Ok(value) => Some(value),
         Err(what) if shown.len() < MAX_SHOWN => {
             shown.push(what);
@@ -149,7 +149,8 @@ fn all<T, C: FromIterator<T>>(read: impl Iterator<Item = Result<T, String>>) -> 
             None
         }
     });
-    let values = values.collect();
+    let mut values = C::default();
+    values.extend(read);
     if more > 0 {
         shown.push(format!("and {more} more"));
     }

@@ -247,7 +247,8 @@ struct Limits<'a> {
     overall_budget: Option<u64>,
     overall_cost_budget: Option<Dollars>,
     command_budgets: &'a BTreeMap<String, u64>,
-    command_cost_budgets: BTreeMap<&'a str, Dollars>,
+    #[serde(serialize_with = "dollars_by_command")]
+    command_cost_budgets: &'a BTreeMap<String, u64>,
     budget_type: Option<&'static str>,
     enforcement_mode: &'static str,
     token_basis: &'static str,
@@ -255,12 +256,11 @@ struct Limits<'a> {
 
 impl<'a> Limits<'a> {
     fn of(config: &'a BudgetConfig) -> Self {
-        let by_command = config.command_micros.iter();
         Limits {
             overall_budget: config.overall_tokens,
             overall_cost_budget: config.overall_micros.map(|micros| Dollars { micros }),
             command_budgets: &config.command_tokens,
-            command_cost_budgets: by_command.map(|(command, &micros)| (command.as_str(), Dollars { micros })).collect(),
+            command_cost_budgets: &config.command_micros,
             budget_type: budget::has_limits(config).then(|| budget::effective_type(config).word()),
             enforcement_mode: config.enforcement.unwrap_or_default().word(),
             token_basis: budget::basis_word(config.token_basis.unwrap_or_default()),
@@ -424,6 +424,10 @@ impl Serialize for Dollars {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         number(format!("{}.{:06}", self.micros / 1_000_000, self.micros % 1_000_000), serializer)
     }
+}
+
+fn dollars_by_command<S: Serializer>(limits: &BTreeMap<String, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(limits.iter().map(|(command, &micros)| (command, Dollars { micros })))
 }
 
 /// Written with three decimals.

@@ -139,16 +139,13 @@ fn budget_lines(budget: &BudgetConfig, style: Style) -> Vec<String> {
 
 /// The commands that have a limit, each once, in order.
 fn command_limits(budget: &BudgetConfig) -> Vec<(&str, Option<u64>, Option<u64>)> {
-    let mut commands: Vec<&String> = budget.command_tokens.keys().chain(budget.command_micros.keys()).collect();
-    commands.sort();
-    commands.dedup();
     let limits =
-        |command: &String| (budget.command_tokens.get(command).copied(), budget.command_micros.get(command).copied());
+        |command: &str| (budget.command_tokens.get(command).copied(), budget.command_micros.get(command).copied());
+    let commands = budget.limited_commands().into_iter();
     commands
-        .into_iter()
         .map(|command| {
             let (tokens, micros) = limits(command);
-            (command.as_str(), tokens, micros)
+            (command, tokens, micros)
         })
         .collect()
 }
