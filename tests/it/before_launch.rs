@@ -676,7 +676,7 @@ fn a_workspace_must_be_a_directory() {
         ("dangling", "dangling does not exist: give another with --workspace DIR"),
         ("file", "file is not a directory: give another with --workspace DIR"),
         ("file/below", "cannot be read: Not a directory: give another with --workspace DIR"),
-        ("loop", "cannot be read: Too many levels of symbolic links"),
+        ("loop", "loop cannot be read: "),
         ("/dev/null", "workspace /dev/null is not a directory"),
     ] {
         let outcome = refused(&place, place.run(&config, &["--workspace", workspace]));

@@ -21,8 +21,8 @@ const SLIVER: u32 = 1024;
 const SHORT: &str = "Lines of about 250 bytes as a model streams them: a hundred deltas a message, each message with an id of its own. \
 Deltas are told by their first bytes; to find the ends of lines all bytes are looked at once more than `cat` does.";
 const LONG: &str = "Lines of 300 kB: half of them answers, half results of tools. A line longer than a read is put together first, and its \
-JSON is gone through once, byte by byte: all of it has to be valid, and an answer is unescaped and kept for the reports. `cat` looks at \
-no byte, and `jq` has few values to build in such lines.";
+JSON is gone through once, byte by byte: all of it has to be valid, and an answer is unescaped for the reports, into memory that the system clears anew. `cat` looks \
+at no byte, and `jq` has few values to build in such lines.";
 const SLICED: &str = "Measured on a 32nd of it and scaled.";
 const SLIVERED: &str = "Measured on 1 MB of short lines and scaled, less its start.";
 const LOGS: &str = "With logs zen writes all it reads to the disk's cache, as `cat > FILE` does.";

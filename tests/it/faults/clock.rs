@@ -34,6 +34,10 @@ fn is_set_back_and_forth() {
     let zen = place.started(place.zen_on(&config, &arguments).env("LD_PRELOAD", &library));
     wait_until("a report", || zen.stdout().contains("Instance Status"));
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", zen.pid())).expect("zen lives");
+    if !maps.contains("libc") {
+        eprintln!("left out: zen is static, and loads no other clock");
+        return;
+    }
     assert!(maps.contains("jumping_clock.so"), "zen has that clock");
     let outcome = zen.outcome().expect_code(4);
     expect_good_ones(&outcome);
