@@ -203,7 +203,7 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
             arguments(instance, Entry::into_session(None, false), prepared.abilities, ledger.dollars_left(index));
         std::iter::once(claude.clone()).chain(arguments).collect()
     };
-    let command_lines: Vec<_> = plan.instances.iter().enumerate().map(command_line).collect();
+    let command_lines = plan.instances.iter().enumerate().map(command_line);
     let mut settings = vec![
         ("workspace", prepared.workspace.display().to_string()),
         ("startup delay", text::seconds(options.startup_delay)),
@@ -211,7 +211,7 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
     ];
     settings.extend(due_ms.map(|due_ms| ("starts at", later::in_words(due_ms))));
     settings.extend(prepared.overrides.iter().map(|what| ("budget", what.clone())));
-    report::plan::plan(plan, &prepared.workspace, &command_lines, &settings, style)
+    report::plan::plan(plan, &prepared.workspace, command_lines, &settings, style)
 }
 
 /// What standard output can show: cron's has no UTF-8, and a pipe no colours.

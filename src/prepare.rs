@@ -29,7 +29,7 @@ const HELP_LIMIT: Duration = Duration::from_secs(30);
 pub struct Prepared {
     /// The plan.
     pub plan: Plan,
-    /// The hash of the config's bytes, if there is a config.
+    /// The hash of the config's bytes, if there is a config. A dry run needs none.
     pub config_sha256: Option<String>,
     /// Where instances work; absolute.
     pub workspace: PathBuf,
@@ -63,7 +63,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let planned = text.and_then(|text| {
         let plan = plan_of(text.as_deref(), options.one_command(), &workspace, &defaults)
             .map_err(|error| vec![config_problem(&config_name, error)])?;
-        Ok((plan, text.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
+        let of_a_run = text.filter(|_| !options.dry_run);
+        Ok((plan, of_a_run.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
     });
     let (mut plan, config_sha256) = match planned {
         Ok(planned) => planned,

@@ -74,10 +74,11 @@ pub fn pad(text: &str, columns: usize) -> String {
 /// it. The work grows with the length of `text`: give it no more than is to be shown.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
+    let text = text.trim_matches(' ');
     if is_plain(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
-    let mut cleaned = String::new();
+    let mut cleaned = String::with_capacity(text.len());
     let mut gap = false;
     let mut marks = MAX_MARKS;
     let mut rest = text.chars().peekable();
@@ -96,14 +97,17 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
 }
 
-/// Printable ASCII with single spaces between its words: most of what there is, and clean already.
+/// Printable ASCII with single spaces between its words: most of what there is, and clean already if none is at an end.
 fn is_plain(text: &[u8]) -> bool {
-    let is_parted_well = text.first() != Some(&b' ') && text.last() != Some(&b' ');
-    is_parted_well && text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
+    text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
 }
 
 /// What stands for `character` on the screen, if anything may; `marks` counts the marks since the last base character.
 fn visible(character: char, marks: &mut usize) -> Option<char> {
+    if (' '..='~').contains(&character) {
+        *marks = 0;
+        return Some(character);
+    }
     if character.is_control() {
         *marks = 0;
         return Some(char::REPLACEMENT_CHARACTER);

@@ -181,6 +181,9 @@ impl Style {
 /// for what takes no column, escape sequences and marks; only text that is made of these shows less than it could.
 fn beginning(text: &str, max_columns: usize) -> &str {
     let max_chars = max_columns.saturating_mul(10).saturating_add(256);
+    if text.len() <= max_chars {
+        return text;
+    }
     text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
 }
 

@@ -21,16 +21,16 @@ const MAX_PATH_COLUMNS: usize = 4096;
 pub fn plan(
     plan: &Plan,
     workspace: &Path,
-    command_lines: &[Vec<String>],
+    mut command_lines: impl Iterator<Item = Vec<String>>,
     settings: &[(&str, String)],
     style: Style,
 ) -> String {
     let mut lines = vec![format!("{} configured", counted(plan.instances.len(), "instance", "instances"))];
-    for (i, instance) in plan.instances.iter().enumerate() {
+    for instance in &plan.instances {
         lines.push(String::new());
         lines.push(heading(instance, style));
         lines.extend(details(plan, instance, workspace, style).iter().map(|line| format!("  {line}")));
-        lines.extend(command_lines.get(i).map(|words| format!("  $ {}", command_line(words, style))));
+        lines.extend(command_lines.next().map(|words| format!("  $ {}", command_line(&words, style))));
     }
     lines.push(String::new());
     lines.extend(budget_lines(&plan.budget, style));
@@ -212,7 +212,7 @@ mod tests {
             "disable_visuals": false}}"#;
 
     fn told(plan: &Plan, command_lines: &[Vec<String>], style: Style) -> String {
-        super::plan(plan, Path::new("/w"), command_lines, &[("startup delay", "5s".into())], style)
+        super::plan(plan, Path::new("/w"), command_lines.iter().cloned(), &[("startup delay", "5s".into())], style)
     }
 
     #[test]

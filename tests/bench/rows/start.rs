@@ -20,8 +20,8 @@ const TO_XARGS: &str = "The difference to `xargs` is what has the aim: both are 
 notes the time. In that time zen reads and checks the config, makes the directory of the run and its report.json \
 (`--no-logs` leaves these out) and starts its guard, which is a fork of its own.";
 
-const LARGE: &str = "Read with the places of all values, checked, planned, hashed, and printed as a plan of 0.6 MB. It grows by the \
-size and no faster.";
+const LARGE: &str = "Read with the places of all values, checked, planned, and printed as a plan of 0.6 MB. It grows by the size and no \
+faster.";
 
 const ASKS_CLAUDE: &str = "This config restricts tools and dollars, so zen asks `claude --help` what it can; here that is the \
 harness's child, which answers at once. With the real one it takes what that takes, half a second.";

@@ -58,8 +58,8 @@ fn hold_to_plain_text(text: &str) {
 fn show(plan: &Plan) {
     let command_line =
         |instance: &Instance| arguments(instance, Entry::into_session(None, false), Abilities::newest(), None);
-    let command_lines: Vec<_> = plan.instances.iter().map(command_line).collect();
-    hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), &command_lines, &[], STYLE));
+    let command_lines = plan.instances.iter().map(command_line);
+    hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
 }
 
 /// Every instance has its turn or is told why not, whatever becomes of the others.
