@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -205,9 +206,8 @@ impl Process {
 
     /// Reaps it, if it ends within that time.
     pub fn reap_within(&mut self, limit: Duration) -> Option<Exit> {
-        // wait-timeout needs descriptors to wait, and at its first use it panics where there are none. Asking without
-        // them does as well.
-        let status = match has_descriptors_to_wait() {
+        // wait-timeout needs descriptors to wait. Asking without them does as well.
+        let status = match is_wait_ready() {
             true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
             false => self.child.try_wait(),
         };
@@ -229,10 +229,14 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     (0..count).map(|_| null.try_clone()).collect()
 }
 
-/// wait-timeout makes one pair at its first use, and one each time.
-fn has_descriptors_to_wait() -> bool {
-    let (once, each_time) = (UnixStream::pair(), UnixStream::pair());
-    once.is_ok() && each_time.is_ok()
+/// Whether wait-timeout may be used: at its first use it makes a pair of sockets, and panics where it cannot.
+fn is_wait_ready() -> bool {
+    static IS_READY: AtomicBool = AtomicBool::new(false);
+    IS_READY.load(Ordering::Relaxed) || {
+        let is_ready = UnixStream::pair().is_ok();
+        IS_READY.store(is_ready, Ordering::Relaxed);
+        is_ready
+    }
 }
 
 /// Whatever way the loop is left, a panic included, no child is left behind.

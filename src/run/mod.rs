@@ -138,6 +138,14 @@ struct Live {
     sweep: Option<Sweep>,
 }
 
+impl Live {
+    /// When something is to be done with it, whatever happens until then.
+    fn due_at(&self) -> Option<Duration> {
+        let sweep = self.sweep.as_ref().map(|sweep| sweep.again_at);
+        self.attempt.next_deadline().into_iter().chain(sweep).min()
+    }
+}
+
 /// Time since the run began.
 struct Clock {
     began: Instant,
@@ -222,11 +230,14 @@ impl<'a> Run<'a> {
             self.update_report_json();
             let ready = self.wait();
             let now = self.clock.now();
-            self.take_signals(now);
+            let signals_came = self.take_signals(now);
             for pipe in ready {
                 self.serve(pipe, now);
             }
-            self.reap(now);
+            // Not for SIGCHLD alone: its byte is lost where the pipe is full of others.
+            if signals_came {
+                self.reap(now);
+            }
             self.pass_deadlines(now);
             self.finish_ended(now);
             self.report_if_due(now);
@@ -293,13 +304,12 @@ impl<'a> Run<'a> {
     }
 
     fn next_wake_up(&self) -> Option<Duration> {
-        let live = self.live.values();
-        let deadlines = live.flat_map(|live| [live.attempt.next_deadline(), live.sweep.as_ref().map(|s| s.again_at)]);
+        let deadlines = self.live.values().filter_map(Live::due_at);
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
         let start = if self.budget_holds_back { self.schedule.next_again_at() } else { self.schedule.next_start_at() };
         let json = self.json.is_stale.then_some(self.json.not_before);
-        deadlines.flatten().chain(report).chain(start).chain(json).min()
+        deadlines.chain(report).chain(start).chain(json).min()
     }
 
     /// Those that run, in the order of the config.
@@ -307,14 +317,22 @@ impl<'a> Run<'a> {
         self.live.keys().copied().collect()
     }
 
-    fn take_signals(&mut self, now: Duration) {
-        for signal in self.signals.take() {
+    /// Those of them for whom this holds: in most passes nobody.
+    fn running_that(&self, holds: impl Fn(&Live) -> bool) -> Vec<usize> {
+        self.live.iter().filter(|(_, live)| holds(live)).map(|(&index, _)| index).collect()
+    }
+
+    /// Answers whether any came.
+    fn take_signals(&mut self, now: Duration) -> bool {
+        let signals = self.signals.take();
+        for &signal in &signals {
             match signal {
                 Signal::SIGCHLD => {} // a pass of the loop reaps
                 Signal::SIGUSR1 => self.print_status(now),
                 stopping => self.stop(stopping, now),
             }
         }
+        !signals.is_empty()
     }
 
     fn serve(&mut self, pipe: Pipe, now: Duration) {
@@ -399,7 +417,7 @@ impl<'a> Run<'a> {
     }
 
     fn pass_deadlines(&mut self, now: Duration) {
-        for index in self.running() {
+        for index in self.running_that(|live| live.due_at().is_some_and(|at| at <= now)) {
             let Some(live) = self.live.get_mut(&index) else { continue };
             let effects = live.attempt.deadline(now);
             if live.sweep.as_ref().is_some_and(|sweep| sweep.again_at <= now) {
@@ -440,11 +458,8 @@ impl<'a> Run<'a> {
 
     /// Books what every running instance has told, and the end of those whose process and pipes have ended.
     fn finish_ended(&mut self, now: Duration) {
-        for index in self.running() {
+        for index in self.running_that(|live| live.attempt.is_over() && live.sweep.is_none()) {
             let Some(live) = self.live.get_mut(&index) else { continue };
-            if !live.attempt.is_over() || live.sweep.is_some() {
-                continue;
-            }
             let other_entry = live.attempt.session_mismatch().and_then(|is_there| live.entry.when_refused(is_there));
             if let Some(entry) = other_entry
                 && live.refused_entries < MAX_REFUSED_ENTRIES
