@@ -82,6 +82,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     });
     problems.extend(tools_problems(&plan.instances, abilities));
     problems.extend(refuse_grants(&mut plan.instances));
+    problems.extend(agents_problems(&plan.instances, abilities));
     lacking.extend(root_problem(&plan.instances, abilities));
     let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
     warnings.extend(found);
@@ -240,6 +241,22 @@ fn refuse_grants(instances: &mut [Instance]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Agents that this claude would let do more than an instance's `allowed_tools`, each a message.
+fn agents_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
+    let yielding = instances.iter().filter(|instance| permissions::yield_to_agents(instance, abilities));
+    let of_instance = |instance: &Instance| {
+        let name = text::clean(&instance.name).into_owned();
+        grants::lenient_agents(instance).into_iter().map(move |Grant { file, rule }| {
+            format!(
+                "instance '{name}': allowed_tools: {} has permissionMode {rule}, in which this claude does not hold an agent \
+                 to them: take it out there, do not allow Task here, or install claude 2.1",
+                shown(&file)
+            )
+        })
+    };
+    yielding.flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
 
 /// claude itself would refuse, once for each instance and after the start.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::front_matter;
+use super::permissions::LENIENT_MODES;
 use super::tools;
 
 /// The rules that settings allow; none where they are no JSON, for then claude does not take them either.
@@ -21,6 +22,14 @@ pub fn of_front_matter(text: &str) -> Vec<String> {
     let (fields, _) = front_matter::split(text);
     let lists = fields.iter().filter(|(key, _)| key == "allowed-tools");
     lists.flat_map(|(_, list)| rules(list)).collect()
+}
+
+/// The mode in the front matter of an agent, if it is one that asks nobody, or not for everything.
+#[must_use]
+pub fn lenient_mode(text: &str) -> Option<String> {
+    let (fields, _) = front_matter::split(text);
+    let mode = fields.into_iter().find(|(key, _)| key == "permissionMode")?.1;
+    LENIENT_MODES.contains(&mode.as_str()).then_some(mode)
 }
 
 /// `Read, Bash(git add:*), "Edit"`, with or without brackets around it. What stands in brackets is not parted.
@@ -112,6 +121,20 @@ mod tests {
             assert_eq!(of_front_matter(&text), ["Bash(git add:*)", "Bash(git commit -m a, b)", "Read"]);
         }
         assert_eq!(of_front_matter("Go."), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_mode_of_an_agent_is_read_from_its_front_matter() {
+        for (mode, expected) in [
+            ("bypassPermissions", Some("bypassPermissions")),
+            ("\"acceptEdits\"", Some("acceptEdits")),
+            ("default", None),
+            ("plan", None),
+        ] {
+            let text = format!("---\nname: x\npermissionMode: {mode}\n---\nGo.\n");
+            assert_eq!(lenient_mode(&text).as_deref(), expected, "{mode}");
+        }
+        assert_eq!(lenient_mode("---\nname: x\n---\npermissionMode: bypassPermissions\n"), None);
     }
 
     #[test]

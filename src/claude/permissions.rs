@@ -29,7 +29,7 @@ const OF_1_0: &[&str] = &[
 ];
 
 /// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
-const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
+pub(super) const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
 
 /// What claude is told of permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,14 @@ pub fn depend_on_abilities(instance: &Instance) -> bool {
     instance.allowed_tools.is_some()
         || instance.permission_mode == "dontAsk"
         || refused.iter().any(|t| needs_wildcards(t))
+}
+
+/// Whether an agent of the project can have a mode of its own, which is then more than the instance's tools allow: so it is
+/// on 2.0, where an instance may use agents.
+#[must_use]
+pub fn yield_to_agents(instance: &Instance, abilities: Abilities) -> bool {
+    let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| ["Agent", "Task"].contains(&name(tool)));
+    abilities.tools && !abilities.wildcards && instance.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
 /// The mode that claude is really given.
@@ -174,6 +182,19 @@ mod tests {
         let refused = on(V1_0).refused;
         assert!(refused.contains(&"Write".to_owned()) && !refused.iter().any(|t| t == "Bash" || t == "Read"));
         assert_eq!(on(V1_0).tools, None);
+    }
+
+    #[test]
+    fn agents_have_modes_of_their_own_on_2_0() {
+        for (fields, expected) in [
+            (r#", "allowed_tools": ["Task", "Bash(git *)"]"#, true),
+            (r#", "allowed_tools": ["Read", "Bash(git *)"]"#, false),
+            ("", false),
+        ] {
+            let instance = instance(fields);
+            let told = [V1_0, V2_0, V2_1].map(|abilities| yield_to_agents(&instance, abilities));
+            assert_eq!(told, [false, expected, false], "{fields}");
+        }
     }
 
     #[test]

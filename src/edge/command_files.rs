@@ -31,6 +31,13 @@ pub fn find(workspace: &Path) -> Vec<CommandFile> {
     files
 }
 
+/// The files that describe agents, below this folder of claude's.
+pub(super) fn agents(folder: &Path) -> Vec<CommandFile> {
+    let mut files = Vec::new();
+    commands(&folder.join("agents"), "", &Origin::Project, 0, &mut files);
+    files
+}
+
 fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }

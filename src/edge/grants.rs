@@ -3,6 +3,7 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
+use super::command_files;
 use crate::claude::grants;
 use crate::plan::Instance;
 
@@ -32,6 +33,13 @@ pub fn of_instance(instance: &Instance) -> Vec<Grant> {
         files.map(|file| folder.join(file))
     });
     settings.chain(commands.flat_map(|file| read(file, grants::of_front_matter))).collect()
+}
+
+/// The agents that an instance may use and that run in a mode of their own: each one's file and mode.
+#[must_use]
+pub fn lenient_agents(instance: &Instance) -> Vec<Grant> {
+    let files = folders(instance).into_iter().flat_map(|folder| command_files::agents(&folder));
+    files.filter_map(|file| Some(Grant { rule: grants::lenient_mode(&file.text.ok()?)?, file: file.path })).collect()
 }
 
 fn read(file: PathBuf, rules: fn(&str) -> Vec<String>) -> Vec<Grant> {

@@ -52,3 +52,20 @@ fn a_tool_that_there_never_was_is_refused_by_nobody() {
         assert_eq!(denied(&outcome), Vec::<&str>::new(), "{generation}\n{}", outcome.everything());
     }
 }
+
+/// 2.0 does not hold an agent with a mode of its own to what its instance is allowed.
+#[test]
+fn an_agent_that_could_do_more_is_refused_before_the_start() {
+    for (generation, tools, code) in
+        [("2.0", json!(["Task", "Bash(git *)"]), 1), ("2.0", json!(["Bash(git *)"]), 0), ("2.1", json!(["Task"]), 0)]
+    {
+        let place = Place::new();
+        let agents = place.workspace().join(".claude/agents/deep");
+        std::fs::create_dir_all(&agents).expect("a directory");
+        std::fs::write(agents.join("wide.md"), "---\nname: wide\npermissionMode: bypassPermissions\n---\nGo.\n")
+            .expect("an agent");
+        let outcome = run(&place, generation, &[], &json!({ "allowed_tools": tools })).expect_code(code);
+        let is_told = outcome.stderr.contains("agents/deep/wide.md has permissionMode bypassPermissions, in which");
+        assert_eq!(is_told, code == 1, "{}", outcome.everything());
+    }
+}

@@ -219,3 +219,23 @@ fn real_rules_of_others_allow_no_more() {
         assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.everything());
     });
 }
+
+#[test]
+fn real_agent_with_a_mode_of_its_own_can_do_no_more() {
+    on_each_generation(1, |real| {
+        let agents = real.place.workspace().join(".claude/agents");
+        std::fs::create_dir_all(&agents).expect("a directory");
+        let agent = "---\nname: wide\ndescription: does all\npermissionMode: bypassPermissions\n---\nYou do all.\n";
+        std::fs::write(agents.join("wide.md"), agent).expect("an agent");
+        let (shell, input) = bash("touch made-by-touch");
+        let task = format!("Do it. [[tool {shell} {input}]] [[say On.]] [[say All done.]]");
+        let call = json!({"description": "x", "prompt": task, "subagent_type": "wide"});
+        let tool = if real.is_2_1() { "Agent" } else { "Task" };
+        let prompt = format!("Ask one. [[tool {tool} {call}]] [[say I have asked.]] [[next]] [[say That is all.]]");
+        let allowed_tools = json!(["Task", "NotebookEdit", "Bash(git *)"]);
+        let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": allowed_tools});
+        let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+        let outcome = real.run(&config, &[]).expect_code(if real.version.starts_with("2.0.") { 1 } else { 0 });
+        assert!(made(real).is_empty(), "{}", outcome.everything());
+    });
+}
