@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::process::{Child, Command};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::child;
@@ -20,9 +24,13 @@ const TIMES: usize = 5;
 
 const MORE: &str = "The same child for both, which takes a thousandth of what a real one takes to start. For each, zen also makes three \
 pipes, asks `initialize` and waits for the answer, sends the turn, reads and decodes the stream, looks for what the child has left \
-behind, and keeps its books; `xargs` starts it and waits. Two fifths of zen's own CPU time is fork(2) itself: the signal at zen's \
-death has to be asked for in the child, so that the child cannot share zen's memory until its exec, and zen's page tables are copied. \
-With files it also makes a directory and two files for each.";
+behind, and keeps its books; `xargs` starts it and waits. Half of zen's own CPU time is fork(2) itself and the page faults behind \
+it: the signal at zen's death has to be asked for in the child, so that the child cannot share zen's memory until its exec, and \
+zen's page tables are copied. The second floor does that and no more: it forks from as much memory, with that signal, tells the child the \
+same over three pipes, and waits. With files zen also makes a directory and two files for each.";
+
+/// As much as zen holds with a thousand instances.
+const MEMORY_BYTES: usize = 4 << 20;
 
 /// A thousand of them, 64 at a time.
 pub fn instances(table: &mut Table) {
@@ -41,17 +49,27 @@ pub fn instances(table: &mut Table) {
         command.args(["-n", "1", "-P", &AT_A_TIME.to_string()]).arg(child::program()).stdin(input());
         command
     };
-    let [bare, kept, beside, floor] = in_turn(
+    let [bare, kept, beside, floor, told] = in_turn(
         TIMES,
-        [&mut || run(&mut zen(&["--no-logs"])), &mut || run(&mut zen(&[])), &mut || run(&mut xargs()), &mut || {
-            fork_loop(&place)
-        }],
+        [
+            &mut || run(&mut zen(&["--no-logs"])),
+            &mut || run(&mut zen(&[])),
+            &mut || run(&mut xargs()),
+            &mut || start_all(|| place.command(child::program()).spawn().expect("it starts")),
+            &mut || {
+                let memory = std::hint::black_box(vec![1_u8; MEMORY_BYTES]);
+                let cost = start_all(|| start_told(&place));
+                drop(memory);
+                cost
+            },
+        ],
     );
     let mut first = line("without files", &bare, &beside, "`xargs -P 64`");
     first.aim = Some(("1.2 ×", ratio(&bare, &beside, |c| c.wall) <= 1.2));
     table.add(first);
     table.add(line("with files", &kept, &beside, "`xargs -P 64`"));
-    table.add(line("without files", &bare, &floor, "floor: a bare fork loop in Rust"));
+    table.add(line("without files", &bare, &floor, "floor: a bare loop in Rust, which has no need to fork"));
+    table.add(line("without files", &bare, &told, "floor: a loop that forks, and tells the child the same"));
 
     let mut build = format!("rule r\n  command = {}\n", child::program().display());
     for i in 0..COUNT {
@@ -100,8 +118,21 @@ pub fn instances(table: &mut Table) {
     rival("netra-zen 1.4.2, all at a time", is_there.then_some(&netra as &dyn Fn() -> Command), 1);
 }
 
-/// The floor: starts them 64 at a time and waits for them, and nothing else.
-fn fork_loop(place: &Place) -> Cost {
+/// Starts a child as zen does, with a signal at the end of its parent, and tells it all at once what zen tells it.
+fn start_told(place: &Place) -> Child {
+    const TOLD: &[u8] = b"{\"subtype\":\"initialize\"}\n{\"type\":\"user\"}\n";
+    let mut command = place.command(child::program());
+    command.args(["--input-format", "stream-json"]).env(child::ROLE, "answer").process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec one system call is made, and nothing is allocated.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) };
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(TOLD).expect("it reads");
+    child
+}
+
+/// A floor: starts them 64 at a time and waits for them, and nothing else. What they say fits into their pipes.
+fn start_all(start: impl Fn() -> Child) -> Cost {
     let began = Instant::now();
     let mut running: HashMap<i32, Child> = HashMap::new();
     for started in 0.. {
@@ -115,7 +146,7 @@ fn fork_loop(place: &Place) -> Cost {
         if started >= COUNT {
             break;
         }
-        let child = place.command(child::program()).spawn().expect("it starts");
+        let child = start();
         running.insert(child.id().cast_signed(), child);
     }
     Cost { wall: began.elapsed(), ..Cost::default() }
