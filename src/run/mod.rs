@@ -230,12 +230,13 @@ impl<'a> Run<'a> {
             self.update_report_json();
             let ready = self.wait();
             let now = self.clock.now();
-            let signals_came = self.take_signals(now);
+            let (signals_came, is_quiet) = (self.take_signals(now), ready.is_empty());
             for pipe in ready {
                 self.serve(pipe, now);
             }
-            // Not for SIGCHLD alone: its byte is lost where the pipe is full of others.
-            if signals_came {
+            // Not for SIGCHLD alone: its byte is lost where the pipe is full of others. And whatever else can become of a
+            // signal, a quiet pass finds who has ended.
+            if signals_came || is_quiet {
                 self.reap(now);
             }
             self.pass_deadlines(now);
