@@ -33,8 +33,8 @@ use crate::support::{Outcome, PATIENCE, Place, Running};
 
 const VERSIONS: &str = include_str!("../../real_cli_versions.txt");
 
-/// Each process takes 300 MB and a second of CPU.
-const MAX_PROCESSES: usize = 2;
+/// Each process takes 300 MB and a second of CPU, and waits a lot.
+const MAX_PROCESSES: usize = 4;
 
 /// Timeouts in seconds, one after the other until claude has come as far as it is to: how long it takes to start only the
 /// machine knows.
@@ -303,23 +303,35 @@ struct Seats {
     count: usize,
 }
 
-static FREE_SEATS: Mutex<usize> = Mutex::new(MAX_PROCESSES);
-static SEATS_CHANGED: Condvar = Condvar::new();
+/// Who comes first is served first: whoever needs several would else wait until nobody needs one.
+struct Queue {
+    free: usize,
+    next_ticket: usize,
+    served: usize,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { free: MAX_PROCESSES, next_ticket: 0, served: 0 });
+static QUEUE_MOVED: Condvar = Condvar::new();
 
 impl Seats {
     fn take(count: usize) -> Seats {
         let count = count.min(MAX_PROCESSES);
-        let free = FREE_SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = SEATS_CHANGED.wait_while(free, |free| *free < count).unwrap_or_else(PoisonError::into_inner);
-        *free -= count;
+        let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        let has_to_wait = |queue: &mut Queue| queue.served != ticket || queue.free < count;
+        queue = QUEUE_MOVED.wait_while(queue, has_to_wait).unwrap_or_else(PoisonError::into_inner);
+        queue.free -= count;
+        queue.served += 1;
+        QUEUE_MOVED.notify_all();
         Seats { count }
     }
 }
 
 impl Drop for Seats {
     fn drop(&mut self) {
-        *FREE_SEATS.lock().unwrap_or_else(PoisonError::into_inner) += self.count;
-        SEATS_CHANGED.notify_all();
+        QUEUE.lock().unwrap_or_else(PoisonError::into_inner).free += self.count;
+        QUEUE_MOVED.notify_all();
     }
 }
 
