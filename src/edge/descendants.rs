@@ -2,7 +2,10 @@
 //! descent, and ended. Linux's; elsewhere nothing is found, and a process group is all that is ended.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +16,16 @@ use nix::unistd::Pid;
 pub const RUN_VARIABLE: &str = "ZEN_RUN";
 /// The variable with the instance's name in its environment.
 pub const INSTANCE_VARIABLE: &str = "ZEN_INSTANCE";
+
+/// How often, and after what pause, it is looked at a process in the middle of exec(2). A program's file may come from a slow disk.
+const MAX_LOOKS: u32 = 200;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// More than an environment usually has.
+const ENVIRONMENT_BYTES: usize = 256 * 1024;
+
+/// How often a process must show no environment outside exec(2) until it is believed that it has none.
+const LOOKS_TO_BELIEVE: u32 = 8;
 
 /// What the processes of one run, or of one instance of it, carry in their environment.
 #[derive(Clone, Debug)]
@@ -49,7 +62,16 @@ pub struct Seen {
     pub start_ticks: u64,
     parent: i32,
     group: i32,
-    is_dead: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Alive,
+    /// In the middle of exec(2): its new environment is not there yet.
+    InExec,
+    /// It has ended and was not reaped, or is the kernel's own: it has no memory, and no environment.
+    Empty,
 }
 
 /// Whom to look for besides those with the mark.
@@ -87,7 +109,7 @@ pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
     }
     let mut found: HashSet<i32> = HashSet::new();
     let mut queue: Vec<i32> = roots.leader.into_iter().collect();
-    for process in all.iter().filter(|p| p.pid != me && !p.is_dead) {
+    for process in all.iter().filter(|p| p.pid != me && p.state != State::Empty) {
         let in_group = roots.leader == Some(process.group);
         let is_stray = |known: &HashSet<i32>| process.parent == me && me != 1 && !known.contains(&process.pid);
         let environment = environment_of(process.pid);
@@ -102,7 +124,7 @@ pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
         }
     }
     let is_leader = |pid: i32| roots.leader == Some(pid);
-    all.into_iter().filter(|p| found.contains(&p.pid) && !p.is_dead && !is_leader(p.pid)).collect()
+    all.into_iter().filter(|p| found.contains(&p.pid) && p.state != State::Empty && !is_leader(p.pid)).collect()
 }
 
 /// Ends these processes, unless their ids have gone to others meanwhile.
@@ -137,26 +159,88 @@ fn processes() -> Vec<Seen> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(see).collect()
 }
 
-/// `PID (name) STATE PPID PGRP … STARTTIME`: the name may hold anything, so what counts comes after the last parenthesis.
+/// The places after the name of what proc(5) calls `vsize` and `env_end`.
+const MEMORY_BYTES: usize = 20;
+const END_OF_ENVIRONMENT: usize = 48;
+
+/// `PID (name) STATE PPID PGRP … STARTTIME …`: the name may hold anything, so what counts comes after the last parenthesis.
 fn see(pid: i32) -> Option<Seen> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
     let stat = String::from_utf8_lossy(&stat[after_name..]);
     let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
+    let is_zero = |field: usize| fields.get(field).is_some_and(|value| *value == "0");
+    let state = match *fields.first()? {
+        "Z" | "X" => State::Empty,
+        _ if is_zero(MEMORY_BYTES) => State::Empty,
+        _ if is_zero(END_OF_ENVIRONMENT) => State::InExec,
+        _ => State::Alive,
+    };
     Some(Seen {
         pid,
-        is_dead: matches!(*fields.first()?, "Z" | "X"),
+        state,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
     })
 }
 
-/// Another user's processes do not show theirs, and are not zen's to end.
+/// Another user's processes do not show theirs, and are not zen's to end. One in the middle of exec(2) shows none either, nor
+/// one that began another program between two steps of looking: the first is waited for, the second looked at again.
 fn environment_of(pid: i32) -> Vec<u8> {
-    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+    let mut looks_outside_exec = 0;
+    for _ in 0..MAX_LOOKS {
+        match read_at_once(&format!("/proc/{pid}/environ")) {
+            Ok(environment) if environment.is_empty() => {}
+            environment => return environment.unwrap_or_default(),
+        }
+        match see(pid).map(|now| now.state) {
+            Some(State::InExec) => sleep(LOOK_AGAIN),
+            _ if looks_outside_exec == LOOKS_TO_BELIEVE => break,
+            _ => looks_outside_exec += 1,
+        }
+    }
+    Vec::new()
+}
+
+/// Between two reads a process may begin another program, and nothing follows the first part.
+fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let (mut bytes, mut count) = (vec![0; ENVIRONMENT_BYTES], 0);
+    loop {
+        match file.read(&mut bytes[count..])? {
+            0 => break,
+            more => count += more,
+        }
+        if count == bytes.len() {
+            bytes.resize(2 * count, 0);
+        }
+    }
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 fn contains(environment: &[u8], name: &[u8]) -> bool {
     environment.split(|&b| b == 0).any(|variable| variable.starts_with(name) && variable.get(name.len()) == Some(&b'='))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    /// Its environment is there and not there many times in a second.
+    #[test]
+    fn one_that_starts_one_program_after_the_other_is_found_at_each_look() {
+        let run = format!("exec-test-{}", std::process::id());
+        let again = r#"exec sh -c "$0" "$0""#;
+        let mut child = Command::new("sh");
+        child.args(["-c", again, again]).env(RUN_VARIABLE, &run).stdin(Stdio::null());
+        let mut child = child.spawn().expect("there is a sh");
+        let pid = child.id().cast_signed();
+        let missed = (0..300).filter(|_| !find(&Mark::of_run(&run), &Roots::default()).iter().any(|p| p.pid == pid));
+        let missed = missed.count();
+        child.kill().and_then(|()| child.wait()).expect("it was alive");
+        assert_eq!(missed, 0);
+    }
 }
