@@ -5,28 +5,8 @@
 //! refuses whatever else would have to be asked for.
 
 use super::abilities::Abilities;
-use super::tools::{WRITING, has_pattern_only, name, needs_wildcards, rule};
+use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
 use crate::plan::Instance;
-
-/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
-const OF_1_0: &[&str] = &[
-    "Bash",
-    "BashOutput",
-    "Edit",
-    "ExitPlanMode",
-    "Glob",
-    "Grep",
-    "KillShell",
-    "MultiEdit",
-    "NotebookEdit",
-    "Read",
-    "SlashCommand",
-    "Task",
-    "TodoWrite",
-    "WebFetch",
-    "WebSearch",
-    "Write",
-];
 
 /// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
 pub(super) const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
@@ -84,7 +64,7 @@ pub fn depend_on_abilities(instance: &Instance) -> bool {
 /// on 2.0, where an instance may use agents.
 #[must_use]
 pub fn yield_to_agents(instance: &Instance, abilities: Abilities) -> bool {
-    let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| ["Agent", "Task"].contains(&name(tool)));
+    let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
     abilities.tools && !abilities.wildcards && instance.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 

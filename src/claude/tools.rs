@@ -1,7 +1,54 @@
 //! The words of the permissions: tools by name, and patterns such as `Bash(git *)` that allow, or refuse, a part of one.
-//! What an instance is given of them, and which generation it is for, is not known here.
+//! What an instance is given of them, and how each generation is told, is not known here.
 
 use std::borrow::Cow;
+
+/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
+pub(super) const OF_1_0: &[&str] = &[
+    "Bash",
+    "BashOutput",
+    "Edit",
+    "ExitPlanMode",
+    "Glob",
+    "Grep",
+    "KillShell",
+    "MultiEdit",
+    "NotebookEdit",
+    "Read",
+    "SlashCommand",
+    "Task",
+    "TodoWrite",
+    "WebFetch",
+    "WebSearch",
+    "Write",
+];
+
+/// The tools that claude has had beside these, in all other generations.
+const OF_OTHERS: &[&str] = &[
+    "Agent",
+    "AskUserQuestion",
+    "CronCreate",
+    "CronDelete",
+    "CronList",
+    "EnterPlanMode",
+    "EnterWorktree",
+    "ExitWorktree",
+    "LS",
+    "LSP",
+    "ListAgents",
+    "NotebookRead",
+    "ReportFindings",
+    "ScheduleWakeup",
+    "SendMessage",
+    "Skill",
+    "TaskOutput",
+    "TaskStop",
+    "ToolSearch",
+    "Workflow",
+];
+
+/// Two names of one tool: that of 2.1, and the older generations'.
+pub(super) const SUBAGENTS: &[&str] = &["Agent", "Task"];
 
 /// Tools that write files. claude knows patterns of `Edit` only, and takes them for all of these.
 pub(super) const WRITING: &[&str] = &["Edit", "MultiEdit", "NotebookEdit", "Write"];
@@ -11,6 +58,11 @@ const READING: &[&str] = &["Glob", "Grep", "LS", "Read"];
 
 /// Tools that no mode asks for, as long as they stay in the workspace: a pattern of them restricts nothing.
 const UNASKED: &[&str] = &["Agent", "Glob", "Grep", "LS", "Read", "Task", "TodoWrite"];
+
+/// Whether claude has ever had a tool of this name; another one is the model's invention.
+pub(super) fn is_known(tool: &str) -> bool {
+    OF_1_0.contains(&tool) || OF_OTHERS.contains(&tool)
+}
 
 /// The tool that a name or a pattern is about.
 pub(super) fn name(tool: &str) -> &str {

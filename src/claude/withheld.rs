@@ -1,51 +1,8 @@
 //! What a config keeps from an instance altogether. claude does not offer such a tool, and tells of its use as of that of a
 //! tool that does not exist; to whoever wrote the config it was refused.
 
-use super::tools::name;
+use super::tools::{SUBAGENTS, is_known, name};
 use crate::plan::Instance;
-
-/// The tools that claude has had, in all generations: a name that it never knew is the model's invention, and no refusal.
-const KNOWN: &[&str] = &[
-    "Agent",
-    "AskUserQuestion",
-    "Bash",
-    "BashOutput",
-    "CronCreate",
-    "CronDelete",
-    "CronList",
-    "Edit",
-    "EnterPlanMode",
-    "EnterWorktree",
-    "ExitPlanMode",
-    "ExitWorktree",
-    "Glob",
-    "Grep",
-    "KillShell",
-    "LS",
-    "LSP",
-    "ListAgents",
-    "MultiEdit",
-    "NotebookEdit",
-    "NotebookRead",
-    "Read",
-    "ReportFindings",
-    "ScheduleWakeup",
-    "SendMessage",
-    "Skill",
-    "SlashCommand",
-    "Task",
-    "TaskOutput",
-    "TaskStop",
-    "TodoWrite",
-    "ToolSearch",
-    "WebFetch",
-    "WebSearch",
-    "Workflow",
-    "Write",
-];
-
-/// Two names of one tool: the older generations', and that of 2.1.
-const SUBAGENTS: &[&str] = &["Agent", "Task"];
 
 /// Why claude says that there is no such tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +43,8 @@ impl Withheld {
             Some(beginning) => tool.starts_with(beginning),
             None => is_same(rule) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__"))),
         };
-        let is_known = missing == Missing::Disabled || KNOWN.contains(&tool);
+        // A name that claude never knew is no refusal.
+        let is_known = missing == Missing::Disabled || is_known(tool);
         self.refused.iter().any(is_refused) || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))
     }
 }
