@@ -1,4 +1,4 @@
-//! Which variables of zen's own environment claude must not inherit.
+//! Which variables of zen's own environment claude must not inherit, and which are set for it.
 
 /// Set by claude for what it runs. A claude that sees them takes itself for one nested in another, and refuses to start
 /// or behaves as if someone else spoke to it.
@@ -20,6 +20,10 @@ pub const NOT_PASSED_ON: &[&str] = &[
     "CLAUDE_JOB_DIR",
     "CLAUDE_PID",
 ];
+
+/// Set for a claude that is only asked a question. 2.0 sends two requests of its own at every start, to warm the prompt
+/// cache up for its subagents, and leaves them out where nothing is cached; nothing else of it reads this before a request.
+pub const SET_TO_ASK: &[(&str, &str)] = &[("DISABLE_PROMPT_CACHING", "1")];
 
 /// Whether claude, run by root, takes `bypassPermissions` with these variables. The newest generation insists on the
 /// exact value 1; the older ones take any.

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::descendants::{self, Mark, RUN_VARIABLE, Roots};
 use super::process::{Heard, Launch, Process};
 use super::{reason, signals};
-use crate::claude::environment::NOT_PASSED_ON;
+use crate::claude::environment::{NOT_PASSED_ON, SET_TO_ASK};
 use crate::lines::{Line, Lines};
 use crate::outcome::Exit;
 
@@ -66,6 +66,7 @@ pub fn answer_of<T>(
     let run = format!("zen-question-{}", std::process::id());
     let mut variables: Vec<(OsString, Option<OsString>)> =
         NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+    variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
     variables.push((RUN_VARIABLE.into(), Some(run.as_str().into())));
     let launch = Launch {
         program: claude.to_owned(),
@@ -239,5 +240,11 @@ mod tests {
         assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err("exit status 3".into()));
         assert_eq!(answer_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
         assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
+    }
+
+    /// Without it 2.0 asks the API twice for each question.
+    #[test]
+    fn nothing_is_warmed_up_for_a_question() {
+        assert_eq!(answer_of_script("echo answer $DISABLE_PROMPT_CACHING"), Ok("1".into()));
     }
 }
