@@ -124,9 +124,11 @@ fn a_budget_is_of_all_attempts() {
         "it broke; not tried again: Budget exceeded: Estimated 1000 tokens would exceed overall budget of 2000";
     assert!(outcome.error("a").starts_with(expected), "{}", outcome.everything());
 
-    // What it has announced is its own limit, and for all its attempts.
+    // What it has announced is its own limit, and for all its attempts. The third goes over it, and is not about to end.
     let place = Place::new();
-    let instance = json!({"name": "a", "command": broken(599, 1),
+    let tool = json!({"command": "mkdir first || mkdir second || sleep 300"});
+    let command = format!("[[usage in=599 out=1]] [[tool Bash {tool}]] [[error it broke]]");
+    let instance = json!({"name": "a", "command": command,
         "max_tokens_per_command": 1300, "retries": 5, "retry_delay": 0.1});
     let text = json!({ "instances": [instance], "budget": {"overall_budget": 100_000} }).to_string();
     let outcome = place.run(&place.config(&text), &[]);
