@@ -157,8 +157,10 @@ impl Place {
         } else {
             command.stdin(Stdio::null());
         }
+        // Before it, for zen may have done much by the time that this thread goes on.
+        let started = Instant::now();
         let child = command.spawn().expect("zen starts");
-        Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started: Instant::now() }
+        Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
     }
 
     /// What the stand-in has logged: starts, messages, ends.
