@@ -1,5 +1,6 @@
-# demo: see zen at work, without an account and without cost.   test: the whole suite.   check: format, lints, docs.
-# fuzz: a minute of random input for each of zen's readers.   soak: the tests that take long.   coverage: of the suite.
+# demo: see zen at work, without an account and without cost.   test: the suite.   check: format, lints, docs.
+# generations: the suite's tests on the real claude, on older ones.   soak: the tests that take long.
+# fuzz: a minute of random input for each of zen's readers.   coverage: of the suite.
 # bench: what zen costs beside what else one could take.
 # Tests that need npm leave themselves out, and say so, where it is missing.
 
@@ -7,8 +8,9 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 REAL_CLAUDE = target/claude
+NEWEST_CLAUDE = $$(grep -v '^\#' tests/real_cli_versions.txt | head -n 1)
 
-.PHONY: demo test fuzz soak coverage bench check static install real-claude clean
+.PHONY: demo test generations fuzz soak coverage bench check static install real-claude newest-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -21,12 +23,18 @@ demo:
 
 # The same random cases each time; new ones are for `make fuzz`.
 test: export PROPTEST_RNG_SEED ?= 1
-test: real-claude
-	$(CARGO) test --quiet -- --test-threads 8
+test: newest-claude
+	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 8
 
-# The real CLI in three generations. Exit status 3 says that it cannot be had here, which is no failure.
+generations: real-claude
+	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 8
+
+# The real CLI in three generations, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
 	@sh .ci/install-claude $(REAL_CLAUDE) || [ $$? = 3 ]
+
+newest-claude:
+	@sh .ci/install-claude $(REAL_CLAUDE) $(NEWEST_CLAUDE) || [ $$? = 3 ]
 
 # FUZZ_SECONDS=1200 tries longer. Needs a C++ compiler.
 FUZZ_SECONDS ?= 60
