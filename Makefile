@@ -24,7 +24,7 @@ demo:
 # The same random cases each time; new ones are for `make fuzz`.
 test: export PROPTEST_RNG_SEED ?= 1
 test: newest-claude
-	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 8
+	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 12
 
 generations: real-claude
 	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 8
