@@ -143,7 +143,19 @@ fn run_on(version: &'static str, cli: PathBuf, processes: usize, test: impl Fn(&
     let _seats = Seats::take(processes);
     // A thread has a network of its own, and what it starts inherits that.
     enter_own_network();
-    test(&Real { version, place: Place::new(), api: LoopbackApi::start(), cli });
+    let place = Place::new();
+    keep_conversations(&place);
+    test(&Real { version, place, api: LoopbackApi::start(), cli });
+}
+
+/// 2.0 removes the directory of a project's conversations at its start if it is empty, also between the moment in which
+/// another claude makes it and that in which it opens its first file there; that one then dies.
+fn keep_conversations(place: &Place) {
+    let project =
+        place.workspace().to_str().expect("a path in UTF-8").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let directory = place.path("home/.claude/projects").join(project);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    std::fs::write(directory.join("keep"), "").expect("a file");
 }
 
 impl Real {
