@@ -70,8 +70,16 @@ enum State {
     Alive,
     /// In the middle of exec(2): its new environment is not there yet.
     InExec,
-    /// It has ended and was not reaped, or is the kernel's own: it has no memory, and no environment.
+    /// The kernel is ending it and has its memory back already, or it is the kernel's own: it has no environment.
     Empty,
+    /// It has ended and was not reaped.
+    Ended,
+}
+
+impl State {
+    fn has_environment(self) -> bool {
+        matches!(self, State::Alive | State::InExec)
+    }
 }
 
 /// Whom to look for besides those with the mark.
@@ -109,7 +117,7 @@ pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
     }
     let mut found: HashSet<i32> = HashSet::new();
     let mut queue: Vec<i32> = roots.leader.into_iter().collect();
-    for process in all.iter().filter(|p| p.pid != me && p.state != State::Empty) {
+    for process in all.iter().filter(|p| p.pid != me && p.state.has_environment()) {
         let in_group = roots.leader == Some(process.group);
         let is_stray = |known: &HashSet<i32>| process.parent == me && me != 1 && !known.contains(&process.pid);
         let environment = environment_of(process.pid);
@@ -124,7 +132,7 @@ pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
         }
     }
     let is_leader = |pid: i32| roots.leader == Some(pid);
-    all.into_iter().filter(|p| found.contains(&p.pid) && p.state != State::Empty && !is_leader(p.pid)).collect()
+    all.into_iter().filter(|p| found.contains(&p.pid) && p.state.has_environment() && !is_leader(p.pid)).collect()
 }
 
 /// Ends these processes, unless their ids have gone to others meanwhile.
@@ -134,6 +142,22 @@ pub fn end(processes: &[Seen]) {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Those of them that have not ended. Who was killed shows no mark while the kernel takes his memory back, and with much of
+/// it that takes its time.
+#[must_use]
+pub fn not_ended(processes: &[Seen]) -> Vec<Seen> {
+    let is_there = |then: &&Seen| {
+        see(then.pid).is_some_and(|now| now.start_ticks == then.start_ticks && now.state != State::Ended)
+    };
+    processes.iter().filter(is_there).copied().collect()
+}
+
+/// Those of these children that have ended, or are about to: the kernel has to finish, and zen to reap them.
+#[must_use]
+pub fn ending(children: &[i32]) -> Vec<Seen> {
+    children.iter().filter_map(|&pid| see(pid)).filter(|seen| !seen.state.has_environment()).collect()
 }
 
 /// A child that has ended and was not reaped, if there is one. It stays as it is.
@@ -171,7 +195,7 @@ fn see(pid: i32) -> Option<Seen> {
     let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
     let is_zero = |field: usize| fields.get(field).is_some_and(|value| *value == "0");
     let state = match *fields.first()? {
-        "Z" | "X" => State::Empty,
+        "Z" | "X" => State::Ended,
         _ if is_zero(MEMORY_BYTES) => State::Empty,
         _ if is_zero(END_OF_ENVIRONMENT) => State::InExec,
         _ => State::Alive,

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::Run;
-use crate::edge::descendants::{self, Mark, Roots};
+use crate::edge::descendants::{self, Mark, Roots, Seen};
 use crate::edge::guard::Guard;
 use crate::outcome::{Failure, Reason, Status};
 
@@ -22,6 +22,7 @@ const SWEEP_GIVE_UP: Duration = Duration::from_secs(5);
 pub(super) struct Sweep {
     pub(super) again_at: Duration,
     give_up_at: Duration,
+    killed: Vec<Seen>,
 }
 
 /// Children of zen that are no instance's process.
@@ -63,12 +64,16 @@ impl Run<'_> {
         let has_ended = live.attempt.exit().is_some();
         let leader = (!has_ended).then(|| live.process.pid().cast_signed());
         // When it has ended, whatever it left has become a child of zen. Without one there is nobody to look for.
-        let found = if has_ended && unmarked.as_ref().is_some_and(|strays| strays.children == 0) {
+        let mut found = if has_ended && unmarked.as_ref().is_some_and(|strays| strays.children == 0) {
             Vec::new()
         } else {
             let unmarked = unmarked.filter(|strays| strays.are_of_this_instance).map(|strays| strays.known);
             descendants::find(&live.mark, &Roots { leader, unmarked })
         };
+        let killed = live.sweep.as_ref().map(|sweep| descendants::not_ended(&sweep.killed));
+        let is_new = |one: &Seen| found.iter().all(|other| other.pid != one.pid);
+        let without_a_mark: Vec<Seen> = killed.into_iter().flatten().filter(is_new).collect();
+        found.extend(without_a_mark);
         if found.is_empty() {
             live.sweep = None;
             return;
@@ -80,7 +85,7 @@ impl Run<'_> {
             return;
         }
         descendants::end(&found);
-        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, give_up_at });
+        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, give_up_at, killed: found });
     }
 
     /// zen's children that are no instance's process; `None` where the system does not tell.
@@ -105,15 +110,17 @@ impl Run<'_> {
                 descendants::reap(pid);
             }
             let known = self.known_children();
-            let has_children = descendants::children().is_none_or(|pids| pids.iter().any(|pid| !known.contains(pid)));
-            if !has_children {
+            let strays = descendants::children();
+            let strays = strays.map(|pids| pids.into_iter().filter(|pid| !known.contains(pid)).collect::<Vec<_>>());
+            if strays.as_ref().is_some_and(Vec::is_empty) {
                 return Vec::new();
             }
-            let found = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
-            if found.is_empty() || self.clock.now() >= give_up {
-                return found.iter().map(|process| process.pid).collect();
+            let mut left = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
+            left.extend(descendants::ending(&strays.unwrap_or_default()));
+            if left.is_empty() || self.clock.now() >= give_up {
+                return left.iter().map(|process| process.pid).collect();
             }
-            descendants::end(&found);
+            descendants::end(&left);
             let timeout = PollTimeout::try_from(SWEEP_AGAIN).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], timeout);
             self.signals.take();

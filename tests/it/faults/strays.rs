@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{SLACK, bad, expect_completed, expect_failed, instance, run, with};
@@ -110,6 +111,47 @@ fn a_tool_whose_claude_was_killed() {
     expect_failed(&outcome, "bad", "error", "claude ended with signal 9 without a result");
     expect_completed(&outcome, "runs-on");
 }
+
+/// The kernel takes its time to give so much memory back, and meanwhile the process shows no environment.
+#[test]
+fn one_that_takes_long_to_be_gone() {
+    let place = Place::new();
+    let files = ["first", "second"].map(|name| place.path(name));
+    let hold = |file: &std::path::Path, rest: &str| {
+        let command = format!("setsid -f python3 -c '{HOLD_MEMORY}' {}", file.display());
+        format!("[[tool Bash {}]] {} {rest}", json!({ "command": command }), place.gate("known"))
+    };
+    let instances = [
+        bad(&hold(&files[0], "[[say Fine.]]")),
+        with(instance("stopped", &hold(&files[1], "[[hang]]")), "depends_on", json!(["bad"])),
+    ];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &[]);
+    let pid_in = |file: &std::path::PathBuf| std::fs::read_to_string(file).ok()?.trim().parse::<i32>().ok();
+    let first = wait_for("the first", || pid_in(&files[0]));
+    place.open_gate("known");
+    wait_until("its instance's end", || zen.has_ended("bad"));
+    assert!(!is_alive(first), "it lives on");
+    let second = wait_for("the second", || pid_in(&files[1]));
+    zen.signal(Signal::SIGTERM);
+    let outcome = zen.outcome().expect_code(143);
+    expect_completed(&outcome, "bad");
+    for pid in [first, second] {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "nobody waited for its end");
+    }
+}
+
+/// 512 MB in the smallest pages.
+const HOLD_MEMORY: &str = "
+import mmap, os, sys, time
+memory = mmap.mmap(-1, 1 << 29)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+for page in range(0, 1 << 29, 4096):
+    memory[page] = 1
+with open(sys.argv[1], \"w\") as file:
+    file.write(str(os.getpid()))
+time.sleep(300)
+";
 
 /// What a tool leaves in the background is gone as well.
 #[test]
