@@ -360,15 +360,19 @@ impl Attempt {
     /// Whether it ended before its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).
     #[must_use]
     pub fn session_mismatch(&self) -> Option<bool> {
-        // 2.0 may answer what it can before it looks for the session.
-        if self.dialogue.announces_turns || self.stopping.is_some() {
+        if self.stopping.is_some() {
             return None;
         }
+        let Dialogue { announces_turns, has_effect, .. } = self.dialogue;
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let errors = self.told.result.as_deref().unwrap_or("");
-        if session::is_in_use(&stderr) || session::is_in_use(errors) {
+        // 2.0 takes what it is sent while it looks for the session: a turn may have begun when it says that there is none.
+        let says = |what: fn(&str) -> bool| {
+            (what(&stderr) && !(announces_turns && has_effect)) || (what(errors) && !announces_turns)
+        };
+        if says(session::is_in_use) {
             Some(true)
-        } else if session::is_missing(&stderr) || session::is_missing(errors) {
+        } else if says(session::is_missing) {
             Some(false)
         } else {
             None

@@ -53,6 +53,8 @@ pub(super) struct Dialogue {
     pub(super) turn_under_way: bool,
     /// Whether it has ever said that it begins a turn: all known generations do.
     pub(super) announces_turns: bool,
+    /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
+    pub(super) has_effect: bool,
 }
 
 impl Attempt {
@@ -171,6 +173,7 @@ impl Attempt {
     }
 
     fn message(&mut self, message: Message) -> Vec<Effect> {
+        self.dialogue.has_effect = true;
         self.told.retry = None;
         if let Some(id) = &message.id {
             self.meter.message(id, &message.model, message.tokens, message.of_subagent);
@@ -231,6 +234,7 @@ impl Attempt {
         if self.dialogue.announces_turns && !self.dialogue.turn_under_way {
             return Vec::new();
         }
+        self.dialogue.has_effect = true;
         if result.was_streaming() {
             self.meter.message_was_cut_off();
         }

@@ -316,6 +316,33 @@ fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
     assert_eq!(error(&end(&mut attempt, Exit::Code(0), at(2))), "claude ended without a result");
 }
 
+/// 2.0 begins a turn, of another session, while it looks for its own on a busy machine (seen with 2.0.76).
+#[test]
+fn a_session_that_is_not_there_is_that_until_what_was_sent_has_an_effect() {
+    const MISSING: &str = "No conversation found with session ID: 47bf9a27-8fad-8e41-8e37-d8049bb89972";
+    let no_such_session = || result(|result| (result.is_error, result.text) = (true, MISSING.into()));
+    let quoted = || result(|result| result.text = MISSING.into());
+    for (events, stderr, expected) in [
+        (vec![], MISSING, Some(false)),
+        (vec![begun()], MISSING, Some(false)),
+        (vec![no_such_session()], "", Some(false)),
+        (vec![], "Session ID x is already in use.", Some(true)),
+        (vec![begun(), message_begins()], MISSING, None),
+        (vec![begun(), good()], MISSING, None),
+        (vec![begun(), quoted()], "", None),
+        (vec![begun()], "no such file", None),
+    ] {
+        let mut attempt = in_turn(&["x"]);
+        let shown = format!("{events:?} {stderr}");
+        for event in events {
+            attempt.event(event, at(2));
+        }
+        attempt.stderr(stderr.as_bytes());
+        end(&mut attempt, Exit::Code(1), at(3));
+        assert_eq!(attempt.session_mismatch(), expected, "{shown}");
+    }
+}
+
 #[test]
 fn the_ladder_is_interrupt_terminate_kill() {
     let mut attempt = in_turn(&["x"]);
