@@ -39,12 +39,17 @@ fn real_named_session_goes_on_in_the_next_run() {
 
 /// Runs an instance named `a` with these fields, and gives all that its last request said.
 fn told_to_the_model(real: &Real, fields: &serde_json::Value) -> (Outcome, String) {
+    let before = real.api.log().len();
+    let (outcome, told) = told_to_the_model_without_books(real, fields);
+    real.assert_books_balance_since(&outcome, before);
+    (outcome, told)
+}
+
+fn told_to_the_model_without_books(real: &Real, fields: &serde_json::Value) -> (Outcome, String) {
     let mut instance = fields.clone();
     instance["name"] = json!("a");
     let config = real.place.config(&json!({"instances": [instance]}).to_string());
-    let before = real.api.log().len();
     let outcome = real.run(&config, &[]).expect_code(0);
-    real.assert_books_balance_since(&outcome, before);
     let last = real.conversation().pop().expect("a request");
     (outcome, last.conversation_texts.join("\n"))
 }
@@ -100,7 +105,14 @@ fn real_session_in_which_nothing_was_said_can_be_entered() {
     on_each_generation(1, |real| {
         let config = json!({"instances": [{"name": "a", "command": "/gone", "session_id": "diary"}]}).to_string();
         real.run(&real.place.config(&config), &[]).expect_code(2);
-        told_to_the_model(real, &json!({"prompt": "Heliotrope. [[say One.]]", "session_id": "diary"}));
+        let before = real.api.log().len();
+        let fields = json!({"prompt": "Heliotrope. [[say One.]]", "session_id": "diary"});
+        let (outcome, _) = told_to_the_model_without_books(real, &fields);
+        match real.conversation().len() {
+            1 => real.assert_books_balance_since(&outcome, before),
+            // On a busy machine 2.0 asks the model before it finds that it has no such session, and ends without the answer.
+            _ => assert_eq!(outcome.instance("a")["tokens_certainty"], "at_least", "{}", real.everything(&outcome)),
+        }
         let (outcome, told) = told_to_the_model(real, &json!({"prompt": "Mauve. [[say Two.]]", "session_id": "diary"}));
         assert!(told.contains("Heliotrope") && told.contains("Mauve"), "{told}\n{}", real.everything(&outcome));
     });
