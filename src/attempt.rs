@@ -357,7 +357,7 @@ impl Attempt {
         used
     }
 
-    /// Whether it ended before its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).
+    /// Whether it ended before anything came of its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).
     #[must_use]
     pub fn session_mismatch(&self) -> Option<bool> {
         if self.stopping.is_some() {

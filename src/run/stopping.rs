@@ -91,7 +91,7 @@ impl Run<'_> {
     /// zen's children that are no instance's process; `None` where the system does not tell.
     fn strays(&self, index: usize) -> Option<Strays> {
         let known = self.known_children();
-        let children = descendants::children()?.into_iter().filter(|pid| !known.contains(pid)).count();
+        let children = other_children(&known)?.len();
         let others_live = self.live.keys().any(|&other| other != index);
         Some(Strays { children, known, are_of_this_instance: !others_live })
     }
@@ -110,8 +110,7 @@ impl Run<'_> {
                 descendants::reap(pid);
             }
             let known = self.known_children();
-            let strays = descendants::children();
-            let strays = strays.map(|pids| pids.into_iter().filter(|pid| !known.contains(pid)).collect::<Vec<_>>());
+            let strays = other_children(&known);
             if strays.as_ref().is_some_and(Vec::is_empty) {
                 return Vec::new();
             }
@@ -126,4 +125,9 @@ impl Run<'_> {
             self.signals.take();
         }
     }
+}
+
+/// zen's children but these; `None` where the system does not tell.
+fn other_children(known: &HashSet<i32>) -> Option<Vec<i32>> {
+    Some(descendants::children()?.into_iter().filter(|pid| !known.contains(pid)).collect())
 }

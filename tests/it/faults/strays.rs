@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{SLACK, bad, expect_completed, expect_failed, instance, run, with};
-use crate::support::{Place, is_alive, wait_for, wait_until};
+use crate::support::{Place, exists, is_alive, wait_for, wait_until};
 
 /// The processes that the stand-ins have left behind, by their log.
 fn left_behind(place: &Place) -> Vec<i32> {
@@ -137,7 +137,7 @@ fn one_that_takes_long_to_be_gone() {
     let outcome = zen.outcome().expect_code(143);
     expect_completed(&outcome, "bad");
     for pid in [first, second] {
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "nobody waited for its end");
+        assert!(!exists(pid), "nobody waited for its end");
     }
 }
 

@@ -60,7 +60,7 @@ fn real_commands_are_listed_with_where_they_come_from() {
         assert!(built_in.stdout.contains(" built-in\n"), "{}", built_in.everything());
         let unknown = ask(&["--inspect-command", "/analyse-code"]).expect_code(1);
         assert_eq!(unknown.stderr, "zen: Command not found: /analyse-code (did you mean /analyze-code?)\n");
-        // 2.0 would have warmed up its subagents three times by now, had it not been told that nothing is cached.
+        // 2.0 would have begun to warm up its subagents each time, had it not been told that nothing is cached.
         assert_eq!(real.api.log().len(), 0, "no request is made\n{}", real.everything(&listed));
     });
 }

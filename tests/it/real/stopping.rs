@@ -1,14 +1,13 @@
 //! Stopping the real claude while a command of its Bash tool runs, which claude starts in a session of its own: nothing is
 //! left, and what was used is on the books.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{PATIENCES, Real, RealRun, on_each_generation, tokens_of};
-use crate::support::{Outcome, is_alive, wait_for, wait_until};
+use crate::support::{Outcome, exists, is_alive, wait_for, wait_until};
 
 /// Runs on in two processes: the tool's own, and one that has left it with a double fork for a session of its own.
 const HOLD: &str = "
@@ -44,10 +43,6 @@ fn holding(real: &Real) -> [i32; 2] {
     })
 }
 
-fn exists(pid: &i32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
 fn assert_stopped(real: &Real, outcome: &Outcome, held: &[i32], reason: &str) {
     assert_stopped_since(real, outcome, held, reason, 0);
 }
@@ -55,7 +50,7 @@ fn assert_stopped(real: &Real, outcome: &Outcome, held: &[i32], reason: &str) {
 /// The same, without the API's first requests, which were another run's.
 fn assert_stopped_since(real: &Real, outcome: &Outcome, held: &[i32], reason: &str, first: usize) {
     let everything = real.everything(outcome);
-    assert_eq!(held.iter().find(|pid| exists(pid)), None, "a process of the tool is left\n{everything}");
+    assert_eq!(held.iter().find(|pid| exists(**pid)), None, "a process of the tool is left\n{everything}");
     let a = outcome.instance("a");
     assert_eq!((&a["status"], &a["reason"]), (&json!("failed"), &json!(reason)), "{everything}");
     assert_eq!(a["survivors"], json!([]));
@@ -110,7 +105,7 @@ fn real_ctrl_c_twice_while_a_tool_runs() {
         run.signal(Signal::SIGINT);
         let outcome = run.outcome().expect_code(130);
         let everything = real.everything(&outcome);
-        assert_eq!(held.iter().find(|pid| exists(pid)), None, "a process of the tool is left\n{everything}");
+        assert_eq!(held.iter().find(|pid| exists(**pid)), None, "a process of the tool is left\n{everything}");
         let tokens = tokens_of(outcome.instance("a"));
         assert!(tokens.input_tokens >= 700 && tokens.output_tokens >= 30, "{tokens:?}\n{everything}");
     });

@@ -21,7 +21,7 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 
 pub use random::Random;
-pub use survivors::{is_alive, processes_with};
+pub use survivors::{exists, is_alive, processes_with};
 pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
 
 /// The variable that every process of one test carries.

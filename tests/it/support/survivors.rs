@@ -15,6 +15,11 @@ pub fn is_alive(pid: i32) -> bool {
         .unwrap_or(false)
 }
 
+/// Whether a process of this id is there, a zombie included.
+pub fn exists(pid: i32) -> bool {
+    fs::exists(format!("/proc/{pid}")).expect("/proc is there")
+}
+
 /// The children of a process, zombies included.
 pub fn children_of(pid: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
