@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -63,7 +64,7 @@ pub fn answer_of<T>(
     answer: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, String> {
     let give_up = Instant::now() + limit;
-    let run = format!("zen-question-{}", std::process::id());
+    let run = run_of_its_own();
     let mut variables: Vec<(OsString, Option<OsString>)> =
         NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
     variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
@@ -97,6 +98,12 @@ pub fn answer_of<T>(
         Some(exit) if has_ended => last_words(&errors, &exit),
         _ => took_too_long(limit),
     })
+}
+
+/// What the processes behind a question are known by: one question's search for what is left must not end another's claude.
+fn run_of_its_own() -> String {
+    static QUESTIONS: AtomicU32 = AtomicU32::new(0);
+    format!("zen-question-{}-{}", std::process::id(), QUESTIONS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
@@ -188,6 +195,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
     use std::process::Command;
+    use std::thread;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -240,6 +248,22 @@ mod tests {
         assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err("exit status 3".into()));
         assert_eq!(answer_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
         assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
+    }
+
+    /// The one that has its answer is swept up behind while the others wait for theirs.
+    #[test]
+    fn questions_at_the_same_time_do_not_end_each_other() {
+        let (_directory, gate) = script("");
+        let waits = format!("rm {0}; until [ -e {0} ]; do :; done; echo answer late", gate.display());
+        thread::scope(|scope| {
+            let late = scope.spawn(|| answer_of_script(&waits));
+            while gate.exists() {
+                thread::yield_now();
+            }
+            assert_eq!(answer_of_script("echo answer early"), Ok("early".into()));
+            std::fs::write(&gate, "").expect("its directory is there");
+            assert_eq!(late.join().expect("no panic"), Ok("late".into()));
+        });
     }
 
     /// Without it 2.0 asks the API twice for each question.
