@@ -45,7 +45,7 @@ fn run_through(target: fn(&[u8]), directories: &[&str]) {
 
 #[test]
 fn of_the_config() {
-    run_through(config::run, &["fuzz/config", "invalid", "malformed"]);
+    run_through(config::run, &["fuzz/config", "missing_fields", "malformed_json"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn test_1_2_malformed_json() {
     for (config, line, column) in
         [("missing_comma.json", 4, 5), ("unclosed_bracket.json", 4, 3), ("invalid_quotes.json", 3, 6)]
     {
-        let outcome = place.run(&fixture("malformed").join(config), &[]).expect_code(1);
+        let outcome = place.run(&fixture("malformed_json").join(config), &[]).expect_code(1);
         let expected = format!("JSON parsing error at line {line}, column {column}");
         assert!(outcome.stderr.contains(&expected), "{expected}\n{}", outcome.everything());
         let caret = outcome.stderr.lines().any(|l| l.trim() == "^");
@@ -53,14 +53,11 @@ fn test_1_2_malformed_json() {
 fn test_1_3_missing_required_fields() {
     let place = Place::new();
     for (config, expected) in [
-        ("missing_instances.json", &["instances: missing"][..]),
-        (
-            "neither_command_nor_prompt.json",
-            &["broken-instance", "command", "Either 'command' or 'prompt' must be provided"],
-        ),
-        ("empty_command.json", &["empty-cmd", "Either 'command' or 'prompt' must be provided"]),
+        ("no_instances.json", &["instances: missing"][..]),
+        ("no_command_or_prompt.json", &["broken-instance", "command", "Either 'command' or 'prompt' must be provided"]),
+        ("empty_commands.json", &["empty-cmd", "Either 'command' or 'prompt' must be provided"]),
     ] {
-        let outcome = place.run(&fixture("invalid").join(config), &[]).expect_code(1);
+        let outcome = place.run(&fixture("missing_fields").join(config), &[]).expect_code(1);
         for expected in expected {
             assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
         }
