@@ -76,13 +76,18 @@ impl Output {
     }
 
     /// Prints a text, now or when its reader is ready. If too much waits already, the text is dropped, and that is said
-    /// when there is room again.
+    /// before the next one that is printed.
     pub fn print(&mut self, text: &str) {
-        if self.is_gone {
+        if !self.waiting.is_empty() && self.waiting.len() + text.len() > MAX_WAITING_BYTES {
+            self.dropped_texts += 1;
             return;
         }
-        if self.waiting.len() + text.len() > MAX_WAITING_BYTES {
-            self.dropped_texts += 1;
+        self.print_in_any_case(text);
+    }
+
+    /// Prints a text that must not be lost, however much waits before it.
+    pub fn print_in_any_case(&mut self, text: &str) {
+        if self.is_gone {
             return;
         }
         if self.dropped_texts > 0 {

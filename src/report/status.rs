@@ -47,7 +47,7 @@ pub fn status(view: &View, style: Style) -> String {
         report += &format!("Instances: {counts}; {shown} of {all} shown\n");
     }
     report += &overall(view, style);
-    report += &commands(view);
+    report += &commands(view, style);
     report += &spent(view, style).unwrap_or_default();
     report
 }
@@ -232,11 +232,11 @@ fn overall(view: &View, style: Style) -> String {
 }
 
 /// The budgets of commands: "Budget of /analyze-code: 8,000 / 10,000 tokens".
-fn commands(view: &View) -> String {
+fn commands(view: &View, style: Style) -> String {
     let mut lines = String::new();
     for limit in view.limits {
         let Scope::Command(command) = &limit.scope else { continue };
-        let command = text::clean(command);
+        let command = style.name(command);
         lines += &match limit.unit {
             Unit::Tokens => {
                 let (used, cap) = (text::thousands(limit.used), text::thousands(limit.cap));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Run;
+use super::reporting::MAX_MESSAGE_COLUMNS;
 use crate::claude::usage::Used;
 use crate::config::Enforcement;
 use crate::ledger::Reached;
@@ -53,7 +54,7 @@ impl Run<'_> {
 
     /// A line in the seed's own form, with its sign where the screen can show it.
     fn announce(&mut self, sign: &str, text: &str) {
-        let text = crate::text::clean(text);
+        let text = self.settings.style.shown(text, MAX_MESSAGE_COLUMNS);
         let line = if self.settings.style.unicode { format!("{sign}{text}\n") } else { format!("{text}\n") };
         self.print_message(&line);
     }

@@ -13,7 +13,7 @@ use crate::report::{self, View};
 use crate::schedule::Skip;
 
 /// What is longer stands whole in `report.json`.
-const MAX_MESSAGE_COLUMNS: usize = 1000;
+pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
 const MAX_NAME_COLUMNS: usize = 60;
 
 /// How many times as long as `report.json` took to write it is left as it is.
@@ -169,7 +169,7 @@ impl Run<'_> {
         };
         let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
-        self.stdout.print(&text);
+        self.stdout.print_in_any_case(&text);
         if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
             self.message(&format!("the run's files are not complete: {error}"));
         }

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
@@ -468,6 +469,36 @@ fn a_slow_reader_holds_nobody_up() {
     assert!(text.trim_end().ends_with("Exit code: 0 (every instance completed)"), "{text}");
 }
 
+/// However much waits for its reader, the summary is behind it, also one that is larger than that may be.
+#[test]
+fn the_summary_is_never_lost() {
+    let name = |i: usize| format!("{i}-{}", "n".repeat(120));
+    let mut instances = vec![json!({"name": "f", "command": "/gone"})];
+    instances.extend((0..16_000).map(|i| json!({"name": name(i), "prompt": "x", "depends_on": ["f"]})));
+    let config = json!({ "instances": instances }).to_string();
+    let hold_to_the_summary = |text: &str| {
+        assert!(text.len() > 1 << 20, "{} bytes", text.len());
+        assert!(text.trim_end().ends_with("Exit code: 2 (at least one instance failed)"), "{} bytes", text.len());
+    };
+    let place = Place::new();
+    hold_to_the_summary(&place.run(&place.config(&config), &["--quiet"]).expect_code(2).stdout);
+    // And with something that waits before it, because the pipe is full and nobody reads.
+    let place = Place::new();
+    let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
+    let mut command = place.zen_on(&place.config(&config), &[]);
+    let running = place.started_to(&mut command, writer.into());
+    drop(command);
+    wait_until("the end of all, with nobody reading", || running.report()["exit_code"] == 2);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("UTF-8");
+    running.outcome().expect_code(2);
+    assert!(text.contains("Instance Status"));
+    hold_to_the_summary(&text);
+}
+
 /// A name or an error of a megabyte is no reason to print a megabyte.
 #[test]
 fn what_is_long_is_cut() {
@@ -497,8 +528,8 @@ fn a_program_that_cannot_be_started_is_told_with_the_reason() {
     let why = "could not be started: the interpreter that it names is not there";
     assert_eq!(outcome.stderr, format!("zen: a failed: {} {why}\n", claude.display()));
     assert_eq!(outcome.instance("a")["reason"], "spawn");
-    let large = place
-        .config(&json!({"instances": [{"name": "a", "prompt": "x", "env": {"A": "x".repeat(200_000)}}]}).to_string());
+    let variables: Value = (0..60).map(|i| (format!("A{i}"), Value::from("x".repeat(120_000)))).collect();
+    let large = place.config(&json!({"instances": [{"name": "a", "prompt": "x", "env": variables}]}).to_string());
     let outcome = place.run(&large, &[]).expect_code(2);
     assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.everything());
 }
