@@ -61,7 +61,9 @@ fn catalogue(options: &Options) -> Result<(Catalogue, Vec<String>), Vec<String>>
         let arguments = command_line::arguments_to_ask();
         let asked =
             ask::answer_of(&claude, &arguments, &control::initialize(), &workspace, LIST_LIMIT, listing::answer);
-        asked.and_then(|listed| listed).map_err(|why| format!("{} does not list its commands: {why}", claude.display()))
+        asked
+            .and_then(|listed| listed)
+            .map_err(|why| format!("{} does not list its commands: {why}", workspace::shown(&claude)))
     });
     let mut notes: Vec<String> = note.into_iter().collect();
     let listed = listed.map_err(|why| {

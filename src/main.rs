@@ -16,7 +16,7 @@ use zen::edge::reason;
 use zen::edge::session_locks::SessionLocks;
 use zen::edge::signals;
 use zen::exit::ExitCode;
-use zen::flags::{self, ConfigSource, LogLevel, Logs, Options, Request};
+use zen::flags::{self, ConfigSource, LockFile, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
 use zen::plan::{Instance, Plan};
 use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare};
@@ -31,7 +31,7 @@ fn main() -> ProcessExitCode {
         Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(Request::Answer(question, options)) => match zen::answer::answer(&question, &options) {
             Ok(found) => {
-                Output::stderr().print(&messages(&found.notes));
+                tell(&found.notes);
                 answer(&printable(found.text))
             }
             Err(problems) => refuse(&problems),
@@ -52,17 +52,23 @@ fn run(options: &Options) -> ExitCode {
         Ok(prepared) => prepared,
         Err(problems) => return refuse(&problems),
     };
-    if options.dry_run || options.log_level > LogLevel::Silent {
-        stderr.print(&messages(&prepared.warnings));
-    }
     if options.dry_run {
+        tell(&prepared.warnings);
         return answer(&dry_run(&prepared, options, due_ms, style));
+    }
+    if options.log_level > LogLevel::Silent {
+        stderr.print(&messages(&prepared.warnings));
     }
     let say = |what: &str| {
         if options.log_level > LogLevel::Silent {
             stderr.print(&messages(&[what.to_owned()]));
         }
     };
+    if due_ms.is_some()
+        && let Err(problem) = check_places(options)
+    {
+        return refuse(&[problem]);
+    }
     let waited = match due_ms.map(|due_ms| later::wait_until(due_ms, say)).transpose() {
         Ok(waited) => waited,
         Err(error) => return refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
@@ -85,9 +91,7 @@ fn run(options: &Options) -> ExitCode {
             directory
         }
         // Where the user named a directory, a run without files is not what was asked for.
-        Err(problem) if matches!(options.logs, Logs::In(_)) => {
-            return refuse(&[format!("{problem}: give another with --log-dir DIR")]);
-        }
+        Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[other_directory(&problem)]),
         Err(problem) => {
             let and_no_lock = if no_lock.is_some() { ", and holds no lock" } else { "" };
             let what = format!("{problem}: this run keeps no files, --log-dir DIR names another place{and_no_lock}");
@@ -167,11 +171,35 @@ fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u
         }
         // Where the user named a file, a run without it is not what was asked for.
         Err(Refusal::Unusable(why)) if matches!(place, LockPlace::Named(_)) => {
-            let what = format!("lock {which}: {why}: give another with --lock FILE");
-            Err(NoLock::Refused(refuse(&[text::clean(&what).into_owned()])))
+            Err(NoLock::Refused(refuse(&[other_lock(&which, &why)])))
         }
         Err(Refusal::Unusable(why)) => Err(NoLock::GoesOn(why)),
     }
+}
+
+/// Why a run that is to start later would be refused then: nobody is to wait for that.
+fn check_places(options: &Options) -> Result<(), String> {
+    if let (Logs::In(_), Some(base)) = (&options.logs, log_base(&options.logs, |name| std::env::var_os(name))) {
+        RunDirectory::check(&base).map_err(|error| other_directory(&no_directory(&error)))?;
+    }
+    if let LockFile::At(path) = &options.lock
+        && let Err(Refusal::Unusable(why)) = Lock::check(path)
+    {
+        return Err(other_lock(&path.display().to_string(), &why));
+    }
+    Ok(())
+}
+
+fn no_directory(error: &std::io::Error) -> String {
+    format!("no directory for the run's files: {}", text::clean(&reason(error)))
+}
+
+fn other_directory(problem: &str) -> String {
+    format!("{problem}: give another with --log-dir DIR")
+}
+
+fn other_lock(which: &str, why: &str) -> String {
+    text::clean(&format!("lock {which}: {why}: give another with --lock FILE")).into_owned()
 }
 
 /// The locks of sessions, where there is a session.
@@ -191,7 +219,7 @@ fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String
         return Err("neither XDG_STATE_HOME nor HOME says where files go".to_owned());
     };
     let directory = RunDirectory::create(&base, run);
-    directory.map(Some).map_err(|error| format!("no directory for the run's files: {}", reason(&error)))
+    directory.map(Some).map_err(|error| no_directory(&error))
 }
 
 fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: Style) -> String {
@@ -243,14 +271,19 @@ fn answer(text: &str) -> ExitCode {
 
 /// Says why nothing was launched.
 fn refuse(problems: &[String]) -> ExitCode {
-    use std::io::Write;
-    let _ = std::io::stderr().lock().write_all(messages(problems).as_bytes());
+    tell(problems);
     ExitCode::NotLaunched
+}
+
+/// Says this where no run is there that would have to go on.
+fn tell(messages_told: &[String]) {
+    use std::io::Write;
+    let _ = std::io::stderr().lock().write_all(messages(messages_told).as_bytes());
 }
 
 /// The lines of standard error that say this, in the characters that it has.
 fn messages(problems: &[String]) -> String {
-    printable(problems.iter().map(|problem| format!("zen: {problem}\n")).collect())
+    printable(problems.iter().map(|problem| format!("zen: {}\n", text::without_controls(problem))).collect())
 }
 
 /// The same in the characters that the locale has.

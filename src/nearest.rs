@@ -15,9 +15,11 @@ pub fn nearest<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Cl
     }
     let mistyped: Vec<char> = mistyped.chars().collect();
     let max_edits = 1 + mistyped.len() / 4;
-    let distances = known.into_iter().map(|name| (edits(&mistyped, name), name));
+    let known = known.into_iter().filter(|name| name.len() <= 2 * MAX_BYTES);
+    let distances = known.map(|name| (edits(&mistyped, name), name));
     let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= max_edits).then_some(name)
+    // Where every character had to be replaced, nothing of it is near.
+    (distance <= max_edits && distance < mistyped.len().max(name.chars().count())).then_some(name)
 }
 
 /// Up to `max` such names, the nearest first.

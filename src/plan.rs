@@ -3,19 +3,21 @@
 
 mod waiting;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::prices::Prices;
-use crate::claude::{commands, session, tools};
+use crate::claude::{command_line, commands, session, tools};
 use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When};
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
+use crate::text::as_written;
 pub use waiting::waits_for;
-use waiting::{depends_on, rings, waits_for_itself};
+use waiting::{needed_by, rings, waits_for_itself};
 
 /// What instances get that do not say otherwise.
 #[derive(Clone, Debug)]
@@ -160,15 +162,15 @@ pub fn plan(
     surroundings: &dyn Surroundings,
 ) -> Result<Plan, Vec<Mistake>> {
     let names = names(&config.instances);
-    let mut mistakes = Vec::new();
+    let (mut mistakes, mut warnings) = (Vec::new(), config.warnings);
     let mut instances = Vec::with_capacity(names.len());
     let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
     let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
     // Of two with one name, which is a mistake, the first has it.
     known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
     let mistake_of = |i: usize, field: &str, what: String| Mistake {
-        place: config.instances[i].place.unwrap_or(Place { line: 1, column: 1 }),
-        instance: format!("instance '{}'", printable(&names[i])),
+        place: config.instances[i].place_of(field).unwrap_or(Place { line: 1, column: 1 }),
+        instance: format!("instance '{}'", as_written(&names[i])),
         field: field.into(),
         what,
     };
@@ -203,8 +205,8 @@ pub fn plan(
                 .session_id
                 .as_ref()
                 .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
-            allowed_tools: entry.allowed_tools.clone(),
-            disallowed_tools: entry.disallowed_tools.clone().unwrap_or_default(),
+            allowed_tools: entry.allowed_tools.as_deref().map(tools::apart),
+            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
             model: entry.model.clone(),
@@ -212,9 +214,23 @@ pub fn plan(
             cwd,
             claude_args: entry.claude_args.clone().unwrap_or_default(),
         };
-        if let Some(what) = tools::unenforceable(instance.allowed_tools.as_deref().unwrap_or_default()) {
+        let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
+        for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)] {
+            tools.iter().filter_map(|tool| tools::malformed(tool)).for_each(|what| mistake(field, what));
+            let unknown = tools.iter().filter_map(|tool| tools::near_miss(tool));
+            let line = entry.place_of(field).map_or(1, |place| place.line);
+            let told = |what| format!("line {line}: instance '{}': {field}: {what}", as_written(&names[i]));
+            unknown.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
+        }
+        if let Some(what) = tools::unenforceable(allowed) {
             mistake("allowed_tools", what);
         }
+        if let Some(what) = command_line::contradiction(&instance.claude_args) {
+            mistake("claude_args", what);
+        }
+        too_long_for_a_process(&instance).for_each(|field| {
+            mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
+        });
         if instance.turns.last().is_some_and(Turn::clears) {
             let way_out = "give it a command, and put '/clear' into pre_commands or set \"clear_history\": true";
             mistake("command", format!("'/clear' leaves nothing to be done: {way_out}"));
@@ -222,7 +238,7 @@ pub fn plan(
         if let Some(session) = &entry.session_id {
             let (first, where_first) = homes.entry(session).or_insert((i, instance.cwd.clone()));
             if *where_first != instance.cwd {
-                let first = printable(&names[*first]);
+                let first = as_written(&names[*first]);
                 mistake(
                     "session_id",
                     format!(
@@ -235,8 +251,10 @@ pub fn plan(
         instances.push(instance);
     }
     for i in 0..instances.len() {
+        let needed = OnceCell::new();
         for t in 0..instances[i].turns.len() {
-            match results(&instances, i, &instances[i].turns[t].text, &mut known) {
+            let needs = |other| needed.get_or_init(|| needed_by(&instances, i)).contains(&other);
+            match results(i, &instances[i].turns[t].text, needs, &mut known) {
                 Ok(found) => instances[i].turns[t].results = found,
                 Err(wrong) => {
                     let is_last = t + 1 == instances[i].turns.len();
@@ -262,9 +280,28 @@ pub fn plan(
         Mistake::sort(&mut mistakes);
         return Err(mistakes);
     }
-    let mut warnings = config.warnings;
     warnings.extend(budgets_of_nobody(&config.budget, &instances));
     Ok(Plan { instances, budget: config.budget, prices: Prices::with_own(config.pricing), warnings })
+}
+
+/// The fields of an instance in which a string is longer than the system takes for an argument or a variable. Messages may
+/// have any length, for they go over standard input.
+fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static str> {
+    /// Linux's bound, less what zen adds: a variable's name, the commas of a list.
+    const MAX_BYTES: usize = 128 * 1024 - 100;
+    let list_bytes = |list: &[String]| list.iter().map(|item| item.len() + 1).sum::<usize>();
+    let longest_variable = instance.env.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+    [
+        ("name", instance.name.len()),
+        ("model", instance.model.as_ref().map_or(0, String::len)),
+        ("env", longest_variable.max().unwrap_or(0)),
+        ("claude_args", instance.claude_args.iter().map(String::len).max().unwrap_or(0)),
+        ("allowed_tools", instance.allowed_tools.as_deref().map_or(0, list_bytes)),
+        ("disallowed_tools", list_bytes(&instance.disallowed_tools)),
+    ]
+    .into_iter()
+    .filter(|(_, bytes)| *bytes > MAX_BYTES)
+    .map(|(field, _)| field)
 }
 
 /// The messages of an instance, in order.
@@ -326,13 +363,14 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn unknown(&mut self, name: &str) -> String {
+    /// What to say of a name that instance number `index` gives and nobody has.
+    fn unknown(&mut self, name: &str, index: usize) -> String {
         let has_suggestion = self.suggestions_left > 0;
         self.suggestions_left = self.suggestions_left.saturating_sub(1);
-        let all = self.all.iter().map(String::as_str);
+        let all = self.all.iter().map(String::as_str).filter(|other| *other != self.all[index]);
         let near = has_suggestion.then(|| nearest(name, all)).flatten();
-        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", printable(near)));
-        format!("there is no instance '{}'{hint}", printable(name))
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", as_written(near)));
+        format!("there is no instance '{}'{hint}", as_written(name))
     }
 }
 
@@ -347,7 +385,7 @@ fn dependencies(
         match known.by_name.get(dependency.name.as_str()) {
             Some(&other) if other == index => mistake("is the instance itself".into()),
             Some(&other) => after.push((other, dependency.when)),
-            None => mistake(known.unknown(&dependency.name)),
+            None => mistake(known.unknown(&dependency.name, index)),
         }
     }
     after
@@ -355,15 +393,20 @@ fn dependencies(
 
 /// Whose results come into a message of an instance: of those that have ended before it starts, because it depends on
 /// them or on one that does.
-fn results(instances: &[Instance], index: usize, text: &str, known: &mut Names) -> Result<Vec<Insertion>, Vec<String>> {
+fn results(
+    index: usize,
+    text: &str,
+    needs: impl Fn(usize) -> bool,
+    known: &mut Names,
+) -> Result<Vec<Insertion>, Vec<String>> {
     template::insertions(text, |name| match known.by_name.get(name).or_else(|| known.by_name.get(name.trim())) {
         Some(&other) if other == index => Err("it is the instance itself".into()),
-        Some(&other) if depends_on(instances, index, other) => Ok(other),
+        Some(&other) if needs(other) => Ok(other),
         Some(&other) => {
-            let name = printable(&known.all[other]);
+            let name = as_written(&known.all[other]);
             Err(format!("it does not depend on '{name}': name that in its 'depends_on'"))
         }
-        None => Err(known.unknown(name)),
+        None => Err(known.unknown(name, index)),
     })
 }
 
@@ -371,17 +414,12 @@ fn results(instances: &[Instance], index: usize, text: &str, known: &mut Names) 
 fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
     let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
     let of_nobody = budget.limited_commands().into_iter().filter(|command| !run.contains(command));
-    let warning = |command: &str| match nearest(command, run.iter().copied()) {
-        Some(near) => format!("budget: no instance runs '{command}', did you mean '{near}'?"),
-        None => format!("budget: no instance runs '{command}'"),
+    let warning = |(i, command): (usize, &str)| {
+        let near = (i < MAX_SUGGESTIONS).then(|| nearest(command, run.iter().copied())).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", as_written(near)));
+        format!("budget: no instance runs '{}'{hint}", as_written(command))
     };
-    of_nobody.map(warning).collect()
-}
-
-/// A name as a message shows it.
-fn printable(name: &str) -> String {
-    const MAX_COLUMNS: usize = 60;
-    crate::text::cut(&crate::text::clean(name), MAX_COLUMNS, "...").into_owned()
+    of_nobody.enumerate().map(warning).collect()
 }
 
 /// The plan of a good config in the workspace `/w`, for tests of what plans are for. On its machine no command is a path,

@@ -13,7 +13,7 @@ use crate::claude::command_line;
 use crate::claude::environment::is_sandbox;
 use crate::claude::grants::{Effect, effect};
 use crate::claude::permissions;
-use crate::config::{BudgetConfig, Config, ConfigError, InstanceConfig, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
+use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::grants::{self, Grant};
 use crate::edge::{ask, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options};
@@ -61,12 +61,12 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let defaults = Defaults { timeout: options.timeout, idle_timeout: options.idle_timeout };
     let text = options.config.as_ref().map(read_config).transpose().map_err(|problem| vec![problem]);
     let planned = text.and_then(|text| {
-        let plan = plan_of(text.as_deref(), options.one_command(), &workspace, &defaults)
+        let (plan, overrides) = plan_of(text.as_deref(), options, &workspace, &defaults)
             .map_err(|error| vec![config_problem(&config_name, error)])?;
         let of_a_run = text.filter(|_| !options.dry_run);
-        Ok((plan, of_a_run.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
+        Ok((plan, overrides, of_a_run.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
     });
-    let (mut plan, config_sha256) = match planned {
+    let (mut plan, overrides, config_sha256) = match planned {
         Ok(planned) => planned,
         Err(more) => {
             problems.extend(more);
@@ -74,23 +74,41 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
             return Err(problems);
         }
     };
-    let overrides = overrides(&plan.budget, &options.budget);
-    plan.budget = plan.budget.overridden_by(&options.budget);
     let abilities = abilities(&plan, claude.as_deref()).unwrap_or_else(|problem| {
         problems.push(problem);
         Abilities::newest()
     });
+    let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
+    match limits_that_do_not_count(&plan.budget) {
+        Ok(warning) => warnings.extend(warning),
+        Err(problem) => problems.push(problem),
+    }
     problems.extend(tools_problems(&plan.instances, abilities));
     problems.extend(refuse_grants(&mut plan.instances));
     problems.extend(agents_problems(&plan.instances, abilities));
     lacking.extend(root_problem(&plan.instances, abilities));
-    let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
     warnings.extend(found);
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
     if !problems.is_empty() {
         return Err(problems);
     }
     Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings })
+}
+
+/// What to say of limits that are set and hold nobody back. With no other ones that is a problem: somebody relies on them.
+fn limits_that_do_not_count(budget: &BudgetConfig) -> Result<Option<String>, String> {
+    let word = budget.budget_type.map_or("", BudgetType::word);
+    match budget.limits_that_do_not_count() {
+        (fields, _) if fields.is_empty() => Ok(None),
+        (fields, counting) if counting.is_empty() => Err(format!(
+            "budget: no limit counts: the type of the budget is '{word}', which leaves out {}: make it 'mixed', or set a \
+             limit that counts",
+            fields.join(" and ")
+        )),
+        (fields, _) => {
+            Ok(Some(format!("budget: the type of the budget is '{word}', which leaves out {}", fields.join(" and "))))
+        }
+    }
 }
 
 /// Where the command line beats the config's budget.
@@ -287,16 +305,19 @@ fn runs_in_sandbox(instance: &Instance) -> bool {
     })
 }
 
-/// The plan of a config's text, or of the one command with what the config says beside its instances; or all that is wrong
-/// with it: what it says, and what that means here.
+/// The plan of a config's text, or of the one command with what the config says beside its instances, and where the command
+/// line beats it; or all that is wrong with it: what it says, and what that means here.
 fn plan_of(
     text: Option<&str>,
-    one_command: Option<&InstanceConfig>,
+    options: &Options,
     workspace: &Path,
     defaults: &Defaults,
-) -> Result<Plan, ConfigError> {
+) -> Result<(Plan, Vec<String>), ConfigError> {
     let (mut config, mut mistakes) =
         text.map(Config::read_through).transpose().map_err(ConfigError::Syntax)?.unwrap_or_default();
+    let overrides = overrides(&config.budget, &options.budget);
+    config.budget = config.budget.overridden_by(&options.budget);
+    let one_command = options.one_command();
     if let Some(command) = one_command {
         config = config.with_one_instance(command);
         // A config for budgets alone has none.
@@ -304,8 +325,10 @@ fn plan_of(
     }
     match plan(config, workspace, defaults, &Machine) {
         // That the config has budgets for other commands too is no slip of the pen.
-        Ok(plan) if mistakes.is_empty() && one_command.is_some() => return Ok(Plan { warnings: Vec::new(), ..plan }),
-        Ok(plan) if mistakes.is_empty() => return Ok(plan),
+        Ok(plan) if mistakes.is_empty() && one_command.is_some() => {
+            return Ok((Plan { warnings: Vec::new(), ..plan }, overrides));
+        }
+        Ok(plan) if mistakes.is_empty() => return Ok((plan, overrides)),
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
     }

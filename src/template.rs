@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::text::as_written;
+
 /// Of a longer result the beginning is put in: about what a model's context has room for beside the work itself.
 pub const MAX_RESULT_BYTES: usize = 100_000;
 
@@ -29,24 +31,25 @@ pub fn insertions(
     mut find: impl FnMut(&str) -> Result<usize, String>,
 ) -> Result<Vec<Insertion>, Vec<String>> {
     let (mut insertions, mut wrong) = (Vec::new(), Vec::new());
+    let end_of_command = end_of_command_name(text);
     let mut from = 0;
     while let Some(start) = text[from..].find("{{").map(|at| from + at) {
         from = start + 1;
         let Some(head) = head(&text[start..]) else { continue };
         let name_start = start + head.len();
-        let line = text[name_start..].lines().next().unwrap_or("");
+        let line = longest_name(&text[name_start..]);
         let Some(name) = line.find(CLOSE).map(|end| &line[..end]) else {
-            wrong.push(format!("'{}' has no '{CLOSE}' behind it", shown(&text[start..name_start + line.len()])));
+            wrong.push(format!("'{}' has no '{CLOSE}' behind it", as_written(&text[start..name_start + line.len()])));
             continue;
         };
         let at = start..name_start + name.len() + CLOSE.len();
-        let whole = shown(&text[at.clone()]);
+        let whole = as_written(&text[at.clone()]);
         from = at.end;
         if head != OPEN {
             wrong.push(format!("'{whole}' is to be written {OPEN}NAME{CLOSE}"));
         } else if name.trim().is_empty() {
             wrong.push(format!("'{whole}' names no instance"));
-        } else if is_in_name_of_command(text, start) {
+        } else if start < end_of_command {
             wrong.push(format!("'{whole}' stands in the name of the command, which is the config's own to say"));
         } else {
             match find(name) {
@@ -66,14 +69,18 @@ fn head(text: &str) -> Option<&str> {
     Some(&text[..text.len() - behind.len()])
 }
 
-fn is_in_name_of_command(text: &str, at: usize) -> bool {
-    let before = text[..at].trim_start();
-    before.starts_with('/') && !before.contains(char::is_whitespace)
+/// As much of a text as can be a name: the rest of its line, or the beginning of that.
+fn longest_name(text: &str) -> &str {
+    const MAX_NAME_BYTES: usize = 4096;
+    let end = (0..=text.len().min(MAX_NAME_BYTES)).rev().find(|&end| text.is_char_boundary(end));
+    text[..end.unwrap_or(0)].lines().next().unwrap_or("")
 }
 
-fn shown(text: &str) -> String {
-    const MAX_COLUMNS: usize = 60;
-    crate::text::cut(&crate::text::clean(text), MAX_COLUMNS, "...").into_owned()
+/// Where the name of the command ends that a text calls; 0 if it calls none.
+fn end_of_command_name(text: &str) -> usize {
+    let called = text.trim_start();
+    let name = called.split(char::is_whitespace).next().filter(|name| name.starts_with('/'));
+    name.map_or(0, |name| text.len() - called.len() + name.len())
 }
 
 /// The message with the results in it. `told` gives an instance's name and its result; one that has none leaves nothing.

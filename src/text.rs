@@ -23,7 +23,9 @@ pub fn width(text: &str) -> usize {
     text.chars().map(character_width).sum()
 }
 
-fn character_width(character: char) -> usize {
+/// The same of one character.
+#[must_use]
+pub fn character_width(character: char) -> usize {
     match character {
         ' '..='~' => 1,
         _ if stands_in(widths::ZERO, character) => 0,
@@ -95,6 +97,37 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         }
     }
     if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
+}
+
+/// What the user wrote, as a message quotes it: on one line, not too long, and what nobody would see as its JSON escape.
+#[must_use]
+pub fn as_written(text: &str) -> String {
+    const MAX_COLUMNS: usize = 60;
+    const MAX_CHARS: usize = 4 * MAX_COLUMNS;
+    let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
+    let mut shown = Cow::Borrowed(&text[..end]);
+    if clean(&shown) != shown.trim_matches(' ') {
+        let is_seen = |c: char| !(c.is_control() || is_invisible(c) || c.is_whitespace() && c != ' ');
+        let (mut escaped, mut marks) = (String::new(), MAX_MARKS);
+        for c in shown.chars() {
+            match c {
+                '\n' => escaped += "\\n",
+                '\t' => escaped += "\\t",
+                c if is_seen(c) => escaped.extend(visible(c, &mut marks)),
+                c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped += &format!("\\u{unit:04x}")),
+            }
+        }
+        shown = Cow::Owned(escaped);
+    }
+    let cut = cut(&shown, MAX_COLUMNS, "...");
+    if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
+}
+
+/// What zen says in several lines, harmless for a terminal: its lines and their indentation stay, and every other control
+/// character becomes U+FFFD.
+#[must_use]
+pub fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Printable ASCII with single spaces between its words: most of what there is, and clean already if none is at an end.

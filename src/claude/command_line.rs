@@ -15,6 +15,41 @@ pub fn needs_abilities(plan: &Plan) -> bool {
 /// What every process that is spoken to over its standard input is called with.
 const SPOKEN_TO: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
 
+/// What zen gives claude itself, or what would put that out of force, and the field that says it in a config.
+const OWN_FLAGS: &[(&str, &str)] = &[
+    ("--allow-dangerously-skip-permissions", "permission_mode"),
+    ("--allowed-tools", "allowed_tools"),
+    ("--allowedTools", "allowed_tools"),
+    ("--continue", "session_id"),
+    ("--dangerously-skip-permissions", "permission_mode"),
+    ("--disallowed-tools", "disallowed_tools"),
+    ("--disallowedTools", "disallowed_tools"),
+    ("--fork-session", "session_id"),
+    ("--input-format", ""),
+    ("--model", "model"),
+    ("--output-format", ""),
+    ("--permission-mode", "permission_mode"),
+    ("--permission-prompt-tool", "permission_mode"),
+    ("--print", ""),
+    ("--resume", "session_id"),
+    ("--session-id", "session_id"),
+    ("--tools", "allowed_tools"),
+    ("-c", "session_id"),
+    ("-p", ""),
+    ("-r", "session_id"),
+];
+
+/// What is wrong with arguments of the config's that say otherwise than zen's own.
+#[must_use]
+pub fn contradiction(claude_args: &[String]) -> Option<String> {
+    let flag = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
+    let own = |argument: &String| OWN_FLAGS.iter().find(|(own, _)| *own == flag(argument));
+    claude_args.iter().find_map(own).map(|(flag, field)| match *field {
+        "" => format!("{flag} is zen's own to give, which talks to claude over a stream: leave it out"),
+        field => format!("{flag} would contradict what zen gives claude itself: use the field '{field}'"),
+    })
+}
+
 /// The arguments for a process that is asked something, and has no turn.
 #[must_use]
 pub fn arguments_to_ask() -> Vec<String> {

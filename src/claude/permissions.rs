@@ -4,6 +4,8 @@
 //! two things together: the tools that there are (`--tools`, or `--disallowedTools` for all others), and a mode that
 //! refuses whatever else would have to be asked for.
 
+use std::collections::HashSet;
+
 use super::abilities::Abilities;
 use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
 use crate::plan::Instance;
@@ -32,12 +34,9 @@ pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
     let Some(allowed) = &instance.allowed_tools else {
         return Permissions { mode, tools: None, allowed: Vec::new(), refused };
     };
-    let mut names: Vec<String> = Vec::new();
-    for name in allowed.iter().map(|tool| name(tool)) {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
+    let mut seen = HashSet::new();
+    let names = allowed.iter().map(|tool| name(tool)).filter(|name| seen.insert(*name)).map(str::to_owned);
+    let names: Vec<String> = names.collect();
     // The older generations take what needs no asking for more than the plan mode forbids.
     let needs_no_asking = |tool: &&String| mode != "plan" || !WRITING.contains(&name(tool));
     let rules = allowed.iter().filter(needs_no_asking).map(|tool| rule(tool).into_owned()).collect();

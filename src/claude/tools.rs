@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::nearest::nearest;
+use crate::text::as_written;
+
 /// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
 pub(super) const OF_1_0: &[&str] = &[
     "Bash",
@@ -62,6 +65,45 @@ const UNASKED: &[&str] = &["Agent", "Glob", "Grep", "LS", "Read", "Task", "TodoW
 /// Whether claude has ever had a tool of this name; another one is the model's invention.
 pub(super) fn is_known(tool: &str) -> bool {
     OF_1_0.contains(&tool) || OF_OTHERS.contains(&tool)
+}
+
+/// The elements of a list of tools, each by itself: to claude, a comma outside of brackets parts them too.
+#[must_use]
+pub fn apart(list: &[String]) -> Vec<String> {
+    let mut apart = Vec::with_capacity(list.len());
+    for element in list {
+        let mut depth = 0_usize;
+        let parts = element.split(|c| {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        });
+        apart.extend(parts.map(|part| part.trim().to_owned()));
+    }
+    apart
+}
+
+/// What is wrong with one of them, if claude could not take it for a tool or a pattern of one.
+#[must_use]
+pub fn malformed(tool: &str) -> Option<String> {
+    let is_name = |c: char| c.is_alphanumeric() || "_-.:*/".contains(c);
+    let is_closed = !tool.contains('(') || tool.ends_with(')');
+    let is_good = !name(tool).is_empty() && name(tool).chars().all(is_name) && is_closed;
+    (!is_good).then(|| format!("'{}' is no tool: write Read, Bash(git *) or mcp__server__tool", as_written(tool)))
+}
+
+/// What to say of a tool that claude has never had and that is written almost like one that it has.
+#[must_use]
+pub fn near_miss(tool: &str) -> Option<String> {
+    let named = name(tool);
+    if is_known(named) || named.starts_with("mcp__") {
+        return None;
+    }
+    let near = nearest(named, OF_1_0.iter().chain(OF_OTHERS).copied())?;
+    Some(format!("claude has no tool '{}', did you mean '{near}'?", as_written(named)))
 }
 
 /// The tool that a name or a pattern is about.
@@ -146,6 +188,32 @@ mod tests {
             ("mcp__s__look", "mcp__s__look"),
         ] {
             assert_eq!(rule(tool), expected);
+        }
+    }
+
+    #[test]
+    fn a_comma_parts_tools_but_not_in_brackets() {
+        let list = ["Grep,Read(src/**)", " Bash(git log, *) ", "Bash(echo (a,b)), LS"].map(str::to_owned);
+        assert_eq!(apart(&list), ["Grep", "Read(src/**)", "Bash(git log, *)", "Bash(echo (a,b))", "LS"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_tool_is_told() {
+        for tool in ["Read", "Bash(git *)", "mcp__my-server__do.it", "mcp__*", "Bash(a (b) c)", "Skill(plugin:x)"] {
+            assert_eq!(malformed(tool), None, "{tool}");
+        }
+        for tool in ["", "Read (src/**)", "Bash(git", "Read Grep", "(x)", "\u{200b}Read"] {
+            assert!(malformed(tool).is_some_and(|what| what.contains("is no tool")), "{tool}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_told_and_a_new_tool_is_not() {
+        for (tool, meant) in [("bash", "Bash"), ("Wirte", "Write"), ("WebFecth(domain:x)", "WebFetch")] {
+            assert!(near_miss(tool).is_some_and(|what| what.ends_with(&format!("did you mean '{meant}'?"))), "{tool}");
+        }
+        for tool in ["Bash(git *)", "Task", "mcp__bash", "Telescope"] {
+            assert_eq!(near_miss(tool), None, "{tool}");
         }
     }
 

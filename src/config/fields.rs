@@ -99,7 +99,7 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "cwd" => cwd: FILLED,
         "Its directory, relative to the workspace.";
     "claude_args" => claude_args: TEXTS,
-        "More arguments for claude.";
+        "More arguments for claude; none that zen gives itself or has a field for, such as `--output-format` and `--tools`.";
 ];
 
 /// What makes no sense as a default for every instance.

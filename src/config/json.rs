@@ -85,9 +85,10 @@ impl<'a> Document<'a> {
     /// # Errors
     /// The first syntax error, with its place and the line it is on.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
-        match serde_json::from_str::<&RawValue>(text) {
-            Ok(root) => Ok(Document { text, root }),
-            Err(error) => Err(SyntaxError::new(text, &error)),
+        let root = serde_json::from_str::<&RawValue>(text).map_err(|error| SyntaxError::of_parser(text, &error))?;
+        match half_a_character(text) {
+            None => Ok(Document { text, root }),
+            Some(offset) => Err(SyntaxError::of_half_a_character(text, offset)),
         }
     }
 
@@ -221,12 +222,11 @@ impl<'de> Visitor<'de> for Elements {
 }
 
 impl SyntaxError {
-    fn new(text: &str, error: &serde_json::Error) -> Self {
-        let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or("");
-        let line = line.strip_suffix('\r').unwrap_or(line);
+    fn of_parser(text: &str, error: &serde_json::Error) -> Self {
+        let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let line = text[before..].lines().next().unwrap_or("");
         // serde_json counts a column in bytes, and points at the last byte it took: 0 is the newline before the line.
-        let byte_column = floor_char_boundary(line, error.column().saturating_sub(1));
-        let column = line[..byte_column].chars().count() + 1;
+        let offset = before + floor_char_boundary(line, error.column().saturating_sub(1));
         let what = error.to_string();
         // The place is told in zen's own words, so serde_json's " at line 3 column 5" goes.
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
@@ -235,34 +235,72 @@ impl SyntaxError {
             Some(part) => format!("the text ends inside {part}"),
             None => what,
         };
-        let what = match hint(line, byte_column) {
+        let what = match hint(text, offset) {
             Some(hint) => format!("{what} ({hint})"),
             None => what,
         };
-        SyntaxError { place: Place { line: error.line(), column }, what, excerpt: excerpt(line, column) }
+        SyntaxError::at(text, offset, what)
+    }
+
+    fn of_half_a_character(text: &str, offset: usize) -> Self {
+        let written = text[offset..].get(..6).unwrap_or_default();
+        SyntaxError::at(text, offset, format!("{written} is half a character: its other half is missing"))
+    }
+
+    fn at(text: &str, offset: usize, what: String) -> Self {
+        let start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[..offset].bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let column = text[start..offset].chars().count() + 1;
+        let shown = text[start..].lines().next().unwrap_or("");
+        SyntaxError { place: Place { line, column }, what, excerpt: excerpt(shown, column) }
     }
 }
 
+/// Where `\ud83d` or the like stands without the other half of its pair: the parser steps over it, and no string can have it.
+/// The text is one that parses, so what follows a backslash is there.
+fn half_a_character(text: &str) -> Option<usize> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut from = 0;
+    while let Some(at) = text[from..].find('\\').map(|found| from + found) {
+        from = at + 2;
+        match unit(at) {
+            Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
+            Some(0xd800..=0xdfff) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The mistakes that people make most when they write JSON by hand.
-fn hint(line: &str, at: usize) -> Option<&'static str> {
-    match &line.as_bytes()[at..] {
+fn hint(text: &str, at: usize) -> Option<&'static str> {
+    match &text.as_bytes()[at..] {
         [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
         [b'\'', ..] => Some("JSON strings stand in double quotes"),
-        [b'}' | b']', ..] if line[..at].trim_end().ends_with(',') => Some("no comma after the last one"),
+        [b'}' | b']', ..] if text[..at].trim_end().ends_with(',') => Some("no comma after the last one"),
         _ => None,
     }
 }
 
 /// The line, or the part of a very long one around the column, and a caret under the column.
 fn excerpt(line: &str, column: usize) -> String {
-    const BEFORE: usize = 50;
-    const SHOWN: usize = 76;
-    let skipped = (column - 1).saturating_sub(BEFORE);
-    let harmless = |c: char| if c.is_control() || crate::text::is_invisible(c) { ' ' } else { c };
-    let shown: String = line.chars().skip(skipped).take(SHOWN).map(harmless).collect();
-    // Wide characters before the caret push it right by their width, not by one.
-    let before: String = shown.chars().take(column - 1 - skipped).collect();
-    format!("{shown}\n{}^", " ".repeat(crate::text::width(&before)))
+    const COLUMNS_BEFORE: usize = 50;
+    const COLUMNS_SHOWN: usize = 76;
+    let harmless = |c: char| if c.is_control() || c.is_whitespace() || crate::text::is_invisible(c) { ' ' } else { c };
+    let before: Vec<char> = line.chars().take(column - 1).map(harmless).collect();
+    let mut columns = 0;
+    let fitting = before.iter().rev().take_while(|c| {
+        columns += crate::text::character_width(**c);
+        columns <= COLUMNS_BEFORE
+    });
+    let mut shown: String = before[before.len() - fitting.count()..].iter().collect();
+    let columns_before = crate::text::width(&shown);
+    // No character takes more than two columns.
+    shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(harmless));
+    format!("{}\n{}^", crate::text::cut(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
 }
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {
@@ -302,10 +340,38 @@ mod tests {
     }
 
     #[test]
+    fn the_caret_of_a_wide_line_stays_on_the_screen() {
+        let error = error(&format!("[\"{}\" x]", "日".repeat(80)));
+        assert_eq!(error.place.column, 85);
+        let (line, caret) = error.excerpt.split_once('\n').expect("two lines");
+        assert!(caret.len() <= 51 && crate::text::width(line) <= 76, "{}", error.excerpt);
+        assert!(line.ends_with("日\" x]"));
+    }
+
+    #[test]
+    fn half_a_character_is_told_where_it_stands() {
+        for (text, column) in [
+            (r#"{"a": "x\ud800y"}"#, 9),
+            (r#"{"\udc00": 1}"#, 3),
+            (r#"["\ud83d\ud83d\ude00"]"#, 3),
+            (r#"["\\\ud83d"]"#, 5),
+        ] {
+            let error = error(text);
+            assert_eq!((error.place.line, error.place.column), (1, column), "{text}");
+            assert!(error.what.contains("half a character"), "{text}");
+        }
+        for text in [r#"["\ud83d\ude00"]"#, r#"["\\ud800"]"#, r#"["\u00e9\n"]"#] {
+            assert!(Document::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn usual_mistakes_get_a_hint() {
         assert!(error("{'a': 1}").what.contains("double quotes"));
         assert!(error("{\"a\": 1} // b").what.contains("no comments"));
-        assert!(error("[1, 2,]").what.contains("no comma after the last one"));
+        for text in ["[1, 2,]", "[\n  1,\n]", "{\"a\": 1,\r\n\t}"] {
+            assert!(error(text).what.contains("no comma after the last one"), "{text}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::claude::prices::Price;
 pub use fields::Field;
 pub use json::{Place, SyntaxError};
 pub use schema::schema;
-pub use types::Shape;
+pub use types::{Shape, budget_command};
 
 use read::Reader;
 
@@ -51,6 +51,8 @@ pub struct Config {
 pub struct InstanceConfig {
     /// Where the entry stands in the file.
     pub place: Option<Place>,
+    /// Where the values of its own fields stand.
+    pub places: Vec<(&'static str, Place)>,
     /// `name`
     pub name: Option<String>,
     /// `command`: a slash command, or text
@@ -97,6 +99,14 @@ pub struct InstanceConfig {
     pub cwd: Option<String>,
     /// `claude_args`
     pub claude_args: Option<Vec<String>>,
+}
+
+impl InstanceConfig {
+    /// Where the value of a field stands; that of the entry where the field comes from the defaults.
+    #[must_use]
+    pub fn place_of(&self, field: &str) -> Option<Place> {
+        self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.place)
+    }
 }
 
 /// One entry of `depends_on`.
@@ -149,6 +159,27 @@ struct PriceConfig {
 }
 
 impl BudgetConfig {
+    /// The limits that are set and do not count, because `budget_type` leaves out their kind, by their fields; and those
+    /// that count.
+    #[must_use]
+    pub fn limits_that_do_not_count(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let of_tokens =
+            [("overall_budget", self.overall_tokens.is_some()), ("command_budgets", !self.command_tokens.is_empty())];
+        let of_dollars = [
+            ("overall_cost_budget", self.overall_micros.is_some()),
+            ("command_cost_budgets", !self.command_micros.is_empty()),
+        ];
+        let set = |limits: [(&'static str, bool); 2]| -> Vec<&'static str> {
+            limits.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
+        };
+        let (of_tokens, of_dollars) = (set(of_tokens), set(of_dollars));
+        match self.budget_type {
+            Some(BudgetType::Tokens) => (of_dollars, of_tokens),
+            Some(BudgetType::Cost) => (of_tokens, of_dollars),
+            Some(BudgetType::Mixed) | None => (Vec::new(), [of_tokens, of_dollars].concat()),
+        }
+    }
+
     /// The commands that have a limit, of tokens or of dollars.
     #[must_use]
     pub fn limited_commands(&self) -> BTreeSet<&str> {

@@ -2,15 +2,15 @@
 //!
 //! Keys that begin with `//`, `_` or `$` are comments. `null` is the same as leaving a field out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::fields::{BUDGET, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, Row, SECTIONS};
 use super::json::{Document, Kind, Node, Place};
-use super::types::{is_comment, printable};
+use super::types::is_comment;
 use super::{Config, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, Mistake, PriceConfig};
 use crate::claude::prices::Price;
 use crate::nearest::nearest;
-use crate::text::thousands;
+use crate::text::{as_written, clean, thousands};
 
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {
@@ -77,8 +77,13 @@ impl<'a> Reader<'a> {
             return BTreeMap::new();
         };
         let mut prices = BTreeMap::new();
+        let mut seen = HashSet::new();
         for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
-            let whose = format!("pricing of '{}'", printable(&member.key));
+            let whose = format!("pricing of '{}'", as_written(&member.key));
+            if !seen.insert(member.key.clone()) {
+                self.mistake(member.value, &whose, "", "stands here a second time".into());
+                continue;
+            }
             let mut price = PriceConfig::default();
             let mistakes_before = self.found.len();
             self.fill(member.value, &whose, &PRICE.iter().collect::<Vec<_>>(), &mut price);
@@ -112,17 +117,19 @@ impl<'a> Reader<'a> {
             self.mistake(node, "", "instances", format!("must be at most {max} instances, and are {count}"));
             return Vec::new();
         }
-        let mut first_of_name: HashMap<String, usize> = HashMap::new();
+        let mut first_of_look: HashMap<String, usize> = HashMap::new();
         let mut instances = Vec::with_capacity(elements.len());
         let mut places = Places::new(self.document);
         for (i, element) in elements.into_iter().enumerate() {
             let instance = self.instance(i, element, defaults, &mut places);
             if let Some(name) = &instance.name {
-                if let Some(first) = first_of_name.get(name) {
-                    let what = format!("is the name of instances[{first}] too: names must be unique");
+                let first = *first_of_look.entry(clean(name).into_owned()).or_insert(i);
+                if first != i {
+                    let is_same =
+                        instances.get(first).is_some_and(|first: &InstanceConfig| first.name == instance.name);
+                    let what = if is_same { "is the name of" } else { "looks like the name of" };
+                    let what = format!("{what} instances[{first}] too: names must be unique");
                     self.mistake(element, &label(i, Some(name)), "name", what);
-                } else {
-                    first_of_name.insert(name.clone(), i);
                 }
             }
             instances.push(instance);
@@ -139,6 +146,11 @@ impl<'a> Reader<'a> {
     ) -> InstanceConfig {
         let place = places.of(self.document.offset(node));
         let mut instance = InstanceConfig { place: Some(place), ..defaults.clone() };
+        for member in node.members().into_iter().flatten() {
+            if let Some(row) = INSTANCE.iter().find(|row| row.field.name == member.key) {
+                instance.places.push((row.field.name, places.of(self.document.offset(member.value))));
+            }
+        }
         if node.kind() != Kind::Object {
             self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
             return instance;
@@ -209,7 +221,7 @@ impl<'a> Reader<'a> {
             }
             let Some(index) = known.iter().position(|k| *k == member.key) else {
                 let what = unknown(&member.key, known);
-                self.mistake(member.value, whose, &printable(&member.key), what);
+                self.mistake(member.value, whose, &as_written(&member.key), what);
                 continue;
             };
             if std::mem::replace(&mut seen[index], true) {
@@ -266,7 +278,7 @@ fn unknown(key: &str, known: &[&'static str]) -> String {
 /// How messages name an instance.
 fn label(index: usize, name: Option<&str>) -> String {
     match name {
-        Some(name) if !name.is_empty() => format!("instance '{}'", printable(name)),
+        Some(name) if !name.is_empty() => format!("instance '{}'", as_written(name)),
         _ => format!("instances[{index}]"),
     }
 }

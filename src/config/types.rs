@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::json::{Kind, Node};
 use super::{DependencyConfig, When};
 use crate::nearest::nearest;
-use crate::text::thousands;
+use crate::text::{as_written, clean, thousands};
 
 /// No wait, timeout or delay is longer than a year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -106,11 +106,6 @@ pub(super) fn is_comment(key: &str) -> bool {
     COMMENT_MARKS.iter().any(|mark| key.starts_with(mark))
 }
 
-/// What the user wrote, as a message may show it.
-pub(super) fn printable(text: &str) -> String {
-    crate::text::cut(&crate::text::clean(text), 60, "...").into_owned()
-}
-
 fn string(node: Node) -> Result<String, String> {
     let text = node.string().ok_or_else(|| format!("must be a string, and is {}", node.kind()))?;
     if text.contains('\0') {
@@ -121,7 +116,11 @@ fn string(node: Node) -> Result<String, String> {
 
 fn filled(node: Node) -> Result<String, String> {
     let text = string(node)?;
-    if text.trim().is_empty() { Err("is empty".into()) } else { Ok(text) }
+    match clean(&text).is_empty() {
+        true if text.trim().is_empty() => Err("is empty".into()),
+        true => Err(format!("shows as nothing: '{}'", as_written(&text))),
+        false => Ok(text),
+    }
 }
 
 fn boolean(node: Node) -> Result<bool, String> {
@@ -162,7 +161,7 @@ pub(super) fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {
     if allowed.contains(&text.as_str()) {
         return Ok(text);
     }
-    let typed = printable(&text);
+    let typed = as_written(&text);
     Err(match nearest(&text, allowed.iter().copied()) {
         Some(name) => format!("'{typed}' is not known, did you mean '{name}'?"),
         None => format!("'{typed}' is not known; known are: {}", allowed.join(", ")),
@@ -183,7 +182,7 @@ fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
     // A number that no double holds is above every bound.
     let number = node.number().filter(|&number| number > 0.0 && number <= max);
     number.ok_or_else(|| {
-        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), printable(node.text()))
+        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), as_written(node.text()))
     })
 }
 
@@ -195,7 +194,7 @@ fn seconds(node: Node) -> Result<Duration, String> {
 fn tokens(node: Node) -> Result<u64, String> {
     let number = positive(node, MAX_TOKENS, "tokens")?;
     if number.fract() != 0.0 {
-        return Err(format!("must be a whole number of tokens, and is {}", printable(node.text())));
+        return Err(format!("must be a whole number of tokens, and is {}", as_written(node.text())));
     }
     Ok(number as u64)
 }
@@ -206,7 +205,7 @@ fn count(node: Node, max: u32) -> Result<u32, String> {
     }
     let number = node.number().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(max)).contains(number));
     number.map(|number| number as u32).ok_or_else(|| {
-        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), printable(node.text()))
+        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), as_written(node.text()))
     })
 }
 
@@ -220,14 +219,20 @@ fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTre
     let given = members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null);
     let mut seen = HashSet::new();
     all(given.map(|member| {
-        let name = member.key.into_owned();
-        let told = |what: &str| format!("'{}' {what}", printable(&name));
-        if !seen.insert(name.clone()) {
+        let told = |what: &str| format!("'{}' {what}", as_written(&member.key));
+        let command = budget_command(&member.key).ok_or_else(|| told("names no command"))?;
+        if !seen.insert(command.clone()) {
             return Err(told("stands here twice"));
         }
         let limit = read(member.value).map_err(|what| told(&what))?;
-        Ok((format!("/{}", name.trim_start_matches('/')), limit))
+        Ok((command, limit))
     }))
+}
+
+/// How budgets know the command of this name, with or without its slash.
+pub fn budget_command(name: &str) -> Option<String> {
+    let name = name.trim_start_matches(|c: char| c == '/' || c.is_whitespace()).trim_end();
+    (!name.is_empty()).then(|| format!("/{name}"))
 }
 
 fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
@@ -237,7 +242,7 @@ fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
     let mut seen = HashSet::new();
     all(given.map(|member| {
         let name = member.key.into_owned();
-        let told = |what: &str| format!("'{}' {what}", printable(&name));
+        let told = |what: &str| format!("'{}' {what}", as_written(&name));
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(told("cannot be the name of a variable"));
         }
@@ -260,7 +265,7 @@ fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
         let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
         match seen.insert(dependency.name.clone()) {
             true => Ok(dependency),
-            false => Err(format!("'{}' stands here twice", printable(&dependency.name))),
+            false => Err(format!("'{}' stands here twice", as_written(&dependency.name))),
         }
     }))
 }
@@ -270,16 +275,16 @@ fn dependency(node: Node) -> Result<DependencyConfig, String> {
     let Some(members) = node.members() else {
         return Ok(DependencyConfig { name: filled(node)?, when: When::default() });
     };
-    let mut name = None;
-    let mut when = When::default();
+    let (mut name, mut when) = (None, None);
     for member in members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null) {
-        match member.key.as_ref() {
-            "name" => name = Some(filled(member.value).map_err(|what| format!("name {what}"))?),
-            "when" => {
-                when = named(member.value, &WHEN).map_err(|what| format!("when {what}"))?;
-            }
-            other => return Err(format!("has an unknown field '{}'; known are: name, when", printable(other))),
+        let is_second = match member.key.as_ref() {
+            "name" => name.replace(filled(member.value).map_err(|what| format!("name {what}"))?).is_some(),
+            "when" => when.replace(named(member.value, &WHEN).map_err(|what| format!("when {what}"))?).is_some(),
+            other => return Err(format!("has an unknown field '{}'; known are: name, when", as_written(other))),
+        };
+        if is_second {
+            return Err(format!("has a second '{}'", member.key));
         }
     }
-    Ok(DependencyConfig { name: name.ok_or("has no 'name'")?, when })
+    Ok(DependencyConfig { name: name.ok_or("has no 'name'")?, when: when.unwrap_or_default() })
 }

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use super::reason;
 
 /// The directory of a run.
@@ -31,8 +33,6 @@ impl RunDirectory {
     /// # Errors
     /// The system's, with the path.
     pub fn create(base: &Path, run: &str) -> io::Result<Self> {
-        let with_path =
-            |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {}", path.display(), reason(&e)));
         private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
         let mut name = run.to_owned();
         for number in 2.. {
@@ -46,6 +46,15 @@ impl RunDirectory {
         keep_private(&path, 0o700).map_err(|e| with_path(&path, e))?;
         point_latest(base, &name);
         Ok(RunDirectory { path, run: name, first_error: None })
+    }
+
+    /// Makes `base`, and looks whether the directory of a run could be made in it.
+    ///
+    /// # Errors
+    /// The system's, with the path.
+    pub fn check(base: &Path) -> io::Result<()> {
+        let made = private().recursive(true).create(base);
+        made.and_then(|()| Ok(access(base, AccessFlags::W_OK | AccessFlags::X_OK)?)).map_err(|e| with_path(base, e))
     }
 
     /// The run's name, by which the directory is called.
@@ -120,6 +129,10 @@ impl InstanceFiles {
     pub fn directory(&self) -> &Path {
         &self.directory
     }
+}
+
+fn with_path(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {}", path.display(), reason(&error)))
 }
 
 /// "02-data-collector": a name of an instance may hold anything, the name of a directory holds what no system objects to.

@@ -43,11 +43,16 @@ impl Lock {
         Lock::take_opened(open(path)?, pid, run, since)
     }
 
+    /// Whether it could be taken if nobody held it.
+    ///
+    /// # Errors
+    /// Why nobody can.
+    pub fn check(path: &Path) -> Result<(), Refusal> {
+        holder(&mut open(path)?).map(drop)
+    }
+
     fn take_opened(mut file: File, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        let held = read(&mut file).map_err(|error| unusable(&error))?;
-        if !held.is_empty() && !held.starts_with(FIRST_WORD) {
-            return Err(Refusal::Unusable("it is no lock of zen, and would be overwritten".to_owned()));
-        }
+        let held = holder(&mut file)?;
         let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => return Err(Refusal::Held(held.trim().to_owned())),
@@ -96,6 +101,15 @@ fn open(path: &Path) -> Result<File, Refusal> {
 pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, Refusal> {
     private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
     open(&directory.join(name))
+}
+
+/// What the last one who took it wrote of itself.
+fn holder(file: &mut File) -> Result<String, Refusal> {
+    let held = read(file).map_err(|error| unusable(&error))?;
+    if !held.is_empty() && !held.starts_with(FIRST_WORD) {
+        return Err(Refusal::Unusable("it is no lock of zen, and would be overwritten".to_owned()));
+    }
+    Ok(held)
 }
 
 fn unusable(error: &io::Error) -> Refusal {

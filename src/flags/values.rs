@@ -2,6 +2,7 @@
 //! the parser puts the flag's name before the line.
 
 use super::{ConfigSource, LogLevel};
+use crate::config::budget_command;
 use crate::examples::{self, Example};
 use crate::start_at::StartAt;
 use crate::text;
@@ -21,8 +22,7 @@ pub(super) fn example(value: &OsStr) -> Result<&'static Example, String> {
 
 /// What the user wrote, as a message may show it.
 pub(super) fn quoted(value: &OsStr) -> String {
-    const MAX_COLUMNS: usize = 60;
-    format!("'{}'", text::cut(&text::clean(&value.to_string_lossy()), MAX_COLUMNS, "..."))
+    format!("'{}'", text::as_written(&value.to_string_lossy()))
 }
 
 pub(super) fn config(value: &OsStr) -> Result<ConfigSource, String> {
@@ -59,9 +59,10 @@ pub(super) fn seconds(value: &OsStr) -> Result<Duration, String> {
 }
 
 pub(super) fn seconds_above_zero(value: &OsStr) -> Result<Duration, String> {
+    // Below a millisecond the loop's clock would round it to nothing.
     match seconds(value)? {
         Duration::ZERO => Err(format!("{} is not above 0", quoted(value))),
-        duration => Ok(duration),
+        duration => Ok(duration.max(Duration::from_millis(1))),
     }
 }
 
@@ -97,9 +98,11 @@ pub(super) fn dollars(value: &OsStr) -> Result<u64, String> {
 
 /// "/name=amount"; the slash may be left out.
 pub(super) fn per_command(value: &OsStr, amount: fn(&OsStr) -> Result<u64, String>) -> Result<(String, u64), String> {
-    let split = value.to_str().and_then(|text| text.rsplit_once('=')).filter(|(name, _)| !name.trim().is_empty());
-    let (name, number) = split.ok_or_else(|| format!("{} is not of the form /name=limit", quoted(value)))?;
-    Ok((format!("/{}", name.trim().trim_start_matches('/')), amount(OsStr::new(number.trim()))?))
+    let split = value.to_str().and_then(|text| text.rsplit_once('='));
+    let split = split.and_then(|(name, number)| Some((budget_command(name)?, number)));
+    let (command, number) = split.ok_or_else(|| format!("{} is not of the form /name=limit", quoted(value)))?;
+    let amount = amount(OsStr::new(number.trim())).map_err(|what| format!("{}: {what}", text::as_written(&command)))?;
+    Ok((command, amount))
 }
 
 /// One of these words.
@@ -131,7 +134,8 @@ mod tests {
         assert_eq!(read("analyze=10000"), Ok(("/analyze".into(), 10_000)));
         assert_eq!(read("analyze"), Err("'analyze' is not of the form /name=limit".into()));
         assert_eq!(read("=5"), Err("'=5' is not of the form /name=limit".into()));
-        assert_eq!(read("/a=x"), Err("'x' is not a whole number of tokens".into()));
+        assert_eq!(read("/a=x"), Err("/a: 'x' is not a whole number of tokens".into()));
+        assert_eq!(read("/=5"), Err("'/=5' is not of the form /name=limit".into()));
         assert_eq!(per_command(OsStr::new("/a=$0.5"), dollars), Ok(("/a".into(), 500_000)));
         for bad in ["0", "-1", "1e99", "inf"] {
             assert!(dollars(OsStr::new(bad)).is_err() && tokens(OsStr::new(bad)).is_err(), "{bad}");
@@ -183,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_quoted_is_short_and_harmless() {
-        assert_eq!(quoted(OsStr::new("a\u{1b}[31mb\nc")), "'ab c'");
+        assert_eq!(quoted(OsStr::new("a\u{1b}[31mb\nc")), r"'a\u001b[31mb\nc'");
         assert_eq!(quoted(OsStr::new(&"x".repeat(1000))).len(), 62);
         assert_eq!(quoted(OsStr::from_bytes(b"\xff")), "'\u{fffd}'");
     }

@@ -67,10 +67,10 @@ fn unknown_dependencies_directories_and_rings_are_told_together() {
     assert_eq!(
         told,
         [
-            "line 2, column 13: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
-            "line 3, column 13: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
-            "line 5, column 13: instance 'collector': depends_on: is the instance itself",
-            "line 5, column 13: instance 'collector': cwd: /w/gone is no directory that can be entered",
+            "line 2, column 57: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
+            "line 3, column 57: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
+            "line 5, column 65: instance 'collector': depends_on: is the instance itself",
+            "line 5, column 87: instance 'collector': cwd: /w/gone is no directory that can be entered",
         ]
     );
 }
@@ -96,11 +96,11 @@ fn results_are_of_those_that_have_ended_before() {
     assert_eq!(
         told,
         [
-            "line 2, column 13: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
-            "line 2, column 13: instance 'b': prompt: '{{result:}}' names no instance",
-            "line 3, column 13: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
-            "line 3, column 13: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
-            "line 3, column 13: instance 'c': command: '{{result:c}}': it is the instance itself",
+            "line 2, column 37: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
+            "line 2, column 37: instance 'b': prompt: '{{result:}}' names no instance",
+            "line 3, column 38: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
+            "line 3, column 38: instance 'c': command: '{{result:c}}': it is the instance itself",
+            "line 3, column 82: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
         ]
     );
 }
@@ -148,4 +148,46 @@ fn one_session_is_one_queue_and_can_close_a_ring() {
             {"name": "b", "command": "x", "session_id": "s"}]}"#,
     );
     assert!(ring.expect_err("a ring")[0].what.contains("a -> b -> a"));
+}
+
+#[test]
+fn tools_arguments_and_lengths_are_looked_at() {
+    let long = "x".repeat(140_000);
+    let mistakes = planned(&format!(
+        r#"{{"instances": [
+            {{"name": "a", "command": "x", "allowed_tools": ["Grep,Read(src/**)"]}},
+            {{"name": "b", "command": "x", "disallowed_tools": ["Bash (git *)"], "claude_args": ["--tools=Read"]}},
+            {{"name": "c", "command": "x", "env": {{"A": "{long}"}}, "claude_args": ["--max-turns", "3", "--output-format"]}}]}}"#
+    ))
+    .expect_err("mistakes");
+    let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}: {}", m.place.line, m.field, m.what)).collect();
+    let expected = [
+        "2: allowed_tools: 'Read(src/**)' cannot be enforced",
+        "3: disallowed_tools: 'Bash (git *)' is no tool: ",
+        "3: claude_args: --tools would contradict what zen gives claude itself: use the field 'allowed_tools'",
+        "4: env: is longer than the 128 KiB",
+        "4: claude_args: --output-format is zen's own to give",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}");
+    }
+    let plan = planned(
+        r#"{"instances": [
+            {"name": "a", "command": "x", "allowed_tools": ["Read, Bash(git log, *)"], "disallowed_tools": ["Wirte"]}]}"#,
+    )
+    .expect("a plan");
+    assert_eq!(plan.instances[0].allowed_tools, Some(vec!["Read".into(), "Bash(git log, *)".into()]));
+    let expected = "line 2: instance 'a': disallowed_tools: claude has no tool 'Wirte', did you mean 'Write'?";
+    assert_eq!(plan.warnings, [expected]);
+}
+
+#[test]
+fn a_budget_of_nobody_is_told_in_harmless_words() {
+    let plan = planned(
+        r#"{"instances": [{"command": "/a\u001b[2J x"}], "budget": {"command_budgets": {"/ab\u001b[31m": 5, "/zz\n": 5}}}"#,
+    )
+    .expect("a plan");
+    assert!(plan.warnings.iter().all(|warning| !warning.contains(char::is_control)), "{:?}", plan.warnings);
+    assert_eq!(plan.warnings.len(), 2);
 }

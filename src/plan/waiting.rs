@@ -2,31 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Instance, printable};
+use super::Instance;
+use crate::text::as_written;
 
 /// A longer ring is not told whole.
 const MAX_RING_NAMES: usize = 10;
 
-/// Whether an instance depends on another, be it through others.
-pub(super) fn depends_on(instances: &[Instance], index: usize, wanted: usize) -> bool {
-    let mut seen = HashSet::from([index]);
+/// Whom an instance depends on, be it through others.
+pub(super) fn needed_by(instances: &[Instance], index: usize) -> HashSet<usize> {
+    let mut needed = HashSet::new();
     let mut ahead = vec![index];
     while let Some(i) = ahead.pop() {
-        for &(other, _) in &instances[i].after {
-            if other == wanted {
-                return true;
-            }
-            if seen.insert(other) {
-                ahead.push(other);
-            }
-        }
+        ahead.extend(instances[i].after.iter().map(|&(other, _)| other).filter(|&other| needed.insert(other)));
     }
-    false
+    needed
 }
 
 /// What is wrong with such a ring.
 pub(super) fn waits_for_itself(ring: &[usize], instances: &[Instance]) -> String {
-    let name = |&i: &usize| printable(&instances[i].name);
+    let name = |&i: &usize| as_written(&instances[i].name);
     let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
     if ring.len() > MAX_RING_NAMES {
         names.push("...".into());

@@ -114,12 +114,12 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
         "line 15: defaults: timeut: unknown field, did you mean 'timeout'?",
         "line 17: instance 'collector': command: Either 'command' or 'prompt' must be provided",
         "line 17: instance 'collector': comand: unknown field, did you mean 'command'?",
-        "line 18: instance 'reporter': depends_on: there is no instance 'colector', did you mean 'collector'?",
-        "line 18: instance 'reporter': depends_on: is the instance itself",
         "line 19: instance 'reporter': timeout: must be above 0 and at most 31,536,000 seconds, and is 0",
         "line 20: instance 'reporter': timeout: stands here a second time",
+        "line 21: instance 'reporter': depends_on: there is no instance 'colector', did you mean 'collector'?",
+        "line 21: instance 'reporter': depends_on: is the instance itself",
         "line 22: instance 'reporter': name: is the name of instances[1] too: names must be unique",
-        &format!("line 23: instance 'x': cwd: {workspace}/gone is no directory that can be entered"),
+        &format!("line 24: instance 'x': cwd: {workspace}/gone is no directory that can be entered"),
         "line 25: instance 'ring-1': depends_on: waits for itself: ring-1 -> ring-2 -> ring-1",
         "line 27: instance 'twin-1': depends_on: waits for itself: twin-1 -> twin-2 -> twin-1",
         "line 29: instance 'pattern': allowed_tools: 'Read(src/**)' cannot be enforced, for claude asks nobody before it \
@@ -325,6 +325,24 @@ fn hostile_names_come_out_harmless() {
 }
 
 /// Without a locale (cron), a message has ASCII only.
+#[test]
+fn hostile_paths_and_commands_come_out_harmless() {
+    let place = Place::new();
+    let config = place.config(
+        &serde_json::json!({"instances": [{"name": "a", "command": "/a\u{1b}[2J"}],
+            "budget": {"command_budgets": {"/x\u{1b}[31mRED\u{7}\n/y": 5, "/\u{fc}ber": 5}}})
+        .to_string(),
+    );
+    for arguments in [&["--log-dir", "/proc/x\u{1b}[31mRED\n"][..], &["--dry-run"], &["--claude", "\u{1b}[31m"], &[]] {
+        let outcome = place.run(&config, arguments);
+        let is_harmless = |c: char| c == '\n' || !c.is_control();
+        assert!(outcome.stdout.chars().chain(outcome.stderr.chars()).all(is_harmless), "{}", outcome.everything());
+    }
+    let mut command = place.zen_on(&config, &[]);
+    let outcome = place.started(command.env("LANG", "C")).outcome();
+    assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{}", outcome.everything());
+}
+
 #[test]
 fn messages_are_ascii_where_the_locale_is() {
     let place = Place::new();

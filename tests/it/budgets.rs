@@ -201,3 +201,23 @@ fn the_user_s_own_prices_count() {
     let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
     assert!(budget_error(&outcome, "dear").contains("Overall budget reached: $20.0"), "{}", outcome.everything());
 }
+
+#[test]
+fn a_limit_that_does_not_count_is_told() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"instances": [{"name": "a", "prompt": "x"}], "budget": {"overall_budget": 100, "budget_type": "cost"}}"#,
+    );
+    let outcome = place.run(&config, &[]).expect_code(1);
+    let expected = "budget: no limit counts: the type of the budget is 'cost', which leaves out overall_budget: ";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
+    assert_eq!(starts(&place), 0);
+    let outcome = place.run(&config, &["--overall-cost-budget", "5", "--command-budget", "/gone=5"]).expect_code(0);
+    for expected in [
+        "budget: the type of the budget is 'cost', which leaves out overall_budget and command_budgets\n",
+        "budget: no instance runs '/gone'\n",
+    ] {
+        assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
+    }
+    place.run(&config, &["--budget-parameter-type", "mixed", "--overall-token-budget", "100000"]).expect_code(0);
+}

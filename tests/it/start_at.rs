@@ -30,6 +30,15 @@ fn everything_is_checked_before_the_wait() {
     let config = place.prompts(&["x"]);
     place.run(&config, &["--start-at", "10h", "--workspace", "gone"]).expect_code(1);
     place.run(&config, &["--start-at", "10h", "--claude", "gone"]).expect_code(1);
+    std::fs::write(place.path("file"), "x").expect("a file");
+    for [flag, value, expected] in [
+        ["--log-dir", "file/logs", "zen: no directory for the run's files: "],
+        ["--lock", "gone/lock", "zen: lock gone/lock: No such file or directory: give another with --lock FILE\n"],
+        ["--lock", "file", "zen: lock file: it is no lock of zen, and would be overwritten: "],
+    ] {
+        let outcome = place.run(&config, &["--start-at", "10h", flag, value]).expect_code(1);
+        assert!(outcome.stderr.starts_with(expected), "{}", outcome.everything());
+    }
     let outcome = place.run(&config, &["--start-at", "half past ten"]).expect_code(1);
     let expected =
         "zen: --start-at: 'half past ten' is no time to start at, such as 2h, 30m, 45s, 14:30, 1am or 10:30pm\n";
