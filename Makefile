@@ -15,7 +15,7 @@ NEWEST_CLAUDE = $$(grep -v '^\#' tests/real_cli_versions.txt | head -n 1)
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
 	@echo 'A workflow of four instances, on a stand-in for claude: no account, no cost, half a minute.'
-	@echo 'The same with the real claude:  zen --config fixtures/sequential_workflow.json'
+	@echo 'The same with the real claude:  target/debug/zen --config fixtures/sequential_workflow.json --startup-delay 3'
 	@echo
 	@ZEN_CLAUDE=target/debug/examples/claude-stand-in IS_SANDBOX=1 HOME=$$(mktemp -d) target/debug/zen \
 		--config fixtures/sequential_workflow.json --workspace fixtures/demo \

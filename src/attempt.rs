@@ -204,7 +204,7 @@ impl Attempt {
         self.told.answers.resize(self.told.turns_done, String::new());
     }
 
-    /// Something came on its standard output.
+    /// Something came on its standard output, or on standard error.
     pub fn heard(&mut self, now: Duration) {
         self.process.last_heard = now;
     }
@@ -453,6 +453,10 @@ impl Attempt {
 
     fn over(&mut self) {
         self.process.phase = Phase::Over;
+        // What was asked for may have been served, and nobody tells.
+        if self.dialogue.message != Streamed::None {
+            self.meter.message_was_cut_off();
+        }
         self.meter.process_ended();
     }
 }

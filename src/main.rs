@@ -53,11 +53,13 @@ fn run(options: &Options) -> ExitCode {
         Err(problems) => return refuse(&problems),
     };
     if options.dry_run {
-        tell(&prepared.warnings);
+        tell(&[&prepared.warnings[..], &prepared.notes].concat());
         return answer(&dry_run(&prepared, options, due_ms, style));
     }
+    // Whoever has mistyped a budget is to know it, from a quiet run too.
+    stderr.print(&messages(&prepared.warnings));
     if options.log_level > LogLevel::Silent {
-        stderr.print(&messages(&prepared.warnings));
+        stderr.print(&messages(&prepared.notes));
     }
     let say = |what: &str| {
         if options.log_level > LogLevel::Silent {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::claude::prices::Prices;
 use crate::claude::{command_line, commands, session, tools};
-use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When};
+use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When, budget_command};
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
@@ -30,7 +30,7 @@ pub struct Defaults {
 
 /// What planning must know of the machine.
 pub trait Surroundings {
-    /// Whether something stands at this absolute path: `/tmp` in a command is a path, not a command.
+    /// Whether something stands at this absolute path: `/tmp` in a command may be one.
     fn exists(&self, path: &Path) -> bool;
     /// Whether this is a directory that can be entered.
     fn is_directory(&self, path: &Path) -> bool;
@@ -45,8 +45,10 @@ pub struct Plan {
     pub budget: BudgetConfig,
     /// What tokens cost, until claude says so.
     pub prices: Prices,
-    /// What is allowed and yet worth a word.
+    /// What holds nobody back that was to: a budget or a tool with a slip of the pen in it.
     pub warnings: Vec<String>,
+    /// What else is allowed and yet worth a word.
+    pub notes: Vec<String>,
 }
 
 /// One instance of a plan.
@@ -97,6 +99,8 @@ pub struct Turn {
     pub text: String,
     /// The slash command that it calls, without the slash, if it calls one.
     pub command: Option<String>,
+    /// Whether its first word is a path as well (`/tmp is full`): where claude has no such command, it is text.
+    pub is_path: bool,
     /// Where in the text the results of others come in; these have ended when it is sent.
     pub results: Vec<Insertion>,
 }
@@ -162,7 +166,7 @@ pub fn plan(
     surroundings: &dyn Surroundings,
 ) -> Result<Plan, Vec<Mistake>> {
     let names = names(&config.instances);
-    let (mut mistakes, mut warnings) = (Vec::new(), config.warnings);
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
     let mut instances = Vec::with_capacity(names.len());
     let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
     let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
@@ -191,7 +195,7 @@ pub fn plan(
         let instance = Instance {
             name: names[i].clone(),
             description: entry.description.clone(),
-            budget_command: entry.command.as_ref().and_then(|c| c.split_whitespace().next()).map(str::to_owned),
+            budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
             turns: turns(entry, surroundings),
             max_tokens: entry.max_tokens,
             timeout: entry.timeout.unwrap_or(defaults.timeout),
@@ -281,7 +285,13 @@ pub fn plan(
         return Err(mistakes);
     }
     warnings.extend(budgets_of_nobody(&config.budget, &instances));
-    Ok(Plan { instances, budget: config.budget, prices: Prices::with_own(config.pricing), warnings })
+    Ok(Plan {
+        instances,
+        budget: config.budget,
+        prices: Prices::with_own(config.pricing),
+        warnings,
+        notes: config.warnings,
+    })
 }
 
 /// The fields of an instance in which a string is longer than the system takes for an argument or a variable. Messages may
@@ -308,7 +318,8 @@ fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static 
 fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
     let of_command = |text: &str| Turn {
         text: text.to_owned(),
-        command: commands::called_by(text, |path| surroundings.exists(Path::new(path))).map(str::to_owned),
+        command: commands::called_by(text).map(str::to_owned),
+        is_path: commands::called_by(text).is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
         results: Vec::new(),
     };
     let mut turns = Vec::new();

@@ -39,8 +39,10 @@ pub struct Prepared {
     pub abilities: Abilities,
     /// Which limits are the command line's, and what of the config they beat.
     pub overrides: Vec<String>,
-    /// What is worth a word, and no reason not to start.
+    /// What is probably a mistake, and no reason not to start: somebody relies on what will not hold.
     pub warnings: Vec<String>,
+    /// What else is worth a word.
+    pub notes: Vec<String>,
 }
 
 /// Reads, finds and plans. In a dry run, what only the machine lacks is a warning.
@@ -74,7 +76,9 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
             return Err(problems);
         }
     };
-    let abilities = abilities(&plan, claude.as_deref()).unwrap_or_else(|problem| {
+    // Nothing is started, not even to be asked what it can, where it is clear already that nothing will be.
+    let asked = claude.as_deref().filter(|_| problems.is_empty());
+    let abilities = abilities(&plan, asked).unwrap_or_else(|problem| {
         problems.push(problem);
         Abilities::newest()
     });
@@ -87,12 +91,13 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     problems.extend(refuse_grants(&mut plan.instances));
     problems.extend(agents_problems(&plan.instances, abilities));
     lacking.extend(root_problem(&plan.instances, abilities));
-    warnings.extend(found);
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings })
+    let mut notes: Vec<String> = plan.notes.iter().map(|note| format!("{config_name}: {note}")).collect();
+    notes.extend(found);
+    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes })
 }
 
 /// What to say of limits that are set and hold nobody back. With no other ones that is a problem: somebody relies on them.
@@ -326,7 +331,7 @@ fn plan_of(
     match plan(config, workspace, defaults, &Machine) {
         // That the config has budgets for other commands too is no slip of the pen.
         Ok(plan) if mistakes.is_empty() && one_command.is_some() => {
-            return Ok((Plan { warnings: Vec::new(), ..plan }, overrides));
+            return Ok((Plan { warnings: Vec::new(), notes: Vec::new(), ..plan }, overrides));
         }
         Ok(plan) if mistakes.is_empty() => return Ok((plan, overrides)),
         Ok(_) => {}

@@ -62,7 +62,7 @@ fn in_words(shape: &Shape) -> String {
         Shape::Text | Shape::Filled => "string".to_owned(),
         Shape::Boolean => "true or false".to_owned(),
         Shape::Word(words) => format!("one of {}", words.join(", ")),
-        Shape::Texts => "array of strings".to_owned(),
+        Shape::Texts | Shape::Arguments => "array of strings".to_owned(),
         Shape::Number { unit, is_whole: true, .. } => format!("whole number of {unit}"),
         Shape::Number { unit, .. } => format!("number of {unit}"),
         Shape::Count { .. } => "whole number, 0 or above".to_owned(),

@@ -68,6 +68,14 @@ impl Record {
         })
     }
 
+    /// How often it was tried. An attempt that was to follow, and did not, is none.
+    #[must_use]
+    pub fn attempts_made(&self) -> usize {
+        let failed = self.failed_attempts.len();
+        let is_underway = self.failed_attempts.last().is_none_or(|last| self.attempt_started > Some(last.started));
+        failed + usize::from(is_underway && self.attempt_started.is_some())
+    }
+
     /// How many retries were made, or are to be made now: attempts after a usage limit are none.
     #[must_use]
     pub fn retries_made(&self) -> u32 {

@@ -8,7 +8,7 @@ use super::{Attempt, Effect, Phase, Verdict};
 use crate::claude::commands::Commands;
 use crate::claude::control;
 use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
-use crate::claude::verdict::{Judgement, is_hopeless, judge};
+use crate::claude::verdict::{Judgement, is_hopeless, judge, said};
 use crate::claude::withheld::Missing;
 use crate::outcome::{Failure, Reason};
 use crate::text::cut;
@@ -154,6 +154,9 @@ impl Attempt {
                 return self.fail(Failure::new(Reason::Error, error), now);
             }
         };
+        for turn in &mut self.turns {
+            turn.command.take_if(|name| turn.is_path && !commands.have(name));
+        }
         let told = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
         let mut called = told.filter_map(|turn| turn.command.as_deref());
         match called.find(|name| !commands.have(name)) {
@@ -166,7 +169,8 @@ impl Attempt {
         match self.turns[..self.end_of_leg()].get(self.told.turns_done) {
             Some(turn) => {
                 self.process.phase = Phase::InTurn;
-                vec![Effect::Send(control::user(&turn.text))]
+                let line = if turn.command.is_some() { control::user } else { control::text };
+                vec![Effect::Send(line(&turn.text))]
             }
             None => self.completed(now),
         }
@@ -251,7 +255,12 @@ impl Attempt {
         let is_answered = std::mem::replace(&mut self.dialogue.message, Streamed::None) == Streamed::Answer;
         let limit_rejected = self.dialogue.limit_rejected.take();
         let judgement = judge(&result, limit_rejected);
-        self.told.result = Some(if result.text.is_empty() { result.errors.join("\n") } else { result.text });
+        self.told.result = match said(&result) {
+            nothing if nothing.is_empty() && judgement == Judgement::Interrupted => {
+                Some(self.dialogue.last_text.clone()).filter(|text| !text.is_empty())
+            }
+            said => Some(said),
+        };
         let judgement = match judgement {
             // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
             Judgement::Bad(failure) if is_answered && failure.reason == Reason::Budget => {

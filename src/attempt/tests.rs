@@ -21,7 +21,8 @@ fn at(seconds: u64) -> Duration {
 fn instance(turns: &[&str]) -> Instance {
     let turn = |text: &&str| Turn {
         text: (*text).to_owned(),
-        command: crate::claude::commands::called_by(text, |_| false).map(str::to_owned),
+        command: crate::claude::commands::called_by(text).map(str::to_owned),
+        is_path: false,
         results: Vec::new(),
     };
     Instance {
@@ -521,19 +522,23 @@ fn a_message_that_was_asked_for_is_waited_for() {
     assert_eq!(end(&mut attempt, Exit::Code(0), at(6)), Verdict::Completed);
 }
 
-/// claude's own fence calls it an error when its answer has cost more than there was.
-#[test]
-fn an_answer_that_cost_more_than_was_left_is_an_answer() {
-    let fence = || result(|r| (r.subtype, r.text) = ("error_max_budget_usd".into(), String::new()));
-    let say = |text: &str| match message_uses(&[]) {
+/// The model has said this.
+fn says(text: &str) -> Event {
+    match message_uses(&[]) {
         Event::Message(message) => {
             Event::Message(Box::new(Message { said: vec![Said::Text(text.into())], ..*message }))
         }
         other => other,
-    };
+    }
+}
+
+/// claude's own fence calls it an error when its answer has cost more than there was.
+#[test]
+fn an_answer_that_cost_more_than_was_left_is_an_answer() {
+    let fence = || result(|r| (r.subtype, r.text) = ("error_max_budget_usd".into(), String::new()));
     for (uses_tools, reason_of_it) in [(false, None), (true, Some(Reason::Budget))] {
         let mut attempt = in_turn(&["x"]);
-        for event in [begun(), message_begins(), say("Done."), message_says(uses_tools), fence()] {
+        for event in [begun(), message_begins(), says("Done."), message_says(uses_tools), fence()] {
             attempt.event(event, at(2));
         }
         assert_eq!(reason(&end(&mut attempt, Exit::Code(1), at(3))), reason_of_it);
@@ -737,4 +742,44 @@ fn no_process_follows_one_that_is_stopped_while_it_leaves() {
     attempt.event(good(), at(3));
     let verdict = end(&mut attempt, Exit::Code(0), at(4));
     assert_eq!(reason(&verdict), Some(Reason::Budget), "the message has ended, and the work is not done");
+}
+
+#[test]
+fn text_that_begins_with_a_slash_is_sent_as_text() {
+    let begun = |change: fn(&mut crate::plan::Turn)| {
+        let mut instance = instance(&["/tmp is full"]);
+        change(&mut instance.turns[0]);
+        Attempt::start(&instance, Prices::default(), GRACE, at(0)).0
+    };
+    let text = [Effect::Send(control::user(" /tmp is full"))];
+    let mut prompt = begun(|turn| turn.command = None);
+    assert_eq!(prompt.event(answer(&["tmp"]), at(1)), text);
+    let mut path = begun(|turn| turn.is_path = true);
+    assert_eq!(path.event(answer(&["other"]), at(1)), text);
+    let mut command = begun(|turn| turn.is_path = true);
+    assert_eq!(command.event(answer(&["tmp"]), at(1)), [Effect::Send(control::user("/tmp is full"))]);
+    let mut missing = begun(|_| {});
+    assert_eq!(missing.event(answer(&["other"]), at(1)), [Effect::CloseInput]);
+}
+
+#[test]
+fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
+    let diagnostic = "[ede_diagnostic] result_type=user last_content_type=n/a stop_reason=null";
+    for (said, errors, expected) in [
+        (Some("half of it"), &[diagnostic][..], Some("half of it")),
+        (None, &[diagnostic], None),
+        (Some("half of it"), &["it broke", diagnostic], Some("it broke")),
+    ] {
+        let mut attempt = in_turn(&["one"]);
+        said.into_iter().for_each(|said| drop(attempt.event(says(said), at(1))));
+        attempt.stop(Failure::timeout(at(1)), at(1));
+        let interrupted = result(|result| {
+            result.subtype = "error_during_execution".into();
+            result.terminal_reason = Some("aborted_streaming".into());
+            (result.is_error, result.text) = (true, String::new());
+            result.errors = errors.iter().map(ToString::to_string).collect();
+        });
+        attempt.event(interrupted, at(2));
+        assert_eq!(attempt.told.result.as_deref(), expected);
+    }
 }

@@ -17,10 +17,17 @@ pub fn interrupt() -> Vec<u8> {
     line(&json!({"type": "control_request", "request_id": "zen-interrupt", "request": {"subtype": "interrupt"}}))
 }
 
-/// One turn's message.
+/// One turn's message, as it stands: a call of a slash command, or text.
 #[must_use]
-pub fn user(text: &str) -> Vec<u8> {
-    line(&json!({"type": "user", "message": {"role": "user", "content": text}}))
+pub fn user(message: &str) -> Vec<u8> {
+    line(&json!({"type": "user", "message": {"role": "user", "content": message}}))
+}
+
+/// The message of a turn that calls no command. Every generation takes what begins with a slash for one, and what has a
+/// blank before it for text.
+#[must_use]
+pub fn text(message: &str) -> Vec<u8> {
+    if message.starts_with('/') { user(&format!(" {message}")) } else { user(message) }
 }
 
 fn line(value: &serde_json::Value) -> Vec<u8> {

@@ -342,7 +342,8 @@ fn is_of_subagent(line: &Value) -> bool {
 }
 
 fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
-    let content = message["content"].as_array().into_iter().flatten();
+    // 1.0 and 2.0 put the beginning of a message's first block into its start, and tell the block when it is whole.
+    let content = message["content"].as_array().filter(|_| !begins).into_iter().flatten();
     let tools = content.clone().filter(|block| block["type"] == "tool_use");
     Event::Message(Box::new(Message {
         tools: tools
@@ -568,6 +569,17 @@ mod tests {
         let tool = |name: &str, on: &str| Said::Tool { name: name.into(), on: on.into() };
         let said = [Said::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
         assert_eq!(message.said, said);
+    }
+
+    #[test]
+    fn the_start_of_a_message_says_nothing_yet() {
+        for content in ["[]", r#"[{"type":"tool_use","id":"t","name":"Bash","input":{}}]"#] {
+            let start = format!(
+                r#"{{"type":"stream_event","event":{{"type":"message_start","message":{{"id":"m","model":"x","content":{content}}}}}}}"#
+            );
+            let Event::Message(message) = decode(start.as_bytes()) else { panic!("{start}") };
+            assert!(message.begins && message.said.is_empty() && message.tools.is_empty());
+        }
     }
 
     proptest::proptest! {

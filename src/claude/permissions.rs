@@ -67,13 +67,19 @@ pub fn yield_to_agents(instance: &Instance, abilities: Abilities) -> bool {
     abilities.tools && !abilities.wildcards && instance.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
+/// Whether claude is given another mode than the config says, because in that one nobody would be asked.
+#[must_use]
+pub fn is_made_strict(instance: &Instance) -> bool {
+    instance.allowed_tools.is_some() && LENIENT_MODES.contains(&instance.permission_mode.as_str())
+}
+
 /// The mode that claude is really given.
 #[must_use]
 pub fn mode(instance: &Instance, abilities: Abilities) -> &str {
     // Where nobody can answer, 1.0 refuses in its usual mode what has to be asked for.
     let strict = if abilities.tools { "dontAsk" } else { "default" };
     match instance.permission_mode.as_str() {
-        lenient if instance.allowed_tools.is_some() && LENIENT_MODES.contains(&lenient) => strict,
+        _ if is_made_strict(instance) => strict,
         "dontAsk" => strict,
         mode => mode,
     }

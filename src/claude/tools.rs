@@ -89,10 +89,20 @@ pub fn apart(list: &[String]) -> Vec<String> {
 /// What is wrong with one of them, if claude could not take it for a tool or a pattern of one.
 #[must_use]
 pub fn malformed(tool: &str) -> Option<String> {
-    let is_name = |c: char| c.is_alphanumeric() || "_-.:*/".contains(c);
+    let named = name(tool);
+    let is_name = |c: char| c.is_alphanumeric() || "_-.:/".contains(c) || (c == '*' && named.starts_with("mcp__"));
     let is_closed = !tool.contains('(') || tool.ends_with(')');
-    let is_good = !name(tool).is_empty() && name(tool).chars().all(is_name) && is_closed;
-    (!is_good).then(|| format!("'{}' is no tool: write Read, Bash(git *) or mcp__server__tool", as_written(tool)))
+    if named.is_empty() || !named.chars().all(is_name) || !is_closed {
+        return Some(format!("'{}' is no tool: write Read, Bash(git *) or mcp__server__tool", as_written(tool)));
+    }
+    // To claude it would be a tool that is not there, and restrict nothing.
+    let spelled = known().find(|known| known.eq_ignore_ascii_case(named) && *known != named)?;
+    (!is_known(named)).then(|| format!("'{}' is no tool, did you mean '{spelled}'?", as_written(named)))
+}
+
+/// All the tools that claude has ever had.
+fn known() -> impl Iterator<Item = &'static str> + Clone {
+    OF_1_0.iter().chain(OF_OTHERS).copied()
 }
 
 /// What to say of a tool that claude has never had and that is written almost like one that it has.
@@ -102,7 +112,7 @@ pub fn near_miss(tool: &str) -> Option<String> {
     if is_known(named) || named.starts_with("mcp__") {
         return None;
     }
-    let near = nearest(named, OF_1_0.iter().chain(OF_OTHERS).copied())?;
+    let near = nearest(named, known()).filter(|near| !near.eq_ignore_ascii_case(named))?;
     Some(format!("claude has no tool '{}', did you mean '{near}'?", as_written(named)))
 }
 
@@ -202,14 +212,14 @@ mod tests {
         for tool in ["Read", "Bash(git *)", "mcp__my-server__do.it", "mcp__*", "Bash(a (b) c)", "Skill(plugin:x)"] {
             assert_eq!(malformed(tool), None, "{tool}");
         }
-        for tool in ["", "Read (src/**)", "Bash(git", "Read Grep", "(x)", "\u{200b}Read"] {
+        for tool in ["", "Read (src/**)", "Bash(git", "Read Grep", "(x)", "\u{200b}Read", "*", "bash", "BASH(git *)"] {
             assert!(malformed(tool).is_some_and(|what| what.contains("is no tool")), "{tool}");
         }
     }
 
     #[test]
     fn a_slip_of_the_finger_is_told_and_a_new_tool_is_not() {
-        for (tool, meant) in [("bash", "Bash"), ("Wirte", "Write"), ("WebFecth(domain:x)", "WebFetch")] {
+        for (tool, meant) in [("Bsh", "Bash"), ("Wirte", "Write"), ("WebFecth(domain:x)", "WebFetch")] {
             assert!(near_miss(tool).is_some_and(|what| what.ends_with(&format!("did you mean '{meant}'?"))), "{tool}");
         }
         for tool in ["Bash(git *)", "Task", "mcp__bash", "Telescope"] {

@@ -4,6 +4,9 @@
 use super::events::{Retry, TurnResult};
 use crate::outcome::{Failure, Reason};
 
+/// So begins a line about claude's own inner state, among the errors of 2.1.
+const DIAGNOSTIC: &str = "[ede_diagnostic]";
+
 /// What a turn came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
@@ -30,9 +33,25 @@ pub fn judge(result: &TurnResult, limit_rejected: Option<Option<u64>>) -> Judgem
             Failure::new(Reason::Limit, error)
         }
         "error_max_budget_usd" => Failure::new(Reason::Budget, error),
-        _ if result.api_error_status == Some(401) => authentication(&error),
+        _ if is_refused_login(result) => authentication(&error),
         _ => Failure::new(Reason::Error, error),
     })
+}
+
+/// The older generations have no field for it: of an error, the text is claude's own.
+fn is_refused_login(result: &TurnResult) -> bool {
+    let is_told = result.api_error_status.is_none() && result.is_error && result.text.starts_with("API Error: 401 ");
+    is_told || result.api_error_status == Some(401)
+}
+
+/// What was said in a turn, by the model or by claude of what went wrong; not what claude notes for those who write it.
+#[must_use]
+pub fn said(result: &TurnResult) -> String {
+    if !result.text.is_empty() {
+        return result.text.clone();
+    }
+    let errors: Vec<&str> = result.errors.iter().map(String::as_str).filter(|e| !e.starts_with(DIAGNOSTIC)).collect();
+    errors.join("\n")
 }
 
 /// The older generations call an interruption an error during execution that is no error; 2.1 names its reason.

@@ -5,8 +5,8 @@
 
 use super::json::Node;
 use super::types::{
-    BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS, TOKENS,
-    TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
+    ARGUMENTS, BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS,
+    TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
 };
 use super::{
     BudgetConfig, BudgetType, Enforcement, InstanceConfig, OUTPUT_FORMATS, PERMISSION_MODES, PriceConfig, TokenBasis,
@@ -98,8 +98,8 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "Environment variables for it; null takes one away.";
     "cwd" => cwd: FILLED,
         "Its directory, relative to the workspace.";
-    "claude_args" => claude_args: TEXTS,
-        "More arguments for claude; none that zen gives itself or has a field for, such as `--output-format` and `--tools`.";
+    "claude_args" => claude_args: ARGUMENTS,
+        "More arguments for claude; none that zen gives itself, or has a field for.";
 ];
 
 /// What makes no sense as a default for every instance.

@@ -279,6 +279,9 @@ fn half_a_character(text: &str) -> Option<usize> {
 fn hint(text: &str, at: usize) -> Option<&'static str> {
     match &text.as_bytes()[at..] {
         [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
+        [..=0x1f, ..] if !text[..at].trim_end().ends_with([',', '{', '[', ':']) => {
+            Some("a line break in a string is written \\n, a tab \\t")
+        }
         [b'\'', ..] => Some("JSON strings stand in double quotes"),
         [b'}' | b']', ..] if text[..at].trim_end().ends_with(',') => Some("no comma after the last one"),
         _ => None,

@@ -98,6 +98,7 @@ fn of_shape(shape: &Shape) -> Value {
         Shape::Filled => filled(),
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Word(words) => json!({ "enum": words }),
+        Shape::Arguments => json!({ "type": "array", "items": { "type": "string" } }),
         Shape::Texts => json!({ "type": "array", "items": filled() }),
         Shape::Number { max, is_whole, .. } => {
             let kind = if *is_whole { "integer" } else { "number" };

@@ -38,6 +38,8 @@ pub enum Shape {
     Word(&'static [&'static str]),
     /// An array of strings that have more in them than white space.
     Texts,
+    /// An array of strings.
+    Arguments,
     /// A number above 0.
     Number {
         /// What it counts.
@@ -63,7 +65,8 @@ pub enum Shape {
 pub(super) const TEXT: Type<String> = Type { read: string, shape: Shape::Text };
 pub(super) const FILLED: Type<String> = Type { read: filled, shape: Shape::Filled };
 pub(super) const BOOLEAN: Type<bool> = Type { read: boolean, shape: Shape::Boolean };
-pub(super) const TEXTS: Type<Vec<String>> = Type { read: strings, shape: Shape::Texts };
+pub(super) const TEXTS: Type<Vec<String>> = Type { read: |node| strings(node, filled), shape: Shape::Texts };
+pub(super) const ARGUMENTS: Type<Vec<String>> = Type { read: |node| strings(node, string), shape: Shape::Arguments };
 
 pub(super) const SECONDS: Type<Duration> =
     Type { read: seconds, shape: Shape::Number { unit: "seconds", max: MAX_SECONDS, is_whole: false } };
@@ -127,9 +130,9 @@ fn boolean(node: Node) -> Result<bool, String> {
     node.boolean().ok_or_else(|| format!("must be true or false, and is {}", node.kind()))
 }
 
-fn strings(node: Node) -> Result<Vec<String>, String> {
+fn strings(node: Node, read: fn(Node) -> Result<String, String>) -> Result<Vec<String>, String> {
     let elements = node.elements().ok_or_else(|| format!("must be an array of strings, and is {}", node.kind()))?;
-    let read = |(i, element)| filled(element).map_err(|what| format!("element {} {what}", i + 1));
+    let read = |(i, element)| read(element).map_err(|what| format!("element {} {what}", i + 1));
     all(elements.into_iter().enumerate().map(read))
 }
 

@@ -212,10 +212,22 @@ fn explained(flag: &Flag) -> String {
 /// `text` with every sentence on lines of its own, and what stands between backticks in bold.
 fn roff(text: &str) -> String {
     let mut lines = String::new();
-    for sentence in text.split_inclusive(". ") {
+    for sentence in sentences(text) {
         lines.extend(wrapped(&emphasized(sentence.trim_end()), 0).lines().map(text_line));
     }
     lines
+}
+
+/// A full stop between backticks ends no sentence.
+fn sentences(text: &str) -> Vec<String> {
+    let mut sentences: Vec<String> = Vec::new();
+    for part in text.split_inclusive(". ") {
+        match sentences.last_mut() {
+            Some(open) if open.matches('`').count() % 2 == 1 => open.push_str(part),
+            _ => sentences.push(part.to_owned()),
+        }
+    }
+    sentences
 }
 
 fn emphasized(text: &str) -> String {
@@ -260,6 +272,14 @@ mod tests {
             std::fs::write(path, man()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), man(), "run the tests with UPDATE_EXPECTED=1");
+    }
+
+    #[test]
+    fn a_full_stop_in_code_ends_no_sentence() {
+        assert_eq!(
+            roff("A reader (`zen ... | head`) goes. It stops."),
+            "A reader (\\fBzen ... | head\\fR) goes.\nIt stops.\n"
+        );
     }
 
     #[test]

@@ -73,7 +73,8 @@ pub static FLAGS: &[Flag] = &[
         effect: Effect::Switch(|options| options.dry_run = true),
         help: "Print the plan and launch nothing",
         details: "Check the config as for a run, print what would be run (each instance's command line and turns, \
-            its session, its tools, the budget), and launch nothing.",
+            its session, its tools, the budget), and launch nothing. Only where the plan depends on what claude can do is \
+            `claude --help` asked for that.",
     },
     Flag {
         long: "instance-name",

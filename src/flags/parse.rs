@@ -5,6 +5,7 @@
 use super::values::{filled, quoted};
 use super::{Effect, FLAGS, Flag, Options, Question, Section, environment};
 use crate::nearest::nearest;
+use crate::text::as_written;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 
@@ -135,6 +136,15 @@ fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(
         ));
     }
     let text = filled(argument).map_err(|what| format!("the command: {what}"))?;
+    // Nobody is to pay an agent for `zen help`.
+    if !text.starts_with('/') && !text.trim().contains(char::is_whitespace) {
+        return Err(format!(
+            "unexpected argument {0}: a command is called as \"/{1}\", a text has several words, a config is given with \
+             --config FILE (see zen --help)",
+            quoted(argument),
+            as_written(text.trim())
+        ));
+    }
     match text.starts_with('/') {
         true => options.instance.command = Some(text),
         false => options.instance.prompt = Some(text),
@@ -415,6 +425,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_word_is_no_command() {
+        for word in ["help", "version", "nightly", "-"] {
+            let mistakes = mistakes(word);
+            assert!(
+                mistakes[0].starts_with(&format!("unexpected argument '{word}': a command is called as ")),
+                "{word}"
+            );
+        }
+        let sentence = parse(["sum up".into()].into_iter(), |_| None).expect("a text");
+        assert!(matches!(sentence, Request::Run(options) if options.instance.prompt.as_deref() == Some("sum up")));
+    }
+
+    #[test]
     fn a_config_in_place_of_a_command_is_told_where_it_goes() {
         let message = "unexpected argument 'plan.json': a config is given with --config FILE";
         assert_eq!(mistakes("plan.json"), [message]);
@@ -481,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_message_is_harmless_whatever_the_arguments_are() {
-        let arguments = ["--\u{1b}[2Jx", "a", "a\nb\u{202e}"];
+        let arguments = ["--\u{1b}[2Jx", "/a", "a\nb\u{202e}"];
         let mistakes = parse(arguments.into_iter().map(OsString::from), |_| None).unwrap_err();
         assert_eq!(mistakes[0], r"unknown option '--\u001b[2Jx' (see zen --help)");
         assert!(mistakes[1].starts_with(r"unexpected argument 'a\nb\u202e': "), "{mistakes:?}");

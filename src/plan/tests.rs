@@ -48,8 +48,14 @@ fn turns_are_the_pre_commands_and_then_the_command() {
         ]
     );
     assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
-    assert_eq!(plan.instances[2].turns[0].command, None, "a path is text");
-    assert_eq!(plan.warnings.len(), 1);
+    let of_path = &plan.instances[2].turns[0];
+    assert_eq!(
+        (of_path.command.as_deref(), of_path.is_path),
+        (Some("tmp"), true),
+        "text where there is no such command"
+    );
+    assert!(plan.instances[0].turns.iter().all(|turn| !turn.is_path));
+    assert_eq!((plan.warnings.len(), plan.notes.len()), (0, 1));
 }
 
 #[test]

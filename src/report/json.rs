@@ -14,7 +14,7 @@ use super::{View, budget};
 use crate::calendar;
 use crate::claude::events::Denial;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::Used;
+use crate::claude::usage::{Certainty, Used};
 use crate::config::BudgetConfig;
 use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Exit, Status};
@@ -101,7 +101,7 @@ impl<'a> Report<'a> {
             ended_at: run.exit_code.map(|_| run.at(view.elapsed)),
             duration_seconds: Seconds(view.elapsed),
             stopped_by: run.stopped_by.as_deref(),
-            totals: UsedReport::of(&view.used()),
+            totals: UsedReport::of(&view.used(), view.counts().running > 0),
             limits: Limits::of(&view.plan.budget),
             limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
             refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
@@ -122,12 +122,15 @@ struct UsedReport {
 }
 
 impl UsedReport {
-    fn of(used: &Used) -> Self {
+    /// Whoever is still at work has used more by the time that this is read: the file may be the last word of a zen that
+    /// was killed.
+    fn of(used: &Used, is_at_work: bool) -> Self {
+        let word = |certainty: Certainty| if is_at_work { Certainty::AtLeast } else { certainty }.word();
         UsedReport {
             tokens: TokensReport::of(&used.tokens),
-            tokens_certainty: used.tokens_certainty.word(),
+            tokens_certainty: word(used.tokens_certainty),
             cost_usd: Dollars { micros: used.micros },
-            cost_certainty: used.micros_certainty.word(),
+            cost_certainty: word(used.micros_certainty),
         }
     }
 }
@@ -271,6 +274,7 @@ impl<'a> Limits<'a> {
 #[derive(Serialize)]
 struct InstanceReport<'a> {
     name: &'a str,
+    description: Option<&'a str>,
     status: &'static str,
     reason: Option<&'static str>,
     error: Option<&'a str>,
@@ -317,6 +321,7 @@ impl<'a> InstanceReport<'a> {
         let (exit_status, exit_signal) = exit(record.exit);
         InstanceReport {
             name: &instance.name,
+            description: instance.description.as_deref(),
             status: record.status.word(),
             reason,
             error,
@@ -329,7 +334,7 @@ impl<'a> InstanceReport<'a> {
             pid: record.pid,
             session_id: record.told.session_id.as_deref(),
             model: record.told.model.as_deref(),
-            used: UsedReport::of(&record.used),
+            used: UsedReport::of(&record.used, record.status == Status::Running),
             started_at: record.started.map(|started| run.at(started)),
             ended_at: record.ended.map(|ended| run.at(ended)),
             duration_seconds: record.ran(view.elapsed).map(Seconds),
@@ -375,7 +380,7 @@ impl<'a> AttemptReport<'a> {
             ended_at: run.at(attempt.ended),
             exit_status,
             exit_signal,
-            used: UsedReport::of(&attempt.used),
+            used: UsedReport::of(&attempt.used, false),
         }
     }
 }

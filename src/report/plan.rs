@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Style, budget, counted};
+use crate::claude::permissions;
 use crate::config::{BudgetConfig, When};
 use crate::plan::{Instance, Plan, Turn};
 use crate::retries::Retries;
@@ -74,7 +75,11 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     if !instance.disallowed_tools.is_empty() {
         lines.push(list("tools refused", &instance.disallowed_tools));
     }
-    lines.push(shown("permission mode", &instance.permission_mode));
+    let all_the_same = match permissions::is_made_strict(instance) {
+        true => "; tools that are not listed are refused all the same",
+        false => "",
+    };
+    lines.push(shown("permission mode", &instance.permission_mode) + all_the_same);
     lines.extend(instance.model.iter().map(|model| shown("model", model)));
     lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
     lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
@@ -99,7 +104,11 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
 
 /// A message, and whether it will be taken for a command: `/tmp is full` is none.
 fn turn_line(turn: &Turn, style: Style) -> String {
-    let kind = if turn.command.is_some() { "command" } else { "text" };
+    let kind = match turn.command {
+        Some(_) if turn.is_path => "command, or text if there is no such command:",
+        Some(_) => "command",
+        None => "text",
+    };
     format!("{kind} {}", style.shown(&turn.text, MAX_LINE_COLUMNS))
 }
 
@@ -231,7 +240,7 @@ analyzer-1: Analyzes codebase structure
   command /analyze-code
   session analysis-session-1 ({})
   tools only Read, Grep, Glob, Task
-  permission mode bypassPermissions
+  permission mode bypassPermissions; tools that are not listed are refused all the same
   timeout 10000s
   max tokens 5,000
   $ claude --print
@@ -281,7 +290,7 @@ b
   session of its own
   tools none
   tools refused Write, Bash(rm *)
-  permission mode bypassPermissions
+  permission mode bypassPermissions; tools that are not listed are refused all the same
   model opus
   timeout 10000s
   idle timeout 1.5s

@@ -93,7 +93,7 @@ fn cells(view: &View, instance: &Instance, record: &Record, style: Style) -> [St
     [
         style.name(&instance.name),
         status_cell(&record.status, style),
-        record.pid.map_or("-".into(), |pid| pid.to_string()),
+        record.pid.filter(|_| record.status != Status::Pending).map_or("-".into(), |pid| pid.to_string()),
         format!("{sureness}{}", text::thousands(record.used.tokens.total())),
         record.ran(view.elapsed).map_or("-".into(), text::seconds),
         style.bar(progress_cells(view, instance, record), PROGRESS_CELLS),
@@ -254,15 +254,15 @@ fn commands(view: &View, style: Style) -> String {
 fn spent(view: &View, style: Style) -> Option<String> {
     let budget = &view.plan.budget;
     let limit = budget::overall_micros(budget)?;
-    if budget.disable_visuals == Some(true) {
-        return None;
-    }
     let used = view.used();
     let by_tokens = budget::overall_tokens(budget)
         .map_or(0, |limit| full_cells(budget::counted_tokens(budget, &used.tokens), limit, BUDGET_CELLS));
-    let bar = style.bar(full_cells(used.micros, limit, BUDGET_CELLS).max(by_tokens), BUDGET_CELLS);
+    let bar = match budget.disable_visuals {
+        Some(true) => String::new(),
+        _ => style.bar(full_cells(used.micros, limit, BUDGET_CELLS).max(by_tokens), BUDGET_CELLS) + " ",
+    };
     let sureness = style.sureness(used.micros_certainty);
-    Some(format!("Budget: {bar} {sureness}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
+    Some(format!("Budget: {bar}{sureness}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ const MAX_DENIALS_SHOWN: usize = 3;
 
 /// Of those that a signal or a usage limit kept from starting, it is enough to name some.
 const MAX_UNSTARTED_SHOWN: usize = 10;
+/// What is shorter is no repetition of the error, though it stands in it.
+const MIN_BYTES_SAID_TWICE: usize = 12;
 const MAX_LAST_WORDS: usize = 5;
 
 /// How a run ended, and what it leaves.
@@ -83,9 +85,9 @@ fn failed(view: &View, style: Style) -> String {
                 continue;
             }
         }
-        let error = match record.failed_attempts.len() {
-            0 => failure.error.clone(),
-            before => format!("{} ({} attempts)", failure.error, before + 1),
+        let error = match record.attempts_made() {
+            0 | 1 => failure.error.clone(),
+            attempts => format!("{} ({attempts} attempts)", failure.error),
         };
         lines += &listed(&instance.name, &error, MAX_ERROR_COLUMNS, style);
         for line in last_words(record, &failure.error) {
@@ -101,7 +103,8 @@ fn failed(view: &View, style: Style) -> String {
 /// Its last few lines, but for what the error says already.
 fn last_words<'a>(record: &'a Record, error: &str) -> impl Iterator<Item = &'a String> {
     let last = record.last_words.iter().skip(record.last_words.len().saturating_sub(MAX_LAST_WORDS));
-    last.filter(move |line| !error.contains(line.as_str()))
+    // A word or two stand in many an error, and yet are its last words.
+    last.filter(move |line| line.len() < MIN_BYTES_SAID_TWICE || !error.contains(line.as_str()))
 }
 
 fn skipped(view: &View, style: Style) -> String {
@@ -208,7 +211,9 @@ mod tests {
     use crate::claude::events::Denial;
     use crate::claude::usage::Certainty;
     use crate::config::TokenBasis;
+    use crate::outcome::Failure;
     use crate::plan::Plan;
+    use crate::record::FailedAttempt;
     use crate::stages::Stages;
     use crate::told::Told;
     use proptest::prelude::*;
@@ -276,13 +281,36 @@ Total Time: 45.3s
     #[test]
     fn whoever_failed_has_the_last_word_but_does_not_say_it_twice() {
         let (plan, mut records) = summary_of_the_seed();
-        records[1].last_words = ["first", "reading", "it", "Bash: make", "Command not found: /this", "bye \u{1b}[2J"]
-            .map(String::from)
-            .into();
+        records[1].last_words =
+            ["first", "reading", "it", "Bash: make", "Command not found: /this", "not", "bye \u{1b}[2J"]
+                .map(String::from)
+                .into();
         records[0].last_words = vec!["all well".into()];
         let told = told(&plan, &records, UNICODE);
-        assert!(told.contains("does-not-exist\n    reading\n    it\n    Bash: make\n    bye\n\nTotal"), "{told}");
+        assert!(told.contains("does-not-exist\n    it\n    Bash: make\n    not\n    bye\n\nTotal"), "{told}");
         assert!(!told.contains("all well"));
+    }
+
+    #[test]
+    fn an_attempt_that_did_not_follow_is_not_counted() {
+        let (plan, mut records) = summary_of_the_seed();
+        let at = Duration::from_secs;
+        let failed_at = |started| FailedAttempt {
+            pid: None,
+            started,
+            ended: started,
+            exit: None,
+            used: Default::default(),
+            failure: Failure::new(Reason::Error, "it broke"),
+        };
+        for (failed, last_started, expected) in
+            [(vec![1], 1, ""), (vec![1], 5, " (2 attempts)"), (vec![1, 5], 5, " (2 attempts)")]
+        {
+            records[1].failed_attempts = failed.into_iter().map(|s| failed_at(at(s))).collect();
+            records[1].attempt_started = Some(at(last_started));
+            let told = told(&plan, &records, UNICODE);
+            assert!(told.contains(&format!("Command not found: /this-command-does-not-exist{expected}\n")), "{told}");
+        }
     }
 
     #[test]

@@ -347,7 +347,7 @@ impl<'a> Run<'a> {
                 }
             }
             Pipe::Output(index) => self.read_output(index, now),
-            Pipe::Errors(index) => self.read_errors(index),
+            Pipe::Errors(index) => self.read_errors(index, now),
         }
     }
 
@@ -384,7 +384,7 @@ impl<'a> Run<'a> {
         self.book(index, now);
     }
 
-    fn read_errors(&mut self, index: usize) {
+    fn read_errors(&mut self, index: usize, now: Duration) {
         let Some(live) = self.live.get_mut(&index) else { return };
         match live.process.read_errors(&mut self.buffer) {
             Heard::Bytes(count) => {
@@ -393,6 +393,7 @@ impl<'a> Run<'a> {
                     directory.keep_stderr(files, bytes);
                 }
                 live.attempt.stderr(bytes);
+                live.attempt.heard(now);
             }
             Heard::End => live.attempt.stderr_ended(),
             Heard::Nothing => {}

@@ -58,9 +58,9 @@ impl Run<'_> {
             && failure.reason != Reason::Interrupted
             && !(matches!(failure.reason, Reason::Budget | Reason::Limit) && self.records[index].started.is_none())
         {
-            let after = match self.records[index].failed_attempts.len() {
-                0 => String::new(),
-                before => format!(" (attempt {})", before + 1),
+            let after = match self.records[index].attempts_made() {
+                0 | 1 => String::new(),
+                attempts => format!(" (attempt {attempts})"),
             };
             self.message(&format!("{} failed: {}{after}", self.name(index), failure.error));
         }

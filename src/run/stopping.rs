@@ -39,7 +39,10 @@ impl Run<'_> {
         let is_first = self.stopped_by.is_none();
         if is_first {
             self.stopped_by = Some(signal);
-            self.message(&format!("{} came: everything is stopped; once more, and it is killed", signal.as_str()));
+            self.message(&format!(
+                "{} came: everything is being stopped; once more, and it is killed",
+                signal.as_str()
+            ));
         }
         for index in self.schedule.stop() {
             let failure = match self.records[index].failed_attempts.last() {

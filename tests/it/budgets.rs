@@ -219,5 +219,7 @@ fn a_limit_that_does_not_count_is_told() {
     ] {
         assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
     }
+    let outcome = place.run(&config, &["--overall-cost-budget", "5", "--quiet"]).expect_code(0);
+    assert!(outcome.stderr.contains("which leaves out overall_budget"), "quiet as well: {}", outcome.everything());
     place.run(&config, &["--budget-parameter-type", "mixed", "--overall-token-budget", "100000"]).expect_code(0);
 }

@@ -68,7 +68,7 @@ fn its_conversation_goes_on_is_compacted_and_begins_afresh() {
     assert!(recalled(&["[[recall]] again"]).contains("lighthouse"));
     let afresh = recalled(&["[[recall]] afresh", "--clear-history"]);
     assert!(!afresh.contains("lighthouse"), "{afresh}");
-    let outcome = run(&place, &["x", "--session-id=night", "--clear-history", "--compact-history", "--dry-run"]);
+    let outcome = run(&place, &["say x", "--session-id=night", "--clear-history", "--compact-history", "--dry-run"]);
     let plan = outcome.expect_code(0).stdout;
     let position = |what: &str| plan.find(what).unwrap_or_else(|| panic!("no {what}\n{plan}"));
     assert!(position("/clear") < position("/compact"), "{plan}");

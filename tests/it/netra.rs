@@ -26,7 +26,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
                 &[
                     "text Which numbers below data/ have grown over the year, and which have fallen?",
                     "tools only Read, Glob, Grep",
-                    "permission mode bypassPermissions",
+                    "permission mode bypassPermissions; tools that are not listed are refused all the same",
                     "max tokens 12,000",
                 ],
             ),
@@ -47,7 +47,11 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
             ),
             (
                 "review-core: Review of the core",
-                &["command /review-code src/core", "tools only Read, Grep, Glob, Task", "permission mode acceptEdits"],
+                &[
+                    "command /review-code src/core",
+                    "tools only Read, Grep, Glob, Task",
+                    "permission mode acceptEdits; tools that are not listed are refused all the same",
+                ],
             ),
         ],
         &["Budget: overall 60,000 tokens; mode block; type tokens", "  /review-code: 40,000 tokens"],

@@ -93,6 +93,26 @@ fn what_no_attempt_can_mend_is_not_tried_again() {
     assert_eq!(starts(&place), 3);
 }
 
+/// The older generations have no field for it, and announce no retry.
+#[test]
+fn a_refused_login_of_an_older_generation_is_not_tried_again() {
+    for generation in ["2.0", "1.0"] {
+        let place = Place::new();
+        let env = json!({"STAND_IN_GENERATION": generation, "STAND_IN_RETRY_MS": "5"});
+        let instances = json!([
+            {"name": "login", "prompt": "[[status 401 x1000]]", "retries": 5, "retry_delay": 0.1, "env": env},
+        ]);
+        let outcome = place.run(&config(&place, instances), &[]).expect_code(2);
+        assert!(
+            outcome.error("login").starts_with("Authentication failed: API Error: 401 "),
+            "{}",
+            outcome.everything()
+        );
+        assert!(outcome.error("login").contains("ANTHROPIC_API_KEY"), "says what to do: {}", outcome.everything());
+        assert_eq!(outcome.instance("login")["attempts"], 1, "{}", outcome.everything());
+    }
+}
+
 #[test]
 fn a_program_that_is_gone_is_not_waited_for() {
     let place = Place::new();

@@ -153,7 +153,7 @@ fn without_the_lock_of_the_config_sessions_are_kept_apart_all_the_same() {
     }
     // One command has a session too.
     let mut command = two.second.zen(&[
-        "[[recall]]",
+        "[[recall]] it",
         "--session-id",
         "diary",
         "--instance-name",

@@ -118,10 +118,11 @@ impl Command {
     }
 }
 
-/// `/name rest` → name and rest. Text that begins with a slash but cannot be a command's name (a path) is none.
+/// `/name rest` → name and rest. Text that begins with a slash but cannot be a command's name is none; nor is what has a
+/// blank before it (measured on all generations).
 pub fn split_command(text: &str) -> Option<(&str, &str)> {
-    let rest = text.trim().strip_prefix('/')?;
+    let rest = text.strip_prefix('/')?;
     let (name, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | ':'));
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'));
     is_name.then(|| (name, arguments.trim()))
 }

@@ -10,6 +10,7 @@ use crate::templates::replace;
 use crate::{Claude, Stop, log, script};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Instant;
 
 /// What is known of the turn under way, or of a subagent within it.
@@ -98,7 +99,10 @@ impl Claude {
             "compact" => self.compact(arguments),
             "clear" | "reset" | "new" if self.generation.has_clear() => self.clear(),
             "cost" | "usage" | "context" if self.is_builtin(name) => self.answer_locally(name, self.local_answer(name)),
-            _ if self.generation.sends_unknown_commands_to_the_model() || self.is_builtin(name) => {
+            _ if self.generation.sends_unknown_commands_to_the_model()
+                || self.is_builtin(name)
+                || Path::new("/").join(name).exists() =>
+            {
                 self.run_prompt(text, &model, 0);
             }
             _ => self.answer_locally(name, None),

@@ -51,13 +51,15 @@ fn a_run_that_goes_on_has_no_end() {
         "config": "zen.json", "config_sha256": "00ff", "workspace": "/w", "claude": "/bin/claude",
         "exit_code": null, "started_at": "2026-11-22T10:30:00.000Z", "ended_at": null, "duration_seconds": 15.0,
         "stopped_by": null,
-        "totals": {"tokens": zero, "tokens_certainty": "exact", "cost_usd": 0.42, "cost_certainty": "exact"},
+        "totals": {"tokens": zero, "tokens_certainty": "at_least", "cost_usd": 0.42, "cost_certainty": "at_least"},
         "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
             "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
             "token_basis": "total"},
         "limit_use": [], "refusals": [], "usage_limit": null, "stages": [], "instances": null,
     });
     assert_eq!(report, expected);
+    let certainties = [0, 1, 2].map(|i| instances[i]["tokens_certainty"].as_str());
+    assert_eq!(certainties, [Some("exact"), Some("at_least"), Some("exact")], "whoever is at work uses more");
     assert_eq!(instances[1]["duration_seconds"], 5.1);
     assert_eq!(instances[1]["started_at"], "2026-11-22T10:30:09.900Z");
     assert_eq!(instances[2]["started_at"], Value::Null);
@@ -91,7 +93,7 @@ fn an_instance_has_every_field() {
     let run = RunFacts { exit_code: Some(2), stopped_by: Some("SIGTERM".into()), ..facts() };
     let (_, report) = written(&plan, &records, &run);
     let expected = json!({
-        "name": "failing-instance", "status": "failed", "reason": "command not found",
+        "name": "failing-instance", "description": null, "status": "failed", "reason": "command not found",
         "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
         "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "waits_for": null, "pid": 4711,
         "session_id": "s", "model": "m",

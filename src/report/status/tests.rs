@@ -135,7 +135,7 @@ fn only_limits_that_count_are_shown_and_as_they_count() {
 fn visuals_can_be_disabled() {
     let (mut plan, records) = status_of_the_seed();
     plan.budget.disable_visuals = Some(true);
-    assert_eq!(line_of(&at_15s(&plan, &records, UNICODE), "Budget"), "");
+    assert_eq!(line_of(&at_15s(&plan, &records, UNICODE), "Budget"), "Budget: $0.42 / $5.00");
 }
 
 #[test]

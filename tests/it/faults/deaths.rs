@@ -51,6 +51,21 @@ fn killed_by_a_signal_before_initialize() {
     }
 }
 
+/// The API may have served what was asked for, and nobody tells: that is no exact nothing.
+#[test]
+fn killed_when_it_has_asked_and_nothing_has_come() {
+    let place = Place::new();
+    let asked = instance("asked", "[[die KILL]]");
+    let second = with(instance("second", "[[die KILL]]"), "pre_commands", json!(["[[say x]]"]));
+    let outcome = run(&place, &[asked, second], &[]).expect_code(2);
+    for name in ["asked", "second"] {
+        expect_failed(&outcome, name, "error", "claude ended with signal 9 without a result");
+        for certainty in ["tokens_certainty", "cost_certainty"] {
+            assert_eq!(outcome.instance(name)[certainty], "at_least", "{}", outcome.everything());
+        }
+    }
+}
+
 #[test]
 fn killed_by_a_signal_in_a_turn() {
     let place = Place::new();

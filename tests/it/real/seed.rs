@@ -176,8 +176,7 @@ fn real_test_3_2_status_after_failures() {
 #[test]
 fn real_test_3_3_status_with_timeout() {
     on_each_generation(3, |real| {
-        let tool = json!({"command": "python3 -c 'import time; time.sleep(300)'"});
-        real.place.command("help", HELP).command("long-running", &format!("[[say Begun.]] [[tool Bash {tool}]]"));
+        real.place.command("help", HELP);
         let text = std::fs::read_to_string(fixture("timeout_test.json")).expect("a fixture");
         let config = real.place.config(&text.replace("\"timeout\": 10", "\"timeout\": 4"));
         let outcome = real.run(&config, &["--startup-delay", "0.5"]).expect_code(4);

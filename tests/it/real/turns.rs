@@ -38,6 +38,27 @@ fn real_text_turn_is_on_the_books_to_the_token() {
     });
 }
 
+/// claude would take what begins with a slash for a command, and 1.0 and 2.0 do nothing for one that they do not know.
+#[test]
+fn real_prompt_is_text_whatever_it_begins_with() {
+    on_each_generation(3, |real| {
+        real.place.command("deploy", "The command's file. [[say Deployed.]]");
+        let instances = json!([
+            {"name": "a", "prompt": "/help me. [[say A.]]"},
+            {"name": "b", "prompt": "/nope is no command. [[say B.]]"},
+            {"name": "c", "prompt": "/deploy is a word. [[say C.]]"},
+            {"name": "d", "command": "/tmp is full. [[say D.]]"},
+            {"name": "e", "command": "/deploy now"},
+        ]);
+        let config = real.place.config(&json!({ "instances": instances }).to_string());
+        let outcome = real.run(&config, &["--startup-delay", "0.3", "--max-parallel", "3"]).expect_code(0);
+        for (name, said) in [("a", "A."), ("b", "B."), ("c", "C."), ("d", "D."), ("e", "Deployed.")] {
+            assert_eq!(outcome.instance(name)["result"], said, "{}", real.everything(&outcome));
+        }
+        real.assert_books_balance(&outcome);
+    });
+}
+
 #[test]
 fn real_turns_of_one_process_share_their_context() {
     on_each_generation(1, |real| {
