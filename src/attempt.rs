@@ -251,11 +251,9 @@ impl Attempt {
                 self.process.phase = Phase::Leaving(now + self.grace);
                 vec![Effect::Send(control::interrupt()), Effect::CloseInput]
             }
-            // It is ending already; no other process shall follow.
+            // It is ending already; neither another turn nor another process shall follow.
             Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
-                if self.is_followed() {
-                    self.stopping.get_or_insert(why);
-                }
+                self.stopping.get_or_insert(why);
                 Vec::new()
             }
         }

@@ -297,8 +297,8 @@ impl Ledger {
             let (used, committed) = before[limit.unit as usize];
             let (used_now, committed_now) = amounts(account, limit.unit);
             // Usage can shrink: an estimate in dollars may turn out too high when claude says what it was.
-            limit.used = (limit.used - used).saturating_add(used_now);
-            limit.committed = (limit.committed - committed).saturating_add(committed_now);
+            limit.used = limit.used.saturating_sub(used).saturating_add(used_now);
+            limit.committed = limit.committed.saturating_sub(committed).saturating_add(committed_now);
         }
     }
 }

@@ -123,6 +123,27 @@ pub fn as_written(text: &str) -> String {
     if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
 }
 
+/// Where in a JSON text `\ud83d` or the like stands without the other half of its pair. Parsers step over it, and no string can
+/// have it.
+#[must_use]
+pub fn half_a_character(json: &str) -> Option<usize> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut from = 0;
+    while let Some(at) = json.get(from..)?.find('\\').map(|found| from + found) {
+        // A backslash goes with the character behind it, be that wide or another backslash.
+        from = at + 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8);
+        match unit(at) {
+            Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
+            Some(0xd800..=0xdfff) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// What zen says in several lines, harmless for a terminal: its lines and their indentation stay, and every other control
 /// character becomes U+FFFD.
 #[must_use]

@@ -36,6 +36,8 @@ pub(super) enum Streamed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dialogue {
     pub(super) initialized: bool,
+    /// How many turns of the instance were sent, by this process and those before it; 0: none by this one.
+    turns_sent: usize,
     /// When the usage limit ends that claude has run into, if it says so.
     limit_rejected: Option<Option<u64>>,
     pub(super) background_agents: usize,
@@ -73,10 +75,10 @@ impl Attempt {
             Event::Init { session_id, model } => {
                 self.told.session_id = session_id.or(self.told.session_id.take());
                 self.told.model = model.or(self.told.model.take());
-                self.turn_began();
+                self.turn_began(now);
                 Vec::new()
             }
-            Event::Message(message) => self.message(*message),
+            Event::Message(message) => self.message(*message, now),
             Event::MessageSoFar { tokens, uses_tools, ended } => {
                 self.meter.message_so_far(tokens);
                 if ended {
@@ -118,7 +120,7 @@ impl Attempt {
                 self.told.garbage_lines += 1;
                 Vec::new()
             }
-            Event::UnreadableResult => self.unread_result("is nested deeper than zen reads", now),
+            Event::UnreadableResult => self.unread_result("is JSON that zen cannot read", now),
             Event::Answer { .. } | Event::Other => Vec::new(),
         }
     }
@@ -169,6 +171,7 @@ impl Attempt {
         match self.turns[..self.end_of_leg()].get(self.told.turns_done) {
             Some(turn) => {
                 self.process.phase = Phase::InTurn;
+                self.dialogue.turns_sent = self.told.turns_done + 1;
                 let line = if turn.command.is_some() { control::user } else { control::text };
                 vec![Effect::Send(line(&turn.text))]
             }
@@ -176,7 +179,7 @@ impl Attempt {
         }
     }
 
-    fn message(&mut self, message: Message) -> Vec<Effect> {
+    fn message(&mut self, message: Message, now: Duration) -> Vec<Effect> {
         self.dialogue.has_effect = true;
         self.told.retry = None;
         if let Some(id) = &message.id {
@@ -193,6 +196,9 @@ impl Attempt {
         if let Some(text) = text {
             self.dialogue.last_text.clone_from(text);
         }
+        // One that is told whole and was never streamed: its end is all that comes of it.
+        let is_whole = self.dialogue.message == Streamed::Asked && !message.begins && !message.of_subagent;
+        let ends_for_tools = is_whole && !message.tools.is_empty();
         for used in message.tools {
             if !message.of_subagent {
                 self.dialogue.tools_at_work.insert(used.id.clone());
@@ -201,7 +207,12 @@ impl Attempt {
                 self.dialogue.withheld_uses.insert(used.id.clone(), used);
             }
         }
-        message.said.into_iter().map(Effect::Tell).collect()
+        let mut effects: Vec<Effect> = message.said.into_iter().map(Effect::Tell).collect();
+        if ends_for_tools {
+            self.dialogue.message = Streamed::OpenForTools;
+            effects.extend(self.message_ended(now));
+        }
+        effects
     }
 
     fn message_ended(&mut self, now: Duration) -> Vec<Effect> {
@@ -246,10 +257,10 @@ impl Attempt {
         self.told.retry = None;
         self.told.denials.extend(result.permission_denials.iter().cloned());
         self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
-        if self.process.phase == Phase::Asking || self.process.verdict.is_some() {
+        if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
             return Vec::new(); // not the result of anything that was sent
         }
-        let unasked = result.unasked;
+        let unasked = result.unasked || self.told.turns_done == self.dialogue.turns_sent;
         self.dialogue.turn_under_way = false;
         self.dialogue.tools_at_work.clear();
         let is_answered = std::mem::replace(&mut self.dialogue.message, Streamed::None) == Streamed::Answer;
@@ -316,12 +327,13 @@ impl Attempt {
     }
 
     /// A turn began after all were answered: claude tells its agents' results to the model.
-    fn turn_began(&mut self) {
+    fn turn_began(&mut self, now: Duration) {
         self.dialogue.turn_under_way = true;
         self.dialogue.message = Streamed::Asked;
         self.dialogue.announces_turns = true;
         let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
-        if has_answered && matches!(self.process.phase, Phase::Leaving(_)) {
+        let has_time = now < self.started.saturating_add(self.timeout);
+        if has_answered && has_time && matches!(self.process.phase, Phase::Leaving(_)) {
             self.process.verdict = None;
             self.process.phase = Phase::FollowingUp;
         }

@@ -556,7 +556,7 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(Event::UnreadableResult, at(2)), [Effect::CloseInput]);
     attempt.exited(Exit::Code(0), at(3));
-    let failure = Failure::new(Reason::Error, "claude's result is nested deeper than zen reads");
+    let failure = Failure::new(Reason::Error, "claude's result is JSON that zen cannot read");
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
 }
 
@@ -782,4 +782,66 @@ fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
         attempt.event(interrupted, at(2));
         assert_eq!(attempt.told.result.as_deref(), expected);
     }
+}
+
+/// It answers what nobody said, and begins turns after its last answer.
+#[test]
+fn only_turns_that_were_sent_are_answered() {
+    // initialize was never answered; what comes on the interrupt is no answer to the instance's turn.
+    let mut attempt = started(&["x"]);
+    attempt.stop(Failure::timeout(at(1)), at(1));
+    for event in [begun(), good()] {
+        attempt.event(event, at(2));
+    }
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Timeout));
+    // Nor is a second answer to the first turn one to the second, which was never sent.
+    let mut attempt = in_turn(&["one", "two"]);
+    attempt.stop(Failure::timeout(at(1)), at(1));
+    for event in [begun(), good(), begun(), good()] {
+        attempt.event(event, at(2));
+    }
+    assert_eq!(attempt.told.turns_done, 1);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Timeout));
+    // And one that answers its last turn twice has done its work.
+    let mut attempt = in_turn(&["one"]);
+    for event in [begun(), good(), begun(), good()] {
+        attempt.event(event, at(2));
+    }
+    assert_eq!((attempt.told.turns_done, end(&mut attempt, Exit::Code(0), at(3))), (1, Verdict::Completed));
+}
+
+#[test]
+fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
+    let unasked = || result(|result| result.unasked = true);
+    let goes_on = |attempt: &mut Attempt, seconds| {
+        attempt.event(begun(), at(seconds));
+        attempt.event(unasked(), at(seconds));
+        attempt.deadline(at(seconds))
+    };
+    // Its timeout is at 100 s, and the grace behind that.
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(begun(), at(1));
+    attempt.event(good(), at(1));
+    let terminated = (2..200).find(|&seconds| goes_on(&mut attempt, seconds) == [Effect::Terminate]);
+    assert!(terminated.is_some_and(|seconds| (100..=106).contains(&seconds)), "{terminated:?}");
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(begun(), at(1));
+    attempt.event(good(), at(1));
+    attempt.stop(Failure::interrupted("SIGTERM"), at(2));
+    let terminated = (2..50).find(|&seconds| goes_on(&mut attempt, seconds) == [Effect::Terminate]);
+    assert!(terminated.is_some_and(|seconds| seconds <= 7), "{terminated:?}");
+}
+
+/// Without `--include-partial-messages`, or from a claude that does not stream, a message comes whole.
+#[test]
+fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(begun(), at(1));
+    assert_eq!(attempt.end_with_message(Failure::new(Reason::Budget, "over"), at(1)), []);
+    let whole = match message_uses(&["id"]) {
+        Event::Message(message) => Event::Message(Box::new(Message { begins: false, ..*message })),
+        other => other,
+    };
+    let effects = attempt.event(whole, at(2));
+    assert_eq!(effects, [Effect::Send(control::interrupt()), Effect::CloseInput]);
 }

@@ -13,10 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::control::INITIALIZE_ID;
 use super::prices::{self, Price};
 use super::tokens::Tokens;
 use super::usage::{ModelUse, Settlement};
 use super::withheld::{Missing, missing};
+use crate::text::half_a_character;
 
 /// One line of the stream.
 #[derive(Debug, PartialEq)]
@@ -231,9 +233,12 @@ pub fn decode(line: &[u8]) -> Event {
     if let Some(event) = long::decode(line) {
         return event;
     }
-    let Ok(head) = serde_json::from_slice::<Head>(line) else {
-        return Event::Garbage;
-    };
+    decoded(line).or_else(|| decoded(&mended(line)?)).unwrap_or_else(|| undecodable(line))
+}
+
+/// A line that can be decoded.
+fn decoded(line: &[u8]) -> Option<Event> {
+    let head = serde_json::from_slice::<Head>(line).ok()?;
     let decode: fn(&Value) -> Event = match (head.kind.as_ref(), head.subtype.as_deref()) {
         ("control_response", _) => answer,
         ("system", Some("init")) => init,
@@ -245,13 +250,36 @@ pub fn decode(line: &[u8]) -> Event {
         ("result", _) => result,
         ("rate_limit_event", _) => rate_limit,
         ("conversation_reset", _) => |_| Event::ConversationReset,
-        _ => return Event::Other,
+        _ => return Some(Event::Other),
     };
-    match serde_json::from_slice(line) {
-        Ok(value) => decode(&value),
-        // Nested beyond what is decoded. A result is never taken for nothing: no other would come.
-        Err(_) if head.kind == "result" => Event::UnreadableResult,
-        Err(_) => Event::Garbage,
+    serde_json::from_slice(line).ok().map(|value| decode(&value))
+}
+
+/// The line with U+FFFD in place of what is no character: programs that cut texts leave halves of some. `None` if there was
+/// nothing to mend.
+fn mended(line: &[u8]) -> Option<Vec<u8>> {
+    const REPLACEMENT: &str = "\\ufffd";
+    let mut text = String::from_utf8_lossy(line).into_owned();
+    let mut from = 0;
+    while let Some(at) = half_a_character(&text[from..]).map(|at| from + at) {
+        from = at + REPLACEMENT.len();
+        text.replace_range(at..from, REPLACEMENT);
+    }
+    (text.as_bytes() != line).then(|| text.into_bytes())
+}
+
+/// Nested beyond what is decoded, or no JSON. Neither a result is ever taken for nothing nor the answer that everything waits
+/// for: no other would come.
+fn undecodable(line: &[u8]) -> Event {
+    match serde_json::from_slice::<Head>(line).ok().as_ref().map(|head| head.kind.as_ref()) {
+        Some("result") => Event::UnreadableResult,
+        Some("control_response") => Event::Answer {
+            request_id: INITIALIZE_ID.to_owned(),
+            commands: Err("its answer is JSON that zen cannot read".to_owned()),
+            prices: Vec::new(),
+            tells_usage: false,
+        },
+        _ => Event::Garbage,
     }
 }
 
@@ -569,6 +597,21 @@ mod tests {
         let tool = |name: &str, on: &str| Said::Tool { name: name.into(), on: on.into() };
         let said = [Said::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
         assert_eq!(message.said, said);
+    }
+
+    #[test]
+    fn half_a_character_costs_no_line() {
+        let result = br#"{"type":"result","subtype":"success","is_error":false,"result":"cut \\ud83d \ud83d","total_cost_usd":1}"#;
+        let Event::Result(told) = decode(result) else { panic!("no result") };
+        assert_eq!(told.text, "cut \\ud83d \u{fffd}");
+        let Event::Result(told) = decode(b"{\"type\":\"result\",\"result\":\"cut \xf0\x9f\"}") else {
+            panic!("no result")
+        };
+        assert_eq!(told.text, "cut \u{fffd}");
+        let answer = br#"{"type":"control_response","response":{"request_id":"zen-initialize","response":{"commands":[{"name":"review","description":"\udc00"}]}}}"#;
+        assert!(matches!(decode(answer), Event::Answer { commands: Ok(names), .. } if names == ["review"]));
+        let deep = format!(r#"{{"type":"control_response","response":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
+        assert!(matches!(decode(deep.as_bytes()), Event::Answer { commands: Err(_), .. }));
     }
 
     #[test]

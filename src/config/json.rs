@@ -8,6 +8,8 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::text::half_a_character;
+
 /// A place in a text: line and column, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -254,25 +256,6 @@ impl SyntaxError {
         let shown = text[start..].lines().next().unwrap_or("");
         SyntaxError { place: Place { line, column }, what, excerpt: excerpt(shown, column) }
     }
-}
-
-/// Where `\ud83d` or the like stands without the other half of its pair: the parser steps over it, and no string can have it.
-/// The text is one that parses, so what follows a backslash is there.
-fn half_a_character(text: &str) -> Option<usize> {
-    let unit = |at: usize| {
-        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let mut from = 0;
-    while let Some(at) = text[from..].find('\\').map(|found| from + found) {
-        from = at + 2;
-        match unit(at) {
-            Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
-            Some(0xd800..=0xdfff) => return Some(at),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// The mistakes that people make most when they write JSON by hand.

@@ -34,16 +34,19 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
 pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
-    let launch =
-        Launch { program: claude.to_owned(), arguments: vec!["--help".into()], cwd: ".".into(), variables: Vec::new() };
-    let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
+    let run = run_of_its_own();
+    let mut process = start(claude, &["--help".to_owned()], Path::new("."), &run)?;
     process.close_input();
     let (mut help, mut errors) = (Vec::new(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
         keep(&mut help, bytes);
         false
     });
-    let exit = has_ended.then(|| process.reap_within(give_up.saturating_duration_since(Instant::now()))).flatten();
+    // Where a child of it holds its pipes, it may have said all and ended long ago.
+    let patience = if has_ended { give_up.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+    let exit = process.reap_within(patience);
+    drop(process);
+    end_strays(&Mark::of_run(&run));
     match exit {
         Some(Exit::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
         Some(exit) => Err(last_words(&errors, &exit)),
@@ -65,19 +68,7 @@ pub fn answer_of<T>(
 ) -> Result<T, String> {
     let give_up = Instant::now() + limit;
     let run = run_of_its_own();
-    let mut variables: Vec<(OsString, Option<OsString>)> =
-        NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
-    variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
-    variables.push((RUN_VARIABLE.into(), Some(run.as_str().into())));
-    let launch = Launch {
-        program: claude.to_owned(),
-        arguments: arguments.iter().map(OsString::from).collect(),
-        cwd: cwd.to_owned(),
-        variables,
-    };
-    signals::unblock();
-    descendants::adopt_orphans();
-    let mut process = Process::start(&launch, None, 0).map_err(|error| reason(&error))?;
+    let mut process = start(claude, arguments, cwd, &run)?;
     process.send(message);
     let (mut answered, mut lines, mut errors) = (None, Lines::default(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
@@ -98,6 +89,23 @@ pub fn answer_of<T>(
         Some(exit) if has_ended => last_words(&errors, &exit),
         _ => took_too_long(limit),
     })
+}
+
+/// Starts a claude that is asked something, and nothing of which is to be left.
+fn start(claude: &Path, arguments: &[String], cwd: &Path, run: &str) -> Result<Process, String> {
+    let mut variables: Vec<(OsString, Option<OsString>)> =
+        NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+    variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+    variables.push((RUN_VARIABLE.into(), Some(run.into())));
+    let launch = Launch {
+        program: claude.to_owned(),
+        arguments: arguments.iter().map(OsString::from).collect(),
+        cwd: cwd.to_owned(),
+        variables,
+    };
+    signals::unblock();
+    descendants::adopt_orphans();
+    Process::start(&launch, None, 0).map_err(|error| reason(&error))
 }
 
 /// What the processes behind a question are known by: one question's search for what is left must not end another's claude.

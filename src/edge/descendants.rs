@@ -2,8 +2,10 @@
 //! descent, and ended. Linux's; elsewhere nothing is found, and a process group is all that is ended.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -102,7 +104,7 @@ pub fn adopt_orphans() {
 #[must_use]
 pub fn children() -> Option<Vec<i32>> {
     let me = std::process::id();
-    let list = fs::read_to_string(format!("/proc/{me}/task/{me}/children")).ok()?;
+    let list = shows_our_numbers().then(|| fs::read_to_string(format!("/proc/{me}/task/{me}/children")).ok())??;
     Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
@@ -119,7 +121,7 @@ pub fn find(mark: &Mark, roots: &Roots) -> Vec<Seen> {
     let mut queue: Vec<i32> = roots.leader.into_iter().collect();
     for process in all.iter().filter(|p| p.pid != me && p.state.has_environment()) {
         let in_group = roots.leader == Some(process.group);
-        let is_stray = |known: &HashSet<i32>| process.parent == me && me != 1 && !known.contains(&process.pid);
+        let is_stray = |known: &HashSet<i32>| process.parent == me && !is_init() && !known.contains(&process.pid);
         let environment = environment_of(process.pid);
         let unmarked = || !contains(&environment, RUN_VARIABLE.as_bytes());
         if in_group || mark.is_on(&environment) || roots.unmarked.as_ref().is_some_and(|k| is_stray(k) && unmarked()) {
@@ -154,10 +156,17 @@ pub fn not_ended(processes: &[Seen]) -> Vec<Seen> {
     processes.iter().filter(is_there).copied().collect()
 }
 
-/// Those of these children that have ended, or are about to: the kernel has to finish, and zen to reap them.
+/// Ends children of zen's. As long as they are not reaped, their numbers are theirs.
+pub fn end_children(children: &[i32]) {
+    for &child in children {
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
+}
+
+/// Whether whoever has lost his parent comes to this process in any case, as to init.
 #[must_use]
-pub fn ending(children: &[i32]) -> Vec<Seen> {
-    children.iter().filter_map(|&pid| see(pid)).filter(|seen| !seen.state.has_environment()).collect()
+pub fn is_init() -> bool {
+    std::process::id() == 1
 }
 
 /// A child that has ended and was not reaped, if there is one. It stays as it is.
@@ -178,12 +187,21 @@ pub fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 
+/// Whether /proc is there and has the numbers of this pid namespace: those of another one are other processes'.
+fn shows_our_numbers() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|me| me.as_os_str() == OsStr::new(&std::process::id().to_string()))
+}
+
 fn processes() -> Vec<Seen> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    if !shows_our_numbers() {
+        return Vec::new();
+    }
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(see).collect()
 }
 
-/// The places after the name of what proc(5) calls `vsize` and `env_end`.
+/// The places after the name of what proc(5) calls `num_threads`, `vsize` and `env_end`.
+const THREADS: usize = 17;
 const MEMORY_BYTES: usize = 20;
 const END_OF_ENVIRONMENT: usize = 48;
 
@@ -194,7 +212,10 @@ fn see(pid: i32) -> Option<Seen> {
     let stat = String::from_utf8_lossy(&stat[after_name..]);
     let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
     let is_zero = |field: usize| fields.get(field).is_some_and(|value| *value == "0");
+    let has_threads = fields.get(THREADS).and_then(|count| count.parse::<u32>().ok()).is_some_and(|count| count > 1);
     let state = match *fields.first()? {
+        // Its first thread has ended, and others live.
+        "Z" if has_threads => State::Alive,
         "Z" | "X" => State::Ended,
         _ if is_zero(MEMORY_BYTES) => State::Empty,
         _ if is_zero(END_OF_ENVIRONMENT) => State::InExec,
@@ -214,7 +235,7 @@ fn see(pid: i32) -> Option<Seen> {
 fn environment_of(pid: i32) -> Vec<u8> {
     let mut looks_outside_exec = 0;
     for _ in 0..MAX_LOOKS {
-        match read_at_once(&format!("/proc/{pid}/environ")) {
+        match read_at_once(format!("/proc/{pid}/environ")) {
             Ok(environment) if environment.is_empty() => {}
             environment => return environment.unwrap_or_default(),
         }
@@ -224,11 +245,18 @@ fn environment_of(pid: i32) -> Vec<u8> {
             _ => looks_outside_exec += 1,
         }
     }
-    Vec::new()
+    environment_of_a_thread(pid)
+}
+
+/// Where the first thread has ended, the others still show it.
+fn environment_of_a_thread(pid: i32) -> Vec<u8> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let environments = threads.filter_map(|thread| read_at_once(thread.path().join("environ")).ok());
+    environments.into_iter().find(|environment| !environment.is_empty()).unwrap_or_default()
 }
 
 /// Between two reads a process may begin another program, and nothing follows the first part.
-fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
+fn read_at_once(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let (mut bytes, mut count) = (vec![0; ENVIRONMENT_BYTES], 0);
     loop {

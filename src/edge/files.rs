@@ -156,7 +156,13 @@ fn append(directory: &Path, name: &str, file: &mut Option<File>, bytes: &[u8]) -
 /// A second process of an instance adds to what the first one wrote.
 fn create(path: &Path) -> io::Result<File> {
     let adds = path.extension().is_some_and(|e| e == "jsonl" || e == "txt") && !path.ends_with("result.txt");
-    let file = OpenOptions::new().create(true).write(true).append(adds).truncate(!adds).mode(0o600).open(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).append(adds).truncate(!adds).mode(0o600);
+    // An instance may have put a pipe there: that is not waited for.
+    let file = options.custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     keep_private(path, 0o600)?;
     Ok(file)
 }
@@ -183,6 +189,16 @@ fn point_latest(base: &Path, run: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let base = tempfile::tempdir().expect("a directory");
+        let mut directory = RunDirectory::create(base.path(), "run").expect("it can be made");
+        let made = nix::unistd::mkfifo(&directory.path().join(".report.json.new"), nix::sys::stat::Mode::S_IRWXU);
+        made.expect("a pipe");
+        directory.replace("report.json", "{}");
+        assert!(directory.take_error().is_some_and(|why| why.contains("report.json")));
+    }
 
     #[test]
     fn no_name_leaves_the_run_s_directory() {

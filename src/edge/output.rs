@@ -2,8 +2,10 @@
 //! waits here, up to a bound, and a reader that went away is no reason to stop.
 
 use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -15,7 +17,8 @@ use super::signals::{Signals, stops_a_run};
 /// How much waits for a slow reader, in bytes. A report is a few thousand.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// A pipe that is ready takes this much without blocking (POSIX's least PIPE_BUF is 512, Linux's 4096).
+/// A pipe that is ready takes this much without blocking (POSIX's least PIPE_BUF is 512, Linux's 4096). A terminal may take
+/// less, so it is opened once more for zen alone, never to block.
 const CHUNK_BYTES: usize = 4096;
 
 /// How many columns the terminal has that standard output goes to; none where it is no terminal.
@@ -37,6 +40,7 @@ pub fn columns() -> Option<usize> {
 #[derive(Debug)]
 pub struct Output {
     to: Target,
+    terminal: Option<File>,
     waiting: VecDeque<u8>,
     is_gone: bool,
     dropped_texts: u64,
@@ -63,7 +67,14 @@ impl Output {
     }
 
     fn to(to: Target) -> Self {
-        Output { to, waiting: VecDeque::new(), is_gone: false, dropped_texts: 0, error: None }
+        let mut output =
+            Output { to, terminal: None, waiting: VecDeque::new(), is_gone: false, dropped_texts: 0, error: None };
+        if output.is_terminal() {
+            let path = format!("/proc/self/fd/{}", output.fd().as_raw_fd());
+            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+            output.terminal = OpenOptions::new().write(true).custom_flags(flags).open(path).ok();
+        }
+        output
     }
 
     /// Whether a person looks at it.
@@ -107,9 +118,7 @@ impl Output {
 
     /// Writes what can be written without waiting.
     pub fn write_on(&mut self) {
-        while !self.waiting.is_empty() && self.is_ready(PollTimeout::ZERO) {
-            self.write_chunk();
-        }
+        while !self.waiting.is_empty() && self.is_ready(PollTimeout::ZERO) && self.write_chunk() {}
     }
 
     /// Writes all that waits, however long its reader takes, unless a signal came or comes that stops zen. Answers whether
@@ -139,6 +148,9 @@ impl Output {
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
+        if let Some(terminal) = &self.terminal {
+            return terminal.as_fd();
+        }
         match &self.to {
             Target::Stdout(stdout) => stdout.as_fd(),
             Target::Stderr(stderr) => stderr.as_fd(),
@@ -151,16 +163,19 @@ impl Output {
         poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
     }
 
-    fn write_chunk(&mut self) {
+    /// Answers whether it got rid of something, or will never.
+    fn write_chunk(&mut self) -> bool {
         let (front, _) = self.waiting.as_slices();
         match write(self.fd(), &front[..front.len().min(CHUNK_BYTES)]) {
             Ok(written) => drop(self.waiting.drain(..written)),
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return false,
             Err(error) => {
                 self.is_gone = true;
                 self.waiting = VecDeque::new();
                 self.error = Some(error).filter(|&e| e != Errno::EPIPE && e != Errno::EBADF);
             }
         }
+        true
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
@@ -218,8 +218,11 @@ impl Process {
         })
     }
 
+    /// And itself, which may have left its group.
     fn signal_group(&self, signal: Signal) {
-        let _ = killpg(Pid::from_raw(self.pid().cast_signed()), signal);
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        let _ = killpg(pid, signal);
+        let _ = kill(pid, signal);
     }
 }
 

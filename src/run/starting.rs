@@ -85,6 +85,9 @@ impl<'a> Run<'a> {
                     true => format!("{program} could not be started: {}", reason(&error)),
                 };
                 let is_hopeless = !may_pass(&error);
+                // What processes before this one have used stays on the books.
+                self.copy_to_record(index);
+                self.book(index, now);
                 self.failed(index, Failure { is_hopeless, ..Failure::new(Reason::Spawn, what) }, now);
             }
         }

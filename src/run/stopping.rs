@@ -117,12 +117,16 @@ impl Run<'_> {
             if strays.as_ref().is_some_and(Vec::is_empty) {
                 return Vec::new();
             }
-            let mut left = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
-            left.extend(descendants::ending(&strays.unwrap_or_default()));
+            let marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
+            // No instance runs any more: whoever has come back to zen is the run's, whatever mark he carries.
+            let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
+            let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();
+            left.extend(strays.iter().filter(|stray| marked.iter().all(|process| process.pid != **stray)));
             if left.is_empty() || self.clock.now() >= give_up {
-                return left.iter().map(|process| process.pid).collect();
+                return left;
             }
-            descendants::end(&left);
+            descendants::end(&marked);
+            descendants::end_children(&strays);
             let timeout = PollTimeout::try_from(SWEEP_AGAIN).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], timeout);
             self.signals.take();

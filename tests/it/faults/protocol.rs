@@ -103,7 +103,7 @@ fn prints_what_is_nested_beyond_reason() {
     let outcome = run(&place, &[bad(&format!("{nests} [[say Fine.]]")), result], &[]).expect_code(2);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
-    expect_failed(&outcome, "result", "error", "claude's result is nested deeper than zen reads");
+    expect_failed(&outcome, "result", "error", "claude's result is JSON that zen cannot read");
     expect_ended_at(&outcome, "result", Duration::ZERO);
 }
 

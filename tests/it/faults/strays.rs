@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{SLACK, bad, expect_completed, expect_failed, instance, run, with};
-use crate::support::{Place, exists, is_alive, wait_for, wait_until};
+use crate::support::{Place, exists, is_alive, wait_for, wait_until, write_program};
 
 /// The processes that the stand-ins have left behind, by their log.
 fn left_behind(place: &Place) -> Vec<i32> {
@@ -110,6 +110,57 @@ fn a_tool_whose_claude_was_killed() {
     let outcome = zen.outcome().expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended with signal 9 without a result");
     expect_completed(&outcome, "runs-on");
+}
+
+/// A process that knows what it would be looked for by: another run's mark, or a first thread that is no more.
+#[test]
+fn one_that_passes_for_somebody_else_s() {
+    let place = Place::new();
+    let files = ["marked", "threads"].map(|name| place.path(name));
+    let commands = [
+        format!("ZEN_RUN=another setsid -f sh -c 'echo $$ >{}; exec sleep 300'", files[0].display()),
+        format!("setsid -f python3 -c '{LOSE_FIRST_THREAD}' {}", files[1].display()),
+    ];
+    let tools = commands.map(|command| format!("[[tool Bash {}]]", json!({ "command": command })));
+    let instances = [bad(&format!("{} {} {} [[say Fine.]]", tools[0], tools[1], place.gate("known")))];
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &[]);
+    let pids = files
+        .each_ref()
+        .map(|file| wait_for("its number", || std::fs::read_to_string(file).ok()?.trim().parse::<i32>().ok()));
+    let threads = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    wait_until("its first thread to end", || stat(pids[1]).contains(") Z "));
+    place.open_gate("known");
+    let outcome = zen.outcome().expect_code(0);
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    expect_none_alive(&pids[..1]);
+    assert_eq!(threads(pids[1]), 0, "it lives on, though its first thread does not");
+}
+
+/// Writes its number, and goes on in its second thread alone.
+const LOSE_FIRST_THREAD: &str = "
+import ctypes, os, sys, threading, time
+threading.Thread(target=time.sleep, args=(300,)).start()
+open(sys.argv[1], \"w\").write(str(os.getpid()))
+ctypes.CDLL(None).syscall({\"x86_64\": 60}.get(os.uname().machine, 93), 0)
+";
+
+/// It leaves the group that signals to it go to.
+#[test]
+fn a_claude_in_the_group_of_zen() {
+    let place = Place::new();
+    let claude = place.path("claude");
+    write_program(
+        &claude,
+        "#!/usr/bin/env python3\nimport os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+         os.setpgid(0, os.getpgid(os.getppid()))\ntime.sleep(300)\n",
+    );
+    let config = place.config(&json!({"instances": [{"name": "bad", "prompt": "x", "timeout": 1}]}).to_string());
+    let arguments = ["--claude", claude.to_str().expect("UTF-8"), "--grace", "0.5"];
+    let outcome = place.run(&config, &arguments).expect_code(4);
+    expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
+    assert!(outcome.ran("bad") < Duration::from_secs(4) + SLACK, "{:?}", outcome.ran("bad"));
 }
 
 /// The kernel takes its time to give so much memory back, and meanwhile the process shows no environment.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{config, has_logged, instance};
-use crate::support::{Outcome, Place, Running, wait_until};
+use crate::support::{Outcome, Place, Running, terminal, wait_until};
 
 fn stdout_of(writer: PipeWriter) -> Stdio {
     Stdio::from(OwnedFd::from(writer))
@@ -123,6 +123,30 @@ fn a_reader_that_never_reads_and_a_signal() {
     expect_supervised(&outcome);
     assert_eq!(outcome.report["exit_code"], outcome.code, "the files and the exit code agree");
     drop(reader);
+}
+
+/// The other side of a terminal that does not read: a connection that has stalled.
+#[test]
+fn a_terminal_that_nobody_reads() {
+    let place = Place::new();
+    let mut hangs = instance("hangs", "[[hang]]");
+    hangs["timeout"] = json!(2);
+    let config = config(&place, &[instance("a", "[[wait 1500ms]] [[say Done.]]"), hangs]);
+    let (master, slave) = terminal(None);
+    let mut command = place.zen_on(&config, &["--status-report-interval", "0.01"]);
+    let zen = place.started_to(&mut command, slave.into());
+    drop(command);
+    wait_until("the end of the run, by its files", || zen.report()["exit_code"].is_number());
+    zen.signal(Signal::SIGTERM);
+    wait_until("zen to end", || {
+        zen.signal(Signal::SIGTERM);
+        zen.is_zombie()
+    });
+    let report = zen.outcome().report;
+    assert_eq!(report["instances"][1]["error"], "Timeout after 2s");
+    let ran = report["instances"][1]["duration_seconds"].as_f64().expect("a time");
+    assert!((2.0..20.0).contains(&ran), "it ran for {ran} s");
+    drop(master);
 }
 
 /// A full disk under standard output.
