@@ -8,7 +8,7 @@ use crate::config::{self, Field};
 use crate::exit;
 
 /// The day on which the text was last changed.
-const DATE: &str = "2026-11-22";
+const DATE: &str = "2026-11-25";
 
 const NAME: &str = "zen - run many headless Claude Code instances from a config";
 
@@ -35,7 +35,8 @@ const DESCRIPTION: &[&str] = &[
 const CONFIG: &str = "The config is a JSON object. \
     Its `instances` are objects, each with a `command` (a slash command, or text) or a `prompt` (always text). \
     `defaults` has fields for all of them, `budget` the limits of the run, and `pricing` prices of models that zen does \
-    not know. \
+    not know, by the beginning of their names: each with `input` and `output`, and if wanted `cache_write` and `cache_read`, \
+    in dollars per million tokens. \
     Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake. \
     An instance may have:";
 
@@ -91,23 +92,39 @@ const SIGNALS: &[(&str, &str)] = &[
          A second one kills at once.",
     ),
     ("SIGUSR1", "Print a status report now."),
+    (
+        "nohup, and & in a script",
+        "What whoever started `zen` had set to be ignored stays ignored: a shell without job control does so with SIGINT and \
+         SIGQUIT for what it starts in the background.",
+    ),
     ("SIGPIPE", "Ignored: a reader of standard output that goes away, as in `zen ... | head`, stops no instance."),
 ];
 
 const INHERITED: &str = "Variables that tell claude that it runs inside claude are not passed on to the instances.";
 
 const FILES: &[(&str, &str)] = &[
-    ("$XDG_STATE_HOME/zen/RUN/", "The files of a run, unless `--log-dir` or `--no-logs` says otherwise."),
+    (
+        "$XDG_STATE_HOME/zen/RUN/",
+        "The files of a run, unless `--log-dir` or `--no-logs` says otherwise; `latest` beside it points to the last one. They \
+         stay until somebody removes them.",
+    ),
     (
         "$XDG_STATE_HOME/zen/locks/",
         "The locks of configs, one for each config and workspace (see `--lock`), and of sessions.",
     ),
-    ("report.json", "In a run's directory: how the run went, for programs to read."),
+    (
+        "report.json",
+        "In a run's directory: how the run went, for programs to read. It is written again whenever something has changed; \
+         `exit_code` is null until the end.",
+    ),
+    (
+        "NN-NAME/stream.jsonl, stderr.txt, result.txt",
+        "Beside it, for each instance: what claude wrote to its standard output and standard error, and the text of its \
+         result. Each is there when there is something in it.",
+    ),
 ];
 
-const FILES_PER_INSTANCE: &str = "Beside it stand, for each instance, what claude wrote to its standard output and \
-    standard error, and the text of its result. \
-    All of them can be read by their owner only.";
+const FILES_ARE_PRIVATE: &str = "All of them can be read by their owner only.";
 
 const NOTES: &[&str] = &[
     "Some safeguards are Linux's own and are left out on other systems. \
@@ -148,7 +165,7 @@ pub fn man() -> String {
     page += &section("EXIT STATUS", &items(exit::TABLE));
     page += &section("SIGNALS", &items(SIGNALS));
     page += &section("ENVIRONMENT", &paragraphs([items(ENVIRONMENT), roff(INHERITED)]));
-    page += &section("FILES", &paragraphs([items(FILES), roff(FILES_PER_INSTANCE)]));
+    page += &section("FILES", &paragraphs([items(FILES), roff(FILES_ARE_PRIVATE)]));
     page += &section("NOTES", &paragraphs(NOTES.iter().map(|text| roff(text))));
     page += &section("EXAMPLES", &paragraphs(EXAMPLES.iter().map(|(what, command)| roff(what) + &example(command))));
     page
