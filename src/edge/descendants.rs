@@ -237,6 +237,7 @@ fn environment_of(pid: i32) -> Vec<u8> {
     for _ in 0..MAX_LOOKS {
         match read_at_once(format!("/proc/{pid}/environ")) {
             Ok(environment) if environment.is_empty() => {}
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => return environment_of_a_thread(pid),
             environment => return environment.unwrap_or_default(),
         }
         match see(pid).map(|now| now.state) {
@@ -245,7 +246,7 @@ fn environment_of(pid: i32) -> Vec<u8> {
             _ => looks_outside_exec += 1,
         }
     }
-    environment_of_a_thread(pid)
+    Vec::new()
 }
 
 /// Where the first thread has ended, the others still show it.

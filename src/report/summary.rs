@@ -26,8 +26,8 @@ const MAX_LAST_WORDS: usize = 5;
 pub struct Footer {
     /// The signal that stopped the run, by name.
     pub stopped_by: Option<String>,
-    /// Processes that could not be ended and belong to no instance, by id.
-    pub strays: Vec<i32>,
+    /// Processes that could not be ended and belong to no instance, by id; `None` where the system does not tell.
+    pub strays: Option<Vec<i32>>,
     /// The directory of the run's files, if any were written.
     pub logs: Option<PathBuf>,
     /// What zen exits with.
@@ -170,19 +170,20 @@ fn leavings(view: &View, style: Style, footer: &Footer) -> String {
     lines
         + &format!(
             "Left running: {}\nExit code: {exit} ({})\n",
-            left_running(view, style, &footer.strays),
+            left_running(view, style, footer.strays.as_deref()),
             meaning(footer)
         )
 }
 
-fn left_running(view: &View, style: Style, strays: &[i32]) -> String {
+fn left_running(view: &View, style: Style, strays: Option<&[i32]>) -> String {
     let of_instances = view.instances().map(|(instance, record)| (style.name(&instance.name), &record.survivors[..]));
-    let all = of_instances.chain([("no instance's".to_owned(), strays)]);
+    let all = of_instances.chain([("no instance's".to_owned(), strays.unwrap_or_default())]);
     let told = all.filter(|(_, processes)| !processes.is_empty()).map(|(whose, processes)| {
         let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
         format!("{} ({whose})", ids.join(", "))
     });
     match told.collect::<Vec<_>>() {
+        none if none.is_empty() && strays.is_none() => "not known, for the system does not tell".into(),
         none if none.is_empty() => "nothing".into(),
         some => some.join("; "),
     }
@@ -255,7 +256,7 @@ Total Time: 45.3s
         "\nLogs: /logs/20261122T103000Z\nLeft running: nothing\nExit code: 2 (at least one instance failed)\n";
 
     fn footer(exit: ExitCode) -> Footer {
-        Footer { stopped_by: None, strays: Vec::new(), logs: Some("/logs/20261122T103000Z".into()), exit }
+        Footer { stopped_by: None, strays: Some(Vec::new()), logs: Some("/logs/20261122T103000Z".into()), exit }
     }
 
     fn told(plan: &Plan, records: &[Record], style: Style) -> String {
@@ -355,8 +356,12 @@ Total Time: 45.3s
         let (plan, mut records) = summary_of_the_seed();
         records[0].survivors = vec![4711, 4712];
         records[2].survivors = vec![4801];
-        let footer =
-            Footer { stopped_by: Some("SIGTERM".into()), strays: vec![99], logs: None, exit: ExitCode::Signal(15) };
+        let footer = Footer {
+            stopped_by: Some("SIGTERM".into()),
+            strays: Some(vec![99]),
+            logs: None,
+            exit: ExitCode::Signal(15),
+        };
         let stages = &Stages::new(&plan.instances);
         let told = summary(
             &View {
@@ -376,6 +381,17 @@ Total Time: 45.3s
             Left running: 4711, 4712 (successful-instance); 4801 (another-success); 99 (no instance's)\n\
             Exit code: 143 (stopped by SIGTERM)\n";
         assert!(told.ends_with(expected), "{told}");
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_is_not_called_nothing() {
+        let (plan, records) = summary_of_the_seed();
+        let stages = &Stages::new(&plan.instances);
+        let elapsed = Duration::ZERO;
+        let view =
+            View { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+        assert_eq!(left_running(&view, UNICODE, Some(&[])), "nothing");
+        assert_eq!(left_running(&view, UNICODE, None), "not known, for the system does not tell");
     }
 
     #[test]

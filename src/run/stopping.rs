@@ -104,8 +104,9 @@ impl Run<'_> {
         self.by_pid.keys().chain(&self.not_ours).chain(&guard).copied().collect()
     }
 
-    /// Ends what no instance could be blamed for: processes without a mark that came back to zen.
-    pub(super) fn end_strays(&mut self) -> Vec<i32> {
+    /// Ends what no instance could be blamed for: processes without a mark that came back to zen. Answers who is left; `None`
+    /// where the system does not tell.
+    pub(super) fn end_strays(&mut self) -> Option<Vec<i32>> {
         let mark = Mark::of_run(&self.settings.facts.run);
         let give_up = self.clock.now() + SWEEP_GIVE_UP;
         loop {
@@ -115,15 +116,16 @@ impl Run<'_> {
             let known = self.known_children();
             let strays = other_children(&known);
             if strays.as_ref().is_some_and(Vec::is_empty) {
-                return Vec::new();
+                return strays;
             }
+            let is_told = strays.is_some();
             let marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
             // No instance runs any more: whoever has come back to zen is the run's, whatever mark he carries.
             let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
             let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();
             left.extend(strays.iter().filter(|stray| marked.iter().all(|process| process.pid != **stray)));
             if left.is_empty() || self.clock.now() >= give_up {
-                return left;
+                return Some(left).filter(|left| is_told || !left.is_empty());
             }
             descendants::end(&marked);
             descendants::end_children(&strays);
