@@ -20,8 +20,17 @@ const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
 pub enum Answer {
     /// It may start now.
     Start,
-    /// It may never start; says why, in the seed's words.
-    Refuse(String),
+    /// It may never start.
+    Refuse(Refusal),
+}
+
+/// Why an instance may never start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, in the seed's words.
+    pub why: String,
+    /// Whether the budget for all refuses it, and so all behind it.
+    is_overall: bool,
 }
 
 /// A limit that was reached while instances ran.
@@ -96,7 +105,9 @@ struct Limit {
 struct Account {
     /// The limits that it shares, by index.
     limits: Vec<usize>,
+    /// What it is taken to use: in all its attempts if it has announced that, else in each.
     estimate: Amounts,
+    has_announced: bool,
     used: Amounts,
     /// What it had used when it was started last.
     used_before: Amounts,
@@ -120,10 +131,21 @@ impl Amounts {
 }
 
 impl Account {
-    /// What it may still take, by its estimate, which is of one attempt.
+    /// What an attempt of it may take, by its estimate.
+    fn expected(&self, unit: Unit) -> u64 {
+        self.left_of_estimate(unit, self.used)
+    }
+
+    /// What it may still take while it runs.
     fn committed(&self, unit: Unit) -> u64 {
-        let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
-        if self.is_running { self.estimate.of(unit).saturating_sub(of_attempt) } else { 0 }
+        if self.is_running { self.left_of_estimate(unit, self.used_before) } else { 0 }
+    }
+
+    /// What is left of its estimate, if an attempt began when it had used this much.
+    fn left_of_estimate(&self, unit: Unit, used_before: Amounts) -> u64 {
+        let not_counted = if self.has_announced { 0 } else { used_before.of(unit) };
+        let counted = self.used.of(unit).saturating_sub(not_counted);
+        self.estimate.of(unit).saturating_sub(counted)
     }
 }
 
@@ -132,9 +154,10 @@ impl Ledger {
     #[must_use]
     pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
         let limits = limits(budget, instances);
-        let account = |instance| Account {
+        let account = |instance: &Instance| Account {
             limits: Vec::new(),
             estimate: estimate(instance, prices),
+            has_announced: instance.max_tokens.is_some(),
             used: Amounts::default(),
             used_before: Amounts::default(),
             is_running: false,
@@ -166,38 +189,41 @@ impl Ledger {
         }
         let mut reserved = vec![0_u64; self.limits.len()];
         for instance in ready {
-            if let Some(why) = self.refusal(instance) {
-                return Some((instance, Answer::Refuse(why)));
+            if let Some(refusal) = self.refusal(instance) {
+                return Some((instance, Answer::Refuse(refusal)));
             }
             let account = &self.accounts[instance];
             let has_room = account.limits.iter().all(|&l| {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
-                limit.is_own() || taken.saturating_add(account.estimate.of(limit.unit)) <= limit.cap
+                limit.is_own() || taken.saturating_add(account.expected(limit.unit)) <= limit.cap
             });
             if has_room {
                 return Some((instance, Answer::Start));
             }
             for &l in &account.limits {
-                reserved[l] = reserved[l].saturating_add(account.estimate.of(self.limits[l].unit));
+                reserved[l] = reserved[l].saturating_add(account.expected(self.limits[l].unit));
             }
         }
         None
     }
 
-    fn refusal(&self, instance: usize) -> Option<String> {
+    fn refusal(&self, instance: usize) -> Option<Refusal> {
         if self.overall_refused.is_some_and(|first| instance > first) {
-            return Some("Overall budget exceeded".to_owned());
+            return Some(Refusal { why: "Overall budget exceeded".to_owned(), is_overall: true });
         }
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
-            let estimate = account.estimate.of(limit.unit);
             // What an instance has announced is for all its attempts: the next one takes what the others have left.
-            let is_over = match limit.is_own() {
-                true => limit.used >= limit.cap,
-                false => limit.used.saturating_add(estimate) > limit.cap,
+            let (is_over, estimate) = match limit.is_own() {
+                true => (limit.used >= limit.cap, account.estimate.of(limit.unit)),
+                false => {
+                    let expected = account.expected(limit.unit);
+                    (limit.used.saturating_add(expected) > limit.cap, expected)
+                }
             };
-            (is_over && self.is_certain(limit)).then(|| limit.would_exceed(estimate))
+            let is_overall = limit.scope == Scope::Overall;
+            (is_over && self.is_certain(limit)).then(|| Refusal { why: limit.would_exceed(estimate), is_overall })
         })
     }
 
@@ -208,15 +234,11 @@ impl Ledger {
     }
 
     /// An instance was refused, for this reason.
-    pub fn refused(&mut self, instance: usize, why: &str) {
-        let account = &self.accounts[instance];
-        let by_overall = account.limits.iter().map(|&l| &self.limits[l]).any(|limit| {
-            limit.scope == Scope::Overall && limit.used.saturating_add(account.estimate.of(limit.unit)) > limit.cap
-        });
-        if by_overall && self.overall_refused.is_none_or(|first| instance < first) {
+    pub fn refused(&mut self, instance: usize, refusal: Refusal) {
+        if refusal.is_overall && self.overall_refused.is_none_or(|first| instance < first) {
             self.overall_refused = Some(instance);
         }
-        self.refusals.push((instance, why.to_owned()));
+        self.refusals.push((instance, refusal.why));
     }
 
     /// An instance was started.

@@ -23,10 +23,14 @@ fn next(ledger: &mut Ledger, ready: &[usize]) -> Option<(usize, Answer)> {
     let next = ledger.next(ready.iter().copied());
     match &next {
         Some((instance, Answer::Start)) => ledger.started(*instance),
-        Some((instance, Answer::Refuse(why))) => ledger.refused(*instance, why),
+        Some((instance, Answer::Refuse(refusal))) => ledger.refused(*instance, refusal.clone()),
         None => {}
     }
     next
+}
+
+fn refuses(instance: usize, why: &str, is_overall: bool) -> Option<(usize, Answer)> {
+    Some((instance, Answer::Refuse(Refusal { why: why.to_owned(), is_overall })))
 }
 
 fn runs_to(ledger: &mut Ledger, instance: usize, used: &Used) {
@@ -45,9 +49,9 @@ fn the_seed_s_overall_budget_blocks_with_the_seed_s_words() {
     assert_eq!(next(&mut ledger, &[1]), None, "it waits: the first may still leave it enough");
     runs_to(&mut ledger, 0, &tokens(6000));
     let second = "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)";
-    assert_eq!(next(&mut ledger, &[1, 2]), Some((1, Answer::Refuse(second.into()))));
+    assert_eq!(next(&mut ledger, &[1, 2]), refuses(1, second, true));
     let third = "Overall budget exceeded";
-    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Refuse(third.into()))), "though it would fit");
+    assert_eq!(next(&mut ledger, &[2]), refuses(2, third, true), "though it would fit");
     assert_eq!(ledger.refusals(), [(1, second.into()), (2, third.into())]);
 }
 
@@ -91,8 +95,41 @@ fn a_command_s_budget_is_summed_over_those_that_run_it() {
     runs_to(&mut ledger, 0, &tokens(4000));
     runs_to(&mut ledger, 1, &tokens(4000));
     let why = "Estimated 4000 tokens would exceed /analyze-code budget of 10000 (currently at 8000)";
-    assert_eq!(next(&mut ledger, &[2, 3]), Some((2, Answer::Refuse(why.into()))));
+    assert_eq!(next(&mut ledger, &[2, 3]), refuses(2, why, false));
     assert_eq!(next(&mut ledger, &[3]), Some((3, Answer::Start)), "a command's budget is nobody else's");
+}
+
+#[test]
+fn another_attempt_takes_what_the_first_has_left_of_what_was_announced() {
+    let mut ledger = ledger(BLOCK);
+    next(&mut ledger, &[0]);
+    runs_to(&mut ledger, 0, &tokens(5000));
+    assert_eq!(next(&mut ledger, &[0]), Some((0, Answer::Start)), "1000 of its 6000 are left, and 5000 of all");
+    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Start)), "1000 and 3000 fit beside the 5000");
+}
+
+#[test]
+fn another_attempt_of_one_that_announced_nothing_takes_as_much_as_the_first() {
+    let mut ledger = ledger(r#"{"budget": {"overall_budget": 2500}, "instances": [{"command": "/a"}]}"#);
+    next(&mut ledger, &[0]);
+    runs_to(&mut ledger, 0, &tokens(2000));
+    let why = "Estimated 1000 tokens would exceed overall budget of 2500 (currently at 2000)";
+    assert_eq!(next(&mut ledger, &[0]), refuses(0, why, true));
+}
+
+#[test]
+fn whom_a_command_s_budget_refuses_holds_back_nobody_else() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_cost_budget": 1, "command_budgets": {"/a": 500}},
+            "instances": [{"command": "/b"}, {"command": "/a"}, {"command": "/b"}]}"#,
+    );
+    next(&mut ledger, &[0]);
+    ledger.book(0, &micros(999_000)); // an estimate: it may turn out too high
+    let why = "Estimated 1000 tokens would exceed /a budget of 500 (currently at 0)";
+    assert_eq!(next(&mut ledger, &[1, 2]), refuses(1, why, false));
+    assert_eq!(next(&mut ledger, &[2]), None, "it waits for the first");
+    runs_to(&mut ledger, 0, &micros(400_000));
+    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Start)));
 }
 
 #[test]
@@ -108,7 +145,7 @@ fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
     assert_eq!(next(&mut ledger, &[1]), None, "an estimate may turn out too high");
     runs_to(&mut ledger, 0, &micros(4_900_000));
     let why = "Estimated $0.16 would exceed overall cost budget of $5.00 (currently at $4.90)";
-    assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Refuse(why.into()))));
+    assert_eq!(next(&mut ledger, &[1]), refuses(1, why, true));
 }
 
 #[test]

@@ -6,19 +6,25 @@ use super::Run;
 use super::reporting::MAX_MESSAGE_COLUMNS;
 use crate::claude::usage::Used;
 use crate::config::Enforcement;
-use crate::ledger::Reached;
+use crate::ledger::{Reached, Refusal};
 use crate::outcome::{Failure, Reason, Status};
 
 impl Run<'_> {
     /// A budget refuses an instance: it fails and is never started.
-    pub(super) fn refuse(&mut self, index: usize, why: &str, now: Duration) {
-        self.ledger.refused(index, why);
+    pub(super) fn refuse(&mut self, index: usize, refusal: Refusal, now: Duration) {
+        let why = refusal.why.clone();
+        self.ledger.refused(index, refusal);
         let name = &self.plan.instances[index].name;
         let text = format!("BLOCK MODE: Budget exceeded for instance {name}: {why}. Skipping.");
         self.announce("🚫 ", &text);
-        let failure = match self.records[index].failed_attempts.last() {
-            Some(last) => last.failure.not_tried_again(&format!("Budget exceeded: {why}")),
-            None => Failure::new(Reason::Budget, format!("Budget exceeded: {why}")),
+        let why = format!("Budget exceeded: {why}");
+        let failure = match self.records[index].failed_attempts.last().map(|last| &last.failure) {
+            // It was not to be the usage limit's failure: it waited for that to end, and then the budget was too small.
+            Some(last) if last.reason == Reason::Limit => {
+                Failure::new(Reason::Budget, last.not_tried_again(&why).error)
+            }
+            Some(last) => last.not_tried_again(&why),
+            None => Failure::new(Reason::Budget, why),
         };
         self.ended(index, Status::Failed(failure), now);
     }

@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
                         self.start(index, now);
                     }
                 }
-                Some((index, Answer::Refuse(why))) => self.refuse(index, &why, now),
+                Some((index, Answer::Refuse(refusal))) => self.refuse(index, refusal, now),
                 None => {
                     self.budget_holds_back = self.schedule.ready(now).next().is_some();
                     return;

@@ -77,6 +77,24 @@ fn who_waits_for_the_reset_goes_on_after_it() {
 }
 
 #[test]
+fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
+    let place = Place::new();
+    place.command("work", &used_up(-58));
+    let beside = format!("{} [[usage in=9000 out=500]] [[say done]]", place.gate("go-on"));
+    let config = json!({
+        "budget": {"overall_budget": 10_000},
+        "instances": [{"name": "limited", "command": "/work"}, {"name": "beside", "prompt": beside}],
+    });
+    let run = place.start(&place.config(&config.to_string()), &["--on-limit", "wait"]);
+    wait_until("word of the wait", || run.stderr().contains("zen: limited failed: "));
+    place.open_gate("go-on");
+    let outcome = run.outcome().expect_code(3);
+    assert_eq!((outcome.status("beside"), outcome.reason("limited")), ("completed", "budget"));
+    let error = outcome.error("limited");
+    assert!(error.contains("; not tried again: Budget exceeded: Estimated 1000 tokens would exceed"), "{error}");
+}
+
+#[test]
 fn where_it_is_to_fail_the_others_go_on() {
     let place = Place::new();
     let instances = json!([

@@ -76,8 +76,8 @@ fn run_through(plan: &Plan) {
                 schedule.started(index, now);
                 running.push(index);
             }
-            Some((index, Answer::Refuse(why))) => {
-                ledger.refused(index, &why);
+            Some((index, Answer::Refuse(refusal))) => {
+                ledger.refused(index, refusal);
                 ended += 1 + schedule.ended(index, false).len();
             }
             None => {
