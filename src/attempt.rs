@@ -451,8 +451,8 @@ impl Attempt {
 
     fn over(&mut self) {
         self.process.phase = Phase::Over;
-        // What was asked for may have been served, and nobody tells.
-        if self.dialogue.message != Streamed::None {
+        // What was asked for, by it or by its agents, may have been served, and nobody tells.
+        if self.dialogue.message != Streamed::None || self.dialogue.background_agents > 0 {
             self.meter.message_was_cut_off();
         }
         self.meter.process_ended();

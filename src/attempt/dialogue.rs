@@ -47,6 +47,8 @@ pub(super) struct Dialogue {
     last_text: String,
     /// The tools of the main conversation that have not ended, by id.
     pub(super) tools_at_work: HashSet<String>,
+    /// Whether the tools of the message that is being streamed have all ended: 2.1 tells that of some before the message's end.
+    tools_ended_early: bool,
     /// The uses of tools that the config keeps from it, by id: if claude says that there is no such tool, they are refused.
     withheld_uses: HashMap<String, ToolUse>,
     /// Why it is to end with the message that it is in.
@@ -92,6 +94,10 @@ impl Attempt {
                 Vec::new()
             }
             Event::MessageEnded => self.message_ended(now),
+            Event::CompactionBegins => {
+                self.dialogue.message = Streamed::Asked;
+                Vec::new()
+            }
             Event::ToolsEnded { tools, of_subagent } => {
                 self.tools_ended(tools, of_subagent);
                 Vec::new()
@@ -137,7 +143,10 @@ impl Attempt {
     /// A result came that tells nothing, and no other one will.
     fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Effect> {
         match self.process.phase {
-            Phase::InTurn => self.fail(Failure::new(Reason::Error, format!("claude's result {why}")), now),
+            Phase::FollowingUp if !self.dialogue.turn_under_way => Vec::new(),
+            Phase::InTurn | Phase::FollowingUp => {
+                self.fail(Failure::new(Reason::Error, format!("claude's result {why}")), now)
+            }
             _ => Vec::new(),
         }
     }
@@ -187,6 +196,7 @@ impl Attempt {
         }
         if message.begins && !message.of_subagent {
             self.dialogue.message = Streamed::Open;
+            self.dialogue.tools_ended_early = false;
             self.meter.stream_begins();
         }
         let text = message.said.iter().rev().find_map(|said| match said {
@@ -219,7 +229,8 @@ impl Attempt {
         if self.dialogue.message != Streamed::OpenForTools {
             return Vec::new();
         }
-        self.dialogue.message = Streamed::None;
+        let is_asked_already = std::mem::take(&mut self.dialogue.tools_ended_early) && self.dialogue.turn_under_way;
+        self.dialogue.message = if is_asked_already { Streamed::Asked } else { Streamed::None };
         self.dialogue.ending.take().map_or_else(Vec::new, |why| self.stop(why, now))
     }
 
@@ -233,14 +244,13 @@ impl Attempt {
                 self.told.denials.push(Denial { tool: used.tool, on: used.on });
             }
         }
-        if of_subagent {
+        if of_subagent || !self.dialogue.tools_at_work.is_empty() {
             return;
         }
-        if self.dialogue.tools_at_work.is_empty()
-            && self.dialogue.message == Streamed::None
-            && self.dialogue.turn_under_way
-        {
-            self.dialogue.message = Streamed::Asked;
+        match self.dialogue.message {
+            Streamed::None if self.dialogue.turn_under_way => self.dialogue.message = Streamed::Asked,
+            Streamed::Open | Streamed::OpenForTools => self.dialogue.tools_ended_early = true,
+            Streamed::None | Streamed::Asked | Streamed::Answer => {}
         }
     }
 

@@ -118,6 +118,11 @@ fn error(verdict: &Verdict) -> &str {
 
 /// Plays what a generation has printed, to an instance of these turns. Answers what was sent meanwhile, too.
 fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Effect>) {
+    replay_until(generation, name, turns, |_| false)
+}
+
+/// The same, up to a line.
+fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) -> bool) -> (Attempt, Vec<Effect>) {
     let root = env!("CARGO_MANIFEST_DIR");
     let path = format!("{root}/fixtures/recorded/{generation}/{name}.jsonl");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -137,6 +142,9 @@ fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Effect>
         let event = decode(line.as_bytes());
         assert_ne!(event, Event::Garbage, "{line}");
         effects.extend(attempt.event(event, at(2)));
+        if is_last(line) {
+            break;
+        }
     }
     (attempt, effects)
 }
@@ -213,6 +221,26 @@ fn a_compaction_between_turns_is_counted_once() {
         assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{generation}");
         assert_eq!(attempt.used().tokens.input, input, "{generation}");
     }
+}
+
+#[test]
+fn a_compaction_that_was_cut_off_may_have_been_served() {
+    for generation in ["2.1.330", "2.0.76"] {
+        let (mut attempt, _) =
+            replay_until(generation, "compact", &["x", "compact"], |line| line.contains("\"compacting\""));
+        assert_eq!(attempt.clone().end_with_message(over_budget(), at(2)), [], "{generation}: it is paid for");
+        assert_eq!(reason(&end(&mut attempt, Exit::Signal(9), at(3))), Some(Reason::Error), "{generation}");
+        assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast, "{generation}");
+    }
+}
+
+#[test]
+fn a_session_that_was_not_there_takes_no_certainty_from_the_next_process() {
+    let (mut attempt, _) = replay("2.1.330", "missing_session", &["x"]);
+    end(&mut attempt, Exit::Code(1), at(3));
+    assert_eq!(attempt.used().tokens_certainty, Certainty::Exact);
+    attempt.start_again(at(4));
+    assert_eq!(attempt.used().tokens_certainty, Certainty::Exact);
 }
 
 #[test]
@@ -430,11 +458,13 @@ fn agents_that_are_stopped_at_work_have_not_done_it() {
     attempt.event(good(), at(3));
     attempt.deadline(at(100));
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(101))), Some(Reason::Timeout));
+    assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast, "what they were asking for may have been served");
     let mut attempt = in_turn(&["x"]);
     attempt.event(Event::Background { agents: 1 }, at(2));
     attempt.event(good(), at(3));
     let verdict = end(&mut attempt, Exit::Code(0), at(4));
     assert_eq!(error(&verdict), "claude ended while its agents were at work");
+    assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast);
 }
 
 fn message_begins() -> Event {
@@ -522,6 +552,20 @@ fn a_message_that_was_asked_for_is_waited_for() {
     assert_eq!(end(&mut attempt, Exit::Code(0), at(6)), Verdict::Completed);
 }
 
+#[test]
+fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them() {
+    let mut attempt = in_turn(&["x"]);
+    for event in [begun(), message_begins(), message_uses(&["a"]), message_says(true), tool_ended("a", None, false)] {
+        attempt.event(event, at(2));
+    }
+    let mut with_the_message = attempt.clone();
+    assert_eq!(with_the_message.end_with_message(over_budget(), at(3)), []);
+    let stopped = [Effect::Send(control::interrupt()), Effect::CloseInput];
+    assert_eq!(with_the_message.event(Event::MessageEnded, at(3)), stopped);
+    attempt.event(Event::MessageEnded, at(3));
+    assert_eq!(attempt.end_with_message(over_budget(), at(3)), [], "the next one is paid for");
+}
+
 /// The model has said this.
 fn says(text: &str) -> Event {
     match message_uses(&[]) {
@@ -558,6 +602,15 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     attempt.exited(Exit::Code(0), at(3));
     let failure = Failure::new(Reason::Error, "claude's result is JSON that zen cannot read");
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
+    // Of a turn that claude began itself.
+    let mut attempt = in_turn(&["x"]);
+    for event in [begun(), Event::Background { agents: 1 }, good()] {
+        assert_eq!(attempt.event(event, at(2)), []);
+    }
+    assert_eq!(attempt.clone().event(Event::UnreadableResult, at(3)), [], "no turn is under way");
+    attempt.event(begun(), at(3));
+    assert_eq!(attempt.event(Event::UnreadableResult, at(3)), [Effect::CloseInput]);
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(4))), Some(Reason::Error));
 }
 
 #[derive(Clone, Debug)]

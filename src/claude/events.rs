@@ -77,6 +77,8 @@ pub enum Event {
         /// How many agents are at work there. Shells are not counted: many, such as a server, never end.
         agents: usize,
     },
+    /// The model is asked to sum up the conversation (2.0, 2.1); that message is not told.
+    CompactionBegins,
     /// A turn's result that is nested beyond what is decoded.
     UnreadableResult,
     /// The conversation began anew; later events carry another session id.
@@ -244,6 +246,7 @@ fn decoded(line: &[u8]) -> Option<Event> {
         ("system", Some("init")) => init,
         ("system", Some("api_retry")) => retry,
         ("system", Some("background_tasks_changed")) => background,
+        ("system", Some("status")) => status,
         ("stream_event", _) if is_asked_for(head.event) => stream_event,
         ("assistant", _) => assistant,
         ("user", _) => user,
@@ -321,6 +324,10 @@ fn answer(line: &Value) -> Event {
 
 fn init(line: &Value) -> Event {
     Event::Init { session_id: text(&line["session_id"]), model: text(&line["model"]) }
+}
+
+fn status(line: &Value) -> Event {
+    if line["status"] == "compacting" { Event::CompactionBegins } else { Event::Other }
 }
 
 fn retry(line: &Value) -> Event {

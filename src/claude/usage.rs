@@ -211,8 +211,9 @@ impl Meter {
     pub fn settle(&mut self, settlement: Settlement) {
         match settlement {
             Settlement::SinceLast(_) => self.hides_calls = false,
-            Settlement::Cumulative { .. } => self.hides_calls = true,
-            Settlement::None => {}
+            // One that names no model says nothing of that: 2.1's is so when it has not found the session.
+            Settlement::Cumulative { ref models, .. } if !models.is_empty() => self.hides_calls = true,
+            Settlement::Cumulative { .. } | Settlement::None => {}
         }
         let (grown, main) = match settlement {
             Settlement::SinceLast(models) => (models, None),
