@@ -26,6 +26,9 @@ pub const TERMINATE_TO_KILL: Duration = Duration::from_secs(2);
 /// How long after SIGKILL it is sent again, to a process that something in the kernel holds.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long after the first SIGKILL a process is given up: somebody else's, or one that the kernel does not let go.
+pub const KILL_GIVE_UP: Duration = Duration::from_secs(10);
+
 /// How long pipes may stay open after the process has ended: somebody who cannot be killed may hold them.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
@@ -66,8 +69,8 @@ enum Phase {
     Leaving(Duration),
     /// SIGTERM was sent; SIGKILL follows at the deadline.
     Terminating(Duration),
-    /// SIGKILL was sent; it is sent again at the deadline.
-    Killing(Duration),
+    /// SIGKILL was sent; it is sent again at the first moment, and the process given up at the second.
+    Killing { again_at: Duration, give_up_at: Duration },
     /// The process has ended; its pipes may be open until the deadline.
     Draining(Duration),
     /// All has ended.
@@ -252,7 +255,7 @@ impl Attempt {
                 vec![Effect::Send(control::interrupt()), Effect::CloseInput]
             }
             // It is ending already; neither another turn nor another process shall follow.
-            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Over => {
                 self.stopping.get_or_insert(why);
                 Vec::new()
             }
@@ -275,10 +278,9 @@ impl Attempt {
         match self.process.phase {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp | Phase::Leaving(_) | Phase::Terminating(_) => {
                 self.stopping.get_or_insert(why);
-                self.process.phase = Phase::Killing(now + KILL_AGAIN);
-                vec![Effect::Kill]
+                self.begin_to_kill(now)
             }
-            Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+            Phase::Killing { .. } | Phase::Draining(_) | Phase::Over => {
                 if self.is_followed() {
                     self.stopping.get_or_insert(why);
                 }
@@ -296,7 +298,8 @@ impl Attempt {
                 let idle = self.idle_timeout.map(|limit| self.process.last_heard.saturating_add(limit));
                 Some(idle.map_or(timeout, |idle| idle.min(timeout)))
             }
-            Phase::Leaving(at) | Phase::Terminating(at) | Phase::Killing(at) | Phase::Draining(at) => Some(at),
+            Phase::Leaving(at) | Phase::Terminating(at) | Phase::Draining(at) => Some(at),
+            Phase::Killing { again_at, give_up_at } => Some(again_at.min(give_up_at)),
             Phase::Over => None,
         }
     }
@@ -323,11 +326,12 @@ impl Attempt {
                 self.process.phase = Phase::Terminating(now + TERMINATE_TO_KILL);
                 vec![Effect::Terminate]
             }
-            Phase::Terminating(_) | Phase::Killing(_) => {
-                self.process.phase = Phase::Killing(now + KILL_AGAIN);
+            Phase::Terminating(_) => self.begin_to_kill(now),
+            Phase::Killing { give_up_at, .. } if now < give_up_at => {
+                self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at };
                 vec![Effect::Kill]
             }
-            Phase::Draining(_) => {
+            Phase::Killing { .. } | Phase::Draining(_) => {
                 self.over();
                 Vec::new()
             }
@@ -335,7 +339,12 @@ impl Attempt {
         }
     }
 
-    /// Whether the process has ended, and all that it wrote was read.
+    fn begin_to_kill(&mut self, now: Duration) -> Vec<Effect> {
+        self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at: now + KILL_GIVE_UP };
+        vec![Effect::Kill]
+    }
+
+    /// Whether the process has ended, and all that it wrote was read; or it cannot be ended, and has no exit status.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.process.phase == Phase::Over
@@ -421,7 +430,7 @@ impl Attempt {
                 self.process.phase = Phase::Leaving(now + self.grace);
                 vec![Effect::CloseInput]
             }
-            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Draining(_) | Phase::Over => {
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Over => {
                 Vec::new()
             }
         }
@@ -439,7 +448,7 @@ impl Attempt {
                 self.end_if_drained();
                 Vec::new()
             }
-            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing(_) | Phase::Over => Vec::new(),
+            Phase::Leaving(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Over => Vec::new(),
         }
     }
 

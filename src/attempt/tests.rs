@@ -383,6 +383,12 @@ fn the_ladder_is_interrupt_terminate_kill() {
     assert_eq!(attempt.next_deadline(), Some(at(107)));
     assert_eq!(attempt.deadline(at(107)), [Effect::Kill]);
     assert_eq!(attempt.deadline(at(107)), [], "once");
+    let mut unkillable = attempt.clone();
+    let kills = (108..117).filter(|&s| unkillable.deadline(at(s)) == [Effect::Kill]).count();
+    assert_eq!((kills, unkillable.is_over()), (9, false));
+    assert_eq!(unkillable.deadline(at(107) + KILL_GIVE_UP), []);
+    assert!(unkillable.is_over() && unkillable.exit().is_none(), "nobody waits for ever");
+    assert_eq!(error(&unkillable.verdict()), "Timeout after 100s");
     assert_eq!(error(&end(&mut attempt, Exit::Signal(9), at(108))), "Timeout after 100s");
 }
 
@@ -666,15 +672,22 @@ proptest! {
             prop_assert!(effects.len() <= 2);
             prop_assert!(attempt.is_over() || attempt.next_deadline().is_some(), "it would be waited for for ever");
         }
+        // One that nothing can end, in a copy.
+        let mut unkillable = attempt.clone();
+        for _ in 0..20 {
+            now = unkillable.next_deadline().map_or(now, |at| at.max(now));
+            unkillable.deadline(now);
+        }
+        prop_assert!(unkillable.is_over(), "it is waited for for ever");
         let mut kills = 0;
         for _ in 0..12 {
-            if attempt.exit().is_some() {
+            if attempt.exit().is_some() || attempt.is_over() {
                 break;
             }
             now = attempt.next_deadline().expect("a deadline").max(now);
             kills += attempt.deadline(now).iter().filter(|e| **e == Effect::Kill).count();
         }
-        prop_assert!(attempt.exit().is_some() || kills > 0, "the ladder comes to its end");
+        prop_assert!(attempt.exit().is_some() || attempt.is_over() || kills > 0, "the ladder comes to its end");
         if attempt.exit().is_none() {
             attempt.exited(Exit::Signal(9), now);
         }

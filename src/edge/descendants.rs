@@ -205,8 +205,10 @@ const THREADS: usize = 17;
 const MEMORY_BYTES: usize = 20;
 const END_OF_ENVIRONMENT: usize = 48;
 
-/// `PID (name) STATE PPID PGRP … STARTTIME …`: the name may hold anything, so what counts comes after the last parenthesis.
-fn see(pid: i32) -> Option<Seen> {
+/// The process with this id, if there is one.
+#[must_use]
+pub fn see(pid: i32) -> Option<Seen> {
+    // `PID (name) STATE PPID PGRP … STARTTIME …`: the name may hold anything, so what counts comes after the last parenthesis.
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
     let stat = String::from_utf8_lossy(&stat[after_name..]);

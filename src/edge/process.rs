@@ -33,6 +33,9 @@ pub struct Launch {
     pub variables: Vec<(OsString, Option<OsString>)>,
 }
 
+/// How long after SIGKILL an end is waited for.
+const END_LIMIT: Duration = Duration::from_millis(200);
+
 /// A running child.
 #[derive(Debug)]
 pub struct Process {
@@ -247,7 +250,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
-            let _ = self.child.wait();
+            // Not for ever: one of another user, or one that the kernel holds, cannot be ended.
+            self.reap_within(END_LIMIT);
         }
     }
 }

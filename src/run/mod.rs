@@ -25,7 +25,7 @@ use crate::attempt::{Attempt, Effect, Verdict};
 use crate::claude::abilities::Abilities;
 use crate::claude::events::decode;
 use crate::claude::session::Entry;
-use crate::edge::descendants::{self, Mark};
+use crate::edge::descendants::{self, Mark, Seen};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::guard::Guard;
 use crate::edge::lock::Lock;
@@ -105,6 +105,8 @@ pub struct Run<'a> {
     guard: Option<Guard>,
     /// Children that zen had before the run: a shell that became zen by exec may have left it some.
     not_ours: HashSet<i32>,
+    /// Processes of instances that could not be ended.
+    unended: Vec<Seen>,
     directory: Option<RunDirectory>,
     /// Held to the end.
     _lock: Option<Lock>,
@@ -206,6 +208,7 @@ impl<'a> Run<'a> {
             stopped_by: None,
             guard,
             not_ours,
+            unended: Vec::new(),
             directory,
             _lock: lock,
             sessions: Sessions::new(session_locks),
@@ -406,6 +409,7 @@ impl<'a> Run<'a> {
             let index = self.by_pid.remove(&pid);
             let Some((index, live)) = index.and_then(|index| Some((index, self.live.get_mut(&index)?))) else {
                 descendants::reap(pid);
+                self.unended.retain(|process| process.pid != pid);
                 continue;
             };
             // As long as it is not reaped, its number is its group's and nobody else's.
@@ -461,6 +465,7 @@ impl<'a> Run<'a> {
     /// Books what every running instance has told, and the end of those whose process and pipes have ended.
     fn finish_ended(&mut self, now: Duration) {
         for index in self.running_that(|live| live.attempt.is_over() && live.sweep.is_none()) {
+            self.give_up_unended(index);
             let Some(live) = self.live.get_mut(&index) else { continue };
             let other_entry = live.attempt.session_mismatch().and_then(|is_there| live.entry.when_refused(is_there));
             if let Some(entry) = other_entry

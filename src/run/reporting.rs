@@ -149,6 +149,7 @@ impl Run<'_> {
     /// Everything has ended: nothing may be left, and the summary says so.
     pub(super) fn end(mut self) -> ExitCode {
         let left = self.end_strays();
+        self.forget_ended();
         let now = self.clock.now();
         let code = match self.stopped_by {
             Some(signal) => ExitCode::Signal(signal as u8),

@@ -84,11 +84,32 @@ impl Run<'_> {
         let give_up_at = live.sweep.as_ref().map_or(now + SWEEP_GIVE_UP, |sweep| sweep.give_up_at);
         if now >= give_up_at {
             live.sweep = None;
-            self.records[index].survivors = found.iter().map(|process| process.pid).collect();
+            self.give_up(index, found);
             return;
         }
         descendants::end(&found);
         live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, give_up_at, killed: found });
+    }
+
+    /// Lets go of an instance's process, if that could not be ended: the run goes on without it.
+    pub(super) fn give_up_unended(&mut self, index: usize) {
+        let Some(live) = self.live.get(&index).filter(|live| live.attempt.exit().is_none()) else { return };
+        let pid = live.process.pid().cast_signed();
+        self.by_pid.remove(&pid);
+        self.give_up(index, descendants::see(pid).into_iter().collect());
+    }
+
+    fn give_up(&mut self, index: usize, unended: Vec<Seen>) {
+        self.records[index].survivors.extend(unended.iter().map(|process| process.pid));
+        self.unended.extend(unended);
+    }
+
+    /// Forgets those that could not be ended, and have ended since.
+    pub(super) fn forget_ended(&mut self) {
+        let left: HashSet<i32> = descendants::not_ended(&self.unended).iter().map(|process| process.pid).collect();
+        for record in &mut self.records {
+            record.survivors.retain(|pid| left.contains(pid));
+        }
     }
 
     /// zen's children that are no instance's process; `None` where the system does not tell.
@@ -101,7 +122,8 @@ impl Run<'_> {
 
     fn known_children(&self) -> HashSet<i32> {
         let guard = self.guard.as_ref().map(Guard::pid);
-        self.by_pid.keys().chain(&self.not_ours).chain(&guard).copied().collect()
+        let unended = self.unended.iter().map(|process| &process.pid);
+        self.by_pid.keys().chain(&self.not_ours).chain(&guard).chain(unended).copied().collect()
     }
 
     /// Ends what no instance could be blamed for: processes without a mark that came back to zen. Answers who is left; `None`
@@ -119,7 +141,8 @@ impl Run<'_> {
                 return strays;
             }
             let is_told = strays.is_some();
-            let marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
+            let mut marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
+            marked.retain(|process| self.unended.iter().all(|unended| unended.pid != process.pid));
             // No instance runs any more: whoever has come back to zen is the run's, whatever mark he carries.
             let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
             let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();

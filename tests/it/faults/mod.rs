@@ -6,6 +6,7 @@ mod clock;
 mod deadlines;
 mod deaths;
 mod floods;
+mod other_users;
 mod pipes;
 mod protocol;
 mod sessions;

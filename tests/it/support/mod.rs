@@ -25,7 +25,7 @@ pub use survivors::{exists, is_alive, processes_with};
 pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
 
 /// The variable that every process of one test carries.
-const TEST_VARIABLE: &str = "ZEN_TEST";
+pub const TEST_VARIABLE: &str = "ZEN_TEST";
 
 /// A directory of its own, with what a run needs in it.
 pub struct Place {
