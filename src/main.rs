@@ -61,8 +61,8 @@ fn run(options: &Options) -> ExitCode {
     if options.log_level > LogLevel::Silent {
         stderr.print(&messages(&prepared.notes));
     }
-    let say = |what: &str| {
-        if options.log_level > LogLevel::Silent {
+    let say = |what: &str, is_asked: bool| {
+        if is_asked || options.log_level > LogLevel::Silent {
             stderr.print(&messages(&[what.to_owned()]));
         }
     };
@@ -95,8 +95,8 @@ fn run(options: &Options) -> ExitCode {
         // Where the user named a directory, a run without files is not what was asked for.
         Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[other_directory(&problem)]),
         Err(problem) => {
-            let and_no_lock = if no_lock.is_some() { ", and holds no lock" } else { "" };
-            let what = format!("{problem}: this run keeps no files, --log-dir DIR names another place{and_no_lock}");
+            let and_no_lock = if no_lock.is_some() { " and holds no lock" } else { "" };
+            let what = format!("{problem}: this run keeps no files{and_no_lock}; --log-dir DIR names another place");
             stderr.print(&messages(&[what]));
             None
         }

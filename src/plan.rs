@@ -226,12 +226,10 @@ pub fn plan(
             let told = |what| format!("line {line}: instance '{}': {field}: {what}", as_written(&names[i]));
             unknown.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
-        if let Some(what) = tools::unenforceable(allowed) {
-            mistake("allowed_tools", what);
-        }
-        if let Some(what) = command_line::contradiction(&instance.claude_args) {
-            mistake("claude_args", what);
-        }
+        allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
+        command_line::contradictions(&instance.claude_args, &config.budget)
+            .into_iter()
+            .for_each(|what| mistake("claude_args", what));
         too_long_for_a_process(&instance).for_each(|field| {
             mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
         });

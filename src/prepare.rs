@@ -16,7 +16,7 @@ use crate::claude::permissions;
 use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::grants::{self, Grant};
 use crate::edge::{ask, find, reason};
-use crate::flags::{ConfigSource, LockFile, Logs, Options};
+use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::workspace::{self, absolute};
 use crate::{sha256, text};
@@ -203,9 +203,13 @@ pub fn lock_place(
 }
 
 pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
-    let variable = std::env::var_os("ZEN_CLAUDE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let path_in = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let in_environment = match (path_in("ZEN_CLAUDE"), path_in("HOME")) {
+        (Some(claude), Some(home)) => Some(at_home(&claude, &home)),
+        (claude, _) => claude,
+    };
     let path = std::env::var_os("PATH");
-    let (given, by) = match (&options.claude, &variable) {
+    let (given, by) = match (&options.claude, &in_environment) {
         (Some(given), _) => (Some(given.as_path()), "--claude"),
         (None, Some(given)) => (Some(given.as_path()), "ZEN_CLAUDE"),
         (None, None) => (None, ""),

@@ -112,15 +112,30 @@ impl UsageLimit {
     /// The same, with what it does: "usage limit until 14:30 UTC (in 2h13m): …".
     #[must_use]
     pub fn told(&self, now: Duration) -> String {
-        let words = match self.left(now) {
-            Duration::ZERO => self.words(now),
-            left => format!("{} (in {})", self.words(now), text::seconds(left)),
-        };
+        let words = self.words_with_time_left(now);
         match (self.on_limit, self.goes_on_at) {
             (OnLimit::Wait, Some(at)) if at > now => format!("{words}: the run goes on in {}", text::seconds(at - now)),
             (OnLimit::Wait, _) => format!("{words}: the run has gone on"),
             (OnLimit::Stop, _) => format!("{words}: what has not started does not start"),
             (OnLimit::Fail, _) => words,
+        }
+    }
+
+    /// The same when the run has ended, and nothing goes on or starts any more.
+    #[must_use]
+    pub fn told_at_the_end(&self, now: Duration) -> String {
+        let words = self.words_with_time_left(now);
+        match (self.on_limit, self.goes_on_at) {
+            (OnLimit::Wait, Some(at)) if at <= now => format!("{words}: the run has gone on"),
+            (OnLimit::Stop, _) => format!("{words}: what had not started was left out"),
+            (OnLimit::Wait | OnLimit::Fail, _) => words,
+        }
+    }
+
+    fn words_with_time_left(&self, now: Duration) -> String {
+        match self.left(now) {
+            Duration::ZERO => self.words(now),
+            left => format!("{} (in {})", self.words(now), text::seconds(left)),
         }
     }
 
@@ -194,6 +209,9 @@ mod tests {
         assert_eq!(wait.told(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run goes on in 24h00m");
         assert!(wait.holds(s(160)) && !wait.holds(s(100 + 86_460)));
         assert_eq!(wait.words(s(100 + 86_460)), "usage limit until 10:30 UTC");
+        assert_eq!(stop.told_at_the_end(s(9_000)), "usage limit until 12:43 UTC: what had not started was left out");
+        assert_eq!(wait.told_at_the_end(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m)");
+        assert_eq!(wait.told_at_the_end(s(100 + 86_460)), "usage limit until 10:30 UTC: the run has gone on");
         let fail = reached(None, 60, OnLimit::Fail);
         assert_eq!(fail.told(s(100)), "usage limit until 10:31 UTC (in 60.0s)");
         assert!(fail.holds(s(159)) && !fail.holds(s(160)));

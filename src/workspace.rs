@@ -16,7 +16,7 @@ pub fn of(given: Option<&Path>) -> (PathBuf, Option<String>) {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| absolute(Path::new(&home)));
     let current = absolute(Path::new("."));
     match given {
-        Some(given) => (absolute(&at_home(given, home.as_deref())), None),
+        Some(given) => (absolute(given), None),
         None => match project_of(&current, home.as_deref(), |path| path.exists()) {
             Some((root, mark)) if root != current => {
                 let note =
@@ -41,14 +41,6 @@ fn project_of<'a>(
         let mark = MARKS.iter().find(|mark| exists(&directory.join(mark)))?;
         Some((directory, *mark))
     })
-}
-
-/// `--workspace=~/project` comes as it stands from a shell, and from a crontab's variable.
-fn at_home(path: &Path, home: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~"), home) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_owned(),
-    }
 }
 
 /// The path as it is reached from anywhere.
@@ -111,15 +103,5 @@ mod tests {
         for home in [None, Some("/home/me"), Some("/")] {
             assert_eq!(project("/srv", home, &marks), None, "the root is none either");
         }
-    }
-
-    #[test]
-    fn a_tilde_is_home() {
-        let home = Some(Path::new("/home/me"));
-        assert_eq!(at_home(Path::new("~/app"), home), Path::new("/home/me/app"));
-        assert_eq!(at_home(Path::new("~"), home), Path::new("/home/me"));
-        assert_eq!(at_home(Path::new("./~/app"), home), Path::new("./~/app"));
-        assert_eq!(at_home(Path::new("~you/app"), home), Path::new("~you/app"));
-        assert_eq!(at_home(Path::new("~/app"), None), Path::new("~/app"));
     }
 }

@@ -3,13 +3,13 @@
 use super::abilities::Abilities;
 use super::permissions;
 use super::session::{self, Entry, Way};
+use crate::config::BudgetConfig;
 use crate::plan::{Instance, Plan};
 
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
 pub fn needs_abilities(plan: &Plan) -> bool {
-    let has_dollar_limit = plan.budget.overall_micros.is_some() || !plan.budget.command_micros.is_empty();
-    has_dollar_limit || plan.instances.iter().any(permissions::depend_on_abilities)
+    plan.budget.blocks_dollars() || plan.instances.iter().any(permissions::depend_on_abilities)
 }
 
 /// What every process that is spoken to over its standard input is called with.
@@ -39,15 +39,30 @@ const OWN_FLAGS: &[(&str, &str)] = &[
     ("-r", "session_id"),
 ];
 
-/// What is wrong with arguments of the config's that say otherwise than zen's own.
+const DOLLARS_FLAG: &str = "--max-budget-usd";
+
+/// What is wrong with arguments of the config's that say otherwise than zen's own, each flag once.
 #[must_use]
-pub fn contradiction(claude_args: &[String]) -> Option<String> {
-    let flag = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
-    let own = |argument: &String| OWN_FLAGS.iter().find(|(own, _)| *own == flag(argument));
-    claude_args.iter().find_map(own).map(|(flag, field)| match *field {
-        "" => format!("{flag} is zen's own to give, which talks to claude over a stream: leave it out"),
-        field => format!("{flag} would contradict what zen gives claude itself: use the field '{field}'"),
-    })
+pub fn contradictions(claude_args: &[String], budget: &BudgetConfig) -> Vec<String> {
+    let mut flags: Vec<&str> = Vec::new();
+    for flag in claude_args.iter().filter_map(|argument| argument.split('=').next()) {
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
+    let wrong = |flag: &str| match OWN_FLAGS.iter().find(|(own, _)| *own == flag) {
+        Some((_, "")) => {
+            Some(format!("{flag} is zen's own to give, which talks to claude over a stream: leave it out"))
+        }
+        Some((_, field)) => {
+            Some(format!("{flag} would contradict what zen gives claude itself: use the field '{field}'"))
+        }
+        None if flag == DOLLARS_FLAG && budget.blocks_dollars() => {
+            Some(format!("{flag} would contradict the budget in dollars, which zen gives claude itself: leave it out"))
+        }
+        None => None,
+    };
+    flags.into_iter().filter_map(wrong).collect()
 }
 
 /// The arguments for a process that is asked something, and has no turn.
@@ -76,7 +91,7 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_mi
     // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
     let is_resumed = entry.way == Way::Resume;
     if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
-        add("--max-budget-usd", format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+        add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
     if let Some(tools) = &permissions.tools {
         add("--tools", tools.join(","));

@@ -180,6 +180,14 @@ impl BudgetConfig {
         }
     }
 
+    /// Whether there is a limit in dollars that stops instances.
+    #[must_use]
+    pub fn blocks_dollars(&self) -> bool {
+        let is_set = self.overall_micros.is_some() || !self.command_micros.is_empty();
+        let counts = self.budget_type != Some(BudgetType::Tokens);
+        is_set && counts && self.enforcement.unwrap_or_default() == Enforcement::Block
+    }
+
     /// The commands that have a limit, of tokens or of dollars.
     #[must_use]
     pub fn limited_commands(&self) -> BTreeSet<&str> {

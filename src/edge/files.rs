@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::reason;
@@ -132,6 +133,9 @@ impl InstanceFiles {
 }
 
 fn with_path(path: &Path, error: io::Error) -> io::Error {
+    // mkdir(2) calls it that something is there, whatever that is.
+    let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists && !path.is_dir();
+    let error = if is_in_the_way { Errno::ENOTDIR.into() } else { error };
     io::Error::new(error.kind(), format!("{}: {}", path.display(), reason(&error)))
 }
 

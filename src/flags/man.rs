@@ -24,8 +24,9 @@ const DESCRIPTION: &[&str] = &[
      the exit status of claude alone is not believed. \
      A failed instance never blocks, delays or stops another. \
      When an instance is stopped, so is every process that it started.",
-    "With a `COMMAND` in place of a config, that is run alone: a slash command if it begins with a slash, else text. \
-     It is one argument, so that several words stand in quotes; behind `--` it may begin with a dash.",
+    "With a `COMMAND` in place of a config, that is run alone: a slash command if it begins with a slash, else text of \
+     several words. \
+     It is one argument, so that these stand in quotes; behind `--` it may begin with a dash.",
     "Where an option is given more than once, the last one counts; an option beats a variable of the environment, and that \
      the config. \
      An option's name may be shortened as far as no other begins so; in a script it had better be written out. \

@@ -13,7 +13,7 @@ pub use environment::ENVIRONMENT;
 pub use flag::{Effect, Flag, Section};
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LockFile, LogLevel, Logs, Options, Question};
+pub use options::{ConfigSource, LockFile, LogLevel, Logs, Options, Question, at_home};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
@@ -86,7 +86,7 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::filled(value).map(|name| options.instance.name = Some(name)),
         },
         help: "What reports call it",
-        details: "What reports call the command. Without this option it is called by its first word. \
+        details: "What reports call the command. Without this option it is called by its slash command, or by the beginning of its text. \
             This and the other options of this section say of a command on the command line what the fields of an \
             instance say in a config.",
     },
@@ -236,7 +236,7 @@ pub static FLAGS: &[Flag] = &[
             holds. \
             `wait`: nothing starts until a minute after that, then the run goes on, and whom the limit had failed runs \
             again. \
-            `fail`: whom it fails has failed, and the others go on. \
+            `fail`: whom it fails has failed (exit status 75), and the others go on. \
             A throttle is none: claude tries again by itself, and then `retries` of the config count.",
     },
     Flag {

@@ -5,7 +5,7 @@ use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
 use crate::start_at::StartAt;
 use crate::usage_limit::OnLimit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The options of a run.
@@ -119,6 +119,33 @@ impl Options {
     pub fn one_command(&self) -> Option<&InstanceConfig> {
         (self.instance.command.is_some() || self.instance.prompt.is_some()).then_some(&self.instance)
     }
+
+    /// With the home directory in place of a tilde at the beginning of a path.
+    #[must_use]
+    pub(super) fn at_home(mut self, home: &Path) -> Self {
+        let config = match &mut self.config {
+            Some(ConfigSource::File(path)) => Some(path),
+            _ => None,
+        };
+        let logs = match &mut self.logs {
+            Logs::In(path) => Some(path),
+            _ => None,
+        };
+        let lock = match &mut self.lock {
+            LockFile::At(path) => Some(path),
+            _ => None,
+        };
+        for path in [config, self.workspace.as_mut(), self.claude.as_mut(), logs, lock].into_iter().flatten() {
+            *path = at_home(path, home);
+        }
+        self
+    }
+}
+
+/// `--workspace=~/project` comes as it stands from most shells, and so do the variables of a crontab.
+#[must_use]
+pub fn at_home(path: &Path, home: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
 }
 
 impl Default for Options {
@@ -144,6 +171,20 @@ impl Default for Options {
             logs: Logs::InStateHome,
             lock: LockFile::OfConfig,
             question: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tilde_is_home() {
+        for (path, expected) in
+            [("~/app", "/home/me/app"), ("~", "/home/me"), ("./~/app", "./~/app"), ("~you/app", "~you/app"), ("-", "-")]
+        {
+            assert_eq!(at_home(Path::new(path), Path::new("/home/me")), Path::new(expected));
         }
     }
 }

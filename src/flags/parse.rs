@@ -8,6 +8,7 @@ use crate::nearest::nearest;
 use crate::text::as_written;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ pub fn parse(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Request, Vec<String>> {
     let mut parser = Parser::from_args(arguments);
-    let (mut options, mut mistakes) = environment::options(variable);
+    let (mut options, mut mistakes) = environment::options(&variable);
     let mut of_a_command = Vec::new();
     let mut positionals = 0;
     while let Some(argument) = next_argument(&mut parser).transpose() {
@@ -85,6 +86,9 @@ pub fn parse(
             "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)"
                 .to_owned(),
         );
+    }
+    if let Some(home) = variable("HOME").filter(|home| !home.is_empty()) {
+        options = options.at_home(Path::new(&home));
     }
     match options.question.take() {
         _ if !mistakes.is_empty() => Err(mistakes),
@@ -471,6 +475,21 @@ mod tests {
         assert_eq!((options("").config, options("").log_level), (file("a.json"), LogLevel::Detailed));
         assert_eq!((options("-c b.json -q").config, options("-q").log_level), (file("b.json"), LogLevel::Silent));
         assert_eq!(options("/analyze").one_command().and_then(|one| one.command.as_deref()), Some("/analyze"));
+    }
+
+    #[test]
+    fn a_tilde_is_home_in_every_path() {
+        let line = "-c ~/c.json --workspace=~ --claude ~/bin/claude --log-dir=~/logs --lock=~/lock";
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/me"));
+        let options = match parse(line.split_whitespace().map(OsString::from), home) {
+            Ok(Request::Run(options)) => *options,
+            other => panic!("{other:?}"),
+        };
+        let at_home = |rest: &str| Path::new("/home/me").join(rest);
+        assert_eq!(options.config, Some(ConfigSource::File(at_home("c.json"))));
+        assert_eq!(options.workspace, Some(at_home("")));
+        assert_eq!(options.claude, Some(at_home("bin/claude")));
+        assert_eq!((options.logs, options.lock), (Logs::In(at_home("logs")), LockFile::At(at_home("lock"))));
     }
 
     #[test]

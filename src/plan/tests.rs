@@ -161,18 +161,23 @@ fn tools_arguments_and_lengths_are_looked_at() {
     let long = "x".repeat(140_000);
     let mistakes = planned(&format!(
         r#"{{"instances": [
-            {{"name": "a", "command": "x", "allowed_tools": ["Grep,Read(src/**)"]}},
+            {{"name": "a", "command": "x", "allowed_tools": ["Grep,Read(src/**)", "LS(x)"]}},
             {{"name": "b", "command": "x", "disallowed_tools": ["Bash (git *)"], "claude_args": ["--tools=Read"]}},
-            {{"name": "c", "command": "x", "env": {{"A": "{long}"}}, "claude_args": ["--max-turns", "3", "--output-format"]}}]}}"#
+            {{"name": "c", "command": "x", "env": {{"A": "{long}"}}, "claude_args": ["--max-turns", "3", "--output-format",
+                "--resume=x", "--resume", "--max-budget-usd=1"]}}],
+            "budget": {{"overall_cost_budget": 5}}}}"#
     ))
     .expect_err("mistakes");
     let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}: {}", m.place.line, m.field, m.what)).collect();
     let expected = [
         "2: allowed_tools: 'Read(src/**)' cannot be enforced",
+        "2: allowed_tools: 'LS(x)' cannot be enforced",
         "3: disallowed_tools: 'Bash (git *)' is no tool: ",
         "3: claude_args: --tools would contradict what zen gives claude itself: use the field 'allowed_tools'",
         "4: env: is longer than the 128 KiB",
         "4: claude_args: --output-format is zen's own to give",
+        "4: claude_args: --resume would contradict what zen gives claude itself: use the field 'session_id'",
+        "4: claude_args: --max-budget-usd would contradict the budget in dollars",
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
     for (told, expected) in told.iter().zip(expected) {

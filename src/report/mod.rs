@@ -200,10 +200,9 @@ fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
     style.shown(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
 }
 
-/// The usage limit as a sentence of a report.
-fn usage_limit(limit: UsageLimit, now: Duration) -> String {
-    let told = limit.told(now);
-    let rest = told.strip_prefix('u').unwrap_or(&told);
+/// What is told of the usage limit, as a sentence of a report.
+fn usage_limit(told: &str) -> String {
+    let rest = told.strip_prefix('u').unwrap_or(told);
     format!("U{rest}\n")
 }
 

@@ -41,7 +41,7 @@ pub fn status(view: &View, style: Style) -> String {
     report += &view
         .usage_limit
         .filter(|limit| limit.holds(view.elapsed))
-        .map_or_else(String::new, |limit| usage_limit(limit, view.elapsed));
+        .map_or_else(String::new, |limit| usage_limit(&limit.told(view.elapsed)));
     if rows.len() < view.records.len() {
         let (counts, shown, all) = (view.counts().words(), rows.len(), view.records.len());
         report += &format!("Instances: {counts}; {shown} of {all} shown\n");

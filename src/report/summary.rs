@@ -48,7 +48,7 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
         skipped(view, style),
         denials(view, style),
         totals(view, style),
-        view.usage_limit.map_or_else(String::new, |limit| usage_limit(limit, view.elapsed)),
+        view.usage_limit.map_or_else(String::new, |limit| usage_limit(&limit.told_at_the_end(view.elapsed))),
         leavings(view, style, footer),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -193,6 +193,8 @@ fn meaning(footer: &Footer) -> String {
     match (footer.exit, &footer.stopped_by) {
         (ExitCode::Signal(_), Some(signal)) => format!("stopped by {signal}"),
         (ExitCode::Signal(number), None) => format!("stopped by signal {number}"),
+        // Of the two meanings that the table gives, a run that has a summary can have one.
+        (ExitCode::TryLater, _) => "try again later: the usage limit was reached".to_owned(),
         (code, _) => {
             let code = code.number().to_string();
             exit::TABLE

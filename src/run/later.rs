@@ -21,23 +21,26 @@ pub fn in_words(due_ms: u64) -> String {
     format!("{}, in {}", calendar::on_a_clock(due_ms, offset_s), left_in_words(left_s(due_ms)))
 }
 
+/// Whether a signal has asked for what is said.
+type IsAsked = bool;
+
 /// Waits until then, and tells `say` now and then how long it still is. What it gives back is to be kept until the run
 /// listens to signals itself.
 ///
 /// # Errors
 /// The system's, if signals cannot be caught.
-pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str)) -> std::io::Result<EndAtOnce> {
+pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::Result<EndAtOnce> {
     let signals = EndAtOnce::begin()?;
-    say(&format!("starts at {}", in_words(due_ms)));
+    say(&format!("starts at {}", in_words(due_ms)), false);
     let mut next_s = said_next_s(left_s(due_ms));
     loop {
         let left_ms = due_ms.saturating_sub(epoch_ms());
         if left_ms == 0 {
             return Ok(signals);
         }
-        let is_due = left_s(due_ms) <= next_s;
-        if signals.is_asked() || is_due {
-            say(&format!("starts in {}", left_in_words(left_s(due_ms))));
+        let (is_asked, is_due) = (signals.is_asked(), left_s(due_ms) <= next_s);
+        if is_asked || is_due {
+            say(&format!("starts in {}", left_in_words(left_s(due_ms))), is_asked);
             next_s = said_next_s(left_s(due_ms));
         }
         let wait_ms = left_ms.saturating_sub(next_s * 1000).clamp(1, LOOK_AGAIN_MS);

@@ -141,8 +141,12 @@ impl Run<'_> {
         }
         text.push('\n');
         self.stdout.print(&text);
+        self.tell_lost_output("no more reports");
+    }
+
+    fn tell_lost_output(&mut self, what: &str) {
         if let Some(error) = self.stdout.take_error() {
-            self.message(&format!("no more reports: standard output: {}", error.desc()));
+            self.message(&format!("{what}: standard output: {}", error.desc()));
         }
     }
 
@@ -178,6 +182,7 @@ impl Run<'_> {
             guard.dismiss();
         }
         let is_stopped = self.stdout.finish(&mut self.signals, false);
+        self.tell_lost_output("no summary");
         self.stderr.finish(&mut self.signals, is_stopped);
         code
     }

@@ -137,6 +137,8 @@ impl<'a> Run<'a> {
         let instance = &self.plan.instances[index];
         let mut variables: Vec<(OsString, Option<OsString>)> =
             NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+        // Else it would be that of whoever started zen.
+        variables.push(("PWD".into(), Some(instance.cwd.clone().into())));
         variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));

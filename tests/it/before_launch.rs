@@ -708,9 +708,12 @@ fn a_workspace_must_be_a_directory() {
     for workspace in ["link", "workspace/", "./workspace/.claude/.."] {
         let outcome = place.run(&config, &["--workspace", workspace]).expect_code(0);
         let starts: Vec<_> = place.stand_in_log().into_iter().filter(|line| line["event"] == "start").collect();
-        let cwd = starts.last().expect("a start")["cwd"].as_str().expect("a path").to_owned();
+        let start = starts.last().expect("a start");
         let expected = place.workspace().canonicalize().expect("it is there");
-        assert_eq!(Path::new(&cwd), expected, "{}", outcome.everything());
+        for (what, path) in [("cwd", &start["cwd"]), ("PWD", &start["env"]["PWD"])] {
+            let path = Path::new(path.as_str().expect("a path"));
+            assert_eq!(path, expected, "{what}\n{}", outcome.everything());
+        }
     }
 }
 

@@ -425,6 +425,10 @@ fn a_reader_that_goes_away_stops_nothing() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(stderr, "zen: no more reports: standard output: No space left on device\n");
     assert_eq!(output.status.code(), Some(0));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    let quiet = command.arg("--quiet").stdout(full).output().expect("zen runs");
+    let stderr = String::from_utf8_lossy(&quiet.stderr);
+    assert_eq!(stderr, "zen: no summary: standard output: No space left on device\n");
     let report = fs::read_to_string(place.path("state/zen/latest/report.json")).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["instances"][0]["result"], "done");

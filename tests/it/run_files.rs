@@ -459,7 +459,7 @@ fn report_json_is_whole_at_every_moment() {
 fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
     let place = Place::new();
     let config = place.prompts(&["[[say hello]]"]);
-    let no_files = "this run keeps no files, --log-dir DIR names another place, and holds no lock\n";
+    let no_files = "this run keeps no files and holds no lock; --log-dir DIR names another place\n";
     for (state_home, home, expected) in [
         (Some("/dev/null"), None, "zen: no directory for the run's files: /dev/null/zen: Not a directory: "),
         (
@@ -488,7 +488,7 @@ fn a_log_dir_that_cannot_be_is_refused_before_the_start() {
             "/dev/null/logs",
             "zen: no directory for the run's files: /dev/null/logs: Not a directory: give another with --log-dir DIR\n",
         ),
-        ("config.json", "config.json: File exists: give another with --log-dir DIR\n"),
+        ("config.json", "config.json: Not a directory: give another with --log-dir DIR\n"),
         ("config.json/below", "config.json/below: Not a directory: give another with --log-dir DIR\n"),
     ] {
         let outcome = place.run(&config, &["--log-dir", log_dir]).expect_code(1);

@@ -77,6 +77,27 @@ fn what_is_left_is_said_on_demand_and_holds_up_nobody() {
     waits.outcome().expect_code(130);
 }
 
+/// Whoever asks is answered by a quiet one too.
+#[test]
+fn a_quiet_one_says_what_is_left_only_on_demand() {
+    let place = Place::new();
+    let waits = place.start(&place.prompts(&["[[say Done.]]"]), &["--start-at", "10h", "--quiet"]);
+    wait_until("the wait", || catches(waits.pid(), Signal::SIGUSR1));
+    assert_eq!(waits.stderr(), "");
+    waits.signal(Signal::SIGUSR1);
+    wait_until("a word", || waits.stderr().starts_with("zen: starts in "));
+    waits.signal(Signal::SIGINT);
+    waits.outcome().expect_code(130);
+}
+
+/// Whether a process would not be ended by this signal, but be told of it.
+fn catches(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("zen lives");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the line is there");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+    caught >> (signal as i32 - 1) & 1 == 1
+}
+
 #[test]
 fn a_run_that_has_waited_is_stopped_like_any_other() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
