@@ -1,10 +1,12 @@
 //! Finds the files that make slash commands: `commands/**/*.md` and `skills/*/SKILL.md`, the workspace's and the user's.
 //! Links that go round, pipes, huge files and huge folders cost a bounded time. Knows nothing of what the files say.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::find::users_folder;
 use super::reason;
 use crate::catalogue::{CommandFile, Origin};
 
@@ -17,10 +19,8 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 #[must_use]
 pub fn find(workspace: &Path) -> Vec<CommandFile> {
     let project = workspace.join(".claude");
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")));
     // A workspace that is the home itself has its files once.
-    let user = user.filter(|user| !is_same(user, &project));
+    let user = users_folder(&BTreeMap::new()).filter(|user| !is_same(user, &project));
     let mut files = Vec::new();
     for (folder, origin) in [(user.as_deref(), Origin::UserSkill), (Some(&project), Origin::ProjectSkill)] {
         folder.into_iter().for_each(|folder| skills(&folder.join("skills"), &origin, &mut files));

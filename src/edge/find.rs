@@ -1,7 +1,7 @@
 //! Finds the claude program, and what it keeps on disk.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,14 +26,21 @@ pub fn claude(given: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf, &'s
 /// it says otherwise, it is right.
 #[must_use]
 pub fn conversations(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
-    let variable = |name: &str| match env.get(name) {
-        Some(own) => own.as_ref().map(PathBuf::from),
-        None => std::env::var_os(name).map(PathBuf::from),
-    };
-    let home = variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")));
-    let projects = home.and_then(|home| std::fs::read_dir(home.join("projects")).ok()).into_iter().flatten().flatten();
+    let folder = users_folder(env);
+    let projects = folder.and_then(|folder| std::fs::read_dir(folder.join("projects")).ok());
+    let projects = projects.into_iter().flatten().flatten();
     let files = projects.flat_map(|project| std::fs::read_dir(project.path()).into_iter().flatten().flatten());
     files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())).collect()
+}
+
+/// claude's folder for the user, where these variables are set beside zen's own, or (`None`) taken away:
+/// `CLAUDE_CONFIG_DIR`, or `~/.claude`.
+pub(super) fn users_folder(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
+    let variable = |name: &str| {
+        let value = env.get(name).map_or_else(|| std::env::var_os(name), |own| own.as_ref().map(OsString::from));
+        value.filter(|value| !value.is_empty()).map(PathBuf::from)
+    };
+    variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")))
 }
 
 /// Why this is no program that can be run, if it is none.

@@ -4,6 +4,7 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use super::command_files;
+use super::find::users_folder;
 use crate::claude::grants;
 use crate::plan::Instance;
 
@@ -49,11 +50,7 @@ fn read(file: PathBuf, rules: fn(&str) -> Vec<String>) -> Vec<Grant> {
 
 /// claude's folders: the user's, and those of the directory that it runs in and of the ones above it.
 fn folders(instance: &Instance) -> Vec<PathBuf> {
-    let variable = |name: &str| match instance.env.get(name) {
-        Some(own) => own.as_ref().map(PathBuf::from),
-        None => std::env::var_os(name).map(PathBuf::from),
-    };
-    let users = variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")));
+    let users = users_folder(&instance.env);
     let of_projects = instance.cwd.ancestors().map(|directory: &Path| directory.join(".claude"));
     let mut folders: Vec<PathBuf> = users.into_iter().chain(of_projects).collect();
     folders.dedup();
