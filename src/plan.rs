@@ -219,12 +219,18 @@ pub fn plan(
             claude_args: entry.claude_args.clone().unwrap_or_default(),
         };
         let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
+        let allowed_set: HashSet<&String> = allowed.iter().collect();
         for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)] {
             tools.iter().filter_map(|tool| tools::malformed(tool)).for_each(|what| mistake(field, what));
-            let unknown = tools.iter().filter_map(|tool| tools::near_miss(tool));
+            let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
+            let doubt = |tool: &String| match is_in_both(tool) {
+                true => Some(format!("'{}' is in allowed_tools too: it is refused", as_written(tool))),
+                false => tools::near_miss(tool),
+            };
+            let doubts = tools.iter().filter_map(doubt);
             let line = entry.place_of(field).map_or(1, |place| place.line);
             let told = |what| format!("line {line}: instance '{}': {field}: {what}", as_written(&names[i]));
-            unknown.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
+            doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
         command_line::contradictions(&instance.claude_args, &config.budget)
