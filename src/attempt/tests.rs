@@ -74,7 +74,6 @@ fn result(change: impl FnOnce(&mut TurnResult)) -> Event {
         errors: Vec::new(),
         unasked: false,
         session_id: None,
-        num_turns: 1,
         terminal_reason: None,
         api_error_status: None,
         api_error: None,

@@ -172,8 +172,6 @@ pub struct TurnResult {
     pub unasked: bool,
     /// The session it belongs to.
     pub session_id: Option<String>,
-    /// How many messages the model wrote.
-    pub num_turns: u64,
     /// Why it ended, where claude says so (2.1).
     pub terminal_reason: Option<String>,
     /// The HTTP status of the error that ended it (2.1).
@@ -425,7 +423,6 @@ fn result(line: &Value) -> Event {
         errors: errors.filter_map(text).collect(),
         unasked: line["origin"].is_object(),
         session_id: text(&line["session_id"]),
-        num_turns: count(&line["num_turns"]),
         terminal_reason: text(&line["terminal_reason"]),
         api_error_status: line["api_error_status"].as_u64(),
         api_error: text(&line["api_error"]),

@@ -3,9 +3,10 @@
 //! wait has an end.
 //!
 //! Beside it, each in a file of its own: starting a process, trying again, waiting for a session, what the ledger's answers
-//! and a usage limit lead to, stopping down to the last descendant, and reporting from what the records say.
+//! and a usage limit lead to, stopping down to the last descendant, ending, and reporting from what the records say.
 
 mod budgeting;
+mod ending;
 pub mod later;
 mod limits;
 mod reporting;
@@ -462,7 +463,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Books what every running instance has told, and the end of those whose process and pipes have ended.
+    /// Takes the verdicts of those whose process and pipes have ended, or starts the process that goes on with their work.
     fn finish_ended(&mut self, now: Duration) {
         for index in self.running_that(|live| live.attempt.is_over() && live.sweep.is_none()) {
             self.give_up_unended(index);
@@ -473,13 +474,13 @@ impl<'a> Run<'a> {
                 && self.stopped_by.is_none()
             {
                 live.refused_entries += 1;
-                self.start_process(index, entry, Attempt::start_again, now);
+                self.start_another_process(index, entry, Attempt::start_again, now);
                 continue;
             }
             if live.attempt.goes_on() {
                 let entry = live.entry.cleared();
                 self.detail(index, starting::CLEARED);
-                self.start_process(index, entry, Attempt::start_next_leg, now);
+                self.start_another_process(index, entry, Attempt::start_next_leg, now);
                 continue;
             }
             let verdict = live.attempt.verdict();

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use super::{Json, Run};
 use crate::edge::files::RunDirectory;
-use crate::exit::ExitCode;
 use crate::flags::LogLevel;
 use crate::ledger::LimitState;
-use crate::outcome::{self, Reason, Status};
 use crate::report::{self, View};
-use crate::schedule::Skip;
 
 /// What is longer stands whole in `report.json`.
 pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
@@ -42,72 +39,6 @@ impl Run<'_> {
             answers.map(|(i, (answer, turn))| format!("turn {} of {of}: {} -> {answer}", i + 1, turn.text)).collect();
         for line in lines {
             self.detail(index, &line);
-        }
-    }
-
-    /// An instance has come to its end, or never started. Those that needed it are skipped.
-    pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
-        let completed = status == Status::Completed;
-        self.ledger.ended(index);
-        if !matches!(status, Status::Failed(_)) {
-            self.detail(index, status.word());
-        }
-        // That everything is stopped, or held back by a usage limit, was said once for all, and that a budget refuses it in
-        // words of its own.
-        if let Status::Failed(failure) = &status
-            && failure.reason != Reason::Interrupted
-            && !(matches!(failure.reason, Reason::Budget | Reason::Limit) && self.records[index].started.is_none())
-        {
-            let after = match self.records[index].attempts_made() {
-                0 | 1 => String::new(),
-                attempts => format!(" (attempt {attempts})"),
-            };
-            self.message(&format!("{} failed: {}{after}", self.name(index), failure.error));
-        }
-        let record = &mut self.records[index];
-        record.status = status;
-        record.ended = Some(now);
-        record.told.retry = None;
-        record.again_at = None;
-        record.waits_for = None;
-        record.skipped_because_of = None;
-        if let Some(mut live) = self.live.remove(&index) {
-            if !completed {
-                self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.stderr_tail));
-            }
-            record.last_words = self.recent[index].last_words();
-            if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
-                directory.keep_result(files, record.told.result.as_deref());
-            }
-        }
-        self.leave_session(index);
-        self.tell_if_stage_ended(index, now);
-        for Skip { instance, because_of } in self.schedule.ended(index, completed) {
-            let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);
-            let why = match because_of == index {
-                true => format!("depends on {needed}, which failed"),
-                false => format!("depends on {needed}, which was skipped because {first} failed"),
-            };
-            self.detail(instance, &format!("skipped: {why}"));
-            let record = &mut self.records[instance];
-            record.status = Status::Skipped(why);
-            record.skipped_because_of = Some(because_of);
-            record.ended = Some(now);
-            self.tell_if_stage_ended(instance, now);
-        }
-        self.json.is_stale = true;
-    }
-
-    /// Says that the stage of an instance has ended, if that was the last of it.
-    fn tell_if_stage_ended(&mut self, index: usize, now: Duration) {
-        let ended = self.stages.ended(index);
-        if let Some(stage) = ended
-            && self.stages.are_told()
-            && self.reports_status()
-            && self.stopped_by.is_none()
-        {
-            let text = report::stages::ended(&self.view(&[], now), stage);
-            self.message(&text);
         }
     }
 
@@ -144,47 +75,10 @@ impl Run<'_> {
         self.tell_lost_output("no more reports");
     }
 
-    fn tell_lost_output(&mut self, what: &str) {
+    pub(super) fn tell_lost_output(&mut self, what: &str) {
         if let Some(error) = self.stdout.take_error() {
             self.message(&format!("{what}: standard output: {}", error.desc()));
         }
-    }
-
-    /// Everything has ended: nothing may be left, and the summary says so.
-    pub(super) fn end(mut self) -> ExitCode {
-        let left = self.end_strays();
-        self.forget_ended();
-        let now = self.clock.now();
-        let code = match self.stopped_by {
-            Some(signal) => ExitCode::Signal(signal as u8),
-            None => outcome::exit_code(self.records.iter().map(|record| &record.status)),
-        };
-        self.settings.facts.exit_code = Some(code.number());
-        self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
-        self.write_report_json();
-        if self.reports_status() {
-            self.print_status(now);
-        }
-        let limits = self.ledger.limits();
-        let footer = report::summary::Footer {
-            stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
-            strays: left,
-            logs: self.directory.as_ref().map(|d| d.path().to_owned()),
-            exit: code,
-        };
-        let view = self.view(&limits, now);
-        let text = report::summary::summary(&view, self.settings.style, &footer);
-        self.stdout.print_in_any_case(&text);
-        if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
-            self.message(&format!("the run's files are not complete: {error}"));
-        }
-        if let Some(guard) = self.guard.take() {
-            guard.dismiss();
-        }
-        let is_stopped = self.stdout.finish(&mut self.signals, false);
-        self.tell_lost_output("no summary");
-        self.stderr.finish(&mut self.signals, is_stopped);
-        code
     }
 
     /// Writes `report.json` again if something has changed. With thousands of instances that takes its time, so that most
@@ -212,7 +106,7 @@ impl Run<'_> {
         }
     }
 
-    fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
+    pub(super) fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
         View {
             plan: self.plan,
             stages: &self.stages,

@@ -23,7 +23,7 @@ impl Run<'_> {
             }
             (None, None) => return self.ended(index, Status::Failed(failure), now),
         };
-        self.message(&format!("{} failed: {}: {when}", self.name(index), failure.error));
+        self.message(&format!("{} failed: {}; {when}", self.name(index), failure.error));
         self.try_again(index, failure, at, now);
     }
 

@@ -44,17 +44,31 @@ impl<'a> Run<'a> {
         if is_cleared {
             self.detail(index, CLEARED);
         }
-        self.start_process(index, entry, Attempt::start_again, now);
+        if let Some(process) = self.spawn(index, entry, now) {
+            let effects = self.begin_attempt(index, process, entry, now);
+            self.apply(index, effects, now);
+        }
     }
 
-    /// Starts a process: the first one of an attempt, or another one of the attempt that lives, which is told `go_on`.
-    pub(super) fn start_process(
+    /// Starts another process of an attempt whose last one has ended, and tells the attempt so by `go_on`.
+    pub(super) fn start_another_process(
         &mut self,
         index: usize,
         entry: Entry,
         go_on: fn(&mut Attempt, Duration) -> Vec<Effect>,
         now: Duration,
     ) {
+        let Some(process) = self.spawn(index, entry, now) else { return };
+        let Some(live) = self.live.get_mut(&index) else { return };
+        live.process = process;
+        live.lines = Lines::default();
+        live.entry = entry;
+        let effects = go_on(&mut live.attempt, now);
+        self.apply(index, effects, now);
+    }
+
+    /// Starts a process. If that cannot be, the attempt has failed.
+    fn spawn(&mut self, index: usize, entry: Entry, now: Duration) -> Option<Process> {
         let launch = self.launch(index, entry);
         self.records[index].attempts += 1;
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
@@ -63,16 +77,7 @@ impl<'a> Run<'a> {
                 self.by_pid.insert(process.pid().cast_signed(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
-                let effects = match self.live.get_mut(&index) {
-                    Some(live) => {
-                        live.process = process;
-                        live.lines = Lines::default();
-                        live.entry = entry;
-                        go_on(&mut live.attempt, now)
-                    }
-                    None => self.begin_attempt(index, process, entry, now),
-                };
-                self.apply(index, effects, now);
+                Some(process)
             }
             Err(error) => {
                 // The system does not say which of the three it has not found.
@@ -89,6 +94,7 @@ impl<'a> Run<'a> {
                 self.copy_to_record(index);
                 self.book(index, now);
                 self.failed(index, Failure { is_hopeless, ..Failure::new(Reason::Spawn, what) }, now);
+                None
             }
         }
     }

@@ -62,7 +62,7 @@ fn who_waits_for_the_reset_goes_on_after_it() {
     let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
     let arguments = ["--max-parallel", "1", "--on-limit", "wait", "--status-report-interval", "0.5"];
     let run = place.start(&config(&place, instances), &arguments);
-    wait_until("word of the wait", || run.stderr().contains("zen: a failed: ") && run.stderr().contains(": again in "));
+    wait_until("word of the wait", || run.stderr().contains("zen: a failed: ") && run.stderr().contains("; again in "));
     wait_until("a report of the wait", || run.stdout().contains("\nUsage limit until "));
     assert_eq!(place.stand_in_events("start").len(), 1, "nothing starts");
     place.command("work", "[[say Made it.]]");

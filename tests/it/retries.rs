@@ -69,7 +69,7 @@ fn the_last_attempt_s_failure_is_the_instance_s() {
     assert!(outcome.ran("a") >= Duration::from_millis(600), "the second delay is twice the first");
     let b = outcome.instance("b");
     assert_eq!((&b["reason"], &b["attempts"]), (&json!("timeout"), &json!(2)), "a timeout is each attempt's own");
-    for expected in ["zen: a failed: it broke: retry 1 of 2 in 0.2s", "retry 2 of 2 in 0.4s", "it broke (attempt 3)"] {
+    for expected in ["zen: a failed: it broke; retry 1 of 2 in 0.2s", "retry 2 of 2 in 0.4s", "it broke (attempt 3)"] {
         assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
     }
     assert!(outcome.stdout.contains("- a: it broke (3 attempts)\n"), "{}", outcome.everything());

@@ -85,7 +85,7 @@ fn real_usage_limit_is_waited_for() {
         real.place.command("work", &used_up(now_s - 58));
         let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "Then. [[say After it.]]"}]);
         let run = real.start(&with_login(real, instances), &["--max-parallel", "1", "--on-limit", "wait"]);
-        wait_until("word of the wait", || run.stderr().contains(": again in "));
+        wait_until("word of the wait", || run.stderr().contains("; again in "));
         real.place.command("work", "[[say Made it.]]");
         let outcome = run.outcome().expect_code(0);
         let everything = real.everything(&outcome);
