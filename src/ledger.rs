@@ -109,8 +109,9 @@ struct Account {
     estimate: Amounts,
     has_announced: bool,
     used: Amounts,
-    /// What it had used when it was started last.
+    /// What it had used when it was started last, and what it was expected to use from then on.
     used_before: Amounts,
+    expected_then: Amounts,
     is_running: bool,
 }
 
@@ -131,21 +132,22 @@ impl Amounts {
 }
 
 impl Account {
-    /// What an attempt of it may take, by its estimate.
-    fn expected(&self, unit: Unit) -> u64 {
-        self.left_of_estimate(unit, self.used)
+    /// What an attempt of it that begins now may take, by its estimate. Dollars go with the tokens, for at which price these
+    /// were served is not known before.
+    fn expected(&self) -> Amounts {
+        let Amounts { tokens: announced, micros } = self.estimate;
+        if !self.has_announced || announced == 0 {
+            return self.estimate;
+        }
+        let tokens = announced.saturating_sub(self.used.tokens);
+        let micros = u128::from(micros) * u128::from(tokens) / u128::from(announced);
+        Amounts { tokens, micros: u64::try_from(micros).unwrap_or(u64::MAX) }
     }
 
     /// What it may still take while it runs.
     fn committed(&self, unit: Unit) -> u64 {
-        if self.is_running { self.left_of_estimate(unit, self.used_before) } else { 0 }
-    }
-
-    /// What is left of its estimate, if an attempt began when it had used this much.
-    fn left_of_estimate(&self, unit: Unit, used_before: Amounts) -> u64 {
-        let not_counted = if self.has_announced { 0 } else { used_before.of(unit) };
-        let counted = self.used.of(unit).saturating_sub(not_counted);
-        self.estimate.of(unit).saturating_sub(counted)
+        let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
+        if self.is_running { self.expected_then.of(unit).saturating_sub(of_attempt) } else { 0 }
     }
 }
 
@@ -160,6 +162,7 @@ impl Ledger {
             has_announced: instance.max_tokens.is_some(),
             used: Amounts::default(),
             used_before: Amounts::default(),
+            expected_then: Amounts::default(),
             is_running: false,
         };
         let mut accounts: Vec<Account> = instances.iter().map(account).collect();
@@ -193,16 +196,17 @@ impl Ledger {
                 return Some((instance, Answer::Refuse(refusal)));
             }
             let account = &self.accounts[instance];
+            let expected = account.expected();
             let has_room = account.limits.iter().all(|&l| {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
-                limit.is_own() || taken.saturating_add(account.expected(limit.unit)) <= limit.cap
+                limit.is_own() || taken.saturating_add(expected.of(limit.unit)) <= limit.cap
             });
             if has_room {
                 return Some((instance, Answer::Start));
             }
             for &l in &account.limits {
-                reserved[l] = reserved[l].saturating_add(account.expected(self.limits[l].unit));
+                reserved[l] = reserved[l].saturating_add(expected.of(self.limits[l].unit));
             }
         }
         None
@@ -218,7 +222,7 @@ impl Ledger {
             let (is_over, estimate) = match limit.is_own() {
                 true => (limit.used >= limit.cap, account.estimate.of(limit.unit)),
                 false => {
-                    let expected = account.expected(limit.unit);
+                    let expected = account.expected().of(limit.unit);
                     (limit.used.saturating_add(expected) > limit.cap, expected)
                 }
             };
@@ -246,6 +250,7 @@ impl Ledger {
         self.change(instance, |account| {
             account.is_running = true;
             account.used_before = account.used;
+            account.expected_then = account.expected();
         });
     }
 

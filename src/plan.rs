@@ -233,9 +233,8 @@ pub fn plan(
             doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
-        command_line::contradictions(&instance.claude_args, &config.budget)
-            .into_iter()
-            .for_each(|what| mistake("claude_args", what));
+        let contradictions = command_line::contradictions(&instance, &config.budget);
+        contradictions.into_iter().for_each(|what| mistake("claude_args", what));
         too_long_for_a_process(&instance).for_each(|field| {
             mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
         });

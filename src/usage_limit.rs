@@ -127,7 +127,7 @@ impl UsageLimit {
         let words = self.words_with_time_left(now);
         match (self.on_limit, self.goes_on_at) {
             (OnLimit::Wait, Some(at)) if at <= now => format!("{words}: the run has gone on"),
-            (OnLimit::Stop, _) => format!("{words}: what had not started was left out"),
+            (OnLimit::Stop, _) => format!("{words}: nothing more was started"),
             (OnLimit::Wait | OnLimit::Fail, _) => words,
         }
     }
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(wait.told(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run goes on in 24h00m");
         assert!(wait.holds(s(160)) && !wait.holds(s(100 + 86_460)));
         assert_eq!(wait.words(s(100 + 86_460)), "usage limit until 10:30 UTC");
-        assert_eq!(stop.told_at_the_end(s(9_000)), "usage limit until 12:43 UTC: what had not started was left out");
+        assert_eq!(stop.told_at_the_end(s(9_000)), "usage limit until 12:43 UTC: nothing more was started");
         assert_eq!(wait.told_at_the_end(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m)");
         assert_eq!(wait.told_at_the_end(s(100 + 86_460)), "usage limit until 10:30 UTC: the run has gone on");
         let fail = reached(None, 60, OnLimit::Fail);

@@ -212,6 +212,7 @@ impl Attempt {
         for used in message.tools {
             if !message.of_subagent {
                 self.dialogue.tools_at_work.insert(used.id.clone());
+                self.dialogue.tools_ended_early = false;
             }
             if self.withheld.has(&used.tool, Missing::Disabled) {
                 self.dialogue.withheld_uses.insert(used.id.clone(), used);

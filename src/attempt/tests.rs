@@ -567,8 +567,12 @@ fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them
     assert_eq!(with_the_message.end_with_message(over_budget(), at(3)), []);
     let stopped = [Effect::Send(control::interrupt()), Effect::CloseInput];
     assert_eq!(with_the_message.event(Event::MessageEnded, at(3)), stopped);
+    let mut with_another_tool = attempt.clone();
     attempt.event(Event::MessageEnded, at(3));
     assert_eq!(attempt.end_with_message(over_budget(), at(3)), [], "the next one is paid for");
+    with_another_tool.event(message_uses(&["b"]), at(3));
+    with_another_tool.event(Event::MessageEnded, at(3));
+    assert_eq!(with_another_tool.end_with_message(over_budget(), at(3)), stopped, "the second tool is at work");
 }
 
 /// The model has said this.

@@ -41,11 +41,11 @@ const OWN_FLAGS: &[(&str, &str)] = &[
 
 const DOLLARS_FLAG: &str = "--max-budget-usd";
 
-/// What is wrong with arguments of the config's that say otherwise than zen's own, each flag once.
+/// What is wrong with an instance's arguments that say otherwise than zen's own, each flag once.
 #[must_use]
-pub fn contradictions(claude_args: &[String], budget: &BudgetConfig) -> Vec<String> {
+pub fn contradictions(instance: &Instance, budget: &BudgetConfig) -> Vec<String> {
     let mut flags: Vec<&str> = Vec::new();
-    for flag in claude_args.iter().filter_map(|argument| argument.split('=').next()) {
+    for flag in instance.claude_args.iter().filter_map(|argument| argument.split('=').next()) {
         if !flags.contains(&flag) {
             flags.push(flag);
         }
@@ -57,7 +57,7 @@ pub fn contradictions(claude_args: &[String], budget: &BudgetConfig) -> Vec<Stri
         Some((_, field)) => {
             Some(format!("{flag} would contradict what zen gives claude itself: use the field '{field}'"))
         }
-        None if flag == DOLLARS_FLAG && budget.blocks_dollars() => {
+        None if flag == DOLLARS_FLAG && budget.blocks_dollars_of(instance.budget_command.as_deref()) => {
             Some(format!("{flag} would contradict the budget in dollars, which zen gives claude itself: leave it out"))
         }
         None => None,

@@ -180,7 +180,14 @@ impl BudgetConfig {
         }
     }
 
-    /// Whether there is a limit in dollars that stops instances.
+    /// Whether there is a limit in dollars that stops instances of this command.
+    #[must_use]
+    pub fn blocks_dollars_of(&self, command: Option<&str>) -> bool {
+        let is_limited = |command| self.command_micros.contains_key(command);
+        self.blocks_dollars() && (self.overall_micros.is_some() || command.is_some_and(is_limited))
+    }
+
+    /// Whether there is a limit in dollars that stops anybody.
     #[must_use]
     pub fn blocks_dollars(&self) -> bool {
         let is_set = self.overall_micros.is_some() || !self.command_micros.is_empty();

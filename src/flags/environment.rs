@@ -17,6 +17,7 @@ pub static ENVIRONMENT: &[(&str, &str)] = &[
     ("LANG", "the same, where neither of them is set"),
     ("ZEN_RUN", "set for every instance: the run that it belongs to"),
     ("ZEN_INSTANCE", "set for every instance: its name"),
+    ("PWD", "set for every instance: its directory"),
 ];
 
 type Set = fn(&mut Options, &OsStr) -> Result<(), String>;

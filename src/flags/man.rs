@@ -30,6 +30,7 @@ const DESCRIPTION: &[&str] = &[
     "Where an option is given more than once, the last one counts; an option beats a variable of the environment, and that \
      the config. \
      An option's name may be shortened as far as no other begins so; in a script it had better be written out. \
+     A path may begin with `~/`, the home directory. \
      Every mistake on the command line and in the config is reported before anything is launched.",
 ];
 

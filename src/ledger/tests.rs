@@ -109,6 +109,21 @@ fn another_attempt_takes_what_the_first_has_left_of_what_was_announced() {
 }
 
 #[test]
+fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_cost_budget": 1.3}, "instances": [
+            {"command": "/a", "max_tokens_per_command": 60000}, {"command": "/b", "max_tokens_per_command": 60000}]}"#,
+    );
+    assert_eq!(ledger.accounts[0].estimate.micros, 468_000);
+    next(&mut ledger, &[0]);
+    // A dearer model than was thought: $0.78 for a third of the tokens.
+    runs_to(&mut ledger, 0, &Used { micros: 780_000, ..tokens(20_000) });
+    assert_eq!(ledger.accounts[0].expected(), Amounts { tokens: 40_000, micros: 312_000 });
+    assert_eq!(next(&mut ledger, &[0]), Some((0, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[1]), None, "$0.78, $0.31 and $0.47 are more than $1.30");
+}
+
+#[test]
 fn another_attempt_of_one_that_announced_nothing_takes_as_much_as_the_first() {
     let mut ledger = ledger(r#"{"budget": {"overall_budget": 2500}, "instances": [{"command": "/a"}]}"#);
     next(&mut ledger, &[0]);

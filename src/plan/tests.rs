@@ -165,7 +165,7 @@ fn tools_arguments_and_lengths_are_looked_at() {
             {{"name": "b", "command": "x", "disallowed_tools": ["Bash (git *)"], "claude_args": ["--tools=Read"]}},
             {{"name": "c", "command": "x", "env": {{"A": "{long}"}}, "claude_args": ["--max-turns", "3", "--output-format",
                 "--resume=x", "--resume", "--max-budget-usd=1"]}}],
-            "budget": {{"overall_cost_budget": 5}}}}"#
+            "budget": {{"command_cost_budgets": {{"x": 5}}}}}}"#
     ))
     .expect_err("mistakes");
     let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}: {}", m.place.line, m.field, m.what)).collect();

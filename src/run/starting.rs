@@ -18,6 +18,7 @@ use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
 use crate::plan::Instance;
 use crate::template::filled;
+use crate::workspace;
 
 /// For the report, for looking around in /proc, and for wait-timeout, which needs four.
 const SPARE_DESCRIPTORS: usize = 8;
@@ -144,7 +145,7 @@ impl<'a> Run<'a> {
         let mut variables: Vec<(OsString, Option<OsString>)> =
             NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
         // Else it would be that of whoever started zen.
-        variables.push(("PWD".into(), Some(instance.cwd.clone().into())));
+        variables.push(("PWD".into(), Some(workspace::absolute(&instance.cwd).into())));
         variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));

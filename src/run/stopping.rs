@@ -73,6 +73,8 @@ impl Run<'_> {
             let unmarked = unmarked.filter(|strays| strays.are_of_this_instance).map(|strays| strays.known);
             descendants::find(&live.mark, &Roots { leader, unmarked })
         };
+        // What was given up once is not looked for again.
+        found.retain(|one| self.unended.iter().all(|unended| unended.pid != one.pid));
         let killed = live.sweep.as_ref().map(|sweep| descendants::not_ended(&sweep.killed));
         let is_new = |one: &Seen| found.iter().all(|other| other.pid != one.pid);
         let without_a_mark: Vec<Seen> = killed.into_iter().flatten().filter(is_new).collect();

@@ -51,7 +51,7 @@ fn by_default_what_has_not_started_does_not_start() {
     let line =
         outcome.stdout.lines().rfind(|line| line.starts_with("Usage limit until ")).expect("a line of the summary");
     assert!(outcome.stdout.ends_with("\nExit code: 75 (try again later: the usage limit was reached)\n"));
-    assert!(line.contains(" UTC (in ") && line.ends_with("what had not started was left out"), "{line}");
+    assert!(line.contains(" UTC (in ") && line.ends_with("nothing more was started"), "{line}");
 }
 
 #[test]

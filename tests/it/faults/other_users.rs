@@ -23,7 +23,7 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 const CLAUDE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 case $ZEN_INSTANCE in
-    stuck) exec env -u TEST_MARK "$here/become" --reuid=0 --regid=0 --clear-groups sleep 300 ;;
+    stuck) exec env -u TEST_MARK "$here/become" --reuid=0 --regid=0 --clear-groups sh -c "sleep 300 & exec sleep 300" ;;
     leaves*)
         env -u TEST_MARK "$here/become" --reuid=0 --regid=0 --clear-groups sleep 300 </dev/null >/dev/null 2>&1 &
         echo $! > "$here/$ZEN_INSTANCE.pid" ;;
@@ -92,11 +92,11 @@ fn they_hold_up_nobody_else_and_are_told() {
     assert_eq!(survivors(&outcome, "leaves-one"), Vec::<i32>::new(), "it has ended since\n{everything}");
     assert_eq!(survivors(&outcome, "leaves-another"), [stays], "{everything}");
     assert_eq!(survivors(&outcome, "next"), Vec::<i32>::new(), "it has nothing to do with them\n{everything}");
-    let [stuck] = survivors(&outcome, "stuck")[..] else { panic!("one is left\n{everything}") };
-    assert!(is_alive(stuck) && is_alive(stays));
-    let left = format!("Left running: {stays} (leaves-another); {stuck} (stuck)\n");
+    let [child, stuck] = survivors(&outcome, "stuck")[..] else { panic!("two are left\n{everything}") };
+    assert!(child != stuck && [child, stuck, stays].into_iter().all(is_alive), "{everything}");
+    let left = format!("Left running: {stays} (leaves-another); {child}, {stuck} (stuck)\n");
     assert!(outcome.stdout.contains(&left), "{everything}");
-    for pid in [stuck, stays] {
+    for pid in [child, stuck, stays] {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("root may");
     }
     let ran = outcome.ran("stuck");
