@@ -1,6 +1,7 @@
 //! The report on a run that goes on: a table of the instances, and what they have used of the budget. In a long plan
 //! the instances about which nothing is to be said are told as a number, so that a terminal or a mail holds the rest.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Mark, Style, View, budget, full_cells, stages, usage_limit};
@@ -200,11 +201,22 @@ fn next_attempt((instance, record): (&Instance, &Record), now: Duration, style: 
     })
 }
 
-/// "a: session diary is in use by another run"
+/// "a: session diary is in use by another run", or by another instance.
 fn waiting_for_sessions(view: &View, style: Style) -> String {
-    let mut waiting = view.instances().filter_map(|(instance, record)| Some((instance, record.waits_for.as_ref()?)));
-    let told = |(instance, what): (&Instance, &String)| {
-        format!("  {}: {}\n", style.name(&instance.name), style.shown(what, MAX_RETRY_ERROR_COLUMNS))
+    // Who comes first in the config is in it first.
+    let mut in_session: HashMap<&str, &str> = HashMap::new();
+    let mut waiting = view.instances().filter_map(|(instance, record)| {
+        let session = instance.session.as_ref()?;
+        if record.status == Status::Running {
+            in_session.insert(&session.uuid, &instance.name);
+            return None;
+        }
+        let because_of = in_session.get(session.uuid.as_str()).filter(|_| record.status == Status::Pending);
+        let in_run = || Some(format!("session {} is in use by {}", session.name, because_of?));
+        Some((instance, record.waits_for.clone().or_else(in_run)?))
+    });
+    let told = |(instance, what): (&Instance, String)| {
+        format!("  {}: {}\n", style.name(&instance.name), style.shown(&what, MAX_RETRY_ERROR_COLUMNS))
     };
     let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(told).collect();
     let more = waiting.count();

@@ -142,7 +142,7 @@ fn totals(view: &View, style: Style) -> String {
     let cost = sure(used.micros_certainty, text::dollars(used.micros));
     let of_tokens = of_token_limit(budget, budget::counted_tokens(budget, &used.tokens));
     let of_cost = budget::overall_micros(budget)
-        .map(|limit| format!(" of {}{}", text::dollars(limit), over(used.micros, limit)))
+        .map(|limit| format!(" of {}{}", text::dollars(limit), over(used.micros, limit, text::dollars)))
         .unwrap_or_default();
     let time = text::seconds(view.elapsed);
     format!("Total Tokens: {tokens}{of_tokens}\nTotal Cost: {cost}{of_cost}\nTotal Time: {time}\n")
@@ -150,15 +150,17 @@ fn totals(view: &View, style: Style) -> String {
 
 fn of_token_limit(budget: &BudgetConfig, counted: u64) -> String {
     let Some(limit) = budget::overall_tokens(budget) else { return String::new() };
-    let of_limit = format!(" of {}{}", text::thousands(limit), over(counted, limit));
+    let of_limit = format!(" of {}{}", text::thousands(limit), over(counted, limit, text::thousands));
     match budget::basis_prefix(budget) {
         "" => of_limit,
         basis => format!("; {} {}{of_limit}", text::thousands(counted), basis.trim_end()),
     }
 }
 
-fn over(used: u64, limit: u64) -> &'static str {
-    if used > limit { " (over budget)" } else { "" }
+/// By how much, too: rounded to cents, both numbers may look the same.
+fn over(used: u64, limit: u64, shown: fn(u64) -> String) -> String {
+    let by = used.saturating_sub(limit);
+    if by > 0 { format!(" (over budget by {})", shown(by)) } else { String::new() }
 }
 
 fn leavings(view: &View, style: Style, footer: &Footer) -> String {
@@ -346,11 +348,11 @@ Total Time: 45.3s
         records[0].used.tokens_certainty = Certainty::AtLeast;
         records[0].used.micros_certainty = Certainty::Estimate;
         let unicode = told(&plan, &records, UNICODE);
-        assert!(unicode.contains("Total Tokens: ≥7,000 of 6,999 (over budget)\nTotal Cost: ~$0.70 of $5.00\n"));
+        assert!(unicode.contains("Total Tokens: ≥7,000 of 6,999 (over budget by 1)\nTotal Cost: ~$0.70 of $5.00\n"));
         plan.budget.token_basis = Some(TokenBasis::Uncached);
         records[0].used.tokens.cache_read = 50;
         let ascii = told(&plan, &records, ASCII);
-        assert!(ascii.contains("Total Tokens: >=7,050; 7,000 uncached of 6,999 (over budget)\n"), "{ascii}");
+        assert!(ascii.contains("Total Tokens: >=7,050; 7,000 uncached of 6,999 (over budget by 1)\n"), "{ascii}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::claude::events::Retry;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage::Certainty;
 use crate::config::{BudgetType, TokenBasis};
-use crate::plan::Plan;
+use crate::plan::{Plan, Session};
 use crate::record::FailedAttempt;
 use crate::stages::Stages;
 use crate::told::Told;
@@ -208,11 +208,22 @@ fn who_waits_for_another_attempt_is_told_beneath_the_table() {
 
 #[test]
 fn who_waits_for_a_session_is_told_beneath_the_table() {
-    let (plan, mut records) = status_of_the_seed();
+    let diary = || Some(Session { name: "diary".into(), uuid: "x".into() });
+    let (mut plan, mut records) = status_of_the_seed();
+    plan.instances[2].session = diary();
     records[2].waits_for = Some("session diary is in use by another run".into());
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by another run\n\nOverall"), "{report}");
-    let report = at_15s(&many(12), &vec![records[2].clone(); 12], ASCII);
+    records[2].waits_for = None;
+    plan.instances[1].session = diary();
+    let report = at_15s(&plan, &records, UNICODE);
+    assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by analyzer\n\nOverall"), "{report}");
+    records[1].status = Status::Completed;
+    assert!(!at_15s(&plan, &records, UNICODE).contains("in use"));
+    let mut plan = many(12);
+    plan.instances.iter_mut().for_each(|instance| instance.session = diary());
+    records[2].waits_for = Some("session diary is in use by another run".into());
+    let report = at_15s(&plan, &vec![records[2].clone(); 12], ASCII);
     assert!(report.contains("\n  2 more wait for their sessions\n\n"), "{report}");
 }
 
