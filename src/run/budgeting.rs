@@ -39,6 +39,8 @@ impl Run<'_> {
     /// Books what an instance has used by now, and ends those that share a limit which that has reached.
     pub(super) fn book(&mut self, index: usize, now: Duration) {
         let Some(used) = self.used(index) else { return };
+        // Nobody says goodbye before SIGKILL: the file is to have what was used until then.
+        self.json.is_stale |= used != self.records[index].used;
         for Reached { what, is_own, stop } in self.ledger.book(index, &used) {
             match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
                 (Enforcement::Warn, _) => self.announce("⚠️  ", &format!("WARN MODE: {what}")),

@@ -455,6 +455,22 @@ fn report_json_is_whole_at_every_moment() {
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
 }
 
+/// Whoever kills zen with SIGKILL shall find in it what was used, though nothing else has changed since.
+#[test]
+fn report_json_tells_what_a_running_instance_has_used() {
+    let place = Place::new();
+    let prompt = format!("[[usage in=700 out=30]] {} [[say Done.]]", place.gate("end"));
+    let run = place.start(&place.prompts(&[&prompt]), &["--quiet"]);
+    let used = wait_for("the tokens", || {
+        let used = run.report()["instances"][0].clone();
+        (used["tokens"]["total"].as_u64() >= Some(730)).then_some(used)
+    });
+    assert_eq!((&used["status"], &used["tokens_certainty"]), (&json!("running"), &json!("at_least")));
+    assert!(used["cost_usd"].as_f64() > Some(0.0), "{used}");
+    place.open_gate("end");
+    run.outcome().expect_code(0);
+}
+
 #[test]
 fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
     let place = Place::new();

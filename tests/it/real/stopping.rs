@@ -139,6 +139,10 @@ fn real_sigkill_of_zen_while_a_tool_runs() {
         let run = start_holding(real, 300);
         let held = holding(real);
         assert!(!real.place.survivors().is_empty());
+        wait_until("what it has used to be on the books", || {
+            let tokens = run.report()["instances"][0]["tokens"].clone();
+            tokens["input"].as_u64() >= Some(700) && tokens["output"].as_u64() >= Some(30)
+        });
         run.signal(Signal::SIGKILL);
         let began = Instant::now();
         wait_until("the end of all", || real.place.survivors().is_empty());
@@ -146,6 +150,12 @@ fn real_sigkill_of_zen_while_a_tool_runs() {
         assert!(took < Duration::from_secs(20), "it took {took:?}");
         // Whoever adopts them may take his time to reap them.
         assert_eq!(held.iter().find(|pid| is_alive(**pid)), None, "a process of the tool is left");
-        run.outcome().expect_code(-(Signal::SIGKILL as i32));
+        let outcome = run.outcome().expect_code(-(Signal::SIGKILL as i32));
+        let a = outcome.instance("a");
+        let everything = real.everything(&outcome);
+        assert_eq!((&a["status"], &a["tokens_certainty"]), (&json!("running"), &json!("at_least")), "{everything}");
+        let tokens = tokens_of(a);
+        assert!(tokens.input_tokens >= 700 && tokens.output_tokens >= 30, "{tokens:?}\n{everything}");
+        assert!(a["cost_usd"].as_f64() > Some(0.0), "{everything}");
     });
 }
