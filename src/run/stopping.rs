@@ -74,9 +74,9 @@ impl Run<'_> {
             descendants::find(&live.mark, &Roots { leader, unmarked })
         };
         // What was given up once is not looked for again.
-        found.retain(|one| self.unended.iter().all(|unended| unended.pid != one.pid));
+        found.retain(|one| !is_among(&self.unended, one));
         let killed = live.sweep.as_ref().map(|sweep| descendants::not_ended(&sweep.killed));
-        let is_new = |one: &Seen| found.iter().all(|other| other.pid != one.pid);
+        let is_new = |one: &Seen| !is_among(&found, one);
         let without_a_mark: Vec<Seen> = killed.into_iter().flatten().filter(is_new).collect();
         found.extend(without_a_mark);
         if found.is_empty() {
@@ -144,7 +144,7 @@ impl Run<'_> {
             }
             let is_told = strays.is_some();
             let mut marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
-            marked.retain(|process| self.unended.iter().all(|unended| unended.pid != process.pid));
+            marked.retain(|process| !is_among(&self.unended, process));
             // No instance runs any more: whoever has come back to zen is the run's, whatever mark he carries.
             let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
             let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();
@@ -159,6 +159,10 @@ impl Run<'_> {
             self.signals.take();
         }
     }
+}
+
+fn is_among(processes: &[Seen], one: &Seen) -> bool {
+    processes.iter().any(|other| other.pid == one.pid)
 }
 
 /// zen's children but these; `None` where the system does not tell.

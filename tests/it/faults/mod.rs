@@ -13,11 +13,15 @@ mod sessions;
 mod strays;
 mod surroundings;
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Place};
+use crate::support::{Outcome, Place, copy_program, zen_binary};
 
 /// The grace of these runs, unless a test says otherwise.
 const GRACE: Duration = Duration::from_secs(1);
@@ -52,6 +56,22 @@ fn with(mut instance: Value, field: &str, value: Value) -> Value {
 /// This instance, whose stand-in does this before it listens.
 fn at_start(instance: Value, script: &str) -> Value {
     with(instance, "env", json!({ "STAND_IN_AT_START": script }))
+}
+
+/// zen, run by a user who has no rights, on a copy of this claude: what `of_zen` says otherwise holds for it too.
+fn as_user(place: &Place, user: u32, of_zen: &Command, claude: &Path) -> Command {
+    for name in ["", "home", "state", "workspace"] {
+        fs::set_permissions(place.path(name), Permissions::from_mode(0o777)).expect("permissions");
+    }
+    let (zen, claude_of_user) = (place.path("zen"), place.path("claude"));
+    copy_program(zen_binary(), &zen);
+    copy_program(claude, &claude_of_user);
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]).arg(&zen);
+    command.args(of_zen.get_args()).env_clear().current_dir(place.path(""));
+    command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("ZEN_CLAUDE", claude_of_user);
+    command
 }
 
 /// A config of these instances between two good ones.

@@ -10,13 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::{GRACE, SLACK, TERMINATE_TO_KILL, instance, with};
-use crate::support::{
-    Outcome, Place, TEST_VARIABLE, copy_program, is_alive, stand_in, wait_until, write_program, zen_binary,
-};
+use super::{GRACE, SLACK, TERMINATE_TO_KILL, as_user, instance, with};
+use crate::support::{Outcome, Place, TEST_VARIABLE, copy_program, is_alive, stand_in, wait_until, write_program};
 
 /// From the first SIGKILL until a process is let go, and what it left.
 const GIVE_UP: Duration = Duration::from_secs(10);
+
+const NOBODY: u32 = 65_534;
 
 /// A claude that does what its instance is called, by way of a program that may become root. What becomes root loses the
 /// test's mark, for it is to outlive zen.
@@ -33,22 +33,12 @@ exec "$here/stand-in" "$@"
 
 /// zen, run by a user who has no rights, on a claude whose processes may be root's.
 fn as_nobody(place: &Place, config: &str, arguments: &[&str]) -> Command {
-    let (zen, become_root) = (place.path("zen"), place.path("become"));
-    copy_program(zen_binary(), &zen);
+    let (script, become_root) = (place.path("script"), place.path("become"));
     copy_program(stand_in(), &place.path("stand-in"));
     copy_program("/usr/bin/setpriv", &become_root);
-    write_program(&place.path("claude"), &CLAUDE.replace("TEST_MARK", TEST_VARIABLE));
-    let of_zen = place.zen_on(&place.config(config), arguments);
-    for name in ["", "home", "state", "workspace"] {
-        fs::set_permissions(place.path(name), Permissions::from_mode(0o777)).expect("permissions");
-    }
     fs::set_permissions(&become_root, Permissions::from_mode(0o4755)).expect("permissions");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&zen);
-    command.args(of_zen.get_args()).env_clear().current_dir(place.path(""));
-    command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("ZEN_CLAUDE", place.path("claude"));
-    command
+    write_program(&script, &CLAUDE.replace("TEST_MARK", TEST_VARIABLE));
+    as_user(place, NOBODY, &place.zen_on(&place.config(config), arguments), &script)
 }
 
 fn survivors(outcome: &Outcome, name: &str) -> Vec<i32> {

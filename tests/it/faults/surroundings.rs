@@ -1,13 +1,12 @@
 //! What happens around the instances: the program or the workspace goes away, descriptors or processes run out.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
-use super::{GOOD, GOOD_TOKENS, expect_completed, instance, with};
+use super::{GOOD, GOOD_TOKENS, as_user, expect_completed, instance, with};
 use crate::support::{Outcome, Place, copy_program, is_alive, stand_in, wait_until};
 
 /// The instances of a run, each with its status and reason.
@@ -114,19 +113,9 @@ fn processes_run_out() {
         return; // a limit for the user who runs the tests would be one for the other tests
     }
     let place = Place::new();
-    for name in ["", "home", "state", "workspace"] {
-        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(0o777)).expect("permissions");
-    }
-    let (zen, claude) = (place.path("zen"), place.path("claude"));
-    copy_program(crate::support::zen_binary(), &zen);
-    copy_program(stand_in(), &claude);
     let instances: Vec<Value> = (0..30).map(|i| instance(&format!("i{i}"), "[[wait 2s]]")).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());
-    let of_zen = place.zen_on(&config, &["--timeout", "60"]);
-    let mut command = std::process::Command::new("setpriv");
-    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]).arg(&zen);
-    command.args(of_zen.get_args()).env_clear().current_dir(place.path(""));
-    command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("ZEN_CLAUDE", &claude);
+    let mut command = as_user(&place, user, &place.zen_on(&config, &["--timeout", "60"]), &stand_in());
     // SAFETY: one system call, before exec.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NPROC, 24, 24)?)) };
     let outcome = place.started(&mut command).outcome().expect_code(2);
