@@ -29,7 +29,7 @@ test: newest-claude
 generations: real-claude
 	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 8
 
-# The real CLI in three generations, or one. Exit status 3 says that it cannot be had here, which is no failure.
+# The real CLI in each generation of the list, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
 	@sh .ci/install-claude $(REAL_CLAUDE) || [ $$? = 3 ]
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longer text comes in several deltas, as it does from the real API.
 const MAX_DELTA_CHARS: usize = 200;
@@ -18,6 +18,17 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether a gate is open.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Returns a header's value as sent: `now+N` is the time N seconds after the answer, in seconds since 1970.
+fn header_value(value: &str) -> String {
+    match value.strip_prefix("now+").and_then(|seconds| seconds.parse::<u64>().ok()) {
+        Some(seconds) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (now.as_secs() + seconds).to_string()
+        }
+        None => value.to_owned(),
+    }
+}
 
 /// The API's own names and ways to count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -388,7 +399,7 @@ impl Client<'_> {
         let reason = if status < 400 { "OK" } else { "Refused" };
         let mut lines = vec![format!("HTTP/1.1 {status} {reason}"), format!("content-type: {content_type}")];
         lines.extend(length_bytes.map(|bytes| format!("content-length: {bytes}")));
-        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {}", header_value(value))));
         lines.push("connection: close\r\n\r\n".to_owned());
         self.stream.write_all(lines.join("\r\n").as_bytes())
     }

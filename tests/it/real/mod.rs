@@ -1,4 +1,4 @@
-//! zen on the real claude: each test runs on three generations of it, side by side, each with a Messages API of the
+//! zen on the real claude: each test runs on the generations of real_cli_versions.txt, side by side, each with a Messages API of the
 //! tests' own in a network namespace of its own, so that nothing can leave the machine.
 //!
 //! `.ci/install-claude target/claude` installs them; a generation that is not there is left out, and that is said.
