@@ -202,28 +202,27 @@ pub fn lock_place(
     }
 }
 
+/// Finds the claude program: the one that is named, else the one that is installed.
 pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
-    let path_in = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let in_environment = match (path_in("ZEN_CLAUDE"), path_in("HOME")) {
-        (Some(claude), Some(home)) => Some(at_home(&claude, &home)),
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let (path, home) = (std::env::var_os("PATH"), variable("HOME"));
+    let in_environment = match (variable("ZEN_CLAUDE"), &home) {
+        (Some(claude), Some(home)) => Some(at_home(&claude, home)),
         (claude, _) => claude,
     };
-    let path = std::env::var_os("PATH");
     let (given, by) = match (&options.claude, &in_environment) {
-        (Some(given), _) => (Some(given.as_path()), "--claude"),
-        (None, Some(given)) => (Some(given.as_path()), "ZEN_CLAUDE"),
-        (None, None) => (None, ""),
+        (Some(given), _) => (given.as_path(), "--claude"),
+        (None, Some(given)) => (given.as_path(), "ZEN_CLAUDE"),
+        (None, None) => return find::claude(path.as_deref(), home.as_deref()).ok_or_else(|| NO_CLAUDE.to_owned()),
     };
-    find::claude(given, path.as_deref()).map_err(|why| match given {
-        Some(given) => {
-            let given = shown(given);
-            format!("Claude CLI not found: {given}, given by {by}, {why}: give the path of the claude program there")
-        }
-        None => "Claude CLI not found in PATH: install it with 'npm install -g @anthropic-ai/claude-code', \
-                 or say where it is with --claude PATH or ZEN_CLAUDE"
-            .to_owned(),
+    find::program(given, path.as_deref()).map_err(|why| {
+        let given = shown(given);
+        format!("Claude CLI not found: {given}, given by {by}, {why}: give the path of the claude program there")
     })
 }
+
+const NO_CLAUDE: &str = "Claude CLI not found in PATH or ~/.local/bin: install it with 'npm install -g \
+                         @anthropic-ai/claude-code', or give its path with --claude PATH or ZEN_CLAUDE";
 
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {

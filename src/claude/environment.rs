@@ -1,4 +1,6 @@
-//! Which variables of zen's own environment claude must not inherit, and which are set for it.
+//! The variables that a child does not inherit from zen, and those that zen sets for it.
+
+use std::ffi::{OsStr, OsString};
 
 /// Set by claude for what it runs. A claude that sees them takes itself for one nested in another, and refuses to start
 /// or behaves as if someone else spoke to it.
@@ -23,11 +25,89 @@ pub const NOT_PASSED_ON: &[&str] = &[
 
 /// Set for a claude that is only asked a question. 2.0 sends two requests of its own at every start, to warm the prompt
 /// cache up for its subagents, and leaves them out where nothing is cached; nothing else of it reads this before a request.
-pub const SET_TO_ASK: &[(&str, &str)] = &[("DISABLE_PROMPT_CACHING", "1")];
+pub const SET_TO_ASK: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1"), ("DISABLE_PROMPT_CACHING", "1")];
+
+/// Variables that every instance gets unless its `env` sets or removes them. A claude that updates itself in the middle of
+/// a run would replace the program under the instances that start later.
+pub const DEFAULTS: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1")];
+
+/// The attributes that OpenTelemetry attaches to everything that a process reports, as `key=value,key=value`.
+pub const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// The longest value of an attribute: the JavaScript SDK, which claude uses, rejects all attributes if one is longer.
+const MAX_ATTRIBUTE_BYTES: usize = 255;
+
+/// Returns the resource attributes of an instance: the inherited ones, then `zen.run` and `zen.instance`.
+#[must_use]
+pub fn resource_attributes(inherited: Option<&OsStr>, run: &str, instance: &str) -> OsString {
+    let mut attributes = inherited.unwrap_or_default().to_owned();
+    if !attributes.is_empty() {
+        attributes.push(",");
+    }
+    attributes.push(format!("zen.run={},zen.instance={}", percent_encoded(run), percent_encoded(instance)));
+    attributes
+}
+
+/// Percent-encodes a value for W3C baggage, cut at a whole character where it would be too long. Encodes more than the
+/// format demands (`=` and `/` too), because parsers differ.
+fn percent_encoded(value: &str) -> String {
+    let mut encoded = String::new();
+    for character in value.chars() {
+        let mut next = String::new();
+        for &byte in character.encode_utf8(&mut [0; 4]).as_bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                next.push(char::from(byte));
+            } else {
+                next += &format!("%{byte:02X}");
+            }
+        }
+        if encoded.len() + next.len() > MAX_ATTRIBUTE_BYTES {
+            break;
+        }
+        encoded += &next;
+    }
+    encoded
+}
 
 /// Whether claude, run by root, takes `bypassPermissions` with these variables. The newest generation insists on the
 /// exact value 1; the older ones take any.
 #[must_use]
 pub fn is_sandbox(variable: impl Fn(&str) -> Option<String>) -> bool {
     variable("IS_SANDBOX").as_deref() == Some("1") || variable("CLAUDE_CODE_BUBBLEWRAP").is_some_and(|v| !v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn resource_attributes_extend_the_inherited_ones() {
+        let attributes = |inherited: Option<&str>, name: &str| {
+            let attributes = resource_attributes(inherited.map(OsStr::new), "20261128-1", name);
+            attributes.into_string().expect("UTF-8")
+        };
+        assert_eq!(attributes(None, "a"), "zen.run=20261128-1,zen.instance=a");
+        assert_eq!(attributes(Some(""), "a"), "zen.run=20261128-1,zen.instance=a");
+        assert_eq!(
+            attributes(Some("team=x"), "review src, é=1%"),
+            "team=x,zen.run=20261128-1,zen.instance=review%20src%2C%20%C3%A9%3D1%25"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn attribute_values_are_baggage_of_bounded_length(name in "\\PC{0,200}") {
+            let encoded = percent_encoded(&name);
+            prop_assert!(encoded.len() <= MAX_ATTRIBUTE_BYTES);
+            prop_assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            let bytes: Vec<u8> = encoded.split('%').enumerate().flat_map(|(i, part)| {
+                let (hex, rest) = if i == 0 { ("", part) } else { part.split_at(2) };
+                let byte = (i > 0).then(|| u8::from_str_radix(hex, 16).expect("hexadecimal digits"));
+                byte.into_iter().chain(rest.bytes())
+            }).collect();
+            let decoded = String::from_utf8(bytes).expect("whole characters");
+            prop_assert!(name.starts_with(&decoded));
+        }
+    }
 }

@@ -8,18 +8,28 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-/// Finds the program that `given` names, or else `claude` on this PATH. A name without a slash is looked for on the PATH.
+/// Where claude's installers put the program, below the home directory: the native one, and the older local one of npm.
+const INSTALLED: [&str; 2] = [".local/bin/claude", ".claude/local/claude"];
+
+/// Finds the program that `given` names. A name without a slash is looked up in PATH.
 ///
 /// # Errors
-/// What is wrong with the name that was given, or with what stands there.
-pub fn claude(given: Option<&Path>, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
-    let name = given.unwrap_or(Path::new("claude"));
-    if name.as_os_str().as_bytes().contains(&b'/') {
-        return no_program(name).map_or_else(|| Ok(absolute(name)), Err);
+/// What is wrong with the name, or with the file that it names.
+pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
+    if given.as_os_str().as_bytes().contains(&b'/') {
+        return no_program(given).map_or_else(|| Ok(absolute(given)), Err);
     }
     let directories = path.into_iter().flat_map(std::env::split_paths);
-    let mut files = directories.map(|directory| directory.join(name));
+    let mut files = directories.map(|directory| directory.join(given));
     files.find(|file| no_program(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
+}
+
+/// Finds `claude` in PATH, or else where its installers put it: cron's PATH does not have that directory.
+#[must_use]
+pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
+    let in_path = program(Path::new("claude"), path).ok();
+    let installed = || INSTALLED.iter().map(|file| home.map(|home| home.join(file)));
+    in_path.or_else(|| installed().flatten().find(|file| no_program(file).is_none()).map(|file| absolute(&file)))
 }
 
 /// The ids of the conversations that claude seems to have. It is a hint only, for how it keeps them is its own affair: when

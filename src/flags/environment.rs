@@ -18,6 +18,8 @@ pub static ENVIRONMENT: &[(&str, &str)] = &[
     ("ZEN_RUN", "set for every instance: the run that it belongs to"),
     ("ZEN_INSTANCE", "set for every instance: its name"),
     ("PWD", "set for every instance: its directory"),
+    ("DISABLE_AUTOUPDATER", "set to 1 for every instance, unless its env says otherwise: no update during a run"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "extended by zen.run and zen.instance for every instance, unless its env sets it"),
 ];
 
 type Set = fn(&mut Options, &OsStr) -> Result<(), String>;

@@ -148,7 +148,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("Three at a time, half an hour each:", "zen --config nightly.json --max-parallel 3 --timeout 1800"),
     (
         "Every night at two, from a crontab; cron's own `PATH` is short, and it mails the summary:",
-        "PATH=/usr/local/bin:/usr/bin:/bin\n0 2 * * * cd /srv/app && zen --quiet --config nightly.json",
+        "PATH=/home/me/.local/bin:/usr/local/bin:/usr/bin:/bin\n0 2 * * * cd /srv/app && zen --quiet --config nightly.json",
     ),
     ("One command, without a config:", "zen \"/review src\" --overall-cost-budget 2"),
     ("In a script:", "zen --quiet --config nightly.json || echo \"zen: exit status $?\""),

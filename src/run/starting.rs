@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Live, Run};
 use crate::attempt::{Attempt, Effect};
 use crate::claude::command_line::arguments;
-use crate::claude::environment::NOT_PASSED_ON;
+use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
 use crate::claude::session::{Entry, last_conversation};
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
@@ -146,6 +146,11 @@ impl<'a> Run<'a> {
             NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
         // Else it would be that of whoever started zen.
         variables.push(("PWD".into(), Some(workspace::absolute(&instance.cwd).into())));
+        variables.extend(DEFAULTS.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+        let inherited = std::env::var_os(RESOURCE_ATTRIBUTES);
+        let attributes = resource_attributes(inherited.as_deref(), &self.settings.facts.run, &instance.name);
+        variables.push((RESOURCE_ATTRIBUTES.into(), Some(attributes)));
+        // The instance's own variables replace all of these.
         variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));

@@ -78,7 +78,11 @@ fn without_claude_the_files_are_listed_and_that_is_said() {
     let outcome = run(&place, zen.env_remove("ZEN_CLAUDE").env("PATH", "/nowhere")).expect_code(0);
     expect_the_files(&outcome);
     assert_eq!(outcome.stdout.lines().count(), 6, "{}", outcome.everything());
-    assert!(outcome.stderr.starts_with("zen: Claude CLI not found in PATH: "), "{}", outcome.everything());
+    assert!(
+        outcome.stderr.starts_with("zen: Claude CLI not found in PATH or ~/.local/bin: "),
+        "{}",
+        outcome.everything()
+    );
     assert!(outcome.stderr.contains("this is what the files say"), "{}", outcome.everything());
 }
 

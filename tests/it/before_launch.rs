@@ -586,6 +586,32 @@ fn claude_is_the_option_s_else_the_variable_s_else_the_path_s() {
     assert_eq!(started(&[], "", "relative:/usr/bin:/bin"), "relative/claude");
 }
 
+/// cron's PATH does not have the directory that claude's own installer uses.
+#[test]
+fn claude_is_found_where_its_installers_put_it() {
+    for installed in [".local/bin/claude", ".claude/local/claude"] {
+        let place = Place::new();
+        let config = place.prompts(&["[[say hello]]"]);
+        let folder = place.path("home").join(installed);
+        fs::create_dir_all(folder.parent().expect("a folder")).expect("a directory");
+        let text =
+            format!("#!/bin/sh\ntouch {}; exec '{}' \"$@\"", place.path("started").display(), stand_in().display());
+        write_program(&folder, &text);
+        let mut command = place.zen_on(&config, &[]);
+        command.env_remove("ZEN_CLAUDE").env("PATH", "/usr/bin:/bin");
+        if Command::new("sh")
+            .args(["-c", "PATH=/usr/bin:/bin command -v claude"])
+            .output()
+            .is_ok_and(|o| o.status.success())
+        {
+            println!("left out: a claude is installed in /usr/bin");
+            return;
+        }
+        place.started(&mut command).outcome().expect_code(0);
+        assert!(place.path("started").exists(), "{installed}");
+    }
+}
+
 #[test]
 fn a_claude_that_is_none_is_refused_with_its_reason() {
     let place = Place::new();
@@ -607,7 +633,7 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
         (
             "",
             "",
-            "zen: Claude CLI not found in PATH: install it with 'npm install -g @anthropic-ai/claude-code', or say where it is with --claude PATH or ZEN_CLAUDE\n",
+            "zen: Claude CLI not found in PATH or ~/.local/bin: install it with 'npm install -g @anthropic-ai/claude-code', or give its path with --claude PATH or ZEN_CLAUDE\n",
         ),
     ] {
         let mut arguments = vec!["--config", config];

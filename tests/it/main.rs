@@ -8,6 +8,7 @@ mod support;
 mod answers;
 mod before_launch;
 mod budgets;
+mod child_environment;
 mod command_line;
 mod demo_and_docs;
 mod exit_codes;

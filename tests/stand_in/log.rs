@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Environment variables of interest to tests; nothing else of the environment is logged.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 18] = [
     "ZEN_RUN",
     "ZEN_INSTANCE",
     "CLAUDECODE",
@@ -20,6 +20,8 @@ const SHOWN: [&str; 16] = [
     "ANTHROPIC_MODEL",
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_BASE_URL",
+    "DISABLE_AUTOUPDATER",
+    "OTEL_RESOURCE_ATTRIBUTES",
     "STAND_IN_GENERATION",
     "STAND_IN_AT_START",
     "STAND_IN_INITIALIZE",
