@@ -83,12 +83,17 @@ fn end_of_command_name(text: &str) -> usize {
     name.map_or(0, |name| text.len() - called.len() + name.len())
 }
 
-/// The message with the results in it. `told` gives an instance's name and its result; one that has none leaves nothing.
+/// Returns the message with the results in it. `told` gives an instance's name and its result; without one, the place stays empty.
 ///
-/// A message that is text stays text: where it would come to begin with a slash, it says first whose result that is. And
-/// what comes into a command's arguments runs nothing: 1.0 and 2.0 run what stands in !`...` there.
+/// Text from one instance must not control another:
+///
+/// - A prompt stays a prompt. If it would begin with a slash, the name of the instance precedes it.
+/// - claude replaces `@path` by the content of the file, without a tool or a permission, and 1.0 and 2.0 take `@agent-NAME` for
+///   an order: an `@` of a result gets a space behind it wherever it could begin such a word.
+/// - 1.0 and 2.0 run !`...` in the arguments of a command: a space keeps the two characters apart.
 #[must_use]
 pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
+    let target = if calls_a_command(text) { Target::Arguments } else { Target::Prompt };
     let mut filled = String::with_capacity(text.len());
     let mut from = 0;
     for Insertion { at, of } in insertions {
@@ -96,12 +101,13 @@ pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> 
         from = at.end;
         let (_, result) = told(*of);
         let kept = beginning(result);
-        match calls_a_command(text) {
-            true => push_harmless(&mut filled, kept, &text[at.end..]),
-            false => filled += kept,
-        }
+        push_inert(&mut filled, kept, target);
         if kept.len() < result.len() {
             filled += &format!("\n[{} bytes more, left out]", result.len() - kept.len());
+        }
+        // The config's own text goes on behind it: the two must not form a word that has an effect.
+        if let Some(next) = text[at.end..].chars().next().filter(|_| !result.is_empty()) {
+            separate(&mut filled, next, target);
         }
     }
     filled += &text[from..];
@@ -117,18 +123,44 @@ fn calls_a_command(text: &str) -> bool {
     text.trim_start().starts_with('/')
 }
 
-/// Puts a result into a command's arguments, with a space wherever an exclamation mark would meet a backtick.
-fn push_harmless(filled: &mut String, result: &str, rest: &str) {
-    let meet = |pair: (char, char)| matches!(pair, ('!', '`') | ('`', '!'));
+/// The part of a message that a result is inserted into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Prompt,
+    Arguments,
+}
+
+/// Appends a result with a space wherever two characters would have an effect on claude.
+fn push_inert(filled: &mut String, result: &str, target: Target) {
     for next in result.chars() {
-        if filled.chars().next_back().is_some_and(|last| meet((last, next))) {
-            filled.push(' ');
-        }
+        separate(filled, next, target);
         filled.push(next);
     }
-    let edge = filled.chars().next_back().zip(rest.chars().next());
-    if !result.is_empty() && edge.is_some_and(meet) {
+}
+
+/// Appends a space if the character that follows would have an effect together with the text before it.
+fn separate(filled: &mut String, next: char, target: Target) {
+    let mut before = filled.chars().rev();
+    let (last, second_last) = (before.next(), before.next());
+    let is_effective = match (last, next) {
+        (Some('!'), '`') | (Some('`'), '!') => target == Target::Arguments,
+        (Some('@'), next) => !matches!(next, ' ' | '\n' | '\t' | '\r') && begins_a_reference(second_last, target),
+        _ => false,
+    };
+    if is_effective {
         filled.push(' ');
+    }
+}
+
+/// Returns true if an `@` behind this character can begin a reference to a file or an agent.
+fn begins_a_reference(before: Option<char>, target: Target) -> bool {
+    let Some(before) = before else { return true };
+    match target {
+        // Measured on 1.0, 2.0 and 2.1: at the start and after white space, to which JavaScript counts U+FEFF.
+        Target::Prompt => before.is_whitespace() || before.is_control() || matches!(before, '\u{feff}' | '\u{200b}'),
+        // claude splits arguments at quotes and backslashes and puts each where the command's file says; an e-mail
+        // address stays as it is.
+        Target::Arguments => !before.is_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+'),
     }
 }
 
@@ -211,6 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn at_sign_of_result_refers_to_no_file() {
+        for (text, result, expected) in [
+            ("See {{result:a}}", "@/etc/passwd", "See @ /etc/passwd"),
+            ("{{result:a}}", "@/etc/passwd", "@ /etc/passwd"),
+            ("See {{result:a}}", "x @\"/a b\"", "See x @ \"/a b\""),
+            ("See {{result:a}}", "x\n@agent-b y", "See x\n@ agent-b y"),
+            ("See {{result:a}}", "x\u{feff}@/y", "See x\u{feff}@ /y"),
+            ("See {{result:a}}", "me@example.org (@x)", "See me@example.org (@x)"),
+            ("See @{{result:a}}", "/etc/passwd", "See @ /etc/passwd"),
+            ("See {{result:a}}/etc/passwd", "@", "See @ /etc/passwd"),
+            ("See {{result:a}}{{result:b c}}", "@", "See @ second"),
+            ("See @notes.md {{result:a}}", "x", "See @notes.md x"),
+            ("See @{{result:a}}notes.md", "", "See @notes.md"),
+            ("/x {{result:a}}", "@/etc/passwd", "/x @ /etc/passwd"),
+            ("/x {{result:a}}", "\"@/etc/passwd\" \\@/y a@b.c", "/x \"@ /etc/passwd\" \\@ /y a@b.c"),
+            ("/x \"{{result:a}}\"", "@/etc/passwd", "/x \"@ /etc/passwd\""),
+        ] {
+            assert_eq!(fill(text, [result, "second", ""]), expected, "{text:?} {result:?}");
+        }
+    }
+
+    #[test]
     fn a_long_result_is_cut_in_whole_characters_and_says_so() {
         let long = "é".repeat(MAX_RESULT_BYTES);
         let filled = fill("{{result:a}}.", [&long, "", ""]);
@@ -231,6 +285,35 @@ mod tests {
                 prop_assert!(!filled.contains("SECOND"), "{filled}");
                 let is_command = filled.trim_start().starts_with('/');
                 prop_assert!(!is_command || text.trim_start().starts_with('/'), "{filled}");
+            }
+        }
+
+        /// JavaScript's `\s`, which claude's own patterns use, is what is looked for here.
+        #[test]
+        fn result_forms_no_reference_and_no_shell_block(
+            before in "(/x )?[a@!`\" \\n]{0,3}",
+            result in "[ab@!`\"'/\\\\ \\n\\t\u{a0}\u{feff}\u{2028}$]{0,12}",
+            after in "[a@!`/\" ]{0,3}",
+        ) {
+            let text = format!("{before}{{{{result:a}}}}{after}");
+            let Ok(found) = insertions(&text, find) else { return Ok(()) };
+            let filled = filled(&text, &found, |_| ("a", result.as_str()));
+            let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
+            let references = |text: &str| -> usize {
+                let chars: Vec<char> = text.chars().collect();
+                let is_reference = |&i: &usize| {
+                    chars[i] == '@'
+                        && (i == 0 || is_space(chars[i - 1]))
+                        && chars.get(i + 1).is_some_and(|&next| !is_space(next))
+                };
+                (0..chars.len()).filter(is_reference).count()
+            };
+            // No more than the config's own text has before and behind the result.
+            let own = references(&before) + references(&after);
+            prop_assert!(references(&filled) <= own, "{filled:?}");
+            if before.starts_with('/') {
+                let blocks = |text: &str| text.matches("!`").count() + text.matches("`!").count();
+                prop_assert_eq!(blocks(&filled), blocks(&before) + blocks(&after), "{:?}", filled);
             }
         }
 

@@ -52,8 +52,10 @@ const STAGES: &[&str] = &[
      Of one that failed it is the text that it came to, if any. \
      The first 100,000 bytes of a result are put in; a dry run shows the placeholder. \
      A result cannot name a slash command, and is not looked at for placeholders again. \
-     In the arguments of a slash command a space keeps an exclamation mark from a backtick, for older generations of claude \
-     run what stands between backticks behind one.",
+     An `@` in a result gets a space behind it if claude would attach the file that it names, or call the agent; in the \
+     arguments of a slash command a space separates an exclamation mark from a backtick, because older generations of \
+     claude run the text between backticks behind one. \
+     An `@PATH` that the config itself contains is read whatever `allowed_tools` says.",
 ];
 
 const SESSIONS: &str = "A session is in one instance at a time, of all runs of a user: two at once, and claude would lose \
