@@ -53,7 +53,8 @@ pub fn answer(question: &Question, options: &Options) -> Result<Answer, Vec<Stri
 
 /// The workspace's slash commands, and a note where claude could not be asked.
 fn catalogue(options: &Options) -> Result<(Catalogue, Vec<String>), Vec<String>> {
-    let (workspace, note) = workspace::of(options.workspace.as_deref());
+    let (workspace, remark) = workspace::of(options.workspace.as_deref());
+    let note = remark.map(workspace::Remark::into_text);
     if let Some(problem) = workspace::problem(&workspace) {
         return Err(vec![problem]);
     }

@@ -18,7 +18,7 @@ use crate::edge::grants::{self, Grant};
 use crate::edge::{ask, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
-use crate::workspace::{self, absolute};
+use crate::workspace::{self, Remark, absolute};
 use crate::{sha256, text};
 
 /// claude answers in half a second, and a machine may be busy.
@@ -96,7 +96,11 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         return Err(problems);
     }
     let mut notes: Vec<String> = plan.notes.iter().map(|note| format!("{config_name}: {note}")).collect();
-    notes.extend(found);
+    match found {
+        Some(Remark::Above(note)) => notes.push(note),
+        Some(Remark::Foreign(warning)) => warnings.push(warning),
+        None => {}
+    }
     Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes })
 }
 

@@ -50,6 +50,8 @@ pub static FLAGS: &[Flag] = &[
             It has to be there and to be readable. \
             Without this option it is the nearest directory, from the current one upwards, that holds `.git` or `.claude`, \
             and where there is none, the current one. \
+            A directory above the current one counts only if it, and its `.git` and `.claude`, belong to the user or to root \
+            and no other user can write to them. \
             The home directory, what is above it, and the root are never found in this way: a `.claude` there is claude's own.",
     },
     Flag {

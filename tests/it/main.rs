@@ -6,6 +6,7 @@ mod loopback_api;
 mod support;
 
 mod answers;
+mod attacks;
 mod before_launch;
 mod budgets;
 mod child_environment;

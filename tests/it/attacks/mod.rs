@@ -1,0 +1,3 @@
+//! One test for each finding of the security audit: text, files and processes that cross a trust boundary.
+
+mod workspace;
