@@ -11,8 +11,6 @@ use crate::told::Told;
 pub struct Record {
     /// Where it stands.
     pub status: Status,
-    /// How many processes were started for it.
-    pub attempts: u32,
     /// The process id of its last process.
     pub pid: Option<u32>,
     /// When it was started, since the run began.

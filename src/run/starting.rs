@@ -71,7 +71,6 @@ impl<'a> Run<'a> {
     /// Starts a process. If that cannot be, the attempt has failed.
     fn spawn(&mut self, index: usize, entry: Entry, now: Duration) -> Option<Process> {
         let launch = self.launch(index, entry);
-        self.records[index].attempts += 1;
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
             Ok(process) => {
                 self.detail(index, &format!("started, pid {}", process.pid()));

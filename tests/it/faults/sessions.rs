@@ -67,6 +67,7 @@ fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
             let outcome = run(&place, &[instance], &[]).expect_code(0);
             let bad = outcome.instance("bad").clone();
             assert_eq!(bad["turns"], bad["turns_done"], "{generation}\n{}", outcome.everything());
+            assert_eq!(bad["attempts"], 1, "two processes are one attempt\n{}", outcome.everything());
             bad["result"].as_str().unwrap_or("").to_owned()
         };
         recalled(of_night("remember the lighthouse", &[]));
