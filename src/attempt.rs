@@ -48,6 +48,8 @@ pub enum Effect {
     Kill,
     /// Tell this of it.
     Tell(Said),
+    /// Print this message about the instance.
+    Notice(String),
     /// The account's usage limit is reached, and others will run into it too.
     LimitReached {
         /// When it ends, in seconds since 1970, if claude says so.
@@ -97,6 +99,7 @@ pub struct Attempt {
     timeout: Duration,
     idle_timeout: Option<Duration>,
     fails_on_denied: bool,
+    fails_on_mcp: bool,
     withheld: Withheld,
     started: Duration,
     /// Why it is being stopped, until a result or the end makes that its verdict.
@@ -152,6 +155,7 @@ impl Attempt {
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
             fails_on_denied: instance.fails_on_denied,
+            fails_on_mcp: instance.fails_on_mcp,
             withheld: Withheld::from(instance),
             started: now,
             stopping: None,

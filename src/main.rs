@@ -12,6 +12,7 @@ use zen::edge::lock::{Lock, Refusal};
 use zen::edge::memory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
+use zen::edge::random::random_token;
 use zen::edge::reason;
 use zen::edge::session_locks::SessionLocks;
 use zen::edge::signals;
@@ -43,7 +44,7 @@ fn main() -> ProcessExitCode {
 }
 
 fn run(options: &Options) -> ExitCode {
-    let (stdout, mut stderr) = (Output::stdout(), Output::stderr());
+    let (mut stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
     signals::unblock();
     memory::give_large_blocks_back();
@@ -55,6 +56,11 @@ fn run(options: &Options) -> ExitCode {
     if options.dry_run {
         tell(&[&prepared.warnings[..], &prepared.notes].concat());
         return answer(&dry_run(&prepared, options, due_ms, style));
+    }
+    if variable("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        let token = random_token();
+        stdout.fence(&token);
+        stderr.fence(&token);
     }
     // Whoever has mistyped a budget is to know it, from a quiet run too.
     stderr.print(&messages(&prepared.warnings));

@@ -80,6 +80,8 @@ pub struct Instance {
     pub disallowed_tools: Vec<String>,
     /// Whether it has failed when a tool was refused to it.
     pub fails_on_denied: bool,
+    /// True if it fails when claude could not start or reach an MCP server.
+    pub fails_on_mcp: bool,
     /// The config's word for claude's `--permission-mode`.
     pub permission_mode: String,
     /// claude's `--model`.
@@ -212,6 +214,7 @@ pub fn plan(
             allowed_tools: entry.allowed_tools.as_deref().map(tools::apart),
             disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
+            fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
             model: entry.model.clone(),
             env: entry.env.clone(),

@@ -17,6 +17,8 @@ pub struct Told {
     pub answers: Vec<String>,
     /// Tools that were refused.
     pub denials: Vec<Denial>,
+    /// MCP servers that claude reported as failed, each once.
+    pub mcp_failed: Vec<String>,
     /// The retry it waits for.
     pub retry: Option<Retry>,
     /// How many requests were retried.

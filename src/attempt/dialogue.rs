@@ -74,11 +74,11 @@ impl Attempt {
                 }
                 self.initialized(commands, now)
             }
-            Event::Init { session_id, model } => {
+            Event::Init { session_id, model, mcp_failed } => {
                 self.told.session_id = session_id.or(self.told.session_id.take());
                 self.told.model = model.or(self.told.model.take());
                 self.turn_began(now);
-                Vec::new()
+                self.mcp_servers_failed(mcp_failed, now)
             }
             Event::Message(message) => self.message(*message, now),
             Event::MessageSoFar { tokens, uses_tools, ended } => {
@@ -348,6 +348,23 @@ impl Attempt {
             self.process.verdict = None;
             self.process.phase = Phase::FollowingUp;
         }
+    }
+
+    /// Records MCP servers that could not be used; with `fail_on_mcp` the instance fails before it does any work.
+    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Effect> {
+        servers.retain(|server| !self.told.mcp_failed.contains(server));
+        if servers.is_empty() {
+            return Vec::new();
+        }
+        let error = format!("MCP server failed: {}", servers.join(", "));
+        self.told.mcp_failed.append(&mut servers);
+        let mut effects = vec![Effect::Notice(error.clone())];
+        let is_active = matches!(self.process.phase, Phase::InTurn | Phase::FollowingUp);
+        if self.fails_on_mcp && is_active {
+            effects.push(Effect::Send(control::interrupt()));
+            effects.extend(self.fail(Failure::new(Reason::Error, error), now));
+        }
+        effects
     }
 
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {

@@ -39,6 +39,7 @@ fn instance(turns: &[&str]) -> Instance {
         allowed_tools: None,
         disallowed_tools: Vec::new(),
         fails_on_denied: false,
+        fails_on_mcp: false,
         permission_mode: "default".into(),
         model: None,
         env: BTreeMap::new(),
@@ -89,7 +90,7 @@ fn good() -> Event {
 }
 
 fn begun() -> Event {
-    Event::Init { session_id: None, model: None }
+    Event::Init { session_id: None, model: None, mcp_failed: Vec::new() }
 }
 
 fn end(attempt: &mut Attempt, exit: Exit, now: Duration) -> Verdict {

@@ -40,6 +40,8 @@ pub enum Event {
         session_id: Option<String>,
         /// The model that will answer.
         model: Option<String>,
+        /// The names of the MCP servers that claude could not start or reach.
+        mcp_failed: Vec<String>,
     },
     /// A message of the model has begun, or a part of it has come.
     Message(Box<Message>),
@@ -321,7 +323,15 @@ fn answer(line: &Value) -> Event {
 }
 
 fn init(line: &Value) -> Event {
-    Event::Init { session_id: text(&line["session_id"]), model: text(&line["model"]) }
+    /// Limits the memory that a hostile list of servers takes.
+    const MAX_MCP_SERVERS: usize = 100;
+    let servers = line["mcp_servers"].as_array().into_iter().flatten();
+    let failed = servers.filter(|server| server["status"] == "failed").filter_map(|server| text(&server["name"]));
+    Event::Init {
+        session_id: text(&line["session_id"]),
+        model: text(&line["model"]),
+        mcp_failed: failed.take(MAX_MCP_SERVERS).collect(),
+    }
 }
 
 fn status(line: &Value) -> Event {

@@ -75,6 +75,9 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "Makes it a failure when a tool was refused to it: by a rule or the permission mode, or because these lists keep it \
          from the instance and it was tried all the same. A tool that claude never had is none. The failure comes at the \
          end of the turn, and there is no retry: the next attempt would be refused as well.";
+    "fail_on_mcp" => fail_on_mcp: BOOLEAN,
+        "Fails the instance if claude reports an MCP server as failed. Without it, the failure is a message, and the instance \
+         runs without that server's tools.";
     "pre_commands" => pre_commands: TEXTS,
         "Messages that come before the command, each a turn of its own. One that fails, fails the instance.";
     "timeout" => timeout: SECONDS,

@@ -79,6 +79,8 @@ pub struct InstanceConfig {
     pub disallowed_tools: Option<Vec<String>>,
     /// `fail_on_denied`
     pub fail_on_denied: Option<bool>,
+    /// `fail_on_mcp`
+    pub fail_on_mcp: Option<bool>,
     /// `pre_commands`
     pub pre_commands: Option<Vec<String>>,
     /// `timeout`

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod memory;
 pub mod output;
 pub mod process;
+pub mod random;
 pub mod session_locks;
 pub mod signals;
 

@@ -45,6 +45,15 @@ pub struct Output {
     is_gone: bool,
     dropped_texts: u64,
     error: Option<Errno>,
+    fence: Option<Fence>,
+}
+
+/// Lines that make the runner of GitHub Actions take the text between them as text: agents write part of it, and a line
+/// such as `::set-env` would else be a command to the runner.
+#[derive(Debug)]
+struct Fence {
+    token: String,
+    is_open: bool,
 }
 
 #[derive(Debug)]
@@ -67,8 +76,15 @@ impl Output {
     }
 
     fn to(to: Target) -> Self {
-        let mut output =
-            Output { to, terminal: None, waiting: VecDeque::new(), is_gone: false, dropped_texts: 0, error: None };
+        let mut output = Output {
+            to,
+            terminal: None,
+            waiting: VecDeque::new(),
+            is_gone: false,
+            dropped_texts: 0,
+            error: None,
+            fence: None,
+        };
         if output.is_terminal() {
             let path = format!("/proc/self/fd/{}", output.fd().as_raw_fd());
             let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -86,6 +102,18 @@ impl Output {
         }
     }
 
+    /// Puts all text from now on between `::stop-commands::TOKEN` and `::TOKEN::`.
+    pub fn fence(&mut self, token: &str) {
+        self.fence = Some(Fence { token: token.to_owned(), is_open: false });
+    }
+
+    /// Prints the closing line of the fence, if the opening one was printed.
+    pub fn close_fence(&mut self) {
+        if let Some(fence) = self.fence.take().filter(|fence| fence.is_open) {
+            self.print_in_any_case(&format!("::{}::\n", fence.token));
+        }
+    }
+
     /// Prints a text, now or when its reader is ready. If too much waits already, the text is dropped, and that is said
     /// before the next one that is printed.
     pub fn print(&mut self, text: &str) {
@@ -100,6 +128,10 @@ impl Output {
     pub fn print_in_any_case(&mut self, text: &str) {
         if self.is_gone {
             return;
+        }
+        if let Some(fence) = self.fence.as_mut().filter(|fence| !fence.is_open) {
+            fence.is_open = true;
+            self.waiting.extend(format!("::stop-commands::{}\n", fence.token).as_bytes());
         }
         if self.dropped_texts > 0 {
             let note = format!("zen: {} reports are left out here: nobody read them\n", self.dropped_texts);

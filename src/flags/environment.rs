@@ -15,6 +15,10 @@ pub static ENVIRONMENT: &[(&str, &str)] = &[
     ("LC_ALL", "the character set to print in: UTF-8, else plain ASCII"),
     ("LC_CTYPE", "the same, where LC_ALL is not set"),
     ("LANG", "the same, where neither of them is set"),
+    (
+        "GITHUB_ACTIONS",
+        "if true: print everything between ::stop-commands::TOKEN and ::TOKEN::, so that no text of an agent is a workflow command",
+    ),
     ("ZEN_RUN", "set for every instance: the run that it belongs to"),
     ("ZEN_INSTANCE", "set for every instance: its name"),
     ("PWD", "set for every instance: its directory"),

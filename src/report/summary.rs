@@ -47,6 +47,7 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
         failed(view, style),
         skipped(view, style),
         denials(view, style),
+        mcp_failures(view, style),
         totals(view, style),
         view.usage_limit.map_or_else(String::new, |limit| usage_limit(&limit.told_at_the_end(view.elapsed))),
         leavings(view, style, footer),
@@ -128,6 +129,13 @@ fn denials(view: &View, style: Style) -> String {
         }
     }
     titled("Permissions refused", &lines)
+}
+
+fn mcp_failures(view: &View, style: Style) -> String {
+    let failed = view.instances().filter(|(_, record)| !record.told.mcp_failed.is_empty());
+    let lines = failed
+        .map(|(instance, record)| listed(&instance.name, &record.told.mcp_failed.join(", "), MAX_LINE_COLUMNS, style));
+    titled("MCP servers failed", &lines.collect::<String>())
 }
 
 fn titled(title: &str, lines: &str) -> String {
@@ -337,6 +345,14 @@ Total Time: 45.3s
         records[0].told.denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
         let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
             - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
+        assert!(told(&plan, &records, UNICODE).contains(expected));
+    }
+
+    #[test]
+    fn failed_mcp_servers_are_listed_by_instance() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[0].told.mcp_failed = vec!["github".into(), "db\n".into()];
+        let expected = "\n\nMCP servers failed:\n- successful-instance: github, db\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
     }
 

@@ -109,7 +109,12 @@ impl Run<'_> {
         }
         let is_stopped = self.stdout.finish(&mut self.signals, false);
         self.tell_lost_output("no summary");
-        self.stderr.finish(&mut self.signals, is_stopped);
+        let is_stopped = self.stderr.finish(&mut self.signals, is_stopped);
+        // The runner reads both as one log: neither may be open to commands before both have been written.
+        for output in [&mut self.stdout, &mut self.stderr] {
+            output.close_fence();
+            output.finish(&mut self.signals, is_stopped);
+        }
         code
     }
 }

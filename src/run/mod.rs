@@ -101,6 +101,8 @@ pub struct Run<'a> {
     /// Whose process has which id, until it is reaped.
     by_pid: HashMap<i32, usize>,
     recent: Vec<Recent>,
+    /// Notices about instances that were printed: another attempt does not print them again.
+    notices: HashSet<(usize, String)>,
     signals: Signals,
     stopped_by: Option<Signal>,
     guard: Option<Guard>,
@@ -205,6 +207,7 @@ impl<'a> Run<'a> {
             live: BTreeMap::new(),
             by_pid: HashMap::new(),
             recent: (0..count).map(|_| Recent::new(settings.max_console_lines, settings.max_line_columns)).collect(),
+            notices: HashSet::new(),
             signals: Signals::catch()?,
             stopped_by: None,
             guard,
@@ -458,6 +461,7 @@ impl<'a> Run<'a> {
                     self.sweep(index, now);
                 }
                 Effect::Tell(said) => self.recent[index].push(&said),
+                Effect::Notice(text) => self.notice(index, &text),
                 Effect::LimitReached { resets_at_epoch_s } => self.limit_reached(resets_at_epoch_s, now),
             }
         }

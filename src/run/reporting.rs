@@ -124,6 +124,13 @@ impl Run<'_> {
         self.print_message(&format!("zen: {text}\n"));
     }
 
+    /// Prints a message about an instance, once.
+    pub(super) fn notice(&mut self, index: usize, text: &str) {
+        if self.notices.insert((index, text.to_owned())) {
+            self.message(&format!("{}: {text}", self.name(index)));
+        }
+    }
+
     /// An instance's name, as a message shows it.
     pub(super) fn name(&self, index: usize) -> String {
         self.settings.style.shown(&self.plan.instances[index].name, MAX_NAME_COLUMNS)

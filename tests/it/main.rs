@@ -16,6 +16,7 @@ mod exit_codes;
 mod faults;
 mod fuzz_corpora;
 mod limits;
+mod mcp;
 mod netra;
 mod output;
 mod overlap;

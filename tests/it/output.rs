@@ -537,3 +537,30 @@ fn a_program_that_cannot_be_started_is_told_with_the_reason() {
     let outcome = place.run(&large, &[]).expect_code(2);
     assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.everything());
 }
+
+/// The runner of GitHub Actions would run `::set-env …` and the like.
+#[test]
+fn text_of_agents_is_fenced_under_github_actions() {
+    let place = Place::new();
+    let prompts = ["[[say ::error::from an agent]]", "[[error ::set-env name=A::b]]"];
+    let config = place.prompts(&prompts);
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let mut zen = place.zen_on(&config, &["--status-report-interval", "0.1"]);
+        let outcome = place.started(zen.env("GITHUB_ACTIONS", "true")).outcome().expect_code(2);
+        for text in [&outcome.stdout, &outcome.stderr] {
+            let lines: Vec<&str> = text.lines().collect();
+            let token = lines[0].strip_prefix("::stop-commands::").unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(lines.last().copied(), Some(format!("::{token}::").as_str()), "{text}");
+            assert_eq!(text.matches(token).count(), 2, "{text}");
+            tokens.push(token.to_owned());
+        }
+        assert!(outcome.stderr.contains("::set-env"), "{}", outcome.everything());
+    }
+    assert!(tokens[0] == tokens[1] && tokens[1] != tokens[2], "one token a run: {tokens:?}");
+    for value in ["false", ""] {
+        let mut zen = place.zen_on(&config, &[]);
+        let outcome = place.started(zen.env("GITHUB_ACTIONS", value)).outcome();
+        assert!(!outcome.everything().contains("stop-commands"), "{}", outcome.everything());
+    }
+}

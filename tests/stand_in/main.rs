@@ -1,7 +1,8 @@
 //! A stand-in for `claude -p --input-format stream-json --output-format stream-json`: the real CLI's behaviour, measured
 //! on three generations of it, without network and account. What it does in a turn is written in the message it is sent
 //! (see `script`), faults included. `STAND_IN_GENERATION` chooses the generation; the other variables are
-//! `STAND_IN_AT_START`, `STAND_IN_INITIALIZE`, `STAND_IN_LOG` and `STAND_IN_RETRY_MS`.
+//! `STAND_IN_AT_START`, `STAND_IN_INITIALIZE`, `STAND_IN_LOG`, `STAND_IN_MCP_FAILED` (names of MCP servers that `init`
+//! reports as failed) and `STAND_IN_RETRY_MS`.
 
 mod commands;
 mod control;

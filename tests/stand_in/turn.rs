@@ -122,6 +122,10 @@ impl Claude {
         if let Some(tools) = line["tools"].as_array_mut() {
             tools.retain(|tool| self.permissions.offers(tool.as_str().unwrap_or_default()));
         }
+        if let Ok(failed) = std::env::var("STAND_IN_MCP_FAILED") {
+            let server = |name: &str| json!({ "name": name, "status": "failed", "source": "dynamic" });
+            line["mcp_servers"] = failed.split(',').map(server).collect();
+        }
         replace(&mut line, "cwd", cwd.as_str());
         replace(&mut line, "original_cwd", cwd.as_str());
         replace(&mut line, "model", model);

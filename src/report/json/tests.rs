@@ -70,9 +70,9 @@ fn a_run_that_goes_on_has_no_end() {
 fn an_instance_has_every_field() {
     let (plan, mut records) = summary_of_the_seed();
     records[1] = Record {
-        attempts: 1,
         pid: Some(4711),
         started: Some(Duration::from_millis(5_000)),
+        attempt_started: Some(Duration::from_millis(5_000)),
         ended: Some(Duration::from_millis(6_001)),
         exit: Some(Exit::Signal(9)),
         used: used(1, 2),
@@ -80,6 +80,7 @@ fn an_instance_has_every_field() {
             session_id: Some("s".into()),
             model: Some("m".into()),
             denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
+            mcp_failed: vec!["github".into()],
             retries: 2,
             garbage_lines: 3,
             long_lines: 4,
@@ -101,7 +102,8 @@ fn an_instance_has_every_field() {
         "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
         "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
         "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
-        "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}], "retries": 2,
+        "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}],
+        "mcp_failed": ["github"], "retries": 2,
         "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
     });
     assert_eq!(report["instances"][1], expected);

@@ -77,7 +77,7 @@ impl Asked {
                 Effect::CloseInput => self.input_was_closed = true,
                 Effect::Terminate | Effect::Kill => self.signals += 1,
                 Effect::Tell(said) => recent.push(&said),
-                Effect::LimitReached { .. } => {}
+                Effect::LimitReached { .. } | Effect::Notice(_) => {}
             }
         }
     }

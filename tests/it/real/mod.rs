@@ -8,6 +8,7 @@ mod api_errors;
 mod books;
 mod budgets;
 mod commands;
+mod mcp;
 mod seed;
 mod sessions;
 mod stages;
