@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
-use zen::claude::command_line::arguments;
+use zen::claude::command_line::{arguments, tool_policy_arguments};
 use zen::claude::session::Entry;
+use zen::claude::tool_policy::hook::MODE;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
 use zen::edge::lock::{Lock, Refusal};
@@ -16,6 +17,7 @@ use zen::edge::random::random_token;
 use zen::edge::reason;
 use zen::edge::session_locks::SessionLocks;
 use zen::edge::signals;
+use zen::edge::tool_hook;
 use zen::exit::ExitCode;
 use zen::flags::{self, ConfigSource, LockFile, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
@@ -27,6 +29,10 @@ use zen::schedule::Pace;
 use zen::{calendar, text};
 
 fn main() -> ProcessExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == MODE) {
+        return ProcessExitCode::from(tool_hook::run(&words.collect::<Vec<_>>()));
+    }
     let code = match flags::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Request::Help) => answer(&flags::help()),
         Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
@@ -119,6 +125,7 @@ fn run(options: &Options) -> ExitCode {
         style,
         claude: claude.clone().unwrap_or_default(),
         abilities,
+        hook: tool_hook::program(),
         descriptor_limit: raise_descriptor_limit(),
         facts: report::json::RunFacts {
             run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
@@ -234,10 +241,12 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
     let plan = &prepared.plan;
     let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
     let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let hook = tool_hook::program();
     let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
         let arguments =
             arguments(instance, Entry::into_session(None, false), prepared.abilities, ledger.dollars_left(index));
-        std::iter::once(claude.clone()).chain(arguments).collect()
+        let policy = tool_policy_arguments(instance, &hook);
+        std::iter::once(claude.clone()).chain(arguments).chain(policy).collect()
     };
     let command_lines = plan.instances.iter().enumerate().map(command_line);
     let mut settings = vec![

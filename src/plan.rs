@@ -78,6 +78,8 @@ pub struct Instance {
     pub allowed_tools: Option<Vec<String>>,
     /// Tools it cannot use.
     pub disallowed_tools: Vec<String>,
+    /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
+    pub disables_shell_blocks: bool,
     /// Whether it has failed when a tool was refused to it.
     pub fails_on_denied: bool,
     /// True if it fails when claude could not start or reach an MCP server.
@@ -213,6 +215,7 @@ pub fn plan(
                 .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
             allowed_tools: entry.allowed_tools.as_deref().map(tools::apart),
             disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
+            disables_shell_blocks: false,
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
             fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
@@ -228,6 +231,7 @@ pub fn plan(
             let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
             let doubt = |tool: &String| match is_in_both(tool) {
                 true => Some(format!("'{}' is in allowed_tools too: it is refused", as_written(tool))),
+                false if field == "allowed_tools" => tools::near_miss(tool).or_else(|| tools::runs_any_program(tool)),
                 false => tools::near_miss(tool),
             };
             let doubts = tools.iter().filter_map(doubt);

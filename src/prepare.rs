@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::claude::abilities::Abilities;
 use crate::claude::command_line;
 use crate::claude::environment::is_sandbox;
-use crate::claude::grants::{Effect, effect};
+use crate::claude::grants::{Effect, argument_with_effect, effect, is_understood};
 use crate::claude::permissions;
 use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::grants::{self, Grant};
@@ -89,6 +89,10 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     }
     problems.extend(tools_problems(&plan.instances, abilities));
     problems.extend(refuse_grants(&mut plan.instances));
+    problems.extend(close_shell_blocks(&mut plan.instances, abilities));
+    let (effects, unknown) = results_in_arguments(&plan.instances);
+    problems.extend(effects);
+    warnings.extend(unknown);
     problems.extend(agents_problems(&plan.instances, abilities));
     lacking.extend(root_problem(&plan.instances, abilities));
     if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
@@ -248,29 +252,102 @@ fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
 
-/// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself is a
-/// message.
+/// Returns the instances that `allowed_tools` restrict, with their names as messages show them.
+fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<String>, &mut Instance)> {
+    let restricted = instances.iter_mut().filter_map(|instance| Some((instance.allowed_tools.clone()?, instance)));
+    restricted.map(|(allowed, instance)| (text::clean(&instance.name).into_owned(), allowed, instance))
+}
+
+/// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself, or is
+/// not understood, is a message.
 fn refuse_grants(instances: &mut [Instance]) -> Vec<String> {
     let mut problems = Vec::new();
-    for instance in instances {
-        let Some(allowed) = instance.allowed_tools.clone() else { continue };
-        for Grant { file, rule } in grants::of_instance(instance) {
+    for (name, allowed, instance) in restricted(instances) {
+        let found = grants::of_instance(instance);
+        for Grant { file, rule } in found.grants {
             match effect(&allowed, &rule) {
                 Effect::None => {}
                 Effect::Refusable if instance.disallowed_tools.contains(&rule) => {}
                 Effect::Refusable => instance.disallowed_tools.push(rule),
-                Effect::Widening if problems.len() < MAX_MISTAKES => {
-                    let (name, rule, file) = (text::clean(&instance.name), text::clean(&rule), shown(&file));
-                    problems.push(format!(
-                        "instance '{name}': allowed_tools: {file} allows '{rule}', which is more and cannot be shut out: \
-                         take it out there, or allow it here"
-                    ));
-                }
-                Effect::Widening => {}
+                Effect::Widening => problems.push(format!(
+                    "instance '{name}': allowed_tools: {} allows '{}', which is more and cannot be shut out: take it out \
+                     there, or allow it here",
+                    shown(&file),
+                    text::clean(&rule)
+                )),
+            }
+        }
+        let not_understood = found.problems.into_iter();
+        problems.extend(not_understood.map(|(file, why)| {
+            format!(
+                "instance '{name}': allowed_tools: {} {}: correct it, or move it away",
+                shown(&file),
+                text::clean(&why)
+            )
+        }));
+        problems.truncate(MAX_MISTAKES);
+    }
+    problems
+}
+
+/// Keeps commands and skills from running what Bash may not: claude does not ask its hooks about their !`...`. 2.1 can be told
+/// to run none; an older one is a message.
+fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, allowed, instance) in restricted(instances).filter(|(_, allowed, _)| permissions::restrict_bash(allowed))
+    {
+        let names = instance.turns.iter().filter_map(|turn| turn.command.as_deref());
+        let open = names.map(|name| (name, grants::command_files_of(instance, name))).find(|(_, files)| {
+            files.is_empty() || files.iter().any(|file| !file.text.as_deref().is_ok_and(is_understood))
+        });
+        if abilities.wildcards {
+            instance.disables_shell_blocks = open.is_some() || permissions::call_commands(&allowed);
+            continue;
+        }
+        let way_out = "allow Bash as a whole or not at all, or install claude 2.1";
+        if permissions::call_commands(&allowed) {
+            problems.push(format!(
+                "instance '{name}': allowed_tools: this claude lets a skill or command run what its own file allows: {way_out}"
+            ));
+        }
+        // One without a file is claude's own, unless its name is a plugin's.
+        if let Some((command, _)) = open.filter(|(name, files)| !files.is_empty() || name.contains(':')) {
+            problems.push(format!(
+                "instance '{name}': allowed_tools: what the file of /{} allows is not understood: {way_out}",
+                text::clean(command)
+            ));
+        }
+        problems.truncate(MAX_MISTAKES);
+    }
+    problems
+}
+
+/// Returns the mistakes and the warnings about results in the arguments of commands that let the shell run them.
+fn results_in_arguments(instances: &[Instance]) -> (Vec<String>, Vec<String>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for instance in instances {
+        for turn in instance.turns.iter().filter(|turn| !turn.results.is_empty()) {
+            let Some(command) = &turn.command else { continue };
+            let (name, called) = (text::clean(&instance.name), text::clean(command));
+            let files = grants::command_files_of(instance, command);
+            let effect = files.iter().find_map(|file| Some((file, argument_with_effect(file.text.as_deref().ok()?)?)));
+            if let Some((file, place)) = effect.filter(|_| problems.len() < MAX_MISTAKES) {
+                problems.push(format!(
+                    "instance '{name}': {} has '{}': a result in the arguments of /{called} would be run by the shell or name a \
+                     file: give it to a prompt",
+                    shown(&file.path),
+                    text::as_written(place)
+                ));
+            }
+            if files.is_empty() && warnings.len() < MAX_MISTAKES {
+                warnings.push(format!(
+                    "instance '{name}': the file of /{called} is not found: if it has $ARGUMENTS in !`...`, the shell runs the \
+                     result in its arguments"
+                ));
             }
         }
     }
-    problems
+    (problems, warnings)
 }
 
 /// Agents that this claude would let do more than an instance's `allowed_tools`, each a message.

@@ -8,6 +8,7 @@ use super::{Attempt, Effect, Phase, Verdict};
 use crate::claude::commands::Commands;
 use crate::claude::control;
 use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
+use crate::claude::tool_policy::hook::IsListed;
 use crate::claude::verdict::{Judgement, is_hopeless, judge, said};
 use crate::claude::withheld::Missing;
 use crate::outcome::{Failure, Reason};
@@ -214,7 +215,7 @@ impl Attempt {
                 self.dialogue.tools_at_work.insert(used.id.clone());
                 self.dialogue.tools_ended_early = false;
             }
-            if self.withheld.has(&used.tool, Missing::Disabled) {
+            if self.withheld.can_deny(&used.tool) {
                 self.dialogue.withheld_uses.insert(used.id.clone(), used);
             }
         }
@@ -239,8 +240,10 @@ impl Attempt {
     fn tools_ended(&mut self, ended: Vec<ToolEnd>, of_subagent: bool) {
         for ToolEnd { id, missing } in ended {
             self.dialogue.tools_at_work.remove(&id);
+            let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
             if let (Some(used), Some(missing)) = (self.dialogue.withheld_uses.remove(&id), missing)
                 && self.withheld.has(&used.tool, missing)
+                && !is_listed_anyway
             {
                 self.told.denials.push(Denial { tool: used.tool, on: used.on });
             }

@@ -37,6 +37,7 @@ fn instance(turns: &[&str]) -> Instance {
         after: Vec::new(),
         session: None,
         allowed_tools: None,
+        disables_shell_blocks: false,
         disallowed_tools: Vec::new(),
         fails_on_denied: false,
         fails_on_mcp: false,

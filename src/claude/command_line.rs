@@ -3,8 +3,10 @@
 use super::abilities::Abilities;
 use super::permissions;
 use super::session::{self, Entry, Way};
+use super::tool_policy::hook::{self, HookProgram};
 use crate::config::BudgetConfig;
 use crate::plan::{Instance, Plan};
+use crate::text::as_written;
 
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
@@ -41,6 +43,11 @@ const OWN_FLAGS: &[(&str, &str)] = &[
 
 const DOLLARS_FLAG: &str = "--max-budget-usd";
 
+const SETTINGS_FLAG: &str = "--settings";
+
+/// Options that take the hook away by which zen enforces `allowed_tools`.
+const WITHOUT_HOOK: &[&str] = &["--bare", "--safe-mode", SETTINGS_FLAG];
+
 /// What is wrong with an instance's arguments that say otherwise than zen's own, each flag once.
 #[must_use]
 pub fn contradictions(instance: &Instance, budget: &BudgetConfig) -> Vec<String> {
@@ -60,9 +67,14 @@ pub fn contradictions(instance: &Instance, budget: &BudgetConfig) -> Vec<String>
         None if flag == DOLLARS_FLAG && budget.blocks_dollars_of(instance.budget_command.as_deref()) => {
             Some(format!("{flag} would contradict the budget in dollars, which zen gives claude itself: leave it out"))
         }
+        None if WITHOUT_HOOK.contains(&flag) && instance.allowed_tools.is_some() => {
+            Some(format!("{flag} would put allowed_tools out of force: leave one of them out"))
+        }
         None => None,
     };
-    flags.into_iter().filter_map(wrong).collect()
+    let first = instance.claude_args.first().filter(|first| !first.starts_with('-'));
+    let no_option = first.map(|first| format!("'{}' is no option: give text in 'prompt'", as_written(first)));
+    no_option.into_iter().chain(flags.into_iter().filter_map(wrong)).collect()
 }
 
 /// The arguments for a process that is asked something, and has no turn.
@@ -93,14 +105,20 @@ pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_mi
     if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
         add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
-    if let Some(tools) = &permissions.tools {
-        add("--tools", tools.join(","));
-    }
-    for (flag, rules) in [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)] {
-        if !rules.is_empty() {
-            add(flag, rules.join(","));
-        }
-    }
+    // Joined by `=`: these options take any number of words, and would take the first of `claude_args` too.
+    let lists = [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)];
+    let lists = lists.into_iter().filter(|(_, rules)| !rules.is_empty());
+    let lists = permissions.tools.iter().map(|tools| ("--tools", tools)).chain(lists);
+    arguments.extend(lists.map(|(flag, rules)| format!("{flag}={}", rules.join(","))));
     arguments.extend(instance.claude_args.iter().cloned());
     arguments
+}
+
+/// The arguments that make claude ask zen about each use of a tool, if the instance has `allowed_tools`. 1.0 knows
+/// `--settings` only apart from its value.
+#[must_use]
+pub fn tool_policy_arguments(instance: &Instance, program: &HookProgram) -> Vec<String> {
+    let Some(allowed) = &instance.allowed_tools else { return Vec::new() };
+    let directory = instance.cwd.to_string_lossy();
+    vec![SETTINGS_FLAG.to_owned(), hook::settings(program, &directory, allowed, instance.disables_shell_blocks)]
 }

@@ -2,18 +2,26 @@
 //! while it runs. No option of claude shuts them out and leaves the project's commands; so a rule that would widen what an
 //! instance is allowed is refused by name, or, where that would refuse what is allowed, told before the start.
 
-use serde_json::Value;
-
 use super::front_matter;
+use super::json::parse_lenient;
 use super::permissions::LENIENT_MODES;
 use super::tools;
 
-/// The rules that settings allow; none where they are no JSON, for then claude does not take them either.
-#[must_use]
-pub fn of_settings(text: &str) -> Vec<String> {
-    let settings: Value = serde_json::from_str(text).unwrap_or_default();
+/// Returns the rules that settings allow.
+///
+/// # Errors
+/// Why they are not understood.
+pub fn of_settings(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let settings = parse_lenient(bytes).map_err(|error| format!("is no JSON that zen understands: {error}"))?;
     let rules = settings["permissions"]["allow"].as_array().into_iter().flatten();
-    rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect()
+    Ok(rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect())
+}
+
+/// Returns the field of the administrator's settings that keeps other hooks from running, zen's own among them.
+#[must_use]
+pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
+    let settings = parse_lenient(bytes).ok()?;
+    ["disableAllHooks", "allowManagedHooksOnly"].into_iter().find(|field| settings[*field] == true)
 }
 
 /// The rules that the front matter of a command allows.
@@ -30,6 +38,53 @@ pub fn lenient_mode(text: &str) -> Option<String> {
     let (fields, _) = front_matter::split(text);
     let mode = fields.into_iter().find(|(key, _)| key == "permissionMode")?.1;
     LENIENT_MODES.contains(&mode.as_str()).then_some(mode)
+}
+
+/// Returns true if a file of this name and text may be the command that is called. The last part of a nested name, and the
+/// `name` of the front matter, name a command on some generations.
+#[must_use]
+pub fn is_called(name: &str, text: &str, command: &str) -> bool {
+    let last_part = name.rsplit(':').next().unwrap_or(name);
+    let is_named = || front_matter::split(text).0.iter().any(|(key, value)| key == "name" && value == command);
+    name == command || last_part == command || is_named()
+}
+
+/// Returns true if zen reads of this file all that it allows.
+#[must_use]
+pub fn is_understood(text: &str) -> bool {
+    let (fields, body) = front_matter::split(text);
+    let head = &text[..text.len() - body.len()];
+    let words = ["allowed-tools", "allowed_tools", "hooks"];
+    words.iter().all(|word| head.matches(word).count() == fields.iter().filter(|(key, _)| key == word).count())
+        && !fields.iter().any(|(key, _)| key == "hooks")
+}
+
+/// Returns the place in a command's text where its arguments would be run by the shell, or name a file to attach: !`...` or a
+/// block that begins with ```!, with `$ARGUMENTS` or `$1` in it; and either of them behind `@` or `!`.
+#[must_use]
+pub fn argument_with_effect(text: &str) -> Option<&str> {
+    let (fields, body) = front_matter::split(text);
+    // `arguments: [branch]` makes `$branch` one too.
+    let has_names = fields.iter().any(|(key, _)| key == "arguments");
+    let is_argument = |rest: &str| {
+        let rest = rest.trim_start_matches('{');
+        rest.starts_with("ARGUMENTS")
+            || rest.starts_with(|c: char| c.is_ascii_digit() || (has_names && c.is_alphabetic()))
+    };
+    let has_argument = |text: &str| text.match_indices('$').any(|(at, _)| is_argument(&text[at + 1..]));
+    for (open, close) in [("```!", "```"), ("!`", "`")] {
+        for (at, _) in body.match_indices(open) {
+            let inner = &body[at + open.len()..];
+            let end = inner.find(close).unwrap_or(inner.len());
+            if has_argument(&inner[..end]) {
+                return Some(&body[at..at + open.len() + end]);
+            }
+        }
+    }
+    let behind = body
+        .match_indices('$')
+        .find(|(at, _)| is_argument(&body[at + 1..]) && body[..*at].trim_end_matches(['"', '{']).ends_with(['@', '!']));
+    behind.map(|(at, _)| body[..at + 1].split_whitespace().next_back().unwrap_or("$"))
 }
 
 /// `Read, Bash(git add:*), "Edit"`, with or without brackets around it. What stands in brackets is not parted.
@@ -111,8 +166,10 @@ mod tests {
     #[test]
     fn rules_are_read_from_settings_and_front_matter() {
         let settings = r#"{"permissions": {"allow": ["Bash(npm run *)", 7, "mcp__s"], "deny": ["Read"]}}"#;
-        assert_eq!(of_settings(settings), ["Bash(npm run *)", "mcp__s"]);
-        assert_eq!(of_settings("{"), Vec::<String>::new());
+        assert_eq!(of_settings(settings.as_bytes()), Ok(vec!["Bash(npm run *)".to_owned(), "mcp__s".to_owned()]));
+        assert!(of_settings(b"{").is_err_and(|what| what.starts_with("is no JSON that zen understands: ")));
+        assert_eq!(field_against_hooks(br#"{"allowManagedHooksOnly": true}"#), Some("allowManagedHooksOnly"));
+        assert_eq!(field_against_hooks(br#"{"disableAllHooks": false}"#), None);
         for list in [
             "Bash(git add:*), Bash(git commit -m a, b), Read",
             "[\"Bash(git add:*)\", 'Bash(git commit -m a, b)', Read]",
@@ -121,6 +178,44 @@ mod tests {
             assert_eq!(of_front_matter(&text), ["Bash(git add:*)", "Bash(git commit -m a, b)", "Read"]);
         }
         assert_eq!(of_front_matter("Go."), Vec::<String>::new());
+    }
+
+    #[test]
+    fn argument_that_the_shell_would_run_is_found() {
+        for text in [
+            "x !`echo $ARGUMENTS` y",
+            "x !`gh pr view $1`",
+            "```!\necho $ARGUMENTS\n```\n",
+            "x !`a` y !`b $2`",
+            "See @$ARGUMENTS",
+            "See @\"$1\"",
+            "Run !$1",
+            "---\narguments: [branch]\n---\n!`git log $branch`",
+            "!`echo $ARGUMENTS",
+        ] {
+            assert!(argument_with_effect(text).is_some(), "{text}");
+        }
+        for text in ["x !`git log` $ARGUMENTS", "`$1`", "Costs $5: $ARGUMENTS", "x !`echo $HOME`", "me@x.org $1", ""] {
+            assert_eq!(argument_with_effect(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn front_matter_that_is_not_understood_is_known() {
+        for text in ["x", "---\nallowed-tools: Bash(x)\n---\nx", "---\ndescription: y\n---\nallowed-tools hooks"] {
+            assert!(is_understood(text), "{text}");
+        }
+        for text in [
+            "---\n\"allowed-tools\": Bash\n---\nx",
+            "---\n{allowed-tools: Bash}\n---\nx",
+            "---\nhooks:\n  PreToolUse: x\n---\nx",
+        ] {
+            assert!(!is_understood(text), "{text}");
+        }
+        assert!(
+            is_called("a:go", "", "go") && is_called("go", "", "go") && is_called("x", "---\nname: go\n---\n", "go")
+        );
+        assert!(!is_called("gone", "", "go"));
     }
 
     #[test]

@@ -94,6 +94,18 @@ fn passes_redirections(allowed: &[String], abilities: Abilities) -> bool {
         && !allowed.iter().any(|tool| WRITING.contains(&name(tool)))
 }
 
+/// Returns true if Bash is allowed by patterns only.
+#[must_use]
+pub fn restrict_bash(allowed: &[String]) -> bool {
+    has_pattern_only(allowed, "Bash")
+}
+
+/// Returns true if the model may call skills or commands, by itself or by an agent.
+#[must_use]
+pub fn call_commands(allowed: &[String]) -> bool {
+    allowed.iter().any(|tool| ["Skill", "SlashCommand"].contains(&name(tool)))
+}
+
 /// What of an instance's tools this claude cannot enforce: the field, and why.
 #[must_use]
 pub fn unenforceable_here(instance: &Instance, abilities: Abilities) -> Vec<(&'static str, String)> {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::tool_policy;
 use crate::nearest::nearest;
 use crate::text::as_written;
 
@@ -93,7 +94,7 @@ pub fn malformed(tool: &str) -> Option<String> {
     let is_name = |c: char| c.is_alphanumeric() || "_-.:/".contains(c) || (c == '*' && named.starts_with("mcp__"));
     let is_closed = !tool.contains('(') || tool.ends_with(')');
     if named.is_empty() || !named.chars().all(is_name) || !is_closed {
-        return Some(format!("'{}' is no tool: write Read, Bash(git *) or mcp__server__tool", as_written(tool)));
+        return Some(format!("'{}' is no tool: write Read, Bash(git log *) or mcp__server__tool", as_written(tool)));
     }
     // To claude it would be a tool that is not there, and restrict nothing.
     let spelled = known().find(|known| known.eq_ignore_ascii_case(named) && *known != named)?;
@@ -122,7 +123,7 @@ pub(super) fn name(tool: &str) -> &str {
 }
 
 /// What stands between the brackets of a pattern.
-fn pattern(tool: &str) -> Option<&str> {
+pub(super) fn pattern(tool: &str) -> Option<&str> {
     let (_, pattern) = tool.split_once('(')?;
     Some(pattern.strip_suffix(')').unwrap_or(pattern))
 }
@@ -167,10 +168,99 @@ pub(super) fn has_pattern_only(allowed: &[String], tool: &str) -> bool {
     allowed.iter().any(|a| name(a) == tool) && !allowed.iter().any(|a| a == tool)
 }
 
+/// Programs that run other programs by an argument: a pattern for all of their arguments allows all of Bash.
+const RUNNERS: &[&str] = &[
+    "awk",
+    "bash",
+    "bun",
+    "bunx",
+    "busybox",
+    "cargo",
+    "command",
+    "crontab",
+    "dash",
+    "deno",
+    "docker",
+    "env",
+    "eval",
+    "exec",
+    "expect",
+    "find",
+    "gawk",
+    "gdb",
+    "git",
+    "go",
+    "just",
+    "ksh",
+    "less",
+    "lua",
+    "make",
+    "man",
+    "nice",
+    "node",
+    "nohup",
+    "npm",
+    "npx",
+    "parallel",
+    "perl",
+    "php",
+    "pip",
+    "pip3",
+    "pnpm",
+    "podman",
+    "python",
+    "python3",
+    "rsync",
+    "ruby",
+    "scp",
+    "script",
+    "sed",
+    "setsid",
+    "sh",
+    "source",
+    "ssh",
+    "strace",
+    "stdbuf",
+    "sudo",
+    "systemd-run",
+    "tar",
+    "time",
+    "timeout",
+    "tmux",
+    "uv",
+    "vi",
+    "vim",
+    "watch",
+    "xargs",
+    "yarn",
+    "zsh",
+];
+
+/// Returns the warning about a pattern that allows every argument of a program that runs others.
+#[must_use]
+pub fn runs_any_program(allowed: &str) -> Option<String> {
+    let command = pattern(allowed).filter(|_| name(allowed) == "Bash")?;
+    let program = command.split([' ', ':', '*']).next()?;
+    let rest = &command[program.len()..];
+    let is_open = rest.contains('*') && rest.chars().all(|c| matches!(c, ' ' | ':' | '*'));
+    let base = program.rsplit('/').next().unwrap_or(program);
+    (is_open && RUNNERS.contains(&base)).then(|| {
+        format!(
+            "'{}' allows any program, because {base} runs others: name a subcommand, as in Bash(git log *)",
+            as_written(allowed)
+        )
+    })
+}
+
 /// What to do in place of allowing a pattern that restricts nothing, on any generation: better no start than a silent hole.
 #[must_use]
 pub fn unenforceable(allowed: &str) -> Option<String> {
     let name = name(allowed);
+    if !tool_policy::can_decide(allowed) && !UNASKED.contains(&name) {
+        return Some(format!(
+            "'{allowed}' cannot be enforced: zen does not understand this pattern, allow {name} or leave it out"
+        ));
+    }
     (pattern(allowed).is_some() && UNASKED.contains(&name)).then(|| {
         format!(
             "'{allowed}' cannot be enforced, for claude asks nobody before it uses {name} in the workspace: allow {name}, \
@@ -224,6 +314,19 @@ mod tests {
         }
         for tool in ["Bash(git *)", "Task", "mcp__bash", "Telescope"] {
             assert_eq!(near_miss(tool), None, "{tool}");
+        }
+    }
+
+    #[test]
+    fn pattern_of_a_program_that_runs_others_is_warned_of() {
+        for rule in
+            ["Bash(git *)", "Bash(git:*)", "Bash(make*)", "Bash(/usr/bin/env *)", "Bash(python3 *)", "Bash(sh:*)"]
+        {
+            assert!(runs_any_program(rule).is_some_and(|what| what.contains("allows any program")), "{rule}");
+        }
+        for rule in ["Bash", "Bash(git log *)", "Bash(make test)", "Bash(ls *)", "Bash(*)", "Edit(git/*)", "Bash(git)"]
+        {
+            assert_eq!(runs_any_program(rule), None, "{rule}");
         }
     }
 

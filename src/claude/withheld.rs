@@ -1,6 +1,7 @@
 //! What a config keeps from an instance altogether. claude does not offer such a tool, and tells of its use as of that of a
 //! tool that does not exist; to whoever wrote the config it was refused.
 
+use super::tool_policy::hook::{IsListed, denial_in};
 use super::tools::{SUBAGENTS, is_known, name};
 use crate::plan::Instance;
 
@@ -11,11 +12,16 @@ pub enum Missing {
     NotThere,
     /// It knows it, and was told not to offer it (2.1).
     Disabled,
+    /// It is there, and zen's hook denied this use of it.
+    Denied(IsListed),
 }
 
-/// Whether a tool's answer, which is an error, says that there is no such tool.
+/// Returns why a tool was not used, if its answer, which is an error, says that the config forbids it.
 #[must_use]
 pub fn missing(answer: &str) -> Option<Missing> {
+    if let Some(is_listed) = denial_in(answer) {
+        return Some(Missing::Denied(is_listed));
+    }
     let rest = answer.strip_prefix("<tool_use_error>Error: No such tool available: ")?;
     Some(if rest.contains(" is disabled for this session") { Missing::Disabled } else { Missing::NotThere })
 }
@@ -34,6 +40,12 @@ impl Withheld {
         Withheld { allowed: instance.allowed_tools.clone(), refused: instance.disallowed_tools.clone() }
     }
 
+    /// Returns true if a use of this tool can be denied.
+    #[must_use]
+    pub fn can_deny(&self, tool: &str) -> bool {
+        self.allowed.is_some() || self.has(tool, Missing::Disabled)
+    }
+
     /// Whether this tool, of which claude says that it is missing, is kept from it by the config.
     #[must_use]
     pub fn has(&self, tool: &str, missing: Missing) -> bool {
@@ -43,6 +55,9 @@ impl Withheld {
             Some(beginning) => tool.starts_with(beginning),
             None => is_same(rule) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__"))),
         };
+        if let Missing::Denied(_) = missing {
+            return self.allowed.is_some();
+        }
         // A name that claude never knew is no refusal.
         let is_known = missing == Missing::Disabled || is_known(tool);
         self.refused.iter().any(is_refused) || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))

@@ -66,9 +66,10 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "Compacts that conversation first. Where there is nothing to compact, nothing happens.";
     "allowed_tools" => allowed_tools: TEXTS,
         "The only tools that it can use, in every permission mode and in its subagents: these without asking, everything \
-         else is refused. A pattern such as `Bash(git *)`, `Edit(src/**)` or `mcp__server__tool` allows that much of a \
-         tool. With a pattern of Bash, commands that only read the workspace (ls, cat) run as well: claude asks for \
-         them in no mode.";
+         else is refused, whatever settings, hooks, plugins and front matter allow (see SECURITY). A pattern such as \
+         `Bash(git log *)`, `Edit(src/**)` or `mcp__server__tool` allows that much of a tool. With a pattern of Bash, each \
+         command of a pipe or a list must match one; commands that only read (ls, cat, head) pass to the rules of claude, \
+         which allows them inside the workspace.";
     "disallowed_tools" => disallowed_tools: TEXTS,
         "Tools, or patterns of tools, that it cannot use. A pattern for a tool that writes files holds for all of these.";
     "fail_on_denied" => fail_on_denied: BOOLEAN,

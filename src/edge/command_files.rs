@@ -31,6 +31,14 @@ pub fn find(workspace: &Path) -> Vec<CommandFile> {
     files
 }
 
+/// The files of commands and skills below this folder of claude's.
+pub(super) fn of_folder(folder: &Path) -> Vec<CommandFile> {
+    let mut files = Vec::new();
+    skills(&folder.join("skills"), &Origin::ProjectSkill, &mut files);
+    commands(&folder.join("commands"), "", &Origin::Project, 0, &mut files);
+    files
+}
+
 /// The files that describe agents, below this folder of claude's.
 pub(super) fn agents(folder: &Path) -> Vec<CommandFile> {
     let mut files = Vec::new();

@@ -16,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod session_locks;
 pub mod signals;
+pub mod tool_hook;
 
 /// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
 /// program is being written.

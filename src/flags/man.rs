@@ -145,6 +145,62 @@ const NOTES: &[&str] = &[
     "A line of claude's output that is longer than 4 MiB is kept in the files and not read.",
 ];
 
+const SECURITY: &[&str] = &[
+    "The author of the config, the user that runs `zen`, root, and the programs and servers that the config names are trusted \
+     with everything. \
+     So are the settings, hooks, plugins and MCP servers that claude loads from the home directory and from the workspace: \
+     claude runs their commands as the user, and neither `zen` nor claude asks first. \
+     Do not run `zen` in a directory whose `.claude` you have not read.",
+    "The text of the model, the results of instances, the files that a tool reads, and other users of the machine are not \
+     trusted.",
+    "`zen` enforces the following. \
+     A result that `{{result:NAME}}` inserts is text: it calls no command or agent, attaches no file, and is not run by a \
+     shell; where the file of a command would do so with its arguments, the run is refused. \
+     A project above the current directory counts only if no other user controls it. \
+     `allowed_tools` decides, by the means of the table below. \
+     What an instance starts ends with it.",
+    "`allowed_tools` is enforced by a hook that `zen` gives claude with `--settings`: claude asks `zen` before each use of a \
+     tool, in subagents too, and a denial beats every rule, mode, plugin and hook that allows. \
+     If `zen` cannot answer, the answer is no. \
+     The rules of claude hold beside it. \
+     By generation:",
+];
+
+/// What enforces `allowed_tools`, by generation.
+const ENFORCEMENT: &[(&str, &str)] = &[
+    (
+        "Claude Code 2.1",
+        "The hook; `--tools` and `dontAsk` beside it. The !`...` of commands and skills, of which claude asks no hook, runs by \
+         the rules of claude; where a pattern restricts Bash, and a skill, a plugin or a command whose file is not \
+         understood could be called, it is disabled.",
+    ),
+    (
+        "Claude Code 2.0",
+        "The hook; `--tools` and `dontAsk` beside it. A pattern of Bash beside `Skill` or `SlashCommand`, a command of a plugin \
+         with such a pattern, and agents with a permission mode of their own are refused before the start.",
+    ),
+    (
+        "Claude Code 1.0",
+        "The hook; `--disallowedTools` and the mode `default` beside it. A pattern of Bash beside `SlashCommand` is refused \
+         before the start.",
+    ),
+    (
+        "every generation",
+        "Refused before the start: settings that cannot be read or understood, a rule in them that widens a pattern of Bash, \
+         managed settings that switch hooks off (`disableAllHooks`, `allowManagedHooksOnly`), and `--settings`, `--bare` \
+         and `--safe-mode` in `claude_args`.",
+    ),
+];
+
+const NOT_ENFORCED: &[&str] = &[
+    "`zen` only reports the uses of tools that were refused. \
+     A pattern such as `Bash(git *)` allows any program, because git runs others: it is a warning. \
+     Without `allowed_tools` an instance can do what the user can.",
+    "No supervisor sees what a server outside does that an instance asks for: a tmux server, dockerd, systemd, `at` or cron \
+     start processes of their own, which live on and are not reported. \
+     To contain an instance, run `zen` as a user of its own, in a container or on a machine of its own.",
+];
+
 const EXAMPLES: &[(&str, &str)] = &[
     ("See what would be run:", "zen --config nightly.json --dry-run"),
     ("Three at a time, half an hour each:", "zen --config nightly.json --max-parallel 3 --timeout 1800"),
@@ -171,8 +227,18 @@ pub fn man() -> String {
     page += &section("ENVIRONMENT", &paragraphs([items(ENVIRONMENT), roff(INHERITED)]));
     page += &section("FILES", &paragraphs([items(FILES), roff(FILES_ARE_PRIVATE)]));
     page += &section("NOTES", &paragraphs(NOTES.iter().map(|text| roff(text))));
+    page += &section("SECURITY", &security());
     page += &section("EXAMPLES", &paragraphs(EXAMPLES.iter().map(|(what, command)| roff(what) + &example(command))));
     page
+}
+
+fn security() -> String {
+    let texts = |texts: &[&str]| texts.iter().map(|text| roff(text)).collect::<Vec<_>>();
+    let mut bodies = texts(SECURITY);
+    if let Some(last) = bodies.last_mut() {
+        *last += &items(ENFORCEMENT);
+    }
+    paragraphs([bodies, texts(NOT_ENFORCED)].concat())
 }
 
 fn config_section() -> String {

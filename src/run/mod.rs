@@ -26,6 +26,7 @@ use crate::attempt::{Attempt, Effect, Verdict};
 use crate::claude::abilities::Abilities;
 use crate::claude::events::decode;
 use crate::claude::session::Entry;
+use crate::claude::tool_policy::hook::HookProgram;
 use crate::edge::descendants::{self, Mark, Seen};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::guard::Guard;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub claude: PathBuf,
     /// What that one can do.
     pub abilities: Abilities,
+    /// Where it finds the program that decides on the use of tools.
+    pub hook: HookProgram,
     /// The descriptor limit that children get, where zen has raised its own.
     pub descriptor_limit: Option<(u64, u64)>,
     /// What `report.json` says of the run as a whole.

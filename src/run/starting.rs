@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::{Live, Run};
 use crate::attempt::{Attempt, Effect};
-use crate::claude::command_line::arguments;
+use crate::claude::command_line::{arguments, tool_policy_arguments};
 use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
 use crate::claude::session::{Entry, last_conversation};
+use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
 use crate::edge::process::{Launch, Process};
@@ -153,7 +154,11 @@ impl<'a> Run<'a> {
         variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));
-        let arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
+        if instance.allowed_tools.is_some() {
+            variables.extend(WITHOUT_HOOKS.iter().map(|name| (OsString::from(name), None)));
+        }
+        let mut arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
+        arguments.extend(tool_policy_arguments(instance, &self.settings.hook));
         Launch {
             program: self.settings.claude.clone(),
             arguments: arguments.into_iter().map(OsString::from).collect(),

@@ -29,9 +29,9 @@ fn real_test_1_1_valid_complex_configuration() {
     on_each_generation(1, |real| {
         let outcome = real.run(&fixture("valid_complex_config.json"), &["--dry-run"]).expect_code(0);
         let restriction = if real.is_1_0() {
-            "--allowedTools Read,Grep,Glob,Task --disallowedTools Bash,BashOutput,Edit,ExitPlanMode,"
+            "--allowedTools=Read,Grep,Glob,Task --disallowedTools=Bash,BashOutput,Edit,ExitPlanMode,"
         } else {
-            "--tools Read,Grep,Glob,Task --allowedTools Read,Grep,Glob,Task"
+            "--tools=Read,Grep,Glob,Task --allowedTools=Read,Grep,Glob,Task"
         };
         let everything = real.everything(&outcome);
         for expected in ["3 instances configured", restriction, "--session-id ", "50,000", "12,000", "$0.50", "/clear"]

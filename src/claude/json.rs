@@ -1,0 +1,48 @@
+//! JSON as claude's own parser takes it, which is more lenient than serde's.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::text::half_a_character;
+
+/// Parses JSON with a byte-order mark, with bytes that are no UTF-8, or with halves of surrogate pairs in it.
+///
+/// # Errors
+/// What serde does not accept even so: nesting deeper than 128, numbers out of range, and what is no JSON.
+pub fn parse_lenient(bytes: &[u8]) -> serde_json::Result<Value> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    serde_json::from_slice(bytes)
+        .or_else(|_| serde_json::from_str(&with_whole_characters(&String::from_utf8_lossy(bytes))))
+}
+
+/// Returns the text with U+FFFD in place of each half of a surrogate pair.
+fn with_whole_characters(text: &str) -> Cow<'_, str> {
+    const REPLACEMENT: &str = "\\ufffd";
+    let mut text = Cow::Borrowed(text);
+    let mut from = 0;
+    while let Some(at) = half_a_character(&text[from..]).map(|at| from + at) {
+        from = at + REPLACEMENT.len();
+        text.to_mut().replace_range(at..from, REPLACEMENT);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_claude_reads_is_read() {
+        let expected = serde_json::json!({"a": 1});
+        for bytes in [&b"{\"a\": 1}"[..], b"\xef\xbb\xbf{\"a\": 1}"] {
+            assert_eq!(parse_lenient(bytes).expect("JSON"), expected);
+        }
+        for bytes in [&b"{\"a\": \"\\ud83d\"}"[..], b"{\"a\": \"\xff\"}", b"\xef\xbb\xbf{\"a\": \"\xff\\ud83d\"}"] {
+            assert!(parse_lenient(bytes).expect("JSON")["a"].as_str().is_some_and(|a| a.contains('\u{fffd}')));
+        }
+        for bytes in [&b"{"[..], b"{\"a\": 1,}", b"// x\n{}", b"{\"a\": 1e999}"] {
+            assert!(parse_lenient(bytes).is_err());
+        }
+    }
+}

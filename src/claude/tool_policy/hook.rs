@@ -1,0 +1,188 @@
+//! The PreToolUse hook that zen gives claude: the settings that name it, and the two sides of its protocol.
+//!
+//! Measured: a `deny` in JSON beats every allow on 1.0, 2.0 and 2.1. Exit status 2 does not on 2.0, where another hook's
+//! `allow` wins; so the command line of the hook prints that JSON too if zen cannot be run.
+
+use serde_json::{Value, json};
+
+use super::{Directories, ToolCall, denial};
+use crate::claude::json::parse_lenient;
+
+/// The hidden mode of zen in which it is the hook. Behind it come the directory of the instance and its `allowed_tools`.
+pub const MODE: &str = "--tool-policy-hook";
+
+/// The exit status of a hook that has decided; no other program ends with it by accident.
+pub const DECIDED: u8 = 77;
+
+/// Marks the reason of a denial as zen's own.
+pub const MARK: &str = "zen: allowed_tools ";
+
+/// The name of a tool, and a few words.
+const MAX_CHARS_BEFORE_MARK: usize = 300;
+
+/// Variables that make 2.1 leave out hooks. The settings set them, which beats other settings and the environment.
+pub const WITHOUT_HOOKS: &[&str] = &["CLAUDE_CODE_SAFE_MODE", "CLAUDE_CODE_SIMPLE"];
+
+/// Seconds after which claude gives a hook up, and goes on without it: only a machine that stands still needs so long.
+const TIMEOUT_S: u64 = 86_400;
+
+/// The places of the program that is the hook.
+#[derive(Clone, Debug, Default)]
+pub struct HookProgram {
+    /// The program of the running zen, which an upgrade does not replace.
+    pub running: String,
+    /// Its file: a claude of another user cannot read the first.
+    pub file: String,
+}
+
+/// Returns the settings that make claude ask zen about each use of a tool.
+#[must_use]
+pub fn settings(program: &HookProgram, directory: &str, allowed: &[String], disables_shell_blocks: bool) -> String {
+    let handler = json!({"type": "command", "command": command(program, directory, allowed), "timeout": TIMEOUT_S});
+    let off: serde_json::Map<String, Value> =
+        WITHOUT_HOOKS.iter().map(|name| ((*name).to_owned(), "0".into())).collect();
+    let mut settings = json!({
+        "disableAllHooks": false,
+        "env": off,
+        "hooks": {"PreToolUse": [{"matcher": "*", "hooks": [handler]}]},
+    });
+    if disables_shell_blocks {
+        settings["disableSkillShellExecution"] = true.into();
+    }
+    settings.to_string()
+}
+
+/// Returns the hook's command line, for `sh`. It denies if zen cannot be run or fails.
+fn command(program: &HookProgram, directory: &str, allowed: &[String]) -> String {
+    let rules = json!(allowed).to_string();
+    format!(
+        "p={}; [ -x \"$p\" ] || p={}; \"$p\" {MODE} {} {}; [ $? = {DECIDED} ] || echo {}",
+        quoted(&program.running),
+        quoted(&program.file),
+        quoted(directory),
+        quoted(&rules),
+        quoted(&denial_json("cannot be checked: zen is gone"))
+    )
+}
+
+/// Returns the text as one word of `sh`.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Returns what the hook prints about a call: nothing if it is allowed.
+#[must_use]
+pub fn answer(call: &[u8], allowed: Option<&[String]>, directories: &dyn Directories) -> String {
+    let call = parse_lenient(call).ok();
+    let tool = call.as_ref().and_then(|call| call["tool_name"].as_str());
+    let why = match (allowed, &call, tool) {
+        (Some(allowed), Some(call), Some(tool)) => {
+            denial(allowed, &ToolCall { tool, input: &call["tool_input"] }, directories)
+        }
+        _ => Some("cannot be checked: the call of the tool is not understood".to_owned()),
+    };
+    why.map_or_else(String::new, |why| denial_json(why.strip_prefix("allowed_tools ").unwrap_or(&why)) + "\n")
+}
+
+fn denial_json(why: &str) -> String {
+    json!({"hookSpecificOutput": {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "deny",
+        "permissionDecisionReason": format!("{MARK}{why}"),
+    }})
+    .to_string()
+}
+
+/// Returns true if a tool's answer, which is an error, carries a denial of this hook; and whether claude lists the denial in
+/// its result too, which 2.1 does for the main conversation.
+#[must_use]
+pub fn denial_in(answer: &str) -> Option<IsListed> {
+    // 1.0 puts "Bash operation blocked by hook:\n- " before it, 2.0 nothing, 2.1 "PreToolUse:Bash hook error: ". The
+    // answer may be JSON text, in which the line break is escaped.
+    let start: String = answer.chars().take(MAX_CHARS_BEFORE_MARK + MARK.len()).collect();
+    let before = &start[..start.find(MARK)?];
+    match before {
+        "" => Some(IsListed::No),
+        before if [" blocked by hook:\n- ", " blocked by hook:\\n- "].iter().any(|end| before.ends_with(end)) => {
+            Some(IsListed::No)
+        }
+        before if before.starts_with("PreToolUse:") && before.ends_with(" hook error: ") => Some(IsListed::ByResult),
+        _ => None,
+    }
+}
+
+/// Whether the result of the turn lists a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsListed {
+    /// It does not.
+    No,
+    /// It does, if the main conversation used the tool.
+    ByResult,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl Directories for Nowhere {
+        fn resolved(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn home(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[test]
+    fn call_that_is_not_understood_is_denied() {
+        let allowed = ["Read".to_owned()];
+        for (call, allowed) in [
+            (&b""[..], Some(&allowed[..])),
+            (b"{}", Some(&allowed)),
+            (b"{\"tool_name\": \"Read\"", Some(&allowed)),
+            (b"{\"tool_name\": \"Read\"}", None),
+            (b"{\"tool_name\": \"Write\", \"tool_input\": {}}", Some(&allowed)),
+        ] {
+            let answer = answer(call, allowed, &Nowhere);
+            assert!(answer.contains("\"permissionDecision\":\"deny\"") && answer.contains(MARK), "{answer}");
+        }
+        for call in
+            [&b"{\"tool_name\": \"Read\"}"[..], b"{\"tool_name\": \"Read\", \"tool_input\": {\"x\": \"\\ud83d\"}}"]
+        {
+            assert_eq!(answer(call, Some(&allowed), &Nowhere), "");
+        }
+    }
+
+    #[test]
+    fn command_line_survives_the_shell_and_denies_without_zen() {
+        let program = HookProgram { running: "/nowhere/running".into(), file: "/nowhere/it's zen".into() };
+        let line = command(&program, "/w/it's \"$HOME\"", &["Bash(echo 'x' *)".to_owned()]);
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().expect("there is a sh");
+        let denial: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(denial["hookSpecificOutput"]["permissionDecision"], "deny");
+        assert!(output.status.success());
+        let program = HookProgram { running: "/bin/sh".into(), file: String::new() };
+        let script = "printf '%s\n' \"$@\"; exit 77";
+        let line = command(&program, "/w/it's \"$HOME\"", &["Bash(echo 'x' *)".to_owned()])
+            .replace(MODE, &format!("-c {} {MODE}", quoted(script)));
+        let output = std::process::Command::new("sh").args(["-c", &line]).output().expect("there is a sh");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed, "/w/it's \"$HOME\"\n[\"Bash(echo 'x' *)\"]\n");
+    }
+
+    #[test]
+    fn denial_is_recognized_on_each_generation() {
+        for (answer, expected) in [
+            ("zen: allowed_tools does not list Write", Some(IsListed::No)),
+            ("Bash operation blocked by hook:\n- zen: allowed_tools x", Some(IsListed::No)),
+            (r"Bash operation blocked by hook:\n- zen: allowed_tools x", Some(IsListed::No)),
+            ("PreToolUse:Bash hook error: zen: allowed_tools x", Some(IsListed::ByResult)),
+            ("zen: something else", None),
+            ("see zen: allowed_tools x", None),
+        ] {
+            assert_eq!(denial_in(answer), expected, "{answer}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Decides whether the `allowed_tools` of an instance cover one use of a tool.
+//!
+//! claude's own rules can be widened by settings, front matter, plugins and hooks. So zen adds a PreToolUse hook of its own
+//! that denies what this module does not cover: a deny beats every allow (measured on 1.0, 2.0 and 2.1). The hook only
+//! denies; what it lets pass is still subject to claude's own rules.
+
+pub mod hook;
+mod paths;
+mod shell;
+
+use serde_json::Value;
+
+use super::tools::{self, SUBAGENTS, WRITING};
+
+/// Two or more names of one tool: each generation has its own.
+const ALIASES: &[&[&str]] = &[
+    SUBAGENTS,
+    &["AgentOutput", "AgentOutputTool", "BashOutput", "BashOutputTool", "TaskOutput"],
+    &["KillBash", "KillShell", "TaskStop"],
+];
+
+/// The tool that carries the answer of `--json-schema`: it does nothing else.
+const ANSWER_TOOL: &str = "StructuredOutput";
+
+/// One use of a tool, as claude describes it to a hook.
+#[derive(Clone, Debug)]
+pub struct ToolCall<'a> {
+    /// The tool.
+    pub tool: &'a str,
+    /// Its input.
+    pub input: &'a Value,
+}
+
+/// The directories that patterns of files refer to.
+pub trait Directories {
+    /// Returns this path, absolute and with its links resolved as far as it exists.
+    fn resolved(&self, path: &str) -> Option<String>;
+    /// Returns the user's home directory.
+    fn home(&self) -> Option<String>;
+}
+
+/// Returns why `allowed` does not cover a call, or `None` if it does.
+#[must_use]
+pub fn denial(allowed: &[String], call: &ToolCall, directories: &dyn Directories) -> Option<String> {
+    if call.tool == ANSWER_TOOL {
+        return None;
+    }
+    let rules: Vec<&str> = allowed.iter().map(String::as_str).filter(|rule| concerns(rule, call.tool)).collect();
+    if rules.is_empty() {
+        return Some(format!("allowed_tools does not list {}", call.tool));
+    }
+    if rules.iter().any(|rule| tools::pattern(rule).is_none()) {
+        return None;
+    }
+    let patterns: Vec<&str> = rules.iter().filter_map(|rule| tools::pattern(rule)).collect();
+    let text = |field: &str| call.input[field].as_str().unwrap_or_default();
+    let is_covered = match call.tool {
+        "Bash" => {
+            let command = text("command");
+            return shell::denial(&patterns, command, &|path| directories.resolved(path));
+        }
+        tool if WRITING.contains(&tool) => {
+            let path = call.input["file_path"].as_str().or_else(|| call.input["notebook_path"].as_str());
+            path.is_some_and(|path| patterns.iter().any(|pattern| paths::covers(pattern, path, directories)))
+        }
+        "WebFetch" => patterns.iter().any(|pattern| covers_url(pattern, text("url"))),
+        "Skill" => {
+            let skill = call.input["skill"].as_str().unwrap_or_else(|| text("command"));
+            patterns.iter().any(|pattern| covers_command(pattern, skill))
+        }
+        "SlashCommand" => patterns.iter().any(|pattern| covers_command(pattern, text("command"))),
+        _ => false,
+    };
+    (!is_covered).then(|| format!("allowed_tools allows {} for other input only", call.tool))
+}
+
+/// Returns true if zen can decide what a pattern of this tool covers.
+#[must_use]
+pub fn can_decide(rule: &str) -> bool {
+    let Some(pattern) = tools::pattern(rule) else { return true };
+    match tools::name(rule) {
+        "Bash" | "Skill" | "SlashCommand" => true,
+        "WebFetch" => pattern.starts_with("domain:"),
+        name if WRITING.contains(&name) => paths::is_understood(pattern),
+        _ => false,
+    }
+}
+
+/// Returns true if a rule is about this tool.
+fn concerns(rule: &str, tool: &str) -> bool {
+    let name = tools::name(rule);
+    if name == tool || ALIASES.iter().any(|names| names.contains(&name) && names.contains(&tool)) {
+        return true;
+    }
+    // claude takes a pattern of one tool that writes for all of them.
+    if WRITING.contains(&name) && WRITING.contains(&tool) && tools::pattern(rule).is_some() {
+        return true;
+    }
+    if !name.starts_with("mcp__") {
+        return false;
+    }
+    if name.contains('*') {
+        return shell::matches(name, tool);
+    }
+    tool.strip_prefix(name).is_some_and(|rest| rest.starts_with("__"))
+}
+
+/// Returns true if `domain:HOST` covers a URL.
+fn covers_url(pattern: &str, url: &str) -> bool {
+    let Some(domain) = pattern.strip_prefix("domain:") else { return false };
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    match domain.strip_prefix("*.") {
+        Some(parent) => host.to_ascii_lowercase().ends_with(&format!(".{}", parent.to_ascii_lowercase())),
+        None => host.eq_ignore_ascii_case(domain),
+    }
+}
+
+/// Returns true if `NAME`, `NAME:*` or `NAME *` covers the call of a skill or a slash command.
+fn covers_command(pattern: &str, called: &str) -> bool {
+    let (pattern, called) = (pattern.trim_start_matches('/'), called.trim().trim_start_matches('/'));
+    match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
+        Some(name) => called.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')),
+        None => called == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    struct Fixed;
+
+    impl Directories for Fixed {
+        fn resolved(&self, path: &str) -> Option<String> {
+            if path == "." {
+                return Some("/w".to_owned());
+            }
+            let absolute = if path.starts_with('/') { path.to_owned() } else { format!("/w/{path}") };
+            // One link: /w/link points out of the workspace.
+            Some(absolute.replacen("/w/link", "/elsewhere", 1))
+        }
+        fn home(&self) -> Option<String> {
+            Some("/home/me".to_owned())
+        }
+    }
+
+    fn is_covered(allowed: &[&str], tool: &str, input: Value) -> bool {
+        let allowed: Vec<String> = allowed.iter().map(|&rule| rule.to_owned()).collect();
+        denial(&allowed, &ToolCall { tool, input: &input }, &Fixed).is_none()
+    }
+
+    #[test]
+    fn tool_that_is_not_listed_is_denied() {
+        let allowed = ["Read", "Task", "mcp__s__look", "mcp__all", "mcp__some__*", "KillShell"];
+        for tool in
+            ["Read", "Task", "Agent", "mcp__s__look", "mcp__all__x", "mcp__some__y", "TaskStop", "StructuredOutput"]
+        {
+            assert!(is_covered(&allowed, tool, json!({})), "{tool}");
+        }
+        for tool in ["Bash", "Write", "mcp__s__change", "mcp__allx__y", "mcp__s", "Reader", "read", "", "Skill"] {
+            assert!(!is_covered(&allowed, tool, json!({})), "{tool}");
+        }
+        assert!(!is_covered(&[], "Read", json!({})), "an empty list allows nothing");
+    }
+
+    #[test]
+    fn pattern_covers_its_input_only() {
+        for (rule, tool, input, expected) in [
+            ("Bash(git log *)", "Bash", json!({"command": "git log -1"}), true),
+            ("Bash(git log *)", "Bash", json!({"command": "git push"}), false),
+            ("Bash(git log *)", "Bash", json!({}), false),
+            ("Write(docs/**)", "Write", json!({"file_path": "/w/docs/a/b.md"}), true),
+            ("Write(docs/**)", "Edit", json!({"file_path": "docs/a"}), true),
+            ("Edit(docs/**)", "NotebookEdit", json!({"notebook_path": "/w/docs/n.ipynb"}), true),
+            ("Edit(docs/**)", "Write", json!({"file_path": "/w/src/a"}), false),
+            ("Edit(docs/**)", "Write", json!({}), false),
+            ("WebFetch(domain:example.org)", "WebFetch", json!({"url": "https://example.org/x"}), true),
+            ("WebFetch(domain:example.org)", "WebFetch", json!({"url": "https://example.org:8443"}), true),
+            ("WebFetch(domain:example.org)", "WebFetch", json!({"url": "https://example.org@evil.net/"}), false),
+            ("WebFetch(domain:example.org)", "WebFetch", json!({"url": "https://evil.net/example.org"}), false),
+            ("Skill(hello)", "Skill", json!({"skill": "hello"}), true),
+            ("Skill(hello)", "Skill", json!({"skill": "hello2"}), false),
+            ("SlashCommand(/go:*)", "SlashCommand", json!({"command": "/go there"}), true),
+            ("SlashCommand(/go)", "SlashCommand", json!({"command": "/go there"}), false),
+        ] {
+            assert_eq!(is_covered(&[rule], tool, input.clone()), expected, "{rule} {input}");
+        }
+    }
+
+    #[test]
+    fn pattern_that_cannot_be_decided_is_known() {
+        for rule in ["Bash", "Bash(git *)", "Edit(src/**)", "WebFetch(domain:x)", "Skill(x)", "mcp__s__t"] {
+            assert!(can_decide(rule), "{rule}");
+        }
+        for rule in ["WebSearch(x)", "WebFetch(x)", "Edit(src/[ab])", "Monitor(x)"] {
+            assert!(!can_decide(rule), "{rule}");
+        }
+    }
+}
