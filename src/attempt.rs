@@ -5,6 +5,7 @@
 //! Pure: it is told the time and never waits. It knows what to say to claude and when, what a result means, and how to
 //! stop a process that does not end; it knows no process, pipe or signal of the system.
 
+mod background;
 mod dialogue;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::claude::prices::Prices;
 use crate::claude::session;
 use crate::claude::usage::{Meter, Used};
 use crate::claude::withheld::Withheld;
+use crate::config::Background;
 use crate::outcome::{Exit, Failure, Reason};
 use crate::plan::{Instance, Leg, Turn};
 use crate::told::Told;
@@ -98,6 +100,8 @@ pub struct Attempt {
     grace: Duration,
     timeout: Duration,
     idle_timeout: Option<Duration>,
+    background: Background,
+    background_wait: Duration,
     fails_on_denied: bool,
     fails_on_mcp: bool,
     withheld: Withheld,
@@ -154,6 +158,8 @@ impl Attempt {
             grace,
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
+            background: instance.background,
+            background_wait: instance.background_wait,
             fails_on_denied: instance.fails_on_denied,
             fails_on_mcp: instance.fails_on_mcp,
             withheld: Withheld::from(instance),
@@ -256,6 +262,7 @@ impl Attempt {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 self.stopping.get_or_insert(why);
                 self.process.phase = Phase::Leaving(now + self.grace);
+                self.cut_off_background();
                 vec![Effect::Send(control::interrupt()), Effect::CloseInput]
             }
             // It is ending already; neither another turn nor another process shall follow.
@@ -282,6 +289,7 @@ impl Attempt {
         match self.process.phase {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp | Phase::Leaving(_) | Phase::Terminating(_) => {
                 self.stopping.get_or_insert(why);
+                self.cut_off_background();
                 self.begin_to_kill(now)
             }
             Phase::Killing { .. } | Phase::Draining(_) | Phase::Over => {
@@ -300,7 +308,7 @@ impl Attempt {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
                 let timeout = self.started.saturating_add(self.timeout);
                 let idle = self.idle_timeout.map(|limit| self.process.last_heard.saturating_add(limit));
-                Some(idle.map_or(timeout, |idle| idle.min(timeout)))
+                [Some(timeout), idle, self.background_deadline()].into_iter().flatten().min()
             }
             Phase::Leaving(at) | Phase::Terminating(at) | Phase::Draining(at) => Some(at),
             Phase::Killing { again_at, give_up_at } => Some(again_at.min(give_up_at)),
@@ -315,10 +323,14 @@ impl Attempt {
         }
         match self.process.phase {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
-                let timed_out = self.started.saturating_add(self.timeout) <= now;
+                if self.started.saturating_add(self.timeout) <= now {
+                    return self.stop(Failure::timeout(self.timeout), now);
+                }
                 match self.idle_timeout {
-                    Some(limit) if !timed_out => self.stop(Failure::idle_timeout(limit), now),
-                    _ => self.stop(Failure::timeout(self.timeout), now),
+                    Some(limit) if self.process.last_heard.saturating_add(limit) <= now => {
+                        self.stop(Failure::idle_timeout(limit), now)
+                    }
+                    _ => self.background_is_due(now),
                 }
             }
             Phase::Leaving(_) => {
@@ -400,7 +412,8 @@ impl Attempt {
             (None, None) => {}
         }
         let all_answered = self.told.turns_done == self.end_of_leg();
-        if all_answered && self.dialogue.background_agents == 0 && !self.dialogue.turn_under_way {
+        let is_cut_off = self.dialogue.background.is_cut_off;
+        if all_answered && self.dialogue.background_agents == 0 && !is_cut_off && !self.dialogue.turn_under_way {
             return Verdict::Completed;
         }
         let how = match self.process.exit {
@@ -410,6 +423,7 @@ impl Attempt {
         let when = match (self.dialogue.initialized, all_answered) {
             (false, _) => "before it answered",
             (true, false) => "without a result",
+            (true, true) if self.dialogue.background_agents == 0 => "while its background commands were running",
             (true, true) => "while its agents were at work",
         };
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
@@ -464,6 +478,7 @@ impl Attempt {
 
     fn over(&mut self) {
         self.process.phase = Phase::Over;
+        self.cut_off_background();
         // What was asked for, by it or by its agents, may have been served, and nobody tells.
         if self.dialogue.message != Streamed::None || self.dialogue.background_agents > 0 {
             self.meter.message_was_cut_off();

@@ -115,6 +115,8 @@ pub enum Reason {
     Spawn,
     /// The run was stopped.
     Interrupted,
+    /// Background commands were still running after the last turn.
+    Unfinished,
 }
 
 impl Reason {
@@ -129,6 +131,7 @@ impl Reason {
             Reason::Limit => "limit",
             Reason::Spawn => "spawn",
             Reason::Interrupted => "interrupted",
+            Reason::Unfinished => "unfinished",
         }
     }
 
@@ -136,7 +139,9 @@ impl Reason {
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Reason::CommandNotFound | Reason::Error | Reason::Spawn | Reason::Interrupted => ExitCode::Failed,
+            Reason::CommandNotFound | Reason::Error | Reason::Spawn | Reason::Interrupted | Reason::Unfinished => {
+                ExitCode::Failed
+            }
             Reason::Timeout => ExitCode::TimedOut,
             Reason::Budget => ExitCode::Budget,
             Reason::Limit => ExitCode::TryLater,
@@ -196,6 +201,7 @@ mod tests {
             (Reason::CommandNotFound, 2),
             (Reason::Error, 2),
             (Reason::Spawn, 2),
+            (Reason::Unfinished, 2),
             (Reason::Timeout, 4),
             (Reason::Budget, 3),
             (Reason::Limit, 75),

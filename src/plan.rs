@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::claude::prices::Prices;
 use crate::claude::{command_line, commands, session, tools};
-use crate::config::{BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When, budget_command};
+use crate::config::{
+    Background, BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When, budget_command,
+};
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
@@ -34,6 +36,8 @@ pub trait Surroundings {
     fn exists(&self, path: &Path) -> bool;
     /// Whether this is a directory that can be entered.
     fn is_directory(&self, path: &Path) -> bool;
+    /// True if a file of this directory, or of the user, defines this slash command.
+    fn has_command_file(&self, directory: &Path, name: &str) -> bool;
 }
 
 /// A plan, ready to run.
@@ -82,6 +86,10 @@ pub struct Instance {
     pub disables_shell_blocks: bool,
     /// Whether it has failed when a tool was refused to it.
     pub fails_on_denied: bool,
+    /// The treatment of commands that run in the background after the last turn.
+    pub background: Background,
+    /// The longest wait for them.
+    pub background_wait: Duration,
     /// True if it fails when claude could not start or reach an MCP server.
     pub fails_on_mcp: bool,
     /// The config's word for claude's `--permission-mode`.
@@ -105,6 +113,8 @@ pub struct Turn {
     pub command: Option<String>,
     /// Whether its first word is a path as well (`/tmp is full`): where claude has no such command, it is text.
     pub is_path: bool,
+    /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
+    pub is_clear: bool,
     /// Where in the text the results of others come in; these have ended when it is sent.
     pub results: Vec<Insertion>,
 }
@@ -123,7 +133,7 @@ impl Turn {
     /// 2.1 leaves the session when it is given.
     #[must_use]
     pub fn clears(&self) -> bool {
-        self.command.as_deref() == Some("clear")
+        self.is_clear
     }
 }
 
@@ -155,6 +165,9 @@ pub struct Session {
 
 /// Where the original started everybody, so that nobody waits for an answer that nobody gives.
 const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
+
+/// The longest wait for background commands if the config does not give one.
+pub const DEFAULT_BACKGROUND_WAIT: Duration = Duration::from_secs(600);
 
 /// So many mistyped names are told the nearest one; each is compared with all that there are.
 const MAX_SUGGESTIONS: usize = 50;
@@ -200,7 +213,7 @@ pub fn plan(
             name: names[i].clone(),
             description: entry.description.clone(),
             budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
-            turns: turns(entry, surroundings),
+            turns: turns(entry, &cwd, surroundings),
             max_tokens: entry.max_tokens,
             timeout: entry.timeout.unwrap_or(defaults.timeout),
             idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
@@ -217,6 +230,8 @@ pub fn plan(
             disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
             disables_shell_blocks: false,
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
+            background: entry.background.unwrap_or_default(),
+            background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
             fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
             model: entry.model.clone(),
@@ -325,9 +340,16 @@ fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static 
 }
 
 /// The messages of an instance, in order.
-fn turns(entry: &InstanceConfig, surroundings: &dyn Surroundings) -> Vec<Turn> {
+fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn Surroundings) -> Vec<Turn> {
+    let is_clear = |name: &str| match name {
+        "clear" => true,
+        // Aliases on 2.1. To the older generations they are unknown commands.
+        "reset" | "new" => !surroundings.has_command_file(cwd, name),
+        _ => false,
+    };
     let of_command = |text: &str| Turn {
         text: text.to_owned(),
+        is_clear: commands::called_by(text).is_some_and(is_clear),
         command: commands::called_by(text).map(str::to_owned),
         is_path: commands::called_by(text).is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
         results: Vec::new(),
@@ -454,6 +476,9 @@ pub(crate) fn planned(config: &str) -> Plan {
         }
         fn is_directory(&self, _: &Path) -> bool {
             true
+        }
+        fn has_command_file(&self, _: &Path, _: &str) -> bool {
+            false
         }
     }
     let config = Config::read(config).expect("a config");

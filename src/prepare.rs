@@ -15,7 +15,7 @@ use crate::claude::grants::{Effect, argument_with_effect, effect, is_understood}
 use crate::claude::permissions;
 use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
 use crate::edge::grants::{self, Grant};
-use crate::edge::{ask, find, reason};
+use crate::edge::{ask, command_files, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
 use crate::workspace::{self, Remark, absolute};
@@ -501,5 +501,9 @@ impl Surroundings for Machine {
 
     fn is_directory(&self, path: &Path) -> bool {
         path.is_dir() && workspace::can_enter(path)
+    }
+
+    fn has_command_file(&self, directory: &Path, name: &str) -> bool {
+        command_files::find(directory).iter().any(|file| file.name == name)
     }
 }

@@ -27,7 +27,7 @@ impl Retries {
     #[must_use]
     pub fn delay_after(&self, failure: &Failure, made: u32) -> Option<Duration> {
         let may_pass = match failure.reason {
-            Reason::Error | Reason::Timeout | Reason::Spawn => !failure.is_hopeless,
+            Reason::Error | Reason::Timeout | Reason::Spawn | Reason::Unfinished => !failure.is_hopeless,
             // A usage limit has a policy of its own for the whole run.
             Reason::CommandNotFound | Reason::Budget | Reason::Limit | Reason::Interrupted => false,
         };
@@ -48,6 +48,7 @@ mod tests {
             (Reason::Error, true),
             (Reason::Timeout, true),
             (Reason::Spawn, true),
+            (Reason::Unfinished, true),
             (Reason::CommandNotFound, false),
             (Reason::Budget, false),
             (Reason::Limit, false),

@@ -19,6 +19,10 @@ pub struct Told {
     pub denials: Vec<Denial>,
     /// MCP servers that claude reported as failed, each once.
     pub mcp_failed: Vec<String>,
+    /// Background work that zen waits for, by command.
+    pub awaited: Vec<String>,
+    /// Background work that was stopped, by command.
+    pub background_stopped: Vec<String>,
     /// The retry it waits for.
     pub retry: Option<Retry>,
     /// How many requests were retried.

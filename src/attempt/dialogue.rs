@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::background::Running;
 use super::{Attempt, Effect, Phase, Verdict};
 use crate::claude::commands::Commands;
 use crate::claude::control;
@@ -42,6 +43,8 @@ pub(super) struct Dialogue {
     /// When the usage limit ends that claude has run into, if it says so.
     limit_rejected: Option<Option<u64>>,
     pub(super) background_agents: usize,
+    /// The other work in the background.
+    pub(super) background: Running,
     /// The message that the model writes at this moment.
     pub(super) message: Streamed,
     /// The last text of the main conversation.
@@ -113,12 +116,19 @@ impl Attempt {
                 self.told.limit_resets_at = resets_at;
                 vec![Effect::LimitReached { resets_at_epoch_s: resets_at }]
             }
-            Event::Background { agents } => {
+            Event::Background { agents, commands } => {
                 self.dialogue.background_agents = agents;
-                // If a turn follows, it will say so.
-                let is_done = agents == 0 && !self.dialogue.turn_under_way && self.process.phase == Phase::FollowingUp;
-                if is_done { self.completed(now) } else { Vec::new() }
+                self.background_changed(commands, now)
             }
+            Event::CommandInBackground { task_id, tool_use_id } => {
+                self.dialogue.background.name(task_id, &tool_use_id);
+                Vec::new()
+            }
+            Event::TaskEnded => {
+                self.dialogue.background.turn_follows = true;
+                Vec::new()
+            }
+            Event::WokeUp => self.woke_up(now),
             Event::ConversationReset => {
                 self.meter.conversation_reset();
                 Vec::new()
@@ -211,6 +221,7 @@ impl Attempt {
         let is_whole = self.dialogue.message == Streamed::Asked && !message.begins && !message.of_subagent;
         let ends_for_tools = is_whole && !message.tools.is_empty();
         for used in message.tools {
+            self.dialogue.background.tool_used(&used);
             if !message.of_subagent {
                 self.dialogue.tools_at_work.insert(used.id.clone());
                 self.dialogue.tools_ended_early = false;
@@ -238,9 +249,12 @@ impl Attempt {
 
     /// When all tools have ended, claude asks the model for the next message.
     fn tools_ended(&mut self, ended: Vec<ToolEnd>, of_subagent: bool) {
-        for ToolEnd { id, missing } in ended {
+        // What has ended until now is part of the next request, and begins no turn of its own.
+        self.dialogue.background.turn_follows &= of_subagent;
+        for ToolEnd { id, missing, leaves } in ended {
             self.dialogue.tools_at_work.remove(&id);
             let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
+            self.dialogue.background.tool_ended(&id, leaves);
             if let (Some(used), Some(missing)) = (self.dialogue.withheld_uses.remove(&id), missing)
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
@@ -308,7 +322,7 @@ impl Attempt {
                 }
                 let all_answered = self.told.turns_done == self.end_of_leg();
                 match self.dialogue.ending.take() {
-                    Some(why) if !all_answered || self.is_followed() || self.dialogue.background_agents > 0 => {
+                    Some(why) if !all_answered || self.is_followed() || self.needs_background_work() => {
                         self.stop(why, now)
                     }
                     _ if all_answered => self.answered(now),
@@ -329,22 +343,13 @@ impl Attempt {
         }
     }
 
-    /// All turns are answered well. What agents still do in the background is part of the work.
-    fn answered(&mut self, now: Duration) -> Vec<Effect> {
-        if self.dialogue.background_agents == 0 {
-            return self.completed(now);
-        }
-        if self.process.phase == Phase::InTurn {
-            self.process.phase = Phase::FollowingUp; // its input stays open, so that it can be interrupted
-        }
-        Vec::new()
-    }
-
     /// A turn began after all were answered: claude tells its agents' results to the model.
     fn turn_began(&mut self, now: Duration) {
         self.dialogue.turn_under_way = true;
         self.dialogue.message = Streamed::Asked;
         self.dialogue.announces_turns = true;
+        self.dialogue.background.turn_begins();
+        self.told.awaited.clear();
         let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
         let has_time = now < self.started.saturating_add(self.timeout);
         if has_answered && has_time && matches!(self.process.phase, Phase::Leaving(_)) {

@@ -1,8 +1,9 @@
 //! The state machine alone: on what the real claude has printed, on tables, and on random input.
 
 use super::*;
+use crate::claude::commands;
 use crate::claude::events::decode;
-use crate::claude::events::{Denial, Event, Message, Retry, ToolEnd, ToolUse, TurnResult};
+use crate::claude::events::{Denial, Event, Leaves, Message, Retry, Task, ToolEnd, ToolUse, TurnResult};
 use crate::claude::tokens::Tokens;
 use crate::claude::usage::{Certainty, Settlement};
 use crate::claude::withheld::Missing;
@@ -21,8 +22,9 @@ fn at(seconds: u64) -> Duration {
 fn instance(turns: &[&str]) -> Instance {
     let turn = |text: &&str| Turn {
         text: (*text).to_owned(),
-        command: crate::claude::commands::called_by(text).map(str::to_owned),
+        command: commands::called_by(text).map(str::to_owned),
         is_path: false,
+        is_clear: commands::called_by(text) == Some("clear"),
         results: Vec::new(),
     };
     Instance {
@@ -40,6 +42,8 @@ fn instance(turns: &[&str]) -> Instance {
         disables_shell_blocks: false,
         disallowed_tools: Vec::new(),
         fails_on_denied: false,
+        background: Background::Wait,
+        background_wait: at(60),
         fails_on_mcp: false,
         permission_mode: "default".into(),
         model: None,
@@ -440,7 +444,7 @@ fn pipes_that_somebody_holds_are_waited_for_within_a_bound() {
 
 #[test]
 fn agents_in_the_background_are_part_of_the_work() {
-    let agents = |agents| Event::Background { agents };
+    let agents = |agents| Event::Background { agents, commands: Vec::new() };
     let unasked = || result(|r| r.unasked = true);
     let mut attempt = in_turn(&["x"]);
     attempt.event(begun(), at(2));
@@ -461,13 +465,13 @@ fn agents_in_the_background_are_part_of_the_work() {
 #[test]
 fn agents_that_are_stopped_at_work_have_not_done_it() {
     let mut attempt = in_turn(&["x"]);
-    attempt.event(Event::Background { agents: 1 }, at(2));
+    attempt.event(Event::Background { agents: 1, commands: Vec::new() }, at(2));
     attempt.event(good(), at(3));
     attempt.deadline(at(100));
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(101))), Some(Reason::Timeout));
     assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast, "what they were asking for may have been served");
     let mut attempt = in_turn(&["x"]);
-    attempt.event(Event::Background { agents: 1 }, at(2));
+    attempt.event(Event::Background { agents: 1, commands: Vec::new() }, at(2));
     attempt.event(good(), at(3));
     let verdict = end(&mut attempt, Exit::Code(0), at(4));
     assert_eq!(error(&verdict), "claude ended while its agents were at work");
@@ -532,7 +536,7 @@ fn message_uses(tools: &[&str]) -> Event {
 }
 
 fn tool_ended(id: &str, missing: Option<Missing>, of_subagent: bool) -> Event {
-    Event::ToolsEnded { tools: vec![ToolEnd { id: id.to_owned(), missing }], of_subagent }
+    Event::ToolsEnded { tools: vec![ToolEnd { id: id.to_owned(), missing, leaves: Leaves::Nothing }], of_subagent }
 }
 
 /// From the moment on at which the model is asked for it, a message is paid for.
@@ -615,7 +619,7 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
     // Of a turn that claude began itself.
     let mut attempt = in_turn(&["x"]);
-    for event in [begun(), Event::Background { agents: 1 }, good()] {
+    for event in [begun(), Event::Background { agents: 1, commands: Vec::new() }, good()] {
         assert_eq!(attempt.event(event, at(2)), []);
     }
     assert_eq!(attempt.clone().event(Event::UnreadableResult, at(3)), [], "no turn is under way");
@@ -656,8 +660,8 @@ proptest! {
                     2 => result(|r| r.is_error = true),
                     3 => result(|r| r.unasked = true),
                     4 => begun(),
-                    5 => Event::Background { agents: 1 },
-                    6 => Event::Background { agents: 0 },
+                    5 => Event::Background { agents: 1, commands: Vec::new() },
+                    6 => Event::Background { agents: 0, commands: Vec::new() },
                     7 => Event::Garbage,
                     8 => Event::UnreadableResult,
                     _ => result(|r| r.terminal_reason = Some("aborted_tools".into())),
@@ -915,4 +919,156 @@ fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
     };
     let effects = attempt.event(whole, at(2));
     assert_eq!(effects, [Effect::Send(control::interrupt()), Effect::CloseInput]);
+}
+
+fn commands(ids: &[&str]) -> Event {
+    let task = |id: &&str| Task { id: (*id).to_owned(), description: format!("the {id}") };
+    Event::Background { agents: 0, commands: ids.iter().map(task).collect() }
+}
+
+/// Answers the only turn of an instance, with `./serve.sh` (task `s`) still running in the background.
+fn answered_with_command(background: Background) -> (Attempt, Vec<Effect>) {
+    let of = Instance { background, ..instance(&["x"]) };
+    let (mut attempt, _) = Attempt::start(&of, Prices::default(), GRACE, at(0));
+    attempt.event(answer(&[]), at(1));
+    attempt.event(begun(), at(1));
+    let tools = vec![ToolUse { id: "t".into(), tool: "Bash".into(), on: "./serve.sh".into() }];
+    let Event::Message(message) = message_uses(&[]) else { panic!("a message") };
+    attempt.event(Event::Message(Box::new(Message { tools, ..*message })), at(2));
+    attempt.event(commands(&["s"]), at(2));
+    attempt.event(Event::CommandInBackground { task_id: "s".into(), tool_use_id: "t".into() }, at(2));
+    let ended = ToolEnd { id: "t".into(), missing: None, leaves: Leaves::Command };
+    attempt.event(Event::ToolsEnded { tools: vec![ended], of_subagent: false }, at(2));
+    let effects = attempt.event(good(), at(10));
+    (attempt, effects)
+}
+
+#[test]
+fn background_command_is_waited_for_and_the_turn_after_it_counts() {
+    let (mut attempt, effects) = answered_with_command(Background::Wait);
+    assert_eq!(effects, []);
+    assert_eq!(attempt.told.awaited, ["./serve.sh"]);
+    assert_eq!(attempt.next_deadline(), Some(at(70)), "background_wait after the result");
+    attempt.event(Event::TaskEnded, at(20));
+    assert_eq!(attempt.event(commands(&[]), at(20)), [], "a turn follows");
+    assert_eq!(attempt.next_deadline(), Some(at(25)));
+    attempt.event(begun(), at(21));
+    assert_eq!(attempt.told.awaited, [""; 0]);
+    assert_eq!(attempt.next_deadline(), Some(at(100)), "only the timeout ends a turn");
+    let effects = attempt.event(
+        result(|r| {
+            r.unasked = true;
+            r.text = "It is served.".into();
+        }),
+        at(22),
+    );
+    assert_eq!(effects, [Effect::CloseInput]);
+    assert_eq!(attempt.told.result.as_deref(), Some("It is served."));
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(23)), Verdict::Completed);
+    assert_eq!(attempt.told.background_stopped, [""; 0]);
+}
+
+#[test]
+fn turn_that_does_not_follow_is_not_waited_for_long() {
+    let (mut attempt, _) = answered_with_command(Background::Wait);
+    attempt.event(Event::TaskEnded, at(20));
+    attempt.event(commands(&[]), at(20));
+    assert_eq!(attempt.deadline(at(25)), [Effect::CloseInput]);
+    // It comes late: it counts all the same.
+    attempt.event(begun(), at(26));
+    attempt.event(result(|r| r.is_error = true), at(27));
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(1), at(28))), Some(Reason::Error));
+}
+
+#[test]
+fn background_wait_has_an_end_and_the_command_is_listed() {
+    let (mut attempt, _) = answered_with_command(Background::Wait);
+    assert_eq!(attempt.deadline(at(70)), [Effect::Send(control::stop_task("s")), Effect::CloseInput]);
+    // claude lists it once more while it ends.
+    attempt.event(commands(&["s"]), at(70));
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(71)), Verdict::Completed);
+    assert_eq!(attempt.told.background_stopped, ["./serve.sh"]);
+}
+
+#[test]
+fn background_policies_decide_at_the_result() {
+    let stopped = [Effect::Send(control::stop_task("s")), Effect::CloseInput];
+    let (mut attempt, effects) = answered_with_command(Background::Stop);
+    assert_eq!(effects, stopped);
+    assert_eq!(end(&mut attempt, Exit::Code(0), at(11)), Verdict::Completed);
+    assert_eq!(attempt.told.background_stopped, ["./serve.sh"]);
+    let (mut attempt, effects) = answered_with_command(Background::Fail);
+    assert_eq!(effects, stopped);
+    let verdict = end(&mut attempt, Exit::Code(0), at(11));
+    assert_eq!(reason(&verdict), Some(Reason::Unfinished));
+    assert_eq!(error(&verdict), "Unfinished: still running in the background: ./serve.sh");
+    assert_eq!(attempt.told.background_stopped, ["./serve.sh"]);
+}
+
+/// Nothing that the instance started may be cut off without a word.
+#[test]
+fn stop_while_background_commands_run_fails_the_instance_and_lists_them() {
+    let (mut attempt, _) = answered_with_command(Background::Wait);
+    attempt.stop(Failure::timeout(at(100)), at(30));
+    // Its interrupt ends the command, and the last turn has been answered long ago.
+    attempt.event(commands(&[]), at(30));
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(31))), Some(Reason::Timeout));
+    assert_eq!(attempt.told.background_stopped, ["./serve.sh"]);
+    let (mut attempt, _) = answered_with_command(Background::Wait);
+    let verdict = end(&mut attempt, Exit::Code(0), at(31));
+    assert_eq!(error(&verdict), "claude ended while its background commands were running");
+    assert_eq!(attempt.told.background_stopped, ["./serve.sh"]);
+    // In the last turn: its result comes after the interrupt, and the command was cut off all the same.
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(commands(&["s"]), at(2));
+    attempt.stop(Failure::interrupted("SIGINT"), at(3));
+    attempt.event(good(), at(3));
+    assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(4))), Some(Reason::Interrupted));
+    assert_eq!(attempt.told.background_stopped, ["the s"]);
+}
+
+#[test]
+fn pending_wakeup_is_background_work() {
+    let scheduled = |leaves| {
+        let tools = vec![ToolEnd { id: "w".into(), missing: None, leaves }];
+        Event::ToolsEnded { tools, of_subagent: false }
+    };
+    let wakeup = || {
+        let mut attempt = in_turn(&["x"]);
+        attempt.event(begun(), at(1));
+        let tools = vec![ToolUse { id: "w".into(), tool: "ScheduleWakeup".into(), on: "Look again".into() }];
+        let Event::Message(message) = message_uses(&[]) else { panic!("a message") };
+        attempt.event(Event::Message(Box::new(Message { tools, ..*message })), at(2));
+        attempt
+    };
+    let mut attempt = wakeup();
+    attempt.event(scheduled(Leaves::WakeUp), at(2));
+    assert_eq!(attempt.event(good(), at(3)), []);
+    assert_eq!(attempt.told.awaited, ["wake-up: Look again"]);
+    attempt.event(Event::WokeUp, at(40));
+    attempt.event(begun(), at(40));
+    assert_eq!(attempt.event(good(), at(41)), [Effect::CloseInput]);
+    assert_eq!((attempt.told.turns_done, end(&mut attempt, Exit::Code(0), at(42))), (1, Verdict::Completed));
+    let mut attempt = wakeup();
+    attempt.event(scheduled(Leaves::WakeUp), at(2));
+    attempt.event(scheduled(Leaves::NoWakeUp), at(3));
+    assert_eq!(attempt.event(good(), at(3)), [Effect::CloseInput], "it was cancelled");
+}
+
+/// 2.0 and 1.0 say that a command goes on, and not when it ends: only what is found alive at the end is known.
+#[test]
+fn commands_of_older_generations_are_listed_if_they_outlive_claude() {
+    for (background, expected) in [(Background::Wait, None), (Background::Fail, Some(Reason::Unfinished))] {
+        let of = Instance { background, ..instance(&["x"]) };
+        let (mut attempt, _) = Attempt::start(&of, Prices::default(), GRACE, at(0));
+        attempt.event(answer(&[]), at(1));
+        attempt.event(message_uses(&["t"]), at(2));
+        let ended = ToolEnd { id: "t".into(), missing: None, leaves: Leaves::Command };
+        attempt.event(Event::ToolsEnded { tools: vec![ended], of_subagent: false }, at(2));
+        assert_eq!(attempt.event(good(), at(3)), [Effect::CloseInput]);
+        assert_eq!(end(&mut attempt, Exit::Code(0), at(4)), Verdict::Completed);
+        attempt.left_processes();
+        assert_eq!(reason(&attempt.verdict()), expected);
+        assert_eq!(attempt.told.background_stopped, ["ls"]);
+    }
 }

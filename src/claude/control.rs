@@ -17,6 +17,13 @@ pub fn interrupt() -> Vec<u8> {
     line(&json!({"type": "control_request", "request_id": "zen-interrupt", "request": {"subtype": "interrupt"}}))
 }
 
+/// Ends a background command (2.1). No turn follows, as one does when a command ends by itself.
+#[must_use]
+pub fn stop_task(task_id: &str) -> Vec<u8> {
+    let request = json!({"subtype": "stop_task", "task_id": task_id});
+    line(&json!({"type": "control_request", "request_id": format!("zen-stop-{task_id}"), "request": request}))
+}
+
 /// One turn's message, as it stands: a call of a slash command, or text.
 #[must_use]
 pub fn user(message: &str) -> Vec<u8> {

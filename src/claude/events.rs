@@ -76,9 +76,22 @@ pub enum Event {
     },
     /// What claude does in the background has changed (2.1).
     Background {
-        /// How many agents are at work there. Shells are not counted: many, such as a server, never end.
+        /// The number of agents at work there.
         agents: usize,
+        /// The commands that run there: of Bash, and of Monitor.
+        commands: Vec<Task>,
     },
+    /// A command was started in, or moved to, the background (2.1).
+    CommandInBackground {
+        /// Its task.
+        task_id: String,
+        /// The use of a tool that started it.
+        tool_use_id: String,
+    },
+    /// A background task has ended by itself; claude reports that to the model, in the turn under way or in another (2.1).
+    TaskEnded,
+    /// A wake-up that the agent scheduled has come: claude begins a turn (2.1).
+    WokeUp,
     /// The model is asked to sum up the conversation (2.0, 2.1); that message is not told.
     CompactionBegins,
     /// A turn's result that is nested beyond what is decoded.
@@ -121,6 +134,29 @@ pub struct ToolUse {
     pub on: String,
 }
 
+/// A command that runs in the background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// claude's id of it.
+    pub id: String,
+    /// The agent's description of it, or the command.
+    pub description: String,
+}
+
+/// Work that the use of a tool has left to be done later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaves {
+    /// None.
+    #[default]
+    Nothing,
+    /// A command that goes on running.
+    Command,
+    /// A turn that claude will take by itself.
+    WakeUp,
+    /// Wake-ups that were scheduled before are cancelled.
+    NoWakeUp,
+}
+
 /// The end of the use of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolEnd {
@@ -128,6 +164,8 @@ pub struct ToolEnd {
     pub id: String,
     /// Whether there is no such tool, in claude's words.
     pub missing: Option<Missing>,
+    /// Work that it has left.
+    pub leaves: Leaves,
 }
 
 /// A part of a message, for a person to read.
@@ -246,6 +284,9 @@ fn decoded(line: &[u8]) -> Option<Event> {
         ("system", Some("init")) => init,
         ("system", Some("api_retry")) => retry,
         ("system", Some("background_tasks_changed")) => background,
+        ("system", Some("task_started")) => task_started,
+        ("system", Some("task_notification")) => task_notification,
+        ("command_lifecycle", _) => command_lifecycle,
         ("system", Some("status")) => status,
         ("stream_event", _) if is_asked_for(head.event) => stream_event,
         ("assistant", _) => assistant,
@@ -366,12 +407,22 @@ fn assistant(line: &Value) -> Event {
     message(&line["message"], is_of_subagent(line), false)
 }
 
+/// The beginning of Bash's answer for a command that goes on running, on all generations.
+const IN_BACKGROUND: &str = "Command running in background with ID:";
+
 fn user(line: &Value) -> Event {
     let content = line["message"]["content"].as_array().into_iter().flatten();
     let results = content.filter(|block| block["type"] == "tool_result");
     let tools = results.filter_map(|block| {
-        let error = block["content"].as_str().filter(|_| block["is_error"] == true);
-        Some(ToolEnd { id: text(&block["tool_use_id"])?, missing: error.and_then(missing) })
+        let answer = block["content"].as_str();
+        let error = answer.filter(|_| block["is_error"] == true);
+        let leaves = match &line["tool_use_result"] {
+            result if result["scheduledFor"].is_u64() && result["stopped"] != true => Leaves::WakeUp,
+            result if result["stopped"] == true && result["scheduledFor"].is_number() => Leaves::NoWakeUp,
+            _ if answer.is_some_and(|answer| answer.starts_with(IN_BACKGROUND)) => Leaves::Command,
+            _ => Leaves::Nothing,
+        };
+        Some(ToolEnd { id: text(&block["tool_use_id"])?, missing: error.and_then(missing), leaves })
     });
     tools_ended(tools.collect(), is_of_subagent(line))
 }
@@ -473,8 +524,32 @@ fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUs
 }
 
 fn background(line: &Value) -> Event {
-    let tasks = line["tasks"].as_array().into_iter().flatten();
-    Event::Background { agents: tasks.filter(|task| task["task_type"] != "local_bash").count() }
+    /// Limits the memory that a hostile list of tasks takes.
+    const MAX_TASKS: usize = 1000;
+    let tasks = line["tasks"].as_array().into_iter().flatten().take(MAX_TASKS);
+    let (commands, agents): (Vec<&Value>, Vec<&Value>) = tasks.partition(|task| task["task_type"] == "local_bash");
+    let task = |task: &&Value| {
+        Some(Task { id: text(&task["task_id"])?, description: text(&task["description"]).unwrap_or_default() })
+    };
+    Event::Background { agents: agents.len(), commands: commands.iter().filter_map(task).collect() }
+}
+
+fn task_started(line: &Value) -> Event {
+    let is_command = line["task_type"] == "local_bash" && line["is_backgrounded"] != false;
+    match (text(&line["task_id"]), text(&line["tool_use_id"])) {
+        (Some(task_id), Some(tool_use_id)) if is_command => Event::CommandInBackground { task_id, tool_use_id },
+        _ => Event::Other,
+    }
+}
+
+/// Of a task that was stopped the model is not told (measured on 2.1.332).
+fn task_notification(line: &Value) -> Event {
+    if line["status"] == "stopped" { Event::Other } else { Event::TaskEnded }
+}
+
+fn command_lifecycle(line: &Value) -> Event {
+    let is_wakeup = line["state"] == "started" && line["wakeup_source"].is_string();
+    if is_wakeup { Event::WokeUp } else { Event::Other }
 }
 
 fn rate_limit(line: &Value) -> Event {
@@ -542,7 +617,7 @@ mod tests {
             )
         };
         for (parent, of_subagent) in [("null", false), ("\"t\"", true)] {
-            let tools = vec![ToolEnd { id: "a".into(), missing: None }];
+            let tools = vec![ToolEnd { id: "a".into(), missing: None, leaves: Leaves::Nothing }];
             assert_eq!(decode(line(parent).as_bytes()), Event::ToolsEnded { tools, of_subagent });
         }
     }
@@ -556,7 +631,7 @@ mod tests {
                     r#"{beginning}:"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"a","content":"{why}",
                     "is_error":{is_error}}}]}},"parent_tool_use_id":null}}"#
                 );
-                let tools = vec![ToolEnd { id: "a".into(), missing: expected }];
+                let tools = vec![ToolEnd { id: "a".into(), missing: expected, leaves: Leaves::Nothing }];
                 assert_eq!(decode(line.as_bytes()), Event::ToolsEnded { tools, of_subagent: false }, "{line}");
             }
         }
@@ -587,6 +662,40 @@ mod tests {
         ] {
             assert_eq!(is_result(head.as_bytes()), is, "{head}");
         }
+    }
+
+    /// As 2.1.332 prints them; 2.0 and 1.0 have the tool's answer alone.
+    #[test]
+    fn background_work_is_decoded() {
+        let tasks = br#"{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"b1","task_type":"local_bash","description":"Sleep"},
+            {"task_id":"a1","task_type":"local_agent","description":"Count"}],"session_id":"s"}"#;
+        let task = Task { id: "b1".into(), description: "Sleep".into() };
+        assert_eq!(decode(tasks), Event::Background { agents: 1, commands: vec![task] });
+        let started = br#"{"type":"system","subtype":"task_started","task_id":"b1","tool_use_id":"t1","is_backgrounded":true,"task_type":"local_bash"}"#;
+        let named = Event::CommandInBackground { task_id: "b1".into(), tool_use_id: "t1".into() };
+        assert_eq!(decode(started), named);
+        let ended = |status: &str| {
+            format!(r#"{{"type":"system","subtype":"task_notification","task_id":"b1","status":"{status}"}}"#)
+        };
+        assert_eq!(decode(ended("completed").as_bytes()), Event::TaskEnded);
+        assert_eq!(decode(ended("stopped").as_bytes()), Event::Other);
+        let woke =
+            |state: &str| format!(r#"{{"type":"command_lifecycle","state":"{state}","wakeup_source":"loop_wakeup"}}"#);
+        assert_eq!(decode(woke("started").as_bytes()), Event::WokeUp);
+        assert_eq!(decode(woke("completed").as_bytes()), Event::Other);
+        let answer = |content: &str, result: &str| {
+            let block = format!(r#"{{"tool_use_id":"t","type":"tool_result","content":"{content}"}}"#);
+            let line = format!(
+                r#"{{"type":"user","message":{{"role":"user","content":[{block}]}},"parent_tool_use_id":null,"tool_use_result":{result}}}"#
+            );
+            let Event::ToolsEnded { tools, .. } = decode(line.as_bytes()) else { panic!("{line}") };
+            tools[0].leaves
+        };
+        let scheduled = r#"{"scheduledFor":1795863000000,"clampedDelaySeconds":60,"wasClamped":false}"#;
+        assert_eq!(answer("Next wakeup scheduled for 10:50:00 (in 108s).", scheduled), Leaves::WakeUp);
+        assert_eq!(answer("Stopped.", r#"{"scheduledFor":0,"stopped":true}"#), Leaves::NoWakeUp);
+        assert_eq!(answer("Command running in background with ID: b40c55c. Output", "{}"), Leaves::Command);
+        assert_eq!(answer("ok", r#""ok""#), Leaves::Nothing);
     }
 
     #[test]

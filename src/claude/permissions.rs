@@ -13,6 +13,9 @@ use crate::plan::Instance;
 /// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
 pub(super) const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
 
+/// A tool of 2.1 that is refused to every instance: the jobs that it schedules recur for days.
+pub(super) const NEVER_ENDS: &str = "CronCreate";
+
 /// What claude is told of permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
@@ -31,6 +34,9 @@ pub struct Permissions {
 pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
     let mode = mode(instance, abilities).to_owned();
     let mut refused: Vec<String> = instance.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
+    if abilities.wildcards && !refused.iter().any(|tool| tool == NEVER_ENDS) {
+        refused.push(NEVER_ENDS.to_owned());
+    }
     let Some(allowed) = &instance.allowed_tools else {
         return Permissions { mode, tools: None, allowed: Vec::new(), refused };
     };
@@ -173,7 +179,7 @@ mod tests {
         assert_eq!(on(V2_1).tools, Some(vec!["Read".to_owned(), "Bash".to_owned()]));
         assert_eq!(
             (on(V2_1).allowed, on(V2_1).refused),
-            (allowed.map(str::to_owned).to_vec(), vec!["Bash(git push:*)".to_owned()])
+            (allowed.map(str::to_owned).to_vec(), ["Bash(git push:*)", "CronCreate"].map(str::to_owned).to_vec())
         );
         assert_eq!(on(V2_0).refused, ["Bash(git push:*)", "Edit(//**)"]);
         let refused = on(V1_0).refused;

@@ -1,6 +1,7 @@
 //! What a config keeps from an instance altogether. claude does not offer such a tool, and tells of its use as of that of a
 //! tool that does not exist; to whoever wrote the config it was refused.
 
+use super::permissions::NEVER_ENDS;
 use super::tool_policy::hook::{IsListed, denial_in};
 use super::tools::{SUBAGENTS, is_known, name};
 use crate::plan::Instance;
@@ -37,7 +38,9 @@ impl Withheld {
     /// Those of this one.
     #[must_use]
     pub fn from(instance: &Instance) -> Self {
-        Withheld { allowed: instance.allowed_tools.clone(), refused: instance.disallowed_tools.clone() }
+        let mut refused = instance.disallowed_tools.clone();
+        refused.push(NEVER_ENDS.to_owned());
+        Withheld { allowed: instance.allowed_tools.clone(), refused }
     }
 
     /// Returns true if a use of this tool can be denied.

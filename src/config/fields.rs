@@ -9,7 +9,8 @@ use super::types::{
     TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
 };
 use super::{
-    BudgetConfig, BudgetType, Enforcement, InstanceConfig, OUTPUT_FORMATS, PERMISSION_MODES, PriceConfig, TokenBasis,
+    Background, BudgetConfig, BudgetType, Enforcement, InstanceConfig, OUTPUT_FORMATS, PERMISSION_MODES, PriceConfig,
+    TokenBasis,
 };
 
 /// A field as its author knows it.
@@ -79,6 +80,14 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "fail_on_mcp" => fail_on_mcp: BOOLEAN,
         "Fails the instance if claude reports an MCP server as failed. Without it, the failure is a message, and the instance \
          runs without that server's tools.";
+    "background" => background: BACKGROUND,
+        "What happens if commands still run in the background after the last turn: wait (the default) keeps claude open until \
+         they have ended and claude has answered, which is then the result; stop stops them; fail stops them and fails the \
+         instance (reason: unfinished). A pending wake-up counts as such a command. The summary lists what was stopped. claude \
+         2.0 and older do not report when such a command ends, so that they are stopped.";
+    "background_wait" => background_wait: SECONDS,
+        "Seconds after the last turn that wait lasts at most; then the commands are stopped and the instance has completed. \
+         Default: 600. The timeout of the instance still applies, and fails it.";
     "pre_commands" => pre_commands: TEXTS,
         "Messages that come before the command, each a turn of its own. One that fails, fails the instance.";
     "timeout" => timeout: SECONDS,
@@ -145,6 +154,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("pricing", "Prices of models that zen does not know, by the beginning of the model's name."),
     ("defaults", "Fields for all instances; what an instance says itself beats them."),
 ];
+
+const BACKGROUNDS: [(&str, Background); 3] =
+    [("wait", Background::Wait), ("stop", Background::Stop), ("fail", Background::Fail)];
+const BACKGROUND: Type<Background> =
+    Type { read: |node| named(node, &BACKGROUNDS), shape: Shape::Word(&words(&BACKGROUNDS)) };
 
 const PERMISSION_MODE: Type<String> =
     Type { read: |node| one_of(node, PERMISSION_MODES), shape: Shape::Word(PERMISSION_MODES) };

@@ -81,6 +81,10 @@ pub struct InstanceConfig {
     pub fail_on_denied: Option<bool>,
     /// `fail_on_mcp`
     pub fail_on_mcp: Option<bool>,
+    /// `background`
+    pub background: Option<Background>,
+    /// `background_wait`
+    pub background_wait: Option<Duration>,
     /// `pre_commands`
     pub pre_commands: Option<Vec<String>>,
     /// `timeout`
@@ -220,6 +224,18 @@ impl BudgetConfig {
             ..self
         }
     }
+}
+
+/// The treatment of commands that still run in the background when the last turn has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    /// Wait for them, and for the turn that claude takes when they have ended.
+    #[default]
+    Wait,
+    /// Stop them; the instance has completed.
+    Stop,
+    /// Stop them; the instance has failed.
+    Fail,
 }
 
 /// Which limits count.

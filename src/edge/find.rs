@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::unistd::{AccessFlags, access};
 
@@ -41,6 +42,22 @@ pub fn conversations(env: &BTreeMap<String, Option<String>>) -> HashSet<String> 
     let projects = projects.into_iter().flatten().flatten();
     let files = projects.flat_map(|project| std::fs::read_dir(project.path()).into_iter().flatten().flatten());
     files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())).collect()
+}
+
+/// The state of a conversation's file, by which it is seen that claude has written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConversationState {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+/// Returns the state of a conversation's file; `None` if there is none.
+#[must_use]
+pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Option<ConversationState> {
+    let projects = std::fs::read_dir(users_folder(env)?.join("projects")).ok()?;
+    let name = format!("{uuid}.jsonl");
+    let metadata = projects.flatten().find_map(|project| project.path().join(&name).metadata().ok())?;
+    Some(ConversationState { bytes: metadata.len(), modified: metadata.modified().ok() })
 }
 
 /// claude's folder for the user, where these variables are set beside zen's own, or (`None`) taken away:

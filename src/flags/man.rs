@@ -141,7 +141,9 @@ const NOTES: &[&str] = &[
      instance that still runs; it is ended at the end of the run at the latest, and not at all if zen itself is killed \
      with SIGKILL.",
     "Agents that claude runs in the background are part of an instance's work and are waited for. \
-     Shell commands that it leaves running there, such as a server, are ended `--grace` seconds after its result.",
+     Commands that still run there after the last turn are treated as `background` says; the summary and \
+     `background_stopped` in report.json list those that were stopped. If the instance is stopped while it waits for them (a \
+     timeout, a signal, a budget), it has failed.",
     "A line of claude's output that is longer than 4 MiB is kept in the files and not read.",
 ];
 

@@ -9,6 +9,9 @@ impl Surroundings for Machine {
     fn is_directory(&self, path: &Path) -> bool {
         path == Path::new("/w/sub")
     }
+    fn has_command_file(&self, _: &Path, name: &str) -> bool {
+        name == "new"
+    }
 }
 
 fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
@@ -204,4 +207,14 @@ fn a_budget_of_nobody_is_told_in_harmless_words() {
     .expect("a plan");
     assert!(plan.warnings.iter().all(|warning| !warning.contains(char::is_control)), "{:?}", plan.warnings);
     assert_eq!(plan.warnings.len(), 2);
+}
+
+#[test]
+fn aliases_of_clear_clear_unless_a_file_defines_the_command() {
+    let plan =
+        planned(r#"{"instances": [{"pre_commands": ["a", "/reset", "/new"], "command": "b"}]}"#).expect("a plan");
+    let clears: Vec<bool> = plan.instances[0].turns.iter().map(Turn::clears).collect();
+    assert_eq!(clears, [false, true, false, false], "/new is the user's own here");
+    let mistakes = planned(r#"{"instances": [{"command": "/reset"}]}"#).expect_err("nothing to do");
+    assert!(mistakes[0].what.contains("leaves nothing to be done"), "{}", mistakes[0].what);
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Mark, Style, View, budget, full_cells, stages, usage_limit};
+use super::{Mark, Style, View, budget, counted, full_cells, stages, usage_limit};
 use crate::ledger::{Scope, Unit};
 use crate::outcome::{Reason, Status};
 use crate::plan::Instance;
@@ -35,6 +35,7 @@ pub fn status(view: &View, style: Style) -> String {
     let mut report = style.title(&title) + "\n";
     report += &table(view, &rows, style);
     report += &retries(view, style);
+    report += &awaited(view, style);
     report += &next_attempts(view, style);
     report += &waiting_for_sessions(view, style);
     report.push('\n');
@@ -176,6 +177,24 @@ fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<Strin
     };
     let name = style.name(&instance.name);
     Some(format!("  {name}: retry {} of {} after {delay}{why}\n", retry.attempt, retry.max_retries))
+}
+
+/// "a: waits for 1 background command: make". The list of them all is cut.
+fn awaited(view: &View, style: Style) -> String {
+    let mut waiting =
+        view.instances().filter(|(_, record)| record.status == Status::Running && !record.told.awaited.is_empty());
+    let line = |(instance, record): (&Instance, &Record)| {
+        let commands = &record.told.awaited;
+        let count = counted(commands.len(), "background command", "background commands");
+        let what = style.shown(&commands.join("; "), MAX_RETRY_ERROR_COLUMNS);
+        format!("  {}: waits for {count}: {what}\n", style.name(&instance.name))
+    };
+    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(line).collect();
+    let more = waiting.count();
+    if more > 0 {
+        lines += &format!("  {more} more wait for background commands\n");
+    }
+    lines
 }
 
 /// Who waits to be tried again as a whole.

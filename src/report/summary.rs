@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Mark, Style, View, budget, listed, stages, usage_limit};
+use super::{Mark, Style, View, budget, counted, listed, stages, usage_limit};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
 use crate::outcome::{Reason, Status};
@@ -48,6 +48,7 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
         skipped(view, style),
         denials(view, style),
         mcp_failures(view, style),
+        background(view, style),
         totals(view, style),
         view.usage_limit.map_or_else(String::new, |limit| usage_limit(&limit.told_at_the_end(view.elapsed))),
         leavings(view, style, footer),
@@ -136,6 +137,18 @@ fn mcp_failures(view: &View, style: Style) -> String {
     let lines = failed
         .map(|(instance, record)| listed(&instance.name, &record.told.mcp_failed.join(", "), MAX_LINE_COLUMNS, style));
     titled("MCP servers failed", &lines.collect::<String>())
+}
+
+/// "build: completed, 1 background command was stopped: ./serve.sh"
+fn background(view: &View, style: Style) -> String {
+    let stopped = view.instances().filter(|(_, record)| !record.told.background_stopped.is_empty());
+    let lines = stopped.map(|(instance, record)| {
+        let commands = &record.told.background_stopped;
+        let count = counted(commands.len(), "background command was", "background commands were");
+        let what = format!("{}, {count} stopped: {}", record.status.word(), commands.join("; "));
+        listed(&instance.name, &what, MAX_ERROR_COLUMNS, style)
+    });
+    titled("Background work stopped", &lines.collect::<String>())
 }
 
 fn titled(title: &str, lines: &str) -> String {
@@ -353,6 +366,17 @@ Total Time: 45.3s
         let (plan, mut records) = summary_of_the_seed();
         records[0].told.mcp_failed = vec!["github".into(), "db\n".into()];
         let expected = "\n\nMCP servers failed:\n- successful-instance: github, db\n\nTotal Tokens";
+        assert!(told(&plan, &records, UNICODE).contains(expected));
+    }
+
+    #[test]
+    fn stopped_background_commands_are_listed_with_the_verdict() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[0].told.background_stopped = vec!["./serve.sh".into()];
+        records[1].told.background_stopped = vec!["a\nb".into(), "c".into()];
+        let expected = "\n\nBackground work stopped:\n\
+            - successful-instance: completed, 1 background command was stopped: ./serve.sh\n\
+            - failing-instance: failed, 2 background commands were stopped: a b; c\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
     }
 

@@ -29,6 +29,7 @@ use crate::claude::session::Entry;
 use crate::claude::tool_policy::hook::HookProgram;
 use crate::edge::descendants::{self, Mark, Seen};
 use crate::edge::files::{InstanceFiles, RunDirectory};
+use crate::edge::find::ConversationState;
 use crate::edge::guard::Guard;
 use crate::edge::lock::Lock;
 use crate::edge::output::Output;
@@ -141,6 +142,8 @@ struct Live {
     files: Option<InstanceFiles>,
     mark: Mark,
     entry: Entry,
+    /// The file of its conversation before its process started.
+    conversation_before: Option<ConversationState>,
     /// How often claude has refused the way into its session.
     refused_entries: u32,
     sweep: Option<Sweep>,
@@ -494,7 +497,10 @@ impl<'a> Run<'a> {
             self.copy_to_record(index);
             self.book(index, now);
             match verdict {
-                Verdict::Completed => self.ended(index, Status::Completed, now),
+                Verdict::Completed => match self.lost_session(index) {
+                    None => self.ended(index, Status::Completed, now),
+                    Some(failure) => self.failed(index, failure, now),
+                },
                 Verdict::Failed(failure) => self.failed(index, failure, now),
             }
         }

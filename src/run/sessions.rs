@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Run;
+use crate::claude::session::{self, Entry};
+use crate::edge::find::{self, ConversationState};
 use crate::edge::session_locks::{SessionLock, SessionLocks};
+use crate::outcome::{Failure, Reason, Status};
+use crate::plan::Instance;
 
 /// How long after a look it is looked again whether a session is free, for all that wait together.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -59,6 +63,37 @@ impl Run<'_> {
             self.records[index].waits_for = Some(what);
             self.json.is_stale = true;
         }
+    }
+
+    /// Returns the state of the conversation that an instance of a named session enters, if claude has kept it.
+    pub(super) fn conversation(&self, index: usize, entry: Entry) -> Option<ConversationState> {
+        let instance = &self.plan.instances[index];
+        let session = instance.session.as_ref()?;
+        find::conversation(&instance.env, &session::uuid_of(&session.uuid, entry.conversation))
+    }
+
+    /// Looks whether claude has kept the conversation of an instance that has done its work: it may be unable to write to
+    /// its folder, and says nothing then. That is a message, or a failure if an instance after this one would go on
+    /// without the conversation.
+    pub(super) fn lost_session(&mut self, index: usize) -> Option<Failure> {
+        let session = self.plan.instances[index].session.as_ref()?;
+        let live = self.live.get(&index)?;
+        let after = self.conversation(index, live.entry);
+        let is_kept = after.is_some() && after != live.conversation_before;
+        self.records[index].session_kept = Some(is_kept);
+        if is_kept {
+            return None;
+        }
+        let what = format!("claude has not kept the conversation of session {}", session.name);
+        let shares = |other: &Instance| other.session.as_ref().is_some_and(|of| of.uuid == session.uuid);
+        let mut others = self.plan.instances.iter().zip(&self.records);
+        let next = others.find(|(other, record)| shares(other) && record.status == Status::Pending);
+        let Some((next, _)) = next else {
+            self.notice(index, &format!("{what}: the next run begins without it"));
+            return None;
+        };
+        let error = format!("{what}, and {} needs it: make claude's directory writable", next.name);
+        Some(Failure::hopeless(Reason::Error, error))
     }
 
     /// Nothing is left of an instance's attempt: whoever wants its session may have it.

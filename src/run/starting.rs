@@ -46,8 +46,12 @@ impl<'a> Run<'a> {
         if is_cleared {
             self.detail(index, CLEARED);
         }
+        let conversation_before = self.conversation(index, entry);
         if let Some(process) = self.spawn(index, entry, now) {
             let effects = self.begin_attempt(index, process, entry, now);
+            if let Some(live) = self.live.get_mut(&index) {
+                live.conversation_before = conversation_before;
+            }
             self.apply(index, effects, now);
         }
     }
@@ -60,8 +64,10 @@ impl<'a> Run<'a> {
         go_on: fn(&mut Attempt, Duration) -> Vec<Effect>,
         now: Duration,
     ) {
+        let conversation_before = self.conversation(index, entry);
         let Some(process) = self.spawn(index, entry, now) else { return };
         let Some(live) = self.live.get_mut(&index) else { return };
+        live.conversation_before = conversation_before;
         live.process = process;
         live.lines = Lines::default();
         live.entry = entry;
@@ -111,6 +117,7 @@ impl<'a> Run<'a> {
             files: self.directory.as_ref().map(|d| d.instance(index, count, &told.name)),
             mark: Mark::of_instance(&self.settings.facts.run, &told.name),
             entry,
+            conversation_before: None,
             refused_entries: 0,
             sweep: None,
         };

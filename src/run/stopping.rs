@@ -79,6 +79,9 @@ impl Run<'_> {
         let is_new = |one: &Seen| !is_among(&found, one);
         let without_a_mark: Vec<Seen> = killed.into_iter().flatten().filter(is_new).collect();
         found.extend(without_a_mark);
+        if has_ended && !found.is_empty() {
+            live.attempt.left_processes();
+        }
         if found.is_empty() {
             live.sweep = None;
             return;

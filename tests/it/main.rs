@@ -7,6 +7,7 @@ mod support;
 
 mod answers;
 mod attacks;
+mod background;
 mod before_launch;
 mod budgets;
 mod child_environment;

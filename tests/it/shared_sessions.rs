@@ -273,3 +273,27 @@ fn without_a_state_directory_it_is_said_once_and_the_run_goes_on() {
     let outcome = place.started(&mut command).outcome().expect_code(0);
     assert_eq!(outcome.stderr, "", "who has no session needs no lock");
 }
+
+/// claude says nothing if it cannot write a conversation to its folder; here a file stands in its place.
+#[test]
+fn session_that_claude_has_not_kept_is_reported() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("home/.claude")).expect("a directory");
+    fs::write(place.path("home/.claude/projects"), "").expect("a file");
+    let run = |instances: Value| place.run(&place.config(&json!({ "instances": instances }).to_string()), &[]);
+    let what = "claude has not kept the conversation of session diary";
+    let outcome = run(json!([in_session("a", "[[say One.]]")])).expect_code(0);
+    assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run begins")), "{}", outcome.everything());
+    assert_eq!(outcome.instance("a")["session_kept"], false, "{}", outcome.everything());
+    // The other one would go on without what was said.
+    let outcome = run(json!([in_session("a", "[[say One.]]"), in_session("b", "[[say Two.]]")])).expect_code(2);
+    assert!(outcome.error("a").starts_with(&format!("{what}, and b needs it")), "{}", outcome.everything());
+    fs::remove_file(place.path("home/.claude/projects")).expect("a file");
+    for _ in 0..2 {
+        let outcome =
+            run(json!([in_session("a", "[[say One.]]"), {"name": "c", "prompt": "[[say C.]]"}])).expect_code(0);
+        assert_eq!(outcome.instance("a")["session_kept"], true, "{}", outcome.everything());
+        assert_eq!(outcome.instance("c")["session_kept"], Value::Null);
+        assert_eq!(outcome.stderr, "");
+    }
+}

@@ -1,7 +1,7 @@
 //! Control requests, answered at any time, also in the middle of a turn.
 
 use crate::templates::replace;
-use crate::{Claude, signals};
+use crate::{Claude, log, signals};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -32,6 +32,11 @@ impl Claude {
                 session["total_cost_usd"] = self.totals.cost_usd().into();
                 session["model_usage"] = usage;
                 self.out.line(&answer);
+            }
+            "stop_task" => {
+                let is_known = self.stop_shell(request["task_id"].as_str().unwrap_or_default());
+                log::event("stop_task", json!({ "task_id": request["task_id"], "is_known": is_known }));
+                self.succeed(id, &json!({}));
             }
             "set_model" => {
                 let model = request["model"].as_str().unwrap_or("default");

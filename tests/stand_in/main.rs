@@ -2,7 +2,7 @@
 //! on three generations of it, without network and account. What it does in a turn is written in the message it is sent
 //! (see `script`), faults included. `STAND_IN_GENERATION` chooses the generation; the other variables are
 //! `STAND_IN_AT_START`, `STAND_IN_INITIALIZE`, `STAND_IN_LOG`, `STAND_IN_MCP_FAILED` (names of MCP servers that `init`
-//! reports as failed) and `STAND_IN_RETRY_MS`.
+//! reports as failed), `STAND_IN_RETRY_MS` and `STAND_IN_WAKEUP_MS` (the time to a scheduled wake-up).
 
 mod commands;
 mod control;
@@ -69,6 +69,8 @@ pub struct Claude {
     background: Vec<subagent::Agent>,
     /// Commands that do.
     shells: Vec<subagent::Shell>,
+    /// When a scheduled wake-up comes.
+    wakeup: Option<Instant>,
     api_time: Duration,
     ending: Ending,
 }
@@ -139,6 +141,7 @@ fn main() {
         subagent_tokens: 0,
         background: Vec::new(),
         shells: Vec::new(),
+        wakeup: None,
         api_time: Duration::ZERO,
         ending: Ending::default(),
         options,
@@ -213,11 +216,14 @@ impl Claude {
                 self.run_background();
             } else if self.reap_shell() {
                 self.follow_up();
+            } else if self.take_wakeup() {
+                let model = self.model.clone();
+                self.run_prompt("", &model, 0);
             } else if self.input_has_ended && self.shells.is_empty() {
                 break;
             } else {
-                let patience =
-                    if self.shells.is_empty() { Duration::from_secs(3600) } else { Duration::from_millis(20) };
+                let is_idle = self.shells.is_empty() && self.wakeup.is_none();
+                let patience = if is_idle { Duration::from_secs(3600) } else { Duration::from_millis(20) };
                 if let Some(input) = self.inbox.wait(patience) {
                     self.hear(input, false);
                 }

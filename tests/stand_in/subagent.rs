@@ -53,6 +53,16 @@ impl Agent {
         }
     }
 
+    /// A command in the background.
+    fn of_command(call: &Call) -> Agent {
+        let mut task = Agent::new(call, true);
+        if task.description.is_empty() {
+            let command = call.input.get("command").and_then(Value::as_str).unwrap_or_default();
+            command.clone_into(&mut task.description);
+        }
+        task
+    }
+
     /// Sets what every line about a subagent says of it, as far as the pattern has it.
     pub fn mark(&self, line: &mut Value) {
         for (name, text) in [
@@ -158,11 +168,8 @@ impl Claude {
 
     /// Starts a command that goes on after its turn; the older ones think no more of it.
     pub fn launch_shell(&mut self, call: &Call) -> Answer {
-        let mut task = Agent::new(call, true);
+        let task = Agent::of_command(call);
         let command = call.input.get("command").and_then(Value::as_str).unwrap_or_default();
-        if task.description.is_empty() {
-            command.clone_into(&mut task.description);
-        }
         let child = match start_shell(command, &unnamed_file()) {
             Ok(child) => child,
             Err(error) => return Answer::error(format!("sh: {error}")),
@@ -173,12 +180,7 @@ impl Claude {
         }
         let answer = Answer::of_line(&line);
         if self.generation == Generation::V2_1 {
-            self.shells.push(Shell { task: task.clone(), child });
-            self.announce_tasks();
-            if let Some(mut line) = self.templates.task("task_started", true) {
-                task.mark(&mut line);
-                self.emit(line);
-            }
+            self.keep_shell(task, child);
         } else {
             // Left alone even by the signals that end the others.
             signals::remove_tool(group_of(&child));
@@ -198,6 +200,54 @@ impl Claude {
         let how = format!("completed (exit code {})", status.code().unwrap_or(1));
         self.tell_of_shell(&shell.task, "completed", &how);
         true
+    }
+
+    /// Ends one command in the background; no turn follows. True if there was one of this id.
+    pub fn stop_shell(&mut self, id: &str) -> bool {
+        let Some(at) = self.shells.iter().position(|shell| shell.task.id == id) else { return false };
+        let mut shell = self.shells.remove(at);
+        signals::end_tool(group_of(&shell.child));
+        let _ = shell.child.wait();
+        self.tell_of_shell(&shell.task, "killed", "was stopped");
+        true
+    }
+
+    /// Moves a command to the background that has passed its time, as the newest generation does.
+    pub fn move_to_background(&mut self, call: &Call, child: Child, seconds: f64) -> Answer {
+        let task = Agent::of_command(call);
+        let text = format!(
+            "Command did not complete within its {seconds}s timeout and was moved to the background (ID: {}). You will \
+             be notified when it completes.",
+            task.id
+        );
+        self.keep_shell(task, child);
+        Answer::ok(text)
+    }
+
+    fn keep_shell(&mut self, task: Agent, child: Child) {
+        self.shells.push(Shell { task: task.clone(), child });
+        self.announce_tasks();
+        if let Some(mut line) = self.templates.task("task_started", true) {
+            task.mark(&mut line);
+            self.emit(line);
+        }
+    }
+
+    /// A wake-up that the agent has scheduled comes `STAND_IN_WAKEUP_MS` after it, and not after a minute.
+    pub fn schedule_wakeup(&mut self) -> Answer {
+        let delay_ms = std::env::var("STAND_IN_WAKEUP_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(100);
+        self.wakeup = Some(std::time::Instant::now() + std::time::Duration::from_millis(delay_ms));
+        let details = json!({ "scheduledFor": epoch_ms() + 60_000, "clampedDelaySeconds": 60, "wasClamped": false });
+        Answer::with_details("Next wakeup scheduled for 10:50:00 (in 60s).", details)
+    }
+
+    /// True if a wake-up is due; says that it has come.
+    pub fn take_wakeup(&mut self) -> bool {
+        let is_due = self.wakeup.take_if(|at| *at <= std::time::Instant::now()).is_some();
+        if is_due {
+            self.emit(json!({ "type": "command_lifecycle", "state": "started", "wakeup_source": "loop_wakeup" }));
+        }
+        is_due
     }
 
     /// An interrupt ends what runs in the background as well, and no turn follows.

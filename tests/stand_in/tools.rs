@@ -31,8 +31,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn ok(text: impl Into<String>) -> Answer {
+    pub fn ok(text: impl Into<String>) -> Answer {
         Answer { content: Value::String(text.into()), is_error: false, details: Value::Null, pattern: None }
+    }
+
+    pub fn with_details(text: impl Into<String>, details: Value) -> Answer {
+        Answer { details, ..Answer::ok(text) }
     }
 
     /// What a recorded `user` line says, with what was replaced in it.
@@ -113,14 +117,20 @@ impl Claude {
         let field = |name: &str| call.input.get(name).and_then(Value::as_str);
         match call.name.as_str() {
             "Bash" if call.input.get("run_in_background") == Some(&Value::Bool(true)) => Ok(self.launch_shell(call)),
-            "Bash" => self.run_bash(turn, field("command").unwrap_or_default()),
+            "Bash" => self.run_bash(turn, call),
+            "Monitor" if self.generation == Generation::V2_1 => Ok(self.launch_shell(call)),
+            "ScheduleWakeup" if self.generation == Generation::V2_1 => Ok(self.schedule_wakeup()),
             "Task" | "Agent" => self.use_agent(turn, call),
             "Write" => Ok(write_file(field("file_path").unwrap_or_default(), field("content").unwrap_or_default())),
             _ => Ok(Answer::ok("ok")),
         }
     }
 
-    fn run_bash(&mut self, turn: &mut Turn, command: &str) -> Result<Answer, Stop> {
+    fn run_bash(&mut self, turn: &mut Turn, call: &Call) -> Result<Answer, Stop> {
+        let command = call.input.get("command").and_then(Value::as_str).unwrap_or_default();
+        let limit_ms = std::env::var("BASH_DEFAULT_TIMEOUT_MS").ok().and_then(|ms| ms.parse().ok());
+        let limit = limit_ms.filter(|_| self.generation == Generation::V2_1).map(Duration::from_millis);
+        let started = std::time::Instant::now();
         // A file and not a pipe: something the command leaves behind may hold it open without being waited for.
         let mut output = unnamed_file();
         let mut child = match start_shell(command, &output) {
@@ -131,6 +141,9 @@ impl Claude {
         let status = loop {
             if let Ok(Some(status)) = child.try_wait() {
                 break status;
+            }
+            if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
+                return Ok(self.move_to_background(call, child, limit.as_secs_f64()));
             }
             if let Err(stop) = self.pause(Duration::from_millis(5)) {
                 signals::end_tool(group);

@@ -139,7 +139,7 @@ impl Claude {
     }
 
     /// Gives text to the model; `extra_messages` is what a command adds to the conversation beside it.
-    fn run_prompt(&mut self, text: &str, model: &str, extra_messages: u64) {
+    pub fn run_prompt(&mut self, text: &str, model: &str, extra_messages: u64) {
         let mut turn = Turn::new(model, text, None);
         turn.messages += 1 + extra_messages;
         self.session.add("user", text);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Event, Message, Said, ToolEnd, ToolUse, essence, tokens, tools_ended};
+use super::{Event, IN_BACKGROUND, Leaves, Message, Said, ToolEnd, ToolUse, essence, tokens, tools_ended};
 use crate::claude::withheld::{Missing, missing};
 
 #[derive(Deserialize)]
@@ -54,11 +54,18 @@ struct Answered<'a> {
 pub(super) fn decode(line: &[u8]) -> Option<Event> {
     if line.starts_with(br#"{"type":"assistant","#) {
         serde_json::from_slice(line).ok().map(assistant)
-    } else if line.starts_with(br#"{"type":"user","#) {
+    } else if line.starts_with(br#"{"type":"user","#) && !is_of_wakeup(line) {
         serde_json::from_slice(line).ok().map(user)
     } else {
         None
     }
+}
+
+/// True for a tool's answer that the decoder of everything must look at: it has more than ids. These are short.
+fn is_of_wakeup(line: &[u8]) -> bool {
+    const MAX_BYTES: usize = 8 * 1024;
+    const MARK: &[u8] = br#""scheduledFor":"#;
+    line.len() <= MAX_BYTES && line.windows(MARK.len()).any(|window| window == MARK)
 }
 
 fn assistant(line: Line<Spoken>) -> Event {
@@ -92,7 +99,9 @@ fn user(line: Line<Answered>) -> Event {
     let results = line.message.content.into_iter().filter(|part| part.kind == "tool_result");
     let tools = results.filter_map(|part| {
         let missing = part.content.filter(|_| part.is_error == Some(true)).and_then(missing_in);
-        Some(ToolEnd { id: part.tool_use_id?, missing })
+        let is_in_background = part.content.is_some_and(|content| content.get()[1..].starts_with(IN_BACKGROUND));
+        let leaves = if is_in_background { Leaves::Command } else { Leaves::Nothing };
+        Some(ToolEnd { id: part.tool_use_id?, missing, leaves })
     });
     tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
 }
@@ -131,6 +140,8 @@ mod tests {
             {"type":"server_tool_use","id":"t2","name":"web","input":{"n":1,"what":"this"}},{"type":"tool_use","id":"t3"}"#;
         let answered = r#"{"tool_use_id":"a","type":"tool_result","content":[{"type":"text","text":"x"}]},{"type":"text","text":"y"},
             {"type":"tool_result","tool_use_id":"b\"","content":"x","is_error":true},
+            {"type":"tool_result","tool_use_id":"d","content":"Command running in background with ID: b1. Output"},
+            {"type":"tool_result","tool_use_id":"e","content":""},
             {"type":"tool_result","tool_use_id":"c","is_error":true,
              "content":"<tool_use_error>Error: No such tool available: Write. Write is disabled for this session"}"#;
         for parent in ["null", "\"t\""] {

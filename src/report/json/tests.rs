@@ -71,6 +71,7 @@ fn an_instance_has_every_field() {
     let (plan, mut records) = summary_of_the_seed();
     records[1] = Record {
         pid: Some(4711),
+        session_kept: Some(true),
         started: Some(Duration::from_millis(5_000)),
         attempt_started: Some(Duration::from_millis(5_000)),
         ended: Some(Duration::from_millis(6_001)),
@@ -81,6 +82,7 @@ fn an_instance_has_every_field() {
             model: Some("m".into()),
             denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
             mcp_failed: vec!["github".into()],
+            background_stopped: vec!["./serve.sh".into()],
             retries: 2,
             garbage_lines: 3,
             long_lines: 4,
@@ -97,13 +99,13 @@ fn an_instance_has_every_field() {
         "name": "failing-instance", "description": null, "status": "failed", "reason": "command not found",
         "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
         "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "waits_for": null, "pid": 4711,
-        "session_id": "s", "model": "m",
+        "session_id": "s", "session_kept": true, "model": "m",
         "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
         "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
         "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
         "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
         "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}],
-        "mcp_failed": ["github"], "retries": 2,
+        "mcp_failed": ["github"], "background_stopped": ["./serve.sh"], "retries": 2,
         "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
     });
     assert_eq!(report["instances"][1], expected);

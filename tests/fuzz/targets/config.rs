@@ -26,6 +26,9 @@ impl Surroundings for Nowhere {
     fn is_directory(&self, path: &Path) -> bool {
         self.exists(path)
     }
+    fn has_command_file(&self, _: &Path, _: &str) -> bool {
+        false
+    }
 }
 
 pub fn run(data: &[u8]) {

@@ -44,6 +44,9 @@ impl Surroundings for Nowhere {
     fn is_directory(&self, _: &Path) -> bool {
         false
     }
+    fn has_command_file(&self, _: &Path, _: &str) -> bool {
+        false
+    }
 }
 
 fn planned() -> Plan {

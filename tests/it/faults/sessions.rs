@@ -77,6 +77,10 @@ fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
         assert!(!third.contains("lighthouse"), "{generation}: {third}");
         let fourth = recalled(of_night("[[recall]]", &["remember the ferry", "/clear", "remember the bridge"]));
         assert!(fourth.contains("bridge") && !fourth.contains("ferry"), "{generation}: {fourth}");
+        for alias in ["/reset", "/new"] {
+            let cleared = recalled(of_night("[[recall]]", &["remember the ferry", alias, "remember the bridge"]));
+            assert!(cleared.contains("bridge") && !cleared.contains("ferry"), "{generation}: {alias}: {cleared}");
+        }
         let fifth = recalled(of_night("[[recall]]", &[]));
         assert!(fifth.contains("bridge") && !fifth.contains("ferry"), "{generation}: {fifth}");
     }

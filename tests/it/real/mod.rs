@@ -5,6 +5,7 @@
 //! `make test` asks for the newest alone, and `make generations` for the others: they take twice the time of all the rest.
 
 mod api_errors;
+mod background;
 mod books;
 mod budgets;
 mod commands;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{Real, on_each_generation, tokens_of};
+use super::{Real, on_each_generation, on_the_newest, tokens_of};
 use crate::support::{Outcome, PATIENCE, wait_until};
 
 fn run_in_session(real: &Real, pre_commands: &[&str], prompt: &str) -> Outcome {
@@ -157,5 +157,40 @@ fn real_two_runs_in_one_session_lose_nothing() {
         for word in ["Heliotrope", "One.", "Mauve", "Two."] {
             assert!(told.contains(word), "{word} is lost\n{told}\n{everything}");
         }
+    });
+}
+
+/// On 2.1 these are `/clear`, which leaves the session; to 1.0 and 2.0 they are unknown.
+#[test]
+fn real_aliases_of_clear_stay_in_the_session() {
+    on_each_generation(1, |real| {
+        let pre_commands = ["Heliotrope. [[say One.]]", "/reset", "Mauve. [[say Two.]]"];
+        let fields = json!({"pre_commands": pre_commands, "prompt": "Teal. [[say Three.]]", "session_id": "diary"});
+        let (outcome, told) = told_to_the_model(real, &fields);
+        let everything = real.everything(&outcome);
+        assert!(told.contains("Mauve") && !told.contains("Heliotrope"), "{told}\n{everything}");
+        assert_eq!(outcome.instance("a")["session_kept"], true, "{everything}");
+        let (_, told) = told_to_the_model(real, &json!({"prompt": "Ochre. [[say Four.]]", "session_id": "diary"}));
+        assert!(told.contains("Teal") && told.contains("Ochre") && !told.contains("Heliotrope"), "{told}");
+    });
+}
+
+#[test]
+fn real_session_that_is_not_kept_is_reported() {
+    // 1.0 and 2.0 end with an error of their own.
+    on_the_newest(1, |real| {
+        let projects = real.place.path("home/.claude/projects");
+        std::fs::remove_dir_all(&projects).expect("a directory");
+        std::fs::write(&projects, "").expect("a file");
+        let of = |name: &str| json!({"name": name, "prompt": "Mauve. [[say One.]]", "session_id": "diary"});
+        let run = |instances: serde_json::Value| {
+            let config = real.place.config(&json!({ "instances": instances }).to_string());
+            real.run(&config, &[])
+        };
+        let outcome = run(json!([of("a")])).expect_code(0);
+        assert_eq!(outcome.instance("a")["session_kept"], false, "{}", real.everything(&outcome));
+        let outcome = run(json!([of("a"), of("b")])).expect_code(2);
+        let error = outcome.error("a");
+        assert!(error.contains("has not kept the conversation of session diary"), "{}", real.everything(&outcome));
     });
 }
