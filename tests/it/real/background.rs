@@ -2,8 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{Real, on_each_generation, on_the_newest};
+use super::{Real, on_each_generation};
 use crate::support::Outcome;
+
+/// Both versions of 2.1: only they report what runs in the background.
+fn on_2_1(test: impl Fn(&Real) + Sync) {
+    on_each_generation(1, |real| {
+        if real.is_2_1() {
+            test(real);
+        }
+    });
+}
 
 fn run(real: &Real, tool: &str, input: &Value, fields: &Value) -> Outcome {
     let script = format!("Go. [[tool {tool} {input}]] [[say Started.]] [[next]] [[say It has ended.]]");
@@ -23,7 +32,7 @@ fn assert_stopped(real: &Real, outcome: &Outcome, command: &str) {
 
 #[test]
 fn real_background_command_is_waited_for() {
-    on_the_newest(1, |real| {
+    on_2_1(|real| {
         let input = json!({"command": "sleep 2; echo hi > done.txt", "run_in_background": true});
         let outcome = run(real, "Bash", &input, &json!({})).expect_code(0);
         let everything = real.everything(&outcome);
@@ -35,7 +44,7 @@ fn real_background_command_is_waited_for() {
 
 #[test]
 fn real_command_that_passes_its_timeout_and_monitor_are_waited_for() {
-    on_the_newest(1, |real| {
+    on_2_1(|real| {
         let command = "python3 -c 'import time; time.sleep(4)'; echo hi > done.txt";
         let fields = json!({"env": {"BASH_DEFAULT_TIMEOUT_MS": "1000"}});
         for (tool, input) in [
@@ -53,7 +62,7 @@ fn real_command_that_passes_its_timeout_and_monitor_are_waited_for() {
 
 #[test]
 fn real_background_command_is_stopped_and_listed() {
-    on_the_newest(1, |real| {
+    on_2_1(|real| {
         let input = json!({"command": "sleep 600; echo hi", "run_in_background": true});
         let outcome = run(real, "Bash", &input, &json!({"background_wait": 1})).expect_code(0);
         assert_stopped(real, &outcome, "sleep 600; echo hi");
@@ -69,7 +78,7 @@ fn real_background_command_is_stopped_and_listed() {
 /// The shortest wake-up takes a minute, so that only its being dropped is tried.
 #[test]
 fn real_wakeup_is_background_work_and_cron_is_refused() {
-    on_the_newest(1, |real| {
+    on_2_1(|real| {
         let input = json!({"delaySeconds": 60, "prompt": "Look again", "reason": "a build"});
         let outcome = run(real, "ScheduleWakeup", &input, &json!({"background": "stop"})).expect_code(0);
         assert_stopped(real, &outcome, "wake-up: Look again");
