@@ -1,6 +1,8 @@
 //! `report.json`: the whole record of a run for programs, in one schema with a version. Dollars are written from their
 //! micro-dollars, digit by digit, and times in UTC. Knows no file.
 
+mod escape;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,8 +61,7 @@ impl RunFacts {
 /// The text of the file, with its last newline.
 #[must_use]
 pub fn report(view: &View, run: &RunFacts) -> String {
-    // Plain data under plain names: there is nothing in it that could not be written.
-    serde_json::to_string_pretty(&Report::of(view, run)).unwrap_or_default() + "\n"
+    escape::to_pretty_string(&Report::of(view, run)) + "\n"
 }
 
 #[derive(Serialize)]
