@@ -9,7 +9,7 @@ use zen::claude::session::Entry;
 use zen::claude::tool_policy::hook::MODE;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
-use zen::edge::lock::{Lock, Refusal};
+use zen::edge::lock::{Holder, Lock, Refusal};
 use zen::edge::memory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
@@ -163,12 +163,11 @@ enum NoLock {
 /// The lock of the run, if it is to have one.
 fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u64) -> Result<Option<Lock>, NoLock> {
     let Some(place) = lock_place(options, workspace, |name| std::env::var_os(name)) else { return Ok(None) };
-    let (pid, since) = (std::process::id(), calendar::rfc3339_utc(started_epoch_ms));
+    let since = calendar::rfc3339_utc(started_epoch_ms);
+    let holder = Holder { pid: std::process::id(), run, since: &since };
     let (taken, which) = match &place {
-        LockPlace::Named(path) => (Lock::take(path, pid, run, &since), path.display().to_string()),
-        LockPlace::OfConfig(directory, name) => {
-            (Lock::take_in(directory, name, pid, run, &since), "of this config".to_owned())
-        }
+        LockPlace::Named(path) => (Lock::take(path, holder), path.display().to_string()),
+        LockPlace::OfConfig(directory, name) => (Lock::take_in(directory, name, holder), "of this config".to_owned()),
         LockPlace::Nowhere => {
             return Err(NoLock::GoesOn(NO_STATE_HOME.to_owned()));
         }

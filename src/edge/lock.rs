@@ -1,23 +1,32 @@
-//! A lock on a file that one run at a time holds. The system lets go of it when the last process that has it open has
-//! ended, however that ends; claude never has it, and the guard of a run keeps it until nothing of the run is left.
+//! A lock file that one run at a time holds, by flock(2). The system releases it when the last process that has it open
+//! has ended. Instances never have it open; the watchdog of a run has, until nothing of the run is left.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::files::private;
 use super::reason;
 
-/// With this begins what a run writes into its lock.
+/// The first word of the line that a run writes into its lock.
 const FIRST_WORD: &str = "pid ";
 
 /// A holder's line is short.
 const MAX_HOLDER_BYTES: u64 = 4096;
+
+/// How long to wait for a lock whose recorded holder is dead. After SIGKILL of zen its watchdog needs about 0.6 s.
+const DEAD_HOLDER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The time between two tries.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
@@ -25,91 +34,128 @@ pub struct Lock {
     file: Flock<File>,
 }
 
-/// Why a lock could not be had.
+/// The run that takes a lock, as its line in the file names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name.
+    pub run: &'a str,
+    /// Its start, in UTC.
+    pub since: &'a str,
+}
+
+/// The reason why a lock was not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Another run holds it: what that one wrote of itself, which is nothing if it has come no further yet.
+    /// Another run holds it: the line of its holder, which is empty if that has not been written yet.
     Held(String),
-    /// It cannot be used.
+    /// The file cannot be used.
     Unusable(String),
 }
 
 impl Lock {
-    /// Takes the lock at once or not at all, and writes into it who holds it.
+    /// Takes the lock and writes the holder into it. Waits only for a lock whose recorded holder is dead, up to two seconds.
     ///
     /// # Errors
-    /// Who else holds it, or why nobody can.
-    pub fn take(path: &Path, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        Lock::take_opened(open(path)?, pid, run, since)
+    /// The other holder, or the reason why the file cannot be used.
+    pub fn take(path: &Path, holder: Holder) -> Result<Self, Refusal> {
+        Lock::take_opened(open(path)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
-    /// Whether it could be taken if nobody held it.
+    /// Checks that the file could be used as a lock. Does not take it.
     ///
     /// # Errors
-    /// Why nobody can.
+    /// The reason why it cannot be used.
     pub fn check(path: &Path) -> Result<(), Refusal> {
-        holder(&mut open(path)?).map(drop)
+        recorded_holder(&mut open(path)?).map(drop)
     }
 
-    fn take_opened(mut file: File, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        let held = holder(&mut file)?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(Refusal::Held(held.trim().to_owned())),
-            Err((_, error)) => return Err(unusable(&error.into())),
+    fn take_opened(mut file: File, holder: Holder, patience: Duration) -> Result<Self, Refusal> {
+        let give_up = Instant::now() + patience;
+        let mut file = loop {
+            let recorded = recorded_holder(&mut file)?;
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => break locked,
+                Err((file, Errno::EWOULDBLOCK)) => file,
+                Err((_, error)) => return Err(unusable(&error.into())),
+            };
+            let recorded = recorded.trim();
+            if !recorded_pid(recorded).is_some_and(is_dead) {
+                return Err(Refusal::Held(recorded.to_owned()));
+            }
+            if Instant::now() >= give_up {
+                return Err(Refusal::Held(format!("{recorded} (that process is dead, its cleanup is not finished)")));
+            }
+            std::thread::sleep(POLL_INTERVAL);
         };
-        let line = format!("{FIRST_WORD}{pid}, run {run}, since {since}\n");
-        write(&mut file, &line).map_err(|error| unusable(&error))?;
+        // The line only informs. On a full disk the lock is held without it.
+        let _ = write(&mut file, &format!("{FIRST_WORD}{}, run {}, since {}\n", holder.pid, holder.run, holder.since));
         Ok(Lock { file })
     }
 
-    /// Takes a lock in a directory that is made if it is not there, for its owner only.
+    /// Takes a lock in a directory, which is created if it is missing, for its owner only.
     ///
     /// # Errors
     /// Those of [`take`](Self::take).
-    pub fn take_in(directory: &Path, name: &str, pid: u32, run: &str, since: &str) -> Result<Self, Refusal> {
-        Lock::take_opened(open_in(directory, name)?, pid, run, since)
+    pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, Refusal> {
+        Lock::take_opened(open_in(directory, name)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
-    /// What has to stay open for the lock to be held.
+    /// The descriptor that must stay open for the lock to be held.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-/// Opens a file that is nothing but a lock.
+/// Opens a lock file. It must not be a symbolic link: zen would create or overwrite the link's target.
 fn open(path: &Path) -> Result<File, Refusal> {
-    // A pipe or a device is not waited for.
-    let not_waiting = nix::libc::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(not_waiting)
-        .open(path)
-        .map_err(|error| unusable(&error))?;
-    match file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        true => Ok(file),
-        false => Err(Refusal::Unusable("it is no regular file".to_owned())),
+    // Opening a pipe or a device must not block.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ELOOP) if path.is_symlink() => Refusal::Unusable("it is a symbolic link".to_owned()),
+        _ => unusable(&error),
+    })?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(Refusal::Unusable("it is not a regular file".to_owned()));
     }
+    Ok(file)
 }
 
-/// The same, in a directory that is made if it is not there, for its owner only.
+/// Opens a lock file in a directory, which is created if it is missing, for its owner only.
 pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, Refusal> {
     private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
     open(&directory.join(name))
 }
 
-/// What the last one who took it wrote of itself.
-fn holder(file: &mut File) -> Result<String, Refusal> {
+/// Reads the line of the last holder. A file with any other content is not a lock.
+fn recorded_holder(file: &mut File) -> Result<String, Refusal> {
     let held = read(file).map_err(|error| unusable(&error))?;
     if !held.is_empty() && !held.starts_with(FIRST_WORD) {
-        return Err(Refusal::Unusable("it is no lock of zen, and would be overwritten".to_owned()));
+        return Err(Refusal::Unusable("it is not a lock file of zen, and would be overwritten".to_owned()));
     }
     Ok(held)
+}
+
+fn recorded_pid(line: &str) -> Option<i32> {
+    let digits = line.strip_prefix(FIRST_WORD)?.split(',').next()?;
+    digits.parse().ok().filter(|&pid| pid > 0)
+}
+
+/// True if no process has this id, or only a zombie has.
+fn is_dead(pid: i32) -> bool {
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    // proc_pid_stat(5): the state follows the name, which may contain anything.
+    let mut stat = Vec::new();
+    let file = File::open(format!("/proc/{pid}/stat"));
+    let is_read = file.is_ok_and(|file| file.take(MAX_HOLDER_BYTES).read_to_end(&mut stat).is_ok());
+    let state = stat.iter().rposition(|&b| b == b')').and_then(|end| stat.get(end + 2));
+    is_read && matches!(state, Some(b'Z' | b'X'))
 }
 
 fn unusable(error: &io::Error) -> Refusal {
@@ -118,6 +164,7 @@ fn unusable(error: &io::Error) -> Refusal {
 
 fn read(file: &mut File) -> io::Result<String> {
     let mut bytes = Vec::new();
+    file.rewind()?;
     file.take(MAX_HOLDER_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -131,34 +178,106 @@ fn write(file: &mut File, line: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
 
-    fn take(path: &Path, pid: u32) -> Result<Lock, Refusal> {
-        Lock::take(path, pid, "r", "noon")
+    fn holder(pid: u32) -> Holder<'static> {
+        Holder { pid, run: "r", since: "noon" }
+    }
+
+    /// Takes it as the process that this is: one that is alive.
+    fn take(path: &Path) -> Result<Lock, Refusal> {
+        Lock::take(path, holder(std::process::id()))
+    }
+
+    fn dead_pid() -> u32 {
+        let mut child = Command::new("true").spawn().expect("a child");
+        child.wait().expect("its end");
+        child.id()
     }
 
     #[test]
-    fn one_holds_it_and_the_other_learns_who() {
+    fn second_run_is_refused_with_the_holder() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("lock");
-        let first = take(&path, 1).expect("it is free");
-        assert_eq!(take(&path, 2).unwrap_err(), Refusal::Held("pid 1, run r, since noon".to_owned()));
+        let pid = std::process::id();
+        let first = Lock::take(&path, Holder { run: "long-name", ..holder(pid) }).expect("it is free");
+        assert_eq!(take(&path).unwrap_err(), Refusal::Held(format!("pid {pid}, run long-name, since noon")));
         drop(first);
-        let second = Lock::take(&path, 22, "long-name", "noon").expect("it is free again");
-        assert_eq!(take(&path, 3).unwrap_err(), Refusal::Held("pid 22, run long-name, since noon".to_owned()));
-        drop(second);
-        drop(take(&path, 4).expect("it is free again"));
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "pid 4, run r, since noon\n", "the longer is gone");
+        // A child that another test forks has it open as well, until its exec.
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while take(&path).is_err() {
+            assert!(Instant::now() < give_up, "it is free again");
+        }
+        let expected = format!("pid {pid}, run r, since noon\n");
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), expected, "the longer line is gone");
     }
 
     #[test]
-    fn a_file_of_somebody_else_is_left_as_it_is() {
+    fn lock_of_a_dead_holder_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let held = Lock::take(&path, holder(dead_pid())).expect("it is free");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                Lock::take_opened(open(&path).expect("a file"), holder(std::process::id()), Duration::from_secs(60))
+            });
+            drop(held);
+            assert!(waiting.join().expect("no panic").is_ok());
+        });
+    }
+
+    #[test]
+    fn wait_for_a_dead_holder_has_a_bound() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let _held = Lock::take(&path, holder(dead_pid())).expect("it is free");
+        let began = Instant::now();
+        let Err(Refusal::Held(line)) = take(&path) else { panic!("it is held") };
+        assert!(began.elapsed() >= DEAD_HOLDER_PATIENCE);
+        assert!(line.ends_with("since noon (that process is dead, its cleanup is not finished)"), "{line}");
+    }
+
+    #[test]
+    fn zombie_is_dead_and_a_running_process_is_not() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a child");
+        let pid = child.id().cast_signed();
+        assert!(!is_dead(pid) && !is_dead(1));
+        drop(child.stdin.take());
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !is_dead(pid) {
+            assert!(Instant::now() < give_up, "cat ends at EOF");
+        }
+        child.wait().expect("its end");
+        assert!(is_dead(pid));
+    }
+
+    #[test]
+    fn file_that_is_no_lock_is_left_as_it_is() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.json");
         std::fs::write(&path, "{}").expect("a file");
-        assert!(matches!(take(&path, 1), Err(Refusal::Unusable(_))));
+        assert!(matches!(take(&path), Err(Refusal::Unusable(_))));
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), "{}");
         for path in [directory.path(), &directory.path().join("gone/lock"), Path::new("/dev/null")] {
-            assert!(matches!(take(path, 1), Err(Refusal::Unusable(_))), "{}", path.display());
+            assert!(matches!(take(path), Err(Refusal::Unusable(_))), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn symbolic_link_is_refused_and_its_target_untouched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        for exists in [false, true] {
+            if exists {
+                std::fs::write(&target, "").expect("a file");
+            } else {
+                symlink(&target, &link).expect("a link");
+            }
+            assert_eq!(take(&link).unwrap_err(), Refusal::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(Lock::check(&link).unwrap_err(), Refusal::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(std::fs::read_to_string(&target).ok(), exists.then(String::new));
+            assert!(open_in(directory.path(), "link").is_err());
         }
     }
 }

@@ -90,7 +90,7 @@ fn a_named_lock_holds_whatever_runs() {
     expect_done(&mut command(&["--lock", "my.lock", "--dry-run"]));
     expect_done(&mut command(&[]));
     for (file, expected) in [
-        ("config.json", "zen: lock config.json: it is no lock of zen, and would be overwritten: "),
+        ("config.json", "zen: lock config.json: it is not a lock file of zen, and would be overwritten: "),
         ("gone/my.lock", "zen: lock gone/my.lock: No such file or directory: give another with --lock FILE"),
         ("workspace", "zen: lock workspace: "),
     ] {
@@ -135,6 +135,40 @@ fn claude_does_not_have_it() {
     }
     place.open_gate("gate");
     first.outcome().expect_code(0);
+}
+
+/// The watchdog holds the lock until the processes of the run are gone: the next run waits for it.
+#[test]
+fn run_after_sigkill_waits_for_the_lock() {
+    for is_zombie in [false, true] {
+        let place = Place::new();
+        let (first, config) = started(&place, &[]);
+        let mut next = place.zen_on(&config, &[]);
+        if is_zombie {
+            first.signal(Signal::SIGKILL);
+            wait_until("the zombie", || first.is_zombie());
+            expect_done(&mut next);
+            first.kill();
+        } else {
+            first.kill();
+            expect_done(&mut next);
+        }
+    }
+}
+
+#[test]
+fn lock_that_is_a_symbolic_link_is_refused() {
+    let place = Place::new();
+    let victim = place.path("victim");
+    std::os::unix::fs::symlink(&victim, place.path("my.lock")).expect("a link");
+    for content in [None, Some("")] {
+        let mut command = place.zen(&["[[say Done.]]", "--workspace", "workspace", "--lock", "my.lock"]);
+        let (code, _, stderr) = beside(&mut command);
+        let expected = "zen: lock my.lock: it is a symbolic link: give another with --lock FILE\n";
+        assert_eq!((code, stderr.as_str()), (1, expected));
+        assert_eq!(fs::read_to_string(&victim).ok().as_deref(), content, "the target is left as it is");
+        fs::write(&victim, "").expect("a file");
+    }
 }
 
 /// However a run ends; after SIGKILL not before its processes have ended.
