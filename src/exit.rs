@@ -58,7 +58,7 @@ impl ExitCode {
 pub const TABLE: &[(&str, &str)] = &[
     ("0", "every instance completed"),
     ("1", "nothing was launched: bad option, bad config, bad workspace, no claude"),
-    ("2", "at least one instance failed"),
+    ("2", "at least one instance failed, or report.json is incomplete"),
     ("3", "none failed otherwise, and a budget blocked or stopped at least one"),
     ("4", "none failed otherwise, and at least one timed out"),
     ("75", "try again later: another run holds the lock, or a usage limit stopped the run"),

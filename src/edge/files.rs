@@ -1,55 +1,119 @@
-//! The files of one run: a directory of its own, for its owner only, with a directory for each instance. A disk that is
-//! full or gone is told once, and is no reason to stop anything.
+//! The files of one run: a private directory, with a directory for each instance. All are opened relative to the run
+//! directory's descriptor. A disk that is full or gone stops no instance; each kind of file reports its first error.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use super::directory::Directory;
 use super::reason;
+use super::report_file::{self, FinalReport, Outcome, ReportFile};
+use super::report_writer::ReportWriter;
 
 /// The directory of a run.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     run: String,
-    first_error: Option<String>,
+    directory: Directory,
+    report: ReportWriter,
+    /// The files that each instance has, by its number: a bit for each kind.
+    created: Vec<u8>,
+    errors: Errors,
+    is_report_incomplete: bool,
 }
 
-/// The files of one instance; each is made when there is something to write to it.
+/// The files of one instance; each is created when there is something to write to it.
 #[derive(Debug)]
 pub struct InstanceFiles {
-    directory: PathBuf,
+    index: usize,
+    name: String,
+    path: PathBuf,
     stream: Option<File>,
     stderr: Option<File>,
 }
 
+/// The kinds of files, each of which reports its first error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Report,
+    Stream,
+    Stderr,
+    Result,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Report, Kind::Stream, Kind::Stderr, Kind::Result];
+
+    fn file_name(self) -> &'static str {
+        match self {
+            Kind::Report => report_file::NAME,
+            Kind::Stream => "stream.jsonl",
+            Kind::Stderr => "stderr.txt",
+            Kind::Result => "result.txt",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+#[derive(Debug, Default)]
+struct Errors {
+    /// A bit for each kind that had one.
+    kinds: u8,
+    unreported: Vec<String>,
+}
+
+impl Errors {
+    fn note(&mut self, kind: Kind, path: &Path, error: &io::Error) {
+        if self.kinds & kind.bit() == 0 {
+            self.kinds |= kind.bit();
+            self.unreported.push(format!("{}: {}", path.display(), reason(error)));
+        }
+    }
+}
+
 impl RunDirectory {
-    /// Makes the directory of a run below `base`, and points `base/latest` to it. A run that would have the name of
-    /// another (in containers, many processes have one id) gets a number behind it.
+    /// Creates the directory of a run below `base`, and points `base/latest` to it. If the name is taken (in containers,
+    /// many processes have the same id), it gets a number.
     ///
     /// # Errors
     /// The system's, with the path.
     pub fn create(base: &Path, run: &str) -> io::Result<Self> {
         private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
-        let mut name = run.to_owned();
-        for number in 2.. {
-            match private().create(base.join(&name)) {
+        let parent = Directory::open(base).map_err(|e| with_path(base, e))?;
+        let (mut name, mut number) = (run.to_owned(), 2);
+        let directory = loop {
+            match parent.create_directory(&name) {
+                Ok(directory) => break directory,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => name = format!("{run}-{number}"),
                 Err(e) => return Err(with_path(&base.join(&name), e)),
-                Ok(()) => break,
             }
-        }
+            number += 1;
+        };
         let path = base.join(&name);
-        keep_private(&path, 0o700).map_err(|e| with_path(&path, e))?;
-        point_latest(base, &name);
-        Ok(RunDirectory { path, run: name, first_error: None })
+        let report = directory.try_clone().map(ReportFile::new).map_err(|e| with_path(&path, e))?;
+        // Two runs may do this at once, so the link is made under another name first.
+        let _ = parent.point("latest", &name, &format!(".latest.{name}"));
+        Ok(RunDirectory {
+            path,
+            run: name,
+            directory,
+            report: ReportWriter::new(report),
+            created: Vec::new(),
+            errors: Errors::default(),
+            is_report_incomplete: false,
+        })
     }
 
-    /// Makes `base`, and looks whether the directory of a run could be made in it.
+    /// Creates `base`, and checks that the directory of a run could be created in it.
     ///
     /// # Errors
     /// The system's, with the path.
@@ -58,13 +122,13 @@ impl RunDirectory {
         made.and_then(|()| Ok(access(base, AccessFlags::W_OK | AccessFlags::X_OK)?)).map_err(|e| with_path(base, e))
     }
 
-    /// The run's name, by which the directory is called.
+    /// The run's name, which is the directory's.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -73,67 +137,135 @@ impl RunDirectory {
     /// The files of instance number `index` (from 0) of `count`.
     #[must_use]
     pub fn instance(&self, index: usize, count: usize, name: &str) -> InstanceFiles {
-        InstanceFiles { directory: self.path.join(directory_name(index, count, name)), stream: None, stderr: None }
+        let name = directory_name(index, count, name);
+        InstanceFiles { index, path: self.path.join(&name), name, stream: None, stderr: None }
     }
 
-    /// Writes a file whole or not at all.
-    pub fn replace(&mut self, name: &str, text: &str) {
-        let (new, path) = (self.path.join(format!(".{name}.new")), self.path.join(name));
-        let written =
-            create(&new).and_then(|mut file| file.write_all(text.as_bytes())).and_then(|()| fs::rename(&new, &path));
-        self.note(&path, written);
+    /// Moves writing of `report.json` to a thread. Must not be called before the watchdog is forked.
+    pub fn start_report_thread(&mut self) {
+        self.report.start_thread();
     }
 
-    /// Keeps a piece of what an instance wrote to standard output, as it came.
+    /// True if a new version of `report.json` would be written at once.
+    #[must_use]
+    pub fn is_report_idle(&self) -> bool {
+        self.report.is_idle()
+    }
+
+    /// How long the last version of `report.json` took to write.
+    #[must_use]
+    pub fn last_report_duration(&self) -> Duration {
+        self.report.last_duration()
+    }
+
+    /// Replaces `report.json` as a whole, without waiting for the disk.
+    pub fn replace_report(&self, text: String) {
+        self.report.replace(text);
+    }
+
+    /// Writes the final `report.json` and waits until it is on disk, unless `is_cut_short`. Returns false if it is not whole.
+    pub fn finish_report(&mut self, report: FinalReport, is_cut_short: impl FnMut() -> bool) -> bool {
+        let (path, error) = match self.report.finish(report, is_cut_short) {
+            Outcome::Whole if self.directory.is_at(&self.path) => return true,
+            Outcome::Whole => (self.path.clone(), io::Error::other("it was moved, removed or replaced")),
+            Outcome::Short(error) | Outcome::Lost(error) => (self.path.join(Kind::Report.file_name()), error),
+        };
+        self.is_report_incomplete = true;
+        self.errors.note(Kind::Report, &path, &error);
+        false
+    }
+
+    /// Appends to the copy of an instance's standard output.
     pub fn keep_stream(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
-        let written = append(&files.directory, "stream.jsonl", &mut files.stream, bytes);
-        self.note(&files.directory.join("stream.jsonl"), written);
+        if let Err(error) = self.append(Kind::Stream, files, bytes) {
+            self.note(Kind::Stream, files, &error);
+        }
     }
 
-    /// Keeps a piece of what an instance wrote to standard error.
+    /// Appends to the copy of an instance's standard error.
     pub fn keep_stderr(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
-        let written = append(&files.directory, "stderr.txt", &mut files.stderr, bytes);
-        self.note(&files.directory.join("stderr.txt"), written);
+        if let Err(error) = self.append(Kind::Stderr, files, bytes) {
+            self.note(Kind::Stderr, files, &error);
+        }
     }
 
-    /// Keeps an instance's result. Nothing more comes of it, so its files are closed.
+    /// Writes an instance's result, whole or not at all, and closes its files.
     pub fn keep_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
-        if let Some(text) = text {
-            let written = append(&files.directory, "result.txt", &mut None, text.as_bytes());
-            self.note(&files.directory.join("result.txt"), written);
+        if let Some(text) = text
+            && let Err(error) = self.create_result(files, text)
+        {
+            self.note(Kind::Result, files, &error);
         }
         files.stream = None;
         files.stderr = None;
     }
 
-    /// The first thing that could not be written, once.
-    pub fn take_error(&mut self) -> Option<String> {
-        self.first_error.as_mut().filter(|text| !text.is_empty()).map(std::mem::take)
+    /// Returns the errors that were not returned yet: the first one of each kind of file.
+    pub fn take_errors(&mut self) -> Vec<String> {
+        if let Some(error) = self.report.take_error() {
+            self.errors.note(Kind::Report, &self.path.join(Kind::Report.file_name()), &error);
+        }
+        std::mem::take(&mut self.errors.unreported)
     }
 
-    fn note(&mut self, path: &Path, written: io::Result<()>) {
-        if let (Err(error), None) = (written, &self.first_error) {
-            self.first_error = Some(format!("{}: {}", path.display(), reason(&error)));
+    /// The names of the kinds of files that are incomplete. An error of an earlier version of the report does not count.
+    #[must_use]
+    pub fn incomplete_files(&self) -> Vec<&'static str> {
+        let is_incomplete = |&kind: &Kind| match kind {
+            Kind::Report => self.is_report_incomplete,
+            Kind::Stream | Kind::Stderr | Kind::Result => self.errors.kinds & kind.bit() != 0,
+        };
+        Kind::ALL.into_iter().filter(is_incomplete).map(Kind::file_name).collect()
+    }
+
+    fn append(&mut self, kind: Kind, files: &mut InstanceFiles, bytes: &[u8]) -> io::Result<()> {
+        let slot = if kind == Kind::Stream { &mut files.stream } else { &mut files.stderr };
+        if let Some(file) = slot {
+            return file.write_all(bytes);
         }
+        let directory = self.directory.directory(&files.name)?;
+        if self.created.len() <= files.index {
+            self.created.resize(files.index + 1, 0);
+        }
+        // A later attempt appends to what the first one wrote. What is there before the first is not zen's.
+        let mut file = match self.created[files.index] & kind.bit() {
+            0 => directory.create_file(kind.file_name())?,
+            _ => directory.append_file(kind.file_name())?,
+        };
+        self.created[files.index] |= kind.bit();
+        let written = file.write_all(bytes);
+        *slot = Some(file);
+        written
+    }
+
+    fn create_result(&self, files: &InstanceFiles, text: &str) -> io::Result<()> {
+        let (directory, name) = (self.directory.directory(&files.name)?, Kind::Result.file_name());
+        let written = directory.create_file(name)?.write_all(text.as_bytes());
+        // Half a result must not pass for a whole one.
+        written.inspect_err(|_| drop(directory.remove(name)))
+    }
+
+    fn note(&mut self, kind: Kind, files: &InstanceFiles, error: &io::Error) {
+        self.errors.note(kind, &files.path.join(kind.file_name()), error);
     }
 }
 
 impl InstanceFiles {
-    /// How many of them may still have to be opened.
+    /// The number of files that may still have to be opened.
     #[must_use]
     pub fn unopened(&self) -> usize {
         usize::from(self.stream.is_none()) + usize::from(self.stderr.is_none())
     }
 
-    /// Where they are.
+    /// The path of their directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.path
     }
 }
 
 fn with_path(path: &Path, error: io::Error) -> io::Error {
-    // mkdir(2) calls it that something is there, whatever that is.
+    // mkdir(2) fails with EEXIST whatever is there.
     let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists && !path.is_dir();
     let error = if is_in_the_way { Errno::ENOTDIR.into() } else { error };
     io::Error::new(error.kind(), format!("{}: {}", path.display(), reason(&error)))
@@ -148,60 +280,70 @@ fn directory_name(index: usize, count: usize, name: &str) -> String {
     format!("{:0digits$}-{name}", index + 1)
 }
 
-fn append(directory: &Path, name: &str, file: &mut Option<File>, bytes: &[u8]) -> io::Result<()> {
-    if file.is_none() {
-        private().recursive(true).create(directory)?;
-        keep_private(directory, 0o700)?;
-        *file = Some(create(&directory.join(name))?);
-    }
-    file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
-}
-
-/// A second process of an instance adds to what the first one wrote.
-fn create(path: &Path) -> io::Result<File> {
-    let adds = path.extension().is_some_and(|e| e == "jsonl" || e == "txt") && !path.ends_with("result.txt");
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).append(adds).truncate(!adds).mode(0o600);
-    // An instance may have put a pipe there: that is not waited for.
-    let file = options.custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    keep_private(path, 0o600)?;
-    Ok(file)
-}
-
-/// What the umask has taken from the owner is given back: zen itself could not go on.
-fn keep_private(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(mode))
-}
-
 pub(super) fn private() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
 }
 
-/// Two runs may do this at once, so the link is made aside and then put in its place.
-fn point_latest(base: &Path, run: &str) {
-    let aside = base.join(format!(".latest.{run}"));
-    if symlink(run, &aside).is_ok() && fs::rename(&aside, base.join("latest")).is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    fn run_directory() -> (tempfile::TempDir, RunDirectory) {
+        let base = tempfile::tempdir().expect("a directory");
+        let directory = RunDirectory::create(base.path(), "run").expect("it can be created");
+        (base, directory)
+    }
 
     #[test]
-    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
-        let base = tempfile::tempdir().expect("a directory");
-        let mut directory = RunDirectory::create(base.path(), "run").expect("it can be made");
-        let made = nix::unistd::mkfifo(&directory.path().join(".report.json.new"), nix::sys::stat::Mode::S_IRWXU);
-        made.expect("a pipe");
-        directory.replace("report.json", "{}");
-        assert!(directory.take_error().is_some_and(|why| why.contains("report.json")));
+    fn each_kind_of_file_reports_its_first_error() {
+        let (base, mut directory) = run_directory();
+        let mut files = directory.instance(0, 1, "a");
+        fs::remove_dir(directory.path()).expect("it is empty");
+        for _ in 0..2 {
+            directory.replace_report("{}".to_owned());
+            directory.keep_stream(&mut files, b"x");
+            directory.keep_stderr(&mut files, b"x");
+            directory.keep_result(&mut files, Some("x"));
+        }
+        let run = base.path().join("run").display().to_string();
+        let names = ["01-a/stream.jsonl", "01-a/stderr.txt", "01-a/result.txt", "report.json"];
+        let expected = names.map(|name| format!("{run}/{name}: No such file or directory"));
+        assert_eq!(directory.take_errors(), expected);
+        assert_eq!(directory.incomplete_files(), ["stream.jsonl", "stderr.txt", "result.txt"]);
+        let report = FinalReport { whole: "whole".into(), short: "short".into() };
+        assert!(!directory.finish_report(report, || false));
+        assert_eq!(directory.incomplete_files(), ["report.json", "stream.jsonl", "stderr.txt", "result.txt"]);
+        assert_eq!(directory.take_errors(), Vec::<String>::new(), "the report's error was reported");
+    }
+
+    #[test]
+    fn moved_run_directory_is_an_error_of_the_final_report() {
+        let (base, mut directory) = run_directory();
+        fs::rename(directory.path(), base.path().join("moved")).expect("it is there");
+        let report = FinalReport { whole: "whole".into(), short: "short".into() };
+        assert!(!directory.finish_report(report, || false));
+        let errors = directory.take_errors();
+        assert!(errors.len() == 1 && errors[0].ends_with("/run: it was moved, removed or replaced"), "{errors:?}");
+        assert!(base.path().join("moved/report.json").exists());
+    }
+
+    #[test]
+    fn later_attempt_appends_and_a_file_before_the_first_is_replaced() {
+        let (_base, mut directory) = run_directory();
+        let path = directory.path().join("01-a");
+        fs::create_dir(&path).expect("a directory");
+        fs::write(path.join("stream.jsonl"), "planted").expect("a file");
+        for text in ["first ", "second"] {
+            let mut files = directory.instance(0, 1, "a");
+            directory.keep_stream(&mut files, text.as_bytes());
+            directory.keep_result(&mut files, Some(text));
+        }
+        assert_eq!(fs::read_to_string(path.join("stream.jsonl")).expect("a file"), "first second");
+        assert_eq!(fs::read_to_string(path.join("result.txt")).expect("a file"), "second");
+        assert_eq!(directory.take_errors(), Vec::<String>::new());
     }
 
     #[test]

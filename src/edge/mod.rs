@@ -4,6 +4,7 @@
 pub mod ask;
 pub mod command_files;
 pub mod descendants;
+pub mod directory;
 pub mod files;
 pub mod find;
 pub mod grants;
@@ -14,6 +15,8 @@ pub mod memory;
 pub mod output;
 pub mod process;
 pub mod random;
+pub mod report_file;
+pub mod report_writer;
 pub mod session_locks;
 pub mod signals;
 pub mod tool_hook;

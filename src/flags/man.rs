@@ -118,13 +118,16 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "report.json",
-        "In a run's directory: how the run went, for programs to read. It is written again whenever something has changed; \
-         `exit_code` is null until the end.",
+        "In a run's directory: the record of the run, for programs. It is replaced as a whole when something has changed; \
+         `exit_code` is null until the end. Space for the final version is reserved. If the disk is full all the same, a \
+         version without results, answers and last output is written, `omitted` is not null, and the exit code is 2; if not \
+         even that can be written, the file is removed.",
     ),
     (
         "NN-NAME/stream.jsonl, stderr.txt, result.txt",
         "Beside it, for each instance: what claude wrote to its standard output and standard error, and the text of its \
-         result. Each is there when there is something in it.",
+         result. Each is there when there is something in it. A result that could not be written whole is removed. What is \
+         incomplete is named in the summary. If an instance puts links in their places, these are replaced, not followed.",
     ),
 ];
 

@@ -48,6 +48,8 @@ pub struct RunFacts {
     pub stopped_by: Option<String>,
     /// The directory of each instance's files, in the plan's order.
     pub directories: Vec<String>,
+    /// What the short version leaves out, and why; `None` in the whole one.
+    pub omitted: Option<&'static str>,
 }
 
 impl RunFacts {
@@ -78,6 +80,7 @@ struct Report<'a> {
     ended_at: Option<String>,
     duration_seconds: Seconds,
     stopped_by: Option<&'a str>,
+    omitted: Option<&'a str>,
     totals: UsedReport,
     limits: Limits<'a>,
     limit_use: Vec<LimitUse<'a>>,
@@ -102,6 +105,7 @@ impl<'a> Report<'a> {
             ended_at: run.exit_code.map(|_| run.at(view.elapsed)),
             duration_seconds: Seconds(view.elapsed),
             stopped_by: run.stopped_by.as_deref(),
+            omitted: run.omitted,
             totals: UsedReport::of(&view.used(), view.counts().running > 0),
             limits: Limits::of(&view.plan.budget),
             limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
@@ -323,6 +327,10 @@ impl<'a> InstanceReport<'a> {
             Status::Pending | Status::Running | Status::Completed => (None, None),
         };
         let (exit_status, exit_signal) = exit(record.exit);
+        let (answers, result, last_words) = match run.omitted {
+            Some(_) => (&[][..], None, &[][..]),
+            None => (&record.told.answers[..], record.told.result.as_deref(), &record.last_words[..]),
+        };
         InstanceReport {
             name: &instance.name,
             description: instance.description.as_deref(),
@@ -347,13 +355,13 @@ impl<'a> InstanceReport<'a> {
             exit_signal,
             turns: instance.turns.len(),
             turns_done: record.told.turns_done,
-            answers: instance.turns.iter().zip(&record.told.answers).map(AnswerReport::of).collect(),
-            result: record.told.result.as_deref(),
+            answers: instance.turns.iter().zip(answers).map(AnswerReport::of).collect(),
+            result,
             permission_denials: record.told.denials.iter().map(DenialReport::of).collect(),
             mcp_failed: &record.told.mcp_failed,
             background_stopped: &record.told.background_stopped,
             retries: record.told.retries,
-            last_words: &record.last_words,
+            last_words,
             garbage_lines: record.told.garbage_lines,
             long_lines: record.told.long_lines,
             survivors: &record.survivors,

@@ -30,6 +30,8 @@ pub struct Footer {
     pub strays: Option<Vec<i32>>,
     /// The directory of the run's files, if any were written.
     pub logs: Option<PathBuf>,
+    /// The kinds of files in it that are incomplete, by name.
+    pub incomplete_files: Vec<&'static str>,
     /// What zen exits with.
     pub exit: ExitCode,
 }
@@ -189,12 +191,15 @@ fn leavings(view: &View, style: Style, footer: &Footer) -> String {
     if let Some(logs) = &footer.logs {
         lines += &format!("Logs: {}\n", style.shown(&logs.to_string_lossy(), MAX_PATH_COLUMNS));
     }
+    if !footer.incomplete_files.is_empty() {
+        lines += &format!("Incomplete files: {}\n", footer.incomplete_files.join(", "));
+    }
     let exit = footer.exit.number();
     lines
         + &format!(
             "Left running: {}\nExit code: {exit} ({})\n",
             left_running(view, style, footer.strays.as_deref()),
-            meaning(footer)
+            meaning(footer, view.counts().failed)
         )
 }
 
@@ -212,12 +217,14 @@ fn left_running(view: &View, style: Style, strays: Option<&[i32]>) -> String {
     }
 }
 
-fn meaning(footer: &Footer) -> String {
+fn meaning(footer: &Footer, failed: usize) -> String {
     match (footer.exit, &footer.stopped_by) {
         (ExitCode::Signal(_), Some(signal)) => format!("stopped by {signal}"),
         (ExitCode::Signal(number), None) => format!("stopped by signal {number}"),
         // Of the two meanings that the table gives, a run that has a summary can have one.
         (ExitCode::TryLater, _) => "try again later: the usage limit was reached".to_owned(),
+        (ExitCode::Failed, _) if failed == 0 => "report.json is incomplete".to_owned(),
+        (ExitCode::Failed, _) => "at least one instance failed".to_owned(),
         (code, _) => {
             let code = code.number().to_string();
             exit::TABLE
@@ -281,7 +288,13 @@ Total Time: 45.3s
         "\nLogs: /logs/20261122T103000Z\nLeft running: nothing\nExit code: 2 (at least one instance failed)\n";
 
     fn footer(exit: ExitCode) -> Footer {
-        Footer { stopped_by: None, strays: Some(Vec::new()), logs: Some("/logs/20261122T103000Z".into()), exit }
+        Footer {
+            stopped_by: None,
+            strays: Some(Vec::new()),
+            logs: Some("/logs/20261122T103000Z".into()),
+            incomplete_files: Vec::new(),
+            exit,
+        }
     }
 
     fn told(plan: &Plan, records: &[Record], style: Style) -> String {
@@ -396,6 +409,23 @@ Total Time: 45.3s
     }
 
     #[test]
+    fn incomplete_files_are_listed_and_explain_the_exit_code() {
+        let (plan, mut records) = summary_of_the_seed();
+        let stages = &Stages::new(&plan.instances);
+        let footer = Footer { incomplete_files: vec!["report.json", "result.txt"], ..footer(ExitCode::Failed) };
+        for (failed, meaning) in [(true, "at least one instance failed"), (false, "report.json is incomplete")] {
+            if !failed {
+                records.iter_mut().for_each(|record| record.status = Status::Completed);
+            }
+            let (records, elapsed) = (&records[..], Duration::from_secs(1));
+            let view = View { plan: &plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+            let text = summary(&view, UNICODE, &footer);
+            assert!(text.contains("\nIncomplete files: report.json, result.txt\nLeft running: nothing\n"), "{text}");
+            assert!(text.ends_with(&format!("Exit code: 2 ({meaning})\n")), "{text}");
+        }
+    }
+
+    #[test]
     fn a_stopped_run_says_so_and_what_it_leaves() {
         let (plan, mut records) = summary_of_the_seed();
         records[0].survivors = vec![4711, 4712];
@@ -404,6 +434,7 @@ Total Time: 45.3s
             stopped_by: Some("SIGTERM".into()),
             strays: Some(vec![99]),
             logs: None,
+            incomplete_files: Vec::new(),
             exit: ExitCode::Signal(15),
         };
         let stages = &Stages::new(&plan.instances);
@@ -442,9 +473,9 @@ Total Time: 45.3s
     fn every_exit_code_has_a_meaning() {
         use ExitCode::{Budget, Completed, Failed, NotLaunched, Signal, TimedOut, TryLater};
         for exit in [Budget, Completed, Failed, NotLaunched, Signal(9), TimedOut, TryLater] {
-            assert!(!meaning(&footer(exit)).is_empty(), "{exit:?}");
+            assert!(!meaning(&footer(exit), 1).is_empty(), "{exit:?}");
         }
-        assert_eq!(meaning(&footer(Signal(9))), "stopped by signal 9");
+        assert_eq!(meaning(&footer(Signal(9)), 0), "stopped by signal 9");
     }
 
     proptest! {

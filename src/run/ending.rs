@@ -85,9 +85,8 @@ impl Run<'_> {
             Some(signal) => ExitCode::Signal(signal as u8),
             None => outcome::exit_code(self.records.iter().map(|record| &record.status)),
         };
-        self.settings.facts.exit_code = Some(code.number());
         self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
-        self.write_report_json();
+        let (code, is_cut_short) = self.finish_report_json(code);
         if self.reports_status() {
             self.print_status(now);
         }
@@ -96,18 +95,17 @@ impl Run<'_> {
             stopped_by: self.stopped_by.map(|signal| signal.as_str().to_owned()),
             strays: left,
             logs: self.directory.as_ref().map(|d| d.path().to_owned()),
+            incomplete_files: self.directory.as_ref().map_or_else(Vec::new, RunDirectory::incomplete_files),
             exit: code,
         };
         let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
         self.stdout.print_in_any_case(&text);
-        if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
-            self.message(&format!("the run's files are not complete: {error}"));
-        }
+        self.print_file_errors();
         if let Some(guard) = self.guard.take() {
             guard.dismiss();
         }
-        let is_stopped = self.stdout.finish(&mut self.signals, false);
+        let is_stopped = self.stdout.finish(&mut self.signals, is_cut_short);
         self.tell_lost_output("no summary");
         let is_stopped = self.stderr.finish(&mut self.signals, is_stopped);
         // The runner reads both as one log: neither may be open to commands before both have been written.

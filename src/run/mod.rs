@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
     pub fn new(
         plan: &'a Plan,
         mut settings: Settings,
-        directory: Option<RunDirectory>,
+        mut directory: Option<RunDirectory>,
         lock: Option<Lock>,
         session_locks: Option<SessionLocks>,
         stdout: Output,
@@ -195,7 +195,8 @@ impl<'a> Run<'a> {
         let locks = [lock.as_ref().map(Lock::fd), session_locks.as_ref().map(SessionLocks::fd)];
         let guard = Guard::start(&settings.facts.run, &locks.into_iter().flatten().collect::<Vec<_>>());
         let count = plan.instances.len();
-        if let Some(directory) = &directory {
+        if let Some(directory) = &mut directory {
+            directory.start_report_thread();
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
                 directory.instance(i, count, &instance.name).directory().display().to_string()
             };

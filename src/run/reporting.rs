@@ -5,16 +5,29 @@ use std::time::Duration;
 
 use super::{Json, Run};
 use crate::edge::files::RunDirectory;
+use crate::edge::report_file::FinalReport;
+use crate::edge::signals::stops_a_run;
+use crate::exit::ExitCode;
 use crate::flags::LogLevel;
 use crate::ledger::LimitState;
+use crate::report::json::RunFacts;
 use crate::report::{self, View};
 
 /// What is longer stands whole in `report.json`.
 pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
 const MAX_NAME_COLUMNS: usize = 60;
 
-/// How many times as long as `report.json` took to write it is left as it is.
+/// The pause after a version of `report.json`, as a multiple of the time that it took.
 const JSON_PAUSE: u32 = 20;
+
+/// The longest pause because of a slow disk, which does not hold up the loop.
+const MAX_DISK_PAUSE: Duration = Duration::from_secs(2);
+
+/// The time between two looks at whether the writer of `report.json` is idle again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The reason that the short version of the final report gives.
+const OMITTED: &str = "results, answers and last output: the whole report could not be written to disk";
 
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
@@ -47,15 +60,21 @@ impl Run<'_> {
     }
 
     pub(super) fn report_if_due(&mut self, now: Duration) {
-        if let Some(error) = self.directory.as_mut().and_then(RunDirectory::take_error) {
-            self.message(&format!("the run's files are not complete: {error}"));
-        }
+        self.print_file_errors();
         if self.reports_status() && now >= self.next_report && !self.schedule.is_over() {
             self.print_status(now);
             // After a suspension one report is enough, not one for each that was missed.
             let missed = (now - self.next_report).as_nanos() / self.settings.report_interval.as_nanos().max(1);
             let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
             self.next_report += self.settings.report_interval.saturating_mul(steps);
+        }
+    }
+
+    /// Prints the first error of each kind of file, once.
+    pub(super) fn print_file_errors(&mut self) {
+        let errors = self.directory.as_mut().map_or_else(Vec::new, RunDirectory::take_errors);
+        for error in errors {
+            self.message(&format!("the run's files are incomplete: {error}"));
         }
     }
 
@@ -81,29 +100,52 @@ impl Run<'_> {
         }
     }
 
-    /// Writes `report.json` again if something has changed. With thousands of instances that takes its time, so that most
-    /// of the time is left to the run.
+    /// Hands a new version of `report.json` to its writer if something has changed. Never waits for the disk: while the
+    /// writer is busy, it tries again later.
     pub(super) fn update_report_json(&mut self) {
         let began = self.clock.now();
-        if !self.json.is_stale || began < self.json.not_before {
+        let Some(directory) = self.directory.as_ref().filter(|_| self.json.is_stale && began >= self.json.not_before)
+        else {
+            return;
+        };
+        if !directory.is_report_idle() {
+            self.json.not_before = began + BUSY_PAUSE;
             return;
         }
+        let disk_pause = (directory.last_report_duration() * JSON_PAUSE).min(MAX_DISK_PAUSE);
         for index in self.running() {
             self.copy_to_record(index);
         }
         self.write_report_json();
         let ended = self.clock.now();
-        self.json = Json { is_stale: false, not_before: ended + (ended - began) * JSON_PAUSE };
+        let pause = disk_pause.max((ended - began) * JSON_PAUSE);
+        self.json = Json { is_stale: false, not_before: ended + pause };
     }
 
     pub(super) fn write_report_json(&mut self) {
-        if self.directory.is_none() {
-            return;
-        }
+        let Some(directory) = &self.directory else { return };
         let text = report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &self.settings.facts);
-        if let Some(directory) = &mut self.directory {
-            directory.replace("report.json", &text);
+        directory.replace_report(text);
+    }
+
+    /// Writes the final `report.json` and waits for it. If it cannot be written whole, the exit code is at least that of a
+    /// failure. Returns the exit code, and true if a signal has cut the wait short.
+    pub(super) fn finish_report_json(&mut self, code: ExitCode) -> (ExitCode, bool) {
+        if self.directory.is_none() {
+            return (code, false);
         }
+        let code_if_incomplete = code.or_worse(ExitCode::Failed);
+        let [whole, short] = [(code, None), (code_if_incomplete, Some(OMITTED))].map(|(code, omitted)| {
+            let facts = RunFacts { exit_code: Some(code.number()), omitted, ..self.settings.facts.clone() };
+            report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &facts)
+        });
+        let mut is_stopped = false;
+        let Run { directory: Some(directory), signals, .. } = self else { return (code, false) };
+        let is_whole = directory.finish_report(FinalReport { whole, short }, || {
+            is_stopped |= signals.take().into_iter().any(stops_a_run);
+            is_stopped
+        });
+        (if is_whole { code } else { code_if_incomplete }, is_stopped)
     }
 
     pub(super) fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {

@@ -35,6 +35,8 @@ fn run(place: &Place, codes: &[i32]) -> Outcome {
 
 /// The code stands in the summary with its meaning, and in `report.json`.
 fn hold_to(outcome: &Outcome, code: i32, meaning: &str) {
+    // Of a row's two meanings, the summary prints the one that applies.
+    let meaning = if code == 2 { "at least one instance failed" } else { meaning };
     assert_eq!(outcome.code, code, "{}", outcome.everything());
     assert!(outcome.stdout.ends_with(&format!("Exit code: {code} ({meaning})\n")), "{}", outcome.everything());
     assert_eq!(outcome.report["exit_code"], code, "{}", outcome.everything());

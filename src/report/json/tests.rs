@@ -50,7 +50,7 @@ fn a_run_that_goes_on_has_no_end() {
         "schema_version": 1, "run": "20261122T103000Z", "zen_version": env!("CARGO_PKG_VERSION"),
         "config": "zen.json", "config_sha256": "00ff", "workspace": "/w", "claude": "/bin/claude",
         "exit_code": null, "started_at": "2026-11-22T10:30:00.000Z", "ended_at": null, "duration_seconds": 15.0,
-        "stopped_by": null,
+        "stopped_by": null, "omitted": null,
         "totals": {"tokens": zero, "tokens_certainty": "at_least", "cost_usd": 0.42, "cost_certainty": "at_least"},
         "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
             "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
@@ -112,6 +112,21 @@ fn an_instance_has_every_field() {
     assert_eq!(report["exit_code"], 2);
     assert_eq!(report["ended_at"], "2026-11-22T10:30:15.000Z");
     assert_eq!(report["stopped_by"], "SIGTERM");
+}
+
+#[test]
+fn short_version_omits_results_answers_and_last_output() {
+    let (plan, mut records) = summary_of_the_seed();
+    records[0].told.result = Some("long".repeat(10_000));
+    records[0].told.answers = vec!["long".repeat(10_000)];
+    records[0].last_words = vec!["long".repeat(10_000)];
+    let run = RunFacts { exit_code: Some(2), omitted: Some("results: the disk is full"), ..facts() };
+    let (text, report) = written(&plan, &records, &run);
+    assert!(text.len() < 10_000, "{}", text.len());
+    assert_eq!(report["omitted"], "results: the disk is full");
+    let first = &report["instances"][0];
+    assert_eq!((&first["result"], &first["answers"], &first["last_words"]), (&Value::Null, &json!([]), &json!([])));
+    assert_eq!((&first["status"], &report["exit_code"]), (&json!("completed"), &json!(2)));
 }
 
 #[test]

@@ -153,7 +153,13 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
     let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
     let view =
         View { plan, stages: &stages, records: &records, elapsed: now, limits: &limits, refusals: &[], usage_limit };
-    let footer = report::summary::Footer { stopped_by: None, strays: None, logs: None, exit: ExitCode::Completed };
+    let footer = report::summary::Footer {
+        stopped_by: None,
+        strays: None,
+        logs: None,
+        incomplete_files: Vec::new(),
+        exit: ExitCode::Completed,
+    };
     let texts = [report::status::status(&view, STYLE), report::summary::summary(&view, STYLE, &footer)];
     for text in texts {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");

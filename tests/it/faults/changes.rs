@@ -155,14 +155,14 @@ fn the_logs_are_on_a_disk_that_is_read_only() {
 }
 
 #[test]
-fn the_disk_under_the_logs_becomes_read_only() {
+fn run_directory_stays_writable_under_a_read_only_mount() {
     let place = Place::new();
     let config = place.config(&waiting_and_later(&place).to_string());
     let on_a_disk = "mount -t tmpfs tmpfs state";
     let Some(mut command) = in_own_mounts(&place.zen_on(&config, &[]), &place, on_a_disk) else { return };
     let zen = place.started(&mut command);
     wait_until("both to run", || place.stand_in_events("tool").len() == 2);
-    // A second mount over the first: what is open stays open, and nothing new can be made.
+    // A second mount over the first: paths are read-only, what is open, the run directory included, is not.
     let status = Command::new("nsenter")
         .args([
             "--mount",
@@ -179,7 +179,5 @@ fn the_disk_under_the_logs_becomes_read_only() {
     place.open_gate("gate");
     let outcome = zen.outcome().expect_code(0);
     assert!(outcome.stdout.contains("Successful: 4/4"), "{}", outcome.everything());
-    let complaints: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("are not complete")).collect();
-    assert_eq!(complaints.len(), 1, "it is said once\n{}", outcome.everything());
-    assert!(complaints[0].ends_with("Read-only file system"), "{}", complaints[0]);
+    assert!(!outcome.stderr.contains("incomplete"), "{}", outcome.everything());
 }

@@ -5,6 +5,7 @@ mod changes;
 mod clock;
 mod deadlines;
 mod deaths;
+mod disks;
 mod floods;
 mod other_users;
 mod pipes;
