@@ -146,6 +146,11 @@ impl RunDirectory {
         self.report.start_thread();
     }
 
+    /// Waits until the newest version of `report.json` is written, up to this limit.
+    pub fn wait_for_report(&self, limit: Duration) {
+        self.report.wait_until_idle(limit);
+    }
+
     /// True if a new version of `report.json` would be written at once.
     #[must_use]
     pub fn is_report_idle(&self) -> bool {

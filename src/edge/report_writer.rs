@@ -75,6 +75,12 @@ impl ReportWriter {
         !state.is_writing && state.job.is_none()
     }
 
+    /// Waits until it is idle, up to this limit.
+    pub fn wait_until_idle(&self, limit: Duration) {
+        let is_busy = |state: &mut State| state.is_writing || state.job.is_some();
+        drop(self.shared.changed.wait_timeout_while(self.shared.state(), limit, is_busy));
+    }
+
     /// How long the last version took to write.
     #[must_use]
     pub fn last_duration(&self) -> Duration {
@@ -185,7 +191,8 @@ mod tests {
                 assert!(writer.has_thread);
             }
             writer.replace("first".to_owned());
-            wait_until(|| writer.is_idle());
+            writer.wait_until_idle(LONG);
+            assert!(writer.is_idle());
             assert_eq!(fs::read_to_string(base.path().join(NAME)).expect("a report"), "first");
             assert!(matches!(writer.finish(final_report(), || false), Outcome::Whole));
             assert_eq!(fs::read_to_string(base.path().join(NAME)).expect("a report"), "whole");
@@ -206,6 +213,7 @@ mod tests {
             writer.replace(text.to_owned());
             assert!(!writer.is_idle());
         }
+        writer.wait_until_idle(Duration::from_millis(1));
         let mut looks = 0;
         let outcome = writer.finish(final_report(), || {
             looks += 1;

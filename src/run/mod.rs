@@ -58,6 +58,10 @@ const READ_BYTES: usize = 64 * 1024;
 /// How many conversations of a session may be there that nothing told of.
 const MAX_REFUSED_ENTRIES: u32 = 10;
 
+/// How long the first launch waits for the first version of `report.json`, so that a run is on record before it costs
+/// anything. A slow disk must not hold it up longer.
+const FIRST_REPORT_LIMIT: Duration = Duration::from_secs(1);
+
 /// How a run is to go, beyond its plan.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -236,6 +240,9 @@ impl<'a> Run<'a> {
     /// Runs the plan to its end.
     pub fn run(mut self) -> ExitCode {
         self.write_report_json();
+        if let Some(directory) = &self.directory {
+            directory.wait_for_report(FIRST_REPORT_LIMIT);
+        }
         loop {
             self.start_due();
             if self.schedule.is_over() {
