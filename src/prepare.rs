@@ -14,7 +14,7 @@ use crate::claude::environment::is_sandbox;
 use crate::claude::grants::{Effect, argument_with_effect, effect, is_understood};
 use crate::claude::permissions;
 use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
-use crate::edge::grants::{self, Grant};
+use crate::edge::grants::{self, Grant, Reader};
 use crate::edge::{ask, command_files, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
@@ -88,9 +88,10 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Err(problem) => problems.push(problem),
     }
     problems.extend(tools_problems(&plan.instances, abilities));
-    problems.extend(refuse_grants(&mut plan.instances));
-    problems.extend(close_shell_blocks(&mut plan.instances, abilities));
-    let (effects, unknown) = results_in_arguments(&plan.instances);
+    let mut reader = Reader::default();
+    problems.extend(refuse_grants(&mut plan.instances, &mut reader));
+    problems.extend(close_shell_blocks(&mut plan.instances, abilities, &mut reader));
+    let (effects, unknown) = results_in_arguments(&plan.instances, &mut reader);
     problems.extend(effects);
     warnings.extend(unknown);
     problems.extend(agents_problems(&plan.instances, abilities));
@@ -260,10 +261,10 @@ fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<S
 
 /// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself, or is
 /// not understood, is a message.
-fn refuse_grants(instances: &mut [Instance]) -> Vec<String> {
+fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances) {
-        let found = grants::of_instance(instance);
+        let found = reader.of_instance(instance);
         for Grant { file, rule } in found.grants {
             match effect(&allowed, &rule) {
                 Effect::None => {}
@@ -292,14 +293,14 @@ fn refuse_grants(instances: &mut [Instance]) -> Vec<String> {
 
 /// Keeps commands and skills from running what Bash may not: claude does not ask its hooks about their !`...`. 2.1 can be told
 /// to run none; an older one is a message.
-fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities) -> Vec<String> {
+fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities, reader: &mut Reader) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances).filter(|(_, allowed, _)| permissions::restrict_bash(allowed))
     {
         let names = instance.turns.iter().filter_map(|turn| turn.command.as_deref());
-        let open = names.map(|name| (name, grants::command_files_of(instance, name))).find(|(_, files)| {
-            files.is_empty() || files.iter().any(|file| !file.text.as_deref().is_ok_and(is_understood))
-        });
+        let open = names
+            .map(|name| (name, reader.commands_of(instance, name)))
+            .find(|(_, files)| files.is_empty() || files.iter().any(|file| !file.text().is_some_and(is_understood)));
         if abilities.wildcards {
             instance.disables_shell_blocks = open.is_some() || permissions::call_commands(&allowed);
             continue;
@@ -323,19 +324,19 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities) -> Vec<S
 }
 
 /// Returns the mistakes and the warnings about results in the arguments of commands that let the shell run them.
-fn results_in_arguments(instances: &[Instance]) -> (Vec<String>, Vec<String>) {
+fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for instance in instances {
         for turn in instance.turns.iter().filter(|turn| !turn.results.is_empty()) {
             let Some(command) = &turn.command else { continue };
             let (name, called) = (text::clean(&instance.name), text::clean(command));
-            let files = grants::command_files_of(instance, command);
-            let effect = files.iter().find_map(|file| Some((file, argument_with_effect(file.text.as_deref().ok()?)?)));
+            let files = reader.commands_of(instance, command);
+            let effect = files.iter().find_map(|file| Some((file, argument_with_effect(file.text()?)?)));
             if let Some((file, place)) = effect.filter(|_| problems.len() < MAX_MISTAKES) {
                 problems.push(format!(
                     "instance '{name}': {} has '{}': a result in the arguments of /{called} would be run by the shell or name a \
                      file: give it to a prompt",
-                    shown(&file.path),
+                    shown(file.path()),
                     text::as_written(place)
                 ));
             }

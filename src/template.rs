@@ -274,55 +274,58 @@ mod tests {
     }
 
     proptest! {
-            #[test]
-            fn what_was_said_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
-                for result in [result.as_str(), "{{result:b c}}", "/compact", "}}"] {
-                    let whole = format!("{text}{{{{result:a}}}}{text}");
-                    let Ok(found) = insertions(&whole, find) else { continue };
-                    let filled = filled(&whole, &found, |of| (NAMES[of], if of == 0 { result } else { "SECOND" }));
-                    let without_spaces = |text: &str| text.replace(' ', "");
-                    prop_assert!(without_spaces(&filled).contains(&without_spaces(result)), "{filled}");
-                    prop_assert!(!filled.contains("SECOND"), "{filled}");
-                    let is_command = filled.trim_start().starts_with('/');
-                    prop_assert!(!is_command || text.trim_start().starts_with('/'), "{filled}");
-                }
-            }
-
-            /// JavaScript's `\s`, which claude's own patterns use, is what is looked for here.
-            #[test]
-            fn result_forms_no_reference_and_no_shell_block(
-                before in "(/x )?[a@!`\" \\n]{0,3}",
-                result in "[ab@!`\"'/\\\\ \\n\\t\u{a0}\u{feff}\u{2028}$]{0,12}",
-                after in "[a@!`/\" ]{0,3}",
-            ) {
-                let text = format!("{before}{{{{result:a}}}}{after}");
-                let Ok(found) = insertions(&text, find) else { return Ok(()) };
-                let filled = filled(&text, &found, |_| ("a", result.as_str()));
-                let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
-                let references = |text: &str| -> usize {
-                    let chars: Vec<char> = text.chars().collect();
-                    let is_reference = |&i: &usize| {
-                        chars[i] == '@'
-                            && (i == 0 || is_space(chars[i - 1]))
-                            && chars.get(i + 1).is_some_and(|&next| !is_space(next))
-                    };
-                    (0..chars.len()).filter(is_reference).count()
-                };
-                // No more than the config's own text has before and behind the result.
-                let joined = format!("{before}{after}");
-                let own = |count: &dyn Fn(&str) -> usize| if result.is_empty() { count(&joined) } else { count(&before) + count(&after) };
-                prop_assert!(references(&filled) <= own(&references), "{filled:?}");
-                if before.starts_with('/') {
-                    let blocks = |text: &str| text.matches("!`").count() + text.matches("`!").count();
-    prop_assert_eq!(blocks(&filled), own(&blocks), "{:?}", filled);
-                }
-            }
-
-            #[test]
-            fn no_text_panics(text in "(\\{\\{| |result|:|\\}\\}|/|é|\\n){0,12}") {
-                if let Ok(found) = insertions(&text, find) {
-                    let _ = filled(&text, &found, |of| (NAMES[of], "/x"));
-                }
+        #[test]
+        fn what_was_said_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
+            for result in [result.as_str(), "{{result:b c}}", "/compact", "}}"] {
+                let whole = format!("{text}{{{{result:a}}}}{text}");
+                let Ok(found) = insertions(&whole, find) else { continue };
+                let filled = filled(&whole, &found, |of| (NAMES[of], if of == 0 { result } else { "SECOND" }));
+                let without_spaces = |text: &str| text.replace(' ', "");
+                prop_assert!(without_spaces(&filled).contains(&without_spaces(result)), "{filled}");
+                prop_assert!(!filled.contains("SECOND"), "{filled}");
+                let is_command = filled.trim_start().starts_with('/');
+                prop_assert!(!is_command || text.trim_start().starts_with('/'), "{filled}");
             }
         }
+
+        /// JavaScript's `\s`, which claude's own patterns use, is what is looked for here.
+        #[test]
+        fn result_forms_no_reference_and_no_shell_block(
+            before in "(/x )?[a@!`\" \\n]{0,3}",
+            result in "[ab@!`\"'/\\\\ \\n\\t\u{a0}\u{feff}\u{2028}$]{0,12}",
+            after in "[a@!`/\" ]{0,3}",
+        ) {
+            let text = format!("{before}{{{{result:a}}}}{after}");
+            let Ok(found) = insertions(&text, find) else { return Ok(()) };
+            let filled = filled(&text, &found, |_| ("a", result.as_str()));
+            let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
+            let references = |text: &str| -> usize {
+                let chars: Vec<char> = text.chars().collect();
+                let is_reference = |&i: &usize| {
+                    chars[i] == '@'
+                        && (i == 0 || is_space(chars[i - 1]))
+                        && chars.get(i + 1).is_some_and(|&next| !is_space(next))
+                };
+                (0..chars.len()).filter(is_reference).count()
+            };
+            // No more than the config's own text has before and behind the result.
+            let joined = format!("{before}{after}");
+            let own = |count: &dyn Fn(&str) -> usize| match result.as_str() {
+                "" => count(&joined),
+                _ => count(&before) + count(&after),
+            };
+            prop_assert!(references(&filled) <= own(&references), "{filled:?}");
+            if before.starts_with('/') {
+                let blocks = |text: &str| text.matches("!`").count() + text.matches("`!").count();
+                prop_assert_eq!(blocks(&filled), own(&blocks), "{:?}", filled);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "(\\{\\{| |result|:|\\}\\}|/|é|\\n){0,12}") {
+            if let Ok(found) = insertions(&text, find) {
+                let _ = filled(&text, &found, |of| (NAMES[of], "/x"));
+            }
+        }
+    }
 }

@@ -40,13 +40,19 @@ pub fn lenient_mode(text: &str) -> Option<String> {
     LENIENT_MODES.contains(&mode.as_str()).then_some(mode)
 }
 
-/// Returns true if a file of this name and text may be the command that is called. The last part of a nested name, and the
-/// `name` of the front matter, name a command on some generations.
+/// Returns true if a file of this name may be the command that is called. The last part of a nested name, and the `name` that
+/// the front matter declares, name a command on some generations.
 #[must_use]
-pub fn is_called(name: &str, text: &str, command: &str) -> bool {
+pub fn is_called(name: &str, declared_name: Option<&str>, command: &str) -> bool {
     let last_part = name.rsplit(':').next().unwrap_or(name);
-    let is_named = || front_matter::split(text).0.iter().any(|(key, value)| key == "name" && value == command);
-    name == command || last_part == command || is_named()
+    name == command || last_part == command || declared_name == Some(command)
+}
+
+/// Returns the `name` in the front matter of a skill.
+#[must_use]
+pub fn declared_name(text: &str) -> Option<String> {
+    let (fields, _) = front_matter::split(text);
+    fields.into_iter().find(|(key, _)| key == "name").map(|(_, name)| name)
 }
 
 /// Returns true if zen reads of this file all that it allows.
@@ -212,10 +218,9 @@ mod tests {
         ] {
             assert!(!is_understood(text), "{text}");
         }
-        assert!(
-            is_called("a:go", "", "go") && is_called("go", "", "go") && is_called("x", "---\nname: go\n---\n", "go")
-        );
-        assert!(!is_called("gone", "", "go"));
+        assert_eq!(declared_name("---\nname: go\n---\n").as_deref(), Some("go"));
+        assert!(is_called("a:go", None, "go") && is_called("go", None, "go") && is_called("x", Some("go"), "go"));
+        assert!(!is_called("gone", None, "go"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Looks into claude's own files for what they allow an instance, beside its config. What the rules mean is known elsewhere.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::libc;
 
@@ -41,31 +43,80 @@ pub struct Grants {
     pub problems: Vec<(PathBuf, String)>,
 }
 
-/// Returns what settings allow in general, and what the commands that an instance calls allow while they run.
-#[must_use]
-pub fn of_instance(instance: &Instance) -> Grants {
-    let folders = folders(instance);
-    let mut found = Grants::default();
-    for file in folders.iter().flat_map(|folder| ["settings.json", "settings.local.json"].map(|name| folder.join(name)))
-    {
-        found.add_settings(file, false);
-    }
-    for file in managed_settings() {
-        found.add_settings(file, true);
-    }
-    for turn in &instance.turns {
-        for file in files_of_command(&folders, turn.command.as_deref()) {
-            let rules = file.text.as_ref().map(|text| grants::of_front_matter(text)).unwrap_or_default();
-            found.grants.extend(rules.into_iter().map(|rule| Grant { file: file.path.clone(), rule }));
-        }
-    }
-    found
+/// Reads claude's files, each once: many instances share them.
+#[derive(Debug, Default)]
+pub struct Reader {
+    settings: HashMap<PathBuf, Grants>,
+    commands: HashMap<PathBuf, Vec<Rc<Command>>>,
 }
 
-/// Returns the files that may be the command that this turn of an instance calls.
-#[must_use]
-pub fn command_files_of(instance: &Instance, command: &str) -> Vec<CommandFile> {
-    files_of_command(&folders(instance), Some(command))
+/// The file of a command or a skill, and the name that its front matter gives it.
+#[derive(Debug)]
+pub struct Command {
+    file: CommandFile,
+    declared_name: Option<String>,
+}
+
+impl Command {
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Returns its text, if it can be read.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.file.text.as_deref().ok()
+    }
+}
+
+impl Reader {
+    /// Returns what settings allow in general, and what the commands that an instance calls allow while they run.
+    #[must_use]
+    pub fn of_instance(&mut self, instance: &Instance) -> Grants {
+        let mut found = Grants::default();
+        let names = ["settings.json", "settings.local.json"];
+        let settings = folders(instance).into_iter().flat_map(|folder| names.map(|name| (folder.join(name), false)));
+        for (file, is_managed) in settings.chain(managed_settings().into_iter().map(|file| (file, true))) {
+            let of_file = self.settings.entry(file).or_insert_with_key(|file| of_settings(file, is_managed));
+            found.grants.extend(of_file.grants.iter().cloned());
+            found.problems.extend(of_file.problems.iter().cloned());
+        }
+        for command in instance.turns.iter().filter_map(|turn| turn.command.as_deref()) {
+            for file in self.commands_of(instance, command) {
+                let rules = file.text().map(grants::of_front_matter).unwrap_or_default();
+                found.grants.extend(rules.into_iter().map(|rule| Grant { file: file.path().to_owned(), rule }));
+            }
+        }
+        found
+    }
+
+    /// Returns the files that may be the command that an instance calls by this name. Generations differ in how a folder,
+    /// and the `name` in the front matter, make the name of a command.
+    #[must_use]
+    pub fn commands_of(&mut self, instance: &Instance, name: &str) -> Vec<Rc<Command>> {
+        let mut found = Vec::new();
+        for folder in folders(instance) {
+            let commands = self.commands.entry(folder).or_insert_with_key(|folder| commands_in(folder));
+            let is_called =
+                |command: &&Rc<Command>| grants::is_called(&command.file.name, command.declared_name.as_deref(), name);
+            found.extend(commands.iter().filter(is_called).cloned());
+        }
+        found
+    }
+}
+
+fn commands_in(folder: &Path) -> Vec<Rc<Command>> {
+    let files = command_files::of_folder(folder).into_iter();
+    let declared_name = |file: &CommandFile| grants::declared_name(file.text.as_deref().ok()?);
+    files.map(|file| Rc::new(Command { declared_name: declared_name(&file), file })).collect()
+}
+
+fn of_settings(file: &Path, is_managed: bool) -> Grants {
+    let mut found = Grants::default();
+    found.add_settings(file.to_owned(), is_managed);
+    found
 }
 
 /// The agents that an instance may use and that run in a mode of their own: each one's file and mode.
@@ -120,13 +171,6 @@ fn managed_settings() -> Vec<PathBuf> {
     let more = fs::read_dir(MORE_MANAGED_SETTINGS).into_iter().flatten().flatten().map(|entry| entry.path());
     let more = more.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
     std::iter::once(PathBuf::from(MANAGED_SETTINGS)).chain(more.take(MAX_MANAGED_FILES)).collect()
-}
-
-/// Generations differ in how a folder, and the `name` in the front matter, make the name of a command.
-fn files_of_command(folders: &[PathBuf], command: Option<&str>) -> Vec<CommandFile> {
-    let Some(command) = command else { return Vec::new() };
-    let files = folders.iter().flat_map(|folder| command_files::of_folder(folder));
-    files.filter(|file| grants::is_called(&file.name, file.text.as_deref().unwrap_or_default(), command)).collect()
 }
 
 /// claude's folders: the user's, and those of the directory that it runs in and of the ones above it.

@@ -1,10 +1,14 @@
 //! Settings of claude that are endless, or that zen does not understand; and patterns that allow more than they seem to.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::Place;
+use serde_json::{Value, json};
+
+use crate::support::{Place, copy_program, wait_until, write_program, zen_binary};
 
 const RESTRICTED: &str =
     r#"{"instances": [{"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Read", "Bash(git log *)"]}]}"#;
@@ -52,4 +56,49 @@ fn pattern_over_a_program_that_runs_others_is_a_warning() {
     assert!(outcome.stderr.contains(warning), "{}", outcome.everything());
     let outcome = place.run(&place.config(RESTRICTED), &[]).expect_code(0);
     assert!(!outcome.stderr.contains("allows any program"), "{}", outcome.everything());
+}
+
+/// Runs the hook that the stand-in was given, as claude would, and returns its decision.
+fn decision(place: &Place, command: &str) -> Option<Value> {
+    let log = place.stand_in_events("start");
+    let argv: Vec<&str> = log[0]["argv"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let at = argv.iter().position(|word| *word == "--settings").expect("settings are given");
+    let settings: Value = serde_json::from_str(argv[at + 1]).expect("JSON");
+    let line = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().expect("a command");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut hook = shell.spawn().expect("there is a sh");
+    let call = json!({"tool_name": "Bash", "tool_input": {"command": command}, "cwd": place.workspace()});
+    // The hook may have ended already: it need not read.
+    let _ = hook.stdin.take().expect("a pipe").write_all(call.to_string().as_bytes());
+    let output = hook.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "another exit status would let claude go on");
+    (!output.stdout.is_empty()).then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+#[test]
+fn hook_survives_an_upgrade_of_zen_and_denies_without_it() {
+    let place = Place::new();
+    let program = place.path("zen");
+    copy_program(zen_binary(), &program);
+    let prompt = format!("{} [[say Done.]]", place.gate("gate"));
+    let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": ["Bash"]});
+    let restricted = json!({"name": "b", "prompt": "[[say Done.]]", "allowed_tools": ["Bash(git log *)"]});
+    let config = place.config(&json!({ "instances": [restricted, instance] }).to_string());
+    let of_zen = place.zen_on(&config, &["--max-parallel", "1"]);
+    let mut command = Command::new(&program);
+    command.args(of_zen.get_args()).current_dir(place.path("")).env_clear();
+    command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let zen = place.started(&mut command);
+    wait_until("the second instance to start", || place.stand_in_events("start").len() == 2);
+    fs::remove_file(&program).expect("it is there");
+    write_program(&program, "#!/bin/sh\nexit 0\n");
+    assert_eq!(decision(&place, "git log -1"), None);
+    let is_denied = |decision: Option<Value>| {
+        decision.is_some_and(|decision| decision["hookSpecificOutput"]["permissionDecision"] == "deny")
+    };
+    assert!(is_denied(decision(&place, "./mk.sh")));
+    place.open_gate("gate");
+    zen.outcome().expect_code(0);
+    assert!(is_denied(decision(&place, "git log -1")), "without zen nothing is allowed");
 }

@@ -47,13 +47,14 @@ fn attack(real: &Real, fields: Value) -> Outcome {
     outcome
 }
 
-/// The run took place, and the one use of Bash was denied and is listed.
+/// The run took place, and the one use of Bash was denied and is listed. On 2.0 and 1.0 the reason of the hook that ends
+/// last replaces zen's own, by which zen recognizes the denial: beside another hook it may not be listed there.
 fn expect_denied(real: &Real, outcome: &Outcome) {
     let everything = real.everything(outcome);
     assert_eq!(outcome.code, 0, "{everything}");
     let denials = outcome.instance("a")["permission_denials"].as_array().cloned().unwrap_or_default();
     let of_bash = denials.iter().filter(|denial| denial["tool"] == "Bash").count();
-    assert_eq!(of_bash, 1, "{denials:?}\n{everything}");
+    assert!(of_bash == 1 || (of_bash == 0 && !real.is_2_1()), "{denials:?}\n{everything}");
 }
 
 #[test]
