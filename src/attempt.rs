@@ -176,6 +176,13 @@ impl Attempt {
         (attempt, vec![Effect::Send(control::initialize())])
     }
 
+    /// Begins with the last turn: those before it were answered in an earlier attempt, which this one continues.
+    pub fn skip_to_last_turn(&mut self) {
+        self.leg = self.legs.len().saturating_sub(1);
+        self.told.turns_done = self.turns.len().saturating_sub(1);
+        self.told.answers.resize(self.told.turns_done, String::new());
+    }
+
     /// Another process of it has started, now, which is told the same turns as the one before it.
     pub fn start_again(&mut self, now: Duration) -> Vec<Effect> {
         self.used_before = self.used();

@@ -25,6 +25,8 @@ pub struct Record {
     pub waits_for: Option<String>,
     /// The one that it depends on and that did not complete, by index: for it this one was skipped.
     pub skipped_because_of: Option<usize>,
+    /// The conversation that the next attempt continues: the last one left background work unfinished.
+    pub continues: Option<String>,
     /// True if claude has kept the conversation of its named session; `None` until its work is done.
     pub session_kept: Option<bool>,
     /// When it ended, since the run began.

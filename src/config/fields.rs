@@ -83,7 +83,7 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
     "background" => background: BACKGROUND,
         "What happens if commands still run in the background after the last turn: wait (the default) keeps claude open until \
          they have ended and claude has answered, which is then the result; stop stops them; fail stops them and fails the \
-         instance (reason: unfinished). A pending wake-up counts as such a command. The summary lists what was stopped. claude \
+         instance (reason: unfinished; a retry continues the conversation). A pending wake-up counts as such a command. The summary lists what was stopped. claude \
          2.0 and older do not report when such a command ends, so that they are stopped.";
     "background_wait" => background_wait: SECONDS,
         "Seconds after the last turn that wait lasts at most; then the commands are stopped and the instance has completed. \

@@ -486,7 +486,9 @@ impl<'a> Run<'a> {
         for index in self.running_that(|live| live.attempt.is_over() && live.sweep.is_none()) {
             self.give_up_unended(index);
             let Some(live) = self.live.get_mut(&index) else { continue };
-            let other_entry = live.attempt.session_mismatch().and_then(|is_there| live.entry.when_refused(is_there));
+            // An attempt that continues a conversation cannot begin another one.
+            let mismatch = live.attempt.session_mismatch().filter(|_| self.records[index].continues.is_none());
+            let other_entry = mismatch.and_then(|is_there| live.entry.when_refused(is_there));
             if let Some(entry) = other_entry
                 && live.refused_entries < MAX_REFUSED_ENTRIES
                 && self.stopped_by.is_none()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Run;
-use crate::outcome::{Failure, Status};
+use crate::outcome::{Failure, Reason, Status};
 use crate::record::FailedAttempt;
 use crate::text;
 
@@ -36,7 +36,11 @@ impl Run<'_> {
             live.attempt.used()
         });
         self.leave_session(index);
+        let turns = self.plan.instances[index].turns.len();
         let record = &mut self.records[index];
+        // All was said: what is missing is the rest of the work.
+        let is_said = failure.reason == Reason::Unfinished && record.told.turns_done == turns;
+        record.continues = record.told.session_id.clone().filter(|_| is_said);
         record.failed_attempts.push(FailedAttempt {
             pid: record.pid.filter(|_| used.is_some()),
             started: record.attempt_started.unwrap_or(now),

@@ -9,7 +9,7 @@ use super::{Live, Run};
 use crate::attempt::{Attempt, Effect};
 use crate::claude::command_line::{arguments, tool_policy_arguments};
 use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
-use crate::claude::session::{Entry, last_conversation};
+use crate::claude::session::{Entry, Way, last_conversation};
 use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
 use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
@@ -17,7 +17,7 @@ use crate::edge::process::{Launch, Process};
 use crate::edge::{find, may_pass, reason};
 use crate::lines::Lines;
 use crate::outcome::{Failure, Reason, Status};
-use crate::plan::Instance;
+use crate::plan::{Instance, Session, Turn};
 use crate::template::filled;
 use crate::workspace;
 
@@ -33,12 +33,17 @@ const FILES_OF_INSTANCE: usize = 2;
 impl<'a> Run<'a> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
         let instance = &self.plan.instances[index];
-        let is_cleared = instance.legs().first().is_some_and(|leg| leg.is_cleared);
-        let entry = instance.session.as_ref().map_or(Entry::into_session(None, is_cleared), |session| {
+        let continues = self.records[index].continues.is_some();
+        let is_cleared = !continues && instance.legs().first().is_some_and(|leg| leg.is_cleared);
+        let unnamed =
+            if continues { Entry { conversation: 0, way: Way::Resume } } else { Entry::into_session(None, is_cleared) };
+        let entry = instance.session.as_ref().map_or(unnamed, |session| {
             let known = find::conversations(&instance.env);
             Entry::into_session(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
         });
         let record = &mut self.records[index];
+        // Without its conversation it starts again.
+        record.continues.take_if(|_| entry.way != Way::Resume);
         record.status = Status::Running;
         record.started.get_or_insert(now);
         record.attempt_started = Some(now);
@@ -108,8 +113,13 @@ impl<'a> Run<'a> {
 
     fn begin_attempt(&mut self, index: usize, process: Process, entry: Entry, now: Duration) -> Vec<Effect> {
         let told = self.with_results(index);
-        let (attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
+        let continues = self.records[index].continues.is_some();
+        let told = if continues { Cow::Owned(continued(&told)) } else { told };
+        let (mut attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
         let count = self.plan.instances.len();
+        if continues {
+            attempt.skip_to_last_turn();
+        }
         let live = Live {
             attempt,
             process,
@@ -164,6 +174,11 @@ impl<'a> Run<'a> {
         if instance.allowed_tools.is_some() {
             variables.extend(WITHOUT_HOOKS.iter().map(|name| (OsString::from(name), None)));
         }
+        let continued = self.records[index].continues.as_ref().filter(|_| instance.session.is_none()).map(|uuid| {
+            let session = Session { name: String::new(), uuid: uuid.clone() };
+            Instance { session: Some(session), ..instance.clone() }
+        });
+        let instance = continued.as_ref().unwrap_or(instance);
         let mut arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
         arguments.extend(tool_policy_arguments(instance, &self.settings.hook));
         Launch {
@@ -173,4 +188,13 @@ impl<'a> Run<'a> {
             variables,
         }
     }
+}
+
+/// Returns an instance whose last turn continues what an earlier attempt has begun, in claude's own words for that.
+fn continued(instance: &Instance) -> Instance {
+    let mut instance = instance.clone();
+    if let Some(last) = instance.turns.last_mut() {
+        *last = Turn { text: "Continue from where you left off.".to_owned(), ..Turn::default() };
+    }
+    instance
 }

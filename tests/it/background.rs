@@ -66,15 +66,10 @@ fn background_stop_completes_and_fail_fails() {
     let place = Place::new();
     let outcome = place.run(&config(&place, &json!({"background": "stop"})), &[]).expect_code(0);
     assert_stopped(&outcome, "completed", &command(&place, "gate"));
-    let fields = json!({"background": "fail", "retries": 1, "retry_delay": 0.01});
-    let outcome = place.run(&config(&place, &fields), &[]).expect_code(2);
+    let outcome = place.run(&config(&place, &json!({"background": "fail"})), &[]).expect_code(2);
     assert_stopped(&outcome, "failed", &command(&place, "gate"));
     let everything = outcome.everything();
-    assert_eq!(
-        (outcome.reason("build"), &outcome.instance("build")["attempts"]),
-        ("unfinished", &json!(2)),
-        "{everything}"
-    );
+    assert_eq!(outcome.reason("build"), "unfinished", "{everything}");
     assert!(outcome.error("build").starts_with("Unfinished: still running in the background: while ["), "{everything}");
 }
 
@@ -144,4 +139,41 @@ fn older_generations_stop_background_commands_and_list_them() {
         let outcome = place.run(&config(&place, &fields), &[]).expect_code(2);
         assert_eq!(outcome.reason("build"), "unfinished", "{}", outcome.everything());
     }
+}
+
+#[test]
+fn retry_after_unfinished_continues_the_conversation() {
+    for session in [Value::Null, json!("diary")] {
+        let place = Place::new();
+        let fields = json!({
+            "background": "fail", "retries": 1, "retry_delay": 0.01, "pre_commands": ["remember the ferry"],
+            "session_id": session,
+        });
+        let outcome = place.run(&config(&place, &fields), &[]).expect_code(0);
+        let everything = outcome.everything();
+        let build = outcome.instance("build");
+        assert_eq!((&build["attempts"], &build["turns_done"]), (&json!(2), &json!(2)), "{everything}");
+        assert_eq!(build["failed_attempts"][0]["reason"], "unfinished", "{everything}");
+        let turns = place.stand_in_events("turn");
+        let last = turns.last().expect("a turn");
+        assert_eq!((turns.len(), &last["text"]), (3, &json!("Continue from where you left off.")), "{everything}");
+        assert_eq!(last["session_id"], turns[0]["session_id"], "{everything}");
+    }
+}
+
+/// Without the conversation the model would be asked to continue nothing, and would call that done.
+#[test]
+fn retry_after_unfinished_starts_again_if_the_conversation_is_gone() {
+    let place = Place::new();
+    let script = format!("{} [[say Started.]]", in_background("sleep 60"));
+    let instance = json!({
+        "name": "build", "prompt": script, "background": "fail", "retries": 2, "retry_delay": 0.01,
+        "claude_args": ["--no-session-persistence"],
+    });
+    let outcome = place.run(&place.config(&json!({ "instances": [instance] }).to_string()), &[]).expect_code(2);
+    let everything = outcome.everything();
+    let failed = &outcome.instance("build")["failed_attempts"];
+    assert_eq!((&failed[0]["reason"], &failed[1]["reason"]), (&json!("unfinished"), &json!("error")), "{everything}");
+    assert!(failed[1]["error"].as_str().is_some_and(|error| error.contains("No conversation found")), "{everything}");
+    assert_eq!(outcome.reason("build"), "unfinished", "{everything}");
 }

@@ -102,3 +102,17 @@ fn real_older_generations_stop_background_commands_and_list_them() {
         assert_eq!(outcome.reason("build"), "unfinished", "{}", real.everything(&outcome));
     });
 }
+
+#[test]
+fn real_retry_after_unfinished_continues_the_conversation() {
+    on_2_1(|real| {
+        let input = json!({"command": "sleep 600; echo hi", "run_in_background": true});
+        let fields = json!({"background": "fail", "retries": 1, "retry_delay": 0.1});
+        let outcome = run(real, "Bash", &input, &fields).expect_code(0);
+        let everything = real.everything(&outcome);
+        assert_eq!(outcome.instance("build")["result"], "It has ended.", "{everything}");
+        let last = real.conversation().pop().expect("a request").conversation_texts.join("\n");
+        assert!(last.contains("Started.") && last.contains("Continue from where you left off."), "{last}");
+        real.assert_books_balance(&outcome);
+    });
+}
