@@ -27,6 +27,7 @@ pub mod record;
 pub mod report;
 pub mod retries;
 pub mod run;
+pub mod run_clock;
 pub mod schedule;
 pub mod sha256;
 pub mod stages;

@@ -25,6 +25,7 @@ use zen::plan::{Instance, Plan};
 use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare};
 use zen::report::{self, Style};
 use zen::run::{Run, Settings, epoch_ms, later, no_session_locks};
+use zen::run_clock::Pauses;
 use zen::schedule::Pace;
 use zen::{calendar, text};
 
@@ -138,6 +139,7 @@ fn run(options: &Options) -> ExitCode {
             workspace: workspace.display().to_string(),
             claude: claude.unwrap_or_default().display().to_string(),
             started_epoch_ms,
+            pauses: Pauses::default(),
             ..report::json::RunFacts::default()
         },
     };

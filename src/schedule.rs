@@ -128,6 +128,20 @@ impl Schedule {
         self.next_launch = self.next_launch.max(at);
     }
 
+    /// What was held until `from` is held until `to` only.
+    pub fn move_hold(&mut self, from: Duration, to: Duration) {
+        if self.next_launch == from {
+            self.next_launch = to;
+        }
+    }
+
+    /// The delay of an instance ends at `to` and no longer at `from`.
+    pub fn move_delay(&mut self, instance: usize, from: Duration, to: Duration) {
+        if self.delayed.remove(&(from, instance)) {
+            self.delayed.insert((to, instance));
+        }
+    }
+
     /// An instance that runs has ended, and is to be started again at `at` or later. Until then it takes no slot, and
     /// whoever waits for it waits on.
     pub fn again(&mut self, instance: usize, at: Duration) {

@@ -91,6 +91,18 @@ impl UsageLimit {
         }
     }
 
+    /// Moves the end of the limit, which is a time of day, after a pause of the run's clock. Returns when the run was to go
+    /// on before that, and when it is now.
+    pub fn on_pause(&mut self, pause: Duration) -> Option<(Duration, Duration)> {
+        // If it was reached less than that ago, the rest of the pause shortens what was left.
+        self.left = self.left.saturating_sub(pause.saturating_sub(self.reached));
+        self.reached = self.reached.saturating_sub(pause);
+        let before = self.goes_on_at?;
+        let after = before.saturating_sub(pause);
+        self.goes_on_at = Some(after);
+        Some((before, after))
+    }
+
     /// How long it still lasts, as far as is known.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
@@ -177,6 +189,18 @@ mod tests {
         let unknown = UsageLimit::reached(None, None, OnLimit::Wait, s(100), NOW_S * 1000);
         assert_eq!(unknown.goes_on_at, Some(s(1000)));
         assert_eq!(unknown.told(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+    }
+
+    #[test]
+    fn a_pause_brings_the_end_nearer() {
+        let mut limit = reached(None, 3600, OnLimit::Wait);
+        assert_eq!(limit.on_pause(s(60)), Some((s(100 + 3660), s(40 + 3660))));
+        assert_eq!((limit.left(s(100)), limit.goes_on_at), (s(3540), Some(s(3700))));
+        assert_eq!(limit.on_pause(s(1040)).map(|(_, after)| after), Some(s(2660)));
+        assert_eq!(limit.left(s(100)), s(2500));
+        assert_eq!(limit.on_pause(s(9000)).map(|(_, after)| after), Some(Duration::ZERO));
+        assert!(!limit.holds(s(100)) && limit.left(s(100)).is_zero());
+        assert_eq!(reached(None, 3600, OnLimit::Stop).on_pause(s(60)), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! each room does one kind of thing when it is told to.
 
 pub mod ask;
+pub mod clocks;
 pub mod command_files;
 pub mod descendants;
 pub mod directory;
@@ -20,6 +21,7 @@ pub mod report_writer;
 pub mod session_locks;
 pub mod signals;
 pub mod tool_hook;
+pub mod suspension;
 
 /// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
 /// program is being written.

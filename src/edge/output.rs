@@ -10,9 +10,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::unistd::write;
 
 use super::signals::{Signals, stops_a_run};
+use super::suspension::stop_self;
 
 /// How much waits for a slow reader, in bytes. A report is a few thousand.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
@@ -164,7 +166,11 @@ impl Output {
                 Err(_) => break,
             }
             let [is_ready, _] = fds.map(|fd| fd.any() == Some(true));
-            is_stopped |= signals.take().into_iter().any(stops_a_run);
+            let came = signals.take();
+            is_stopped |= came.iter().any(|&signal| stops_a_run(signal));
+            if came.contains(&Signal::SIGTSTP) {
+                stop_self(Signal::SIGTSTP);
+            }
             if is_ready {
                 self.write_chunk();
             } else if is_stopped {

@@ -46,6 +46,11 @@ impl Signals {
             // SAFETY: the action makes one write(2), which is async-signal-safe, and touches no memory of anybody else.
             unsafe { signal_hook::low_level::register(signal as i32, note) }?;
         }
+        if !is_ignored(Signal::SIGTSTP) {
+            let note = move || write_byte(writer, Signal::SIGTSTP as u8);
+            // SAFETY: as above.
+            unsafe { signal_hook::low_level::register(Signal::SIGTSTP as i32, note) }?;
+        }
         // A file at its size limit is to be an error like a full disk, and no end of zen. Children get the default back.
         if !is_ignored(Signal::SIGXFSZ) {
             // SAFETY: the action does nothing.
@@ -118,7 +123,7 @@ impl Drop for EndAtOnce {
 /// Whether this one stops a run, or would.
 #[must_use]
 pub fn stops_a_run(signal: Signal) -> bool {
-    !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD)
+    !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD | Signal::SIGTSTP)
 }
 
 fn is_ignored(signal: Signal) -> bool {

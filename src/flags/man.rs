@@ -97,6 +97,13 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     ("SIGUSR1", "Print a status report now."),
     (
+        "SIGTSTP (Ctrl-Z), SIGCONT",
+        "Stop the processes of all instances, then `zen`; continue them with it. A pause moves all timeouts, delays and report \
+         times, also one that stops `zen` with its instances in another way (SIGSTOP to all, a frozen container, a suspended \
+         batch job or machine). The wait for a usage limit ends at the same time of day. `paused_seconds` in report.json is \
+         the time of all pauses.",
+    ),
+    (
         "nohup, and & in a script",
         "What whoever started `zen` had set to be ignored stays ignored: a shell without job control does so with SIGINT and \
          SIGQUIT for what it starts in the background.",

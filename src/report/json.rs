@@ -22,6 +22,7 @@ use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Exit, Status};
 use crate::plan::{Instance, Turn};
 use crate::record::{FailedAttempt, Record};
+use crate::run_clock::Pauses;
 use crate::usage_limit::UsageLimit;
 
 /// Grows when a field changes its meaning or goes; not when one is added.
@@ -42,6 +43,8 @@ pub struct RunFacts {
     pub claude: String,
     /// When the run began, in milliseconds since 1970.
     pub started_epoch_ms: u64,
+    /// When nothing of the run was running.
+    pub pauses: Pauses,
     /// What zen exits with; `None` while the run goes on.
     pub exit_code: Option<u8>,
     /// The signal that stopped the run, by name.
@@ -55,6 +58,7 @@ pub struct RunFacts {
 impl RunFacts {
     /// The date and time at a moment of the run.
     fn at(&self, since_start: Duration) -> String {
+        let since_start = self.pauses.with_pauses(since_start);
         let since_start_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
         calendar::rfc3339_utc(self.started_epoch_ms.saturating_add(since_start_ms))
     }
@@ -79,6 +83,7 @@ struct Report<'a> {
     started_at: String,
     ended_at: Option<String>,
     duration_seconds: Seconds,
+    paused_seconds: Seconds,
     stopped_by: Option<&'a str>,
     omitted: Option<&'a str>,
     totals: UsedReport,
@@ -104,6 +109,7 @@ impl<'a> Report<'a> {
             started_at: run.at(Duration::ZERO),
             ended_at: run.exit_code.map(|_| run.at(view.elapsed)),
             duration_seconds: Seconds(view.elapsed),
+            paused_seconds: Seconds(run.pauses.total()),
             stopped_by: run.stopped_by.as_deref(),
             omitted: run.omitted,
             totals: UsedReport::of(&view.used(), view.counts().running > 0),

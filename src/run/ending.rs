@@ -80,7 +80,7 @@ impl Run<'_> {
     pub(super) fn end(mut self) -> ExitCode {
         let left = self.end_strays();
         self.forget_ended();
-        let now = self.clock.now();
+        let now = self.now();
         let code = match self.stopped_by {
             Some(signal) => ExitCode::Signal(signal as u8),
             None => outcome::exit_code(self.records.iter().map(|record| &record.status)),

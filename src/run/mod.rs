@@ -14,10 +14,11 @@ mod retrying;
 mod sessions;
 mod starting;
 mod stopping;
+mod suspending;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -27,6 +28,7 @@ use crate::claude::abilities::Abilities;
 use crate::claude::events::decode;
 use crate::claude::session::Entry;
 use crate::claude::tool_policy::hook::HookProgram;
+use crate::edge::clocks;
 use crate::edge::descendants::{self, Mark, Seen};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::find::ConversationState;
@@ -45,6 +47,7 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::report::recent::Recent;
 use crate::report::{self, Style};
+use crate::run_clock::{self, RunClock};
 use crate::schedule::{Pace, Schedule};
 use crate::stages::Stages;
 use crate::usage_limit::{OnLimit, UsageLimit};
@@ -97,7 +100,7 @@ pub struct Settings {
 pub struct Run<'a> {
     plan: &'a Plan,
     settings: Settings,
-    clock: Clock,
+    clock: RunClock,
     schedule: Schedule,
     ledger: Ledger,
     budget_holds_back: bool,
@@ -161,17 +164,6 @@ impl Live {
     }
 }
 
-/// Time since the run began.
-struct Clock {
-    began: Instant,
-}
-
-impl Clock {
-    fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-}
-
 /// Which pipe of which instance.
 #[derive(Clone, Copy)]
 enum Pipe {
@@ -208,7 +200,7 @@ impl<'a> Run<'a> {
         }
         Ok(Run {
             plan,
-            clock: Clock { began: Instant::now() },
+            clock: RunClock::new(clocks::read()),
             schedule: Schedule::new(&plan.instances, settings.pace),
             ledger: Ledger::new(&plan.budget, &plan.instances, &plan.prices),
             budget_holds_back: false,
@@ -250,7 +242,7 @@ impl<'a> Run<'a> {
             }
             self.update_report_json();
             let ready = self.wait();
-            let now = self.clock.now();
+            let now = self.now();
             let (signals_came, is_quiet) = (self.take_signals(now), ready.is_empty());
             for pipe in ready {
                 self.serve(pipe, now);
@@ -268,7 +260,7 @@ impl<'a> Run<'a> {
 
     fn start_due(&mut self) {
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             match self.ledger.next(self.schedule.ready(now)) {
                 Some((index, Answer::Start)) => {
                     if self.enter_session(index, now) {
@@ -288,11 +280,9 @@ impl<'a> Run<'a> {
 
     /// Waits until a pipe is ready, a signal comes, or something is due. Answers which pipes are ready.
     fn wait(&mut self) -> Vec<Pipe> {
-        let timeout = self.next_wake_up().map_or(PollTimeout::NONE, |at| {
-            let left = at.saturating_sub(self.clock.now());
-            // Rounded up: a wait that ends too early would be followed by one of no time, and so on.
-            PollTimeout::try_from(left + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX)
-        });
+        let limit = self.wait_limit();
+        // Rounded up: a wait that ends too early would be followed by one of no time, and so on.
+        let timeout = PollTimeout::try_from(limit + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         let waiting = [self.stdout.waiting_fd(), self.stderr.waiting_fd()];
         fds.extend(waiting.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
@@ -312,17 +302,36 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let before = clocks::read();
         // An error of poll itself (a signal came, memory is short) is as good as nothing ready.
-        if poll(&mut fds, timeout).is_err() {
-            return Vec::new();
+        let is_error = poll(&mut fds, timeout).is_err();
+        let pause = self.clock.on_wait(limit, before, clocks::read());
+        if is_error {
+            fds.clear();
+            pipes.clear();
         }
         // Whatever the event is, an error or an end included, reading or writing tells what is the matter.
         let is_ready = |fd: &PollFd| fd.any() != Some(false);
-        let ready = fds[first_pipe..].iter().zip(pipes).filter(|(fd, _)| is_ready(fd)).map(|(_, pipe)| pipe).collect();
+        let ready =
+            fds.iter().skip(first_pipe).zip(pipes).filter(|(fd, _)| is_ready(fd)).map(|(_, pipe)| pipe).collect();
         drop(fds);
+        if let Some(pause) = pause {
+            self.paused(pause);
+        }
         self.stdout.write_on();
         self.stderr.write_on();
         ready
+    }
+
+    /// Returns the time since the run began, less its pauses.
+    fn now(&self) -> Duration {
+        self.clock.elapsed(clocks::read())
+    }
+
+    /// Returns how long the next wait may take: until something is due, and not so long that a pause goes unnoticed.
+    fn wait_limit(&self) -> Duration {
+        let most = if self.live.is_empty() { run_clock::MAX_IDLE_WAIT } else { run_clock::MAX_WAIT };
+        self.next_wake_up().map_or(most, |at| at.saturating_sub(self.now()).min(most))
     }
 
     fn next_wake_up(&self) -> Option<Duration> {
@@ -351,6 +360,7 @@ impl<'a> Run<'a> {
             match signal {
                 Signal::SIGCHLD => {} // a pass of the loop reaps
                 Signal::SIGUSR1 => self.print_status(now),
+                Signal::SIGTSTP => self.suspend(),
                 stopping => self.stop(stopping, now),
             }
         }

@@ -103,7 +103,7 @@ impl Run<'_> {
     /// Hands a new version of `report.json` to its writer if something has changed. Never waits for the disk: while the
     /// writer is busy, it tries again later.
     pub(super) fn update_report_json(&mut self) {
-        let began = self.clock.now();
+        let began = self.now();
         let Some(directory) = self.directory.as_ref().filter(|_| self.json.is_stale && began >= self.json.not_before)
         else {
             return;
@@ -117,14 +117,14 @@ impl Run<'_> {
             self.copy_to_record(index);
         }
         self.write_report_json();
-        let ended = self.clock.now();
+        let ended = self.now();
         let pause = disk_pause.max((ended - began) * JSON_PAUSE);
         self.json = Json { is_stale: false, not_before: ended + pause };
     }
 
     pub(super) fn write_report_json(&mut self) {
         let Some(directory) = &self.directory else { return };
-        let text = report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &self.settings.facts);
+        let text = report::json::report(&self.view(&self.ledger.limits(), self.now()), &self.settings.facts);
         directory.replace_report(text);
     }
 
@@ -137,7 +137,7 @@ impl Run<'_> {
         let code_if_incomplete = code.or_worse(ExitCode::Failed);
         let [whole, short] = [(code, None), (code_if_incomplete, Some(OMITTED))].map(|(code, omitted)| {
             let facts = RunFacts { exit_code: Some(code.number()), omitted, ..self.settings.facts.clone() };
-            report::json::report(&self.view(&self.ledger.limits(), self.clock.now()), &facts)
+            report::json::report(&self.view(&self.ledger.limits(), self.now()), &facts)
         });
         let mut is_stopped = false;
         let Run { directory: Some(directory), signals, .. } = self else { return (code, false) };
@@ -187,7 +187,7 @@ impl Run<'_> {
     /// The same, for whoever wants to know every step.
     pub(super) fn detail(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
-            let at = crate::text::seconds(self.clock.now());
+            let at = crate::text::seconds(self.now());
             self.message(&format!("{at} {}: {text}", self.name(index)));
         }
     }

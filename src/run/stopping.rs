@@ -135,7 +135,7 @@ impl Run<'_> {
     /// where the system does not tell.
     pub(super) fn end_strays(&mut self) -> Option<Vec<i32>> {
         let mark = Mark::of_run(&self.settings.facts.run);
-        let give_up = self.clock.now() + SWEEP_GIVE_UP;
+        let give_up = self.now() + SWEEP_GIVE_UP;
         loop {
             while let Some(pid) = descendants::ended_child() {
                 descendants::reap(pid);
@@ -152,7 +152,7 @@ impl Run<'_> {
             let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
             let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();
             left.extend(strays.iter().filter(|stray| marked.iter().all(|process| process.pid != **stray)));
-            if left.is_empty() || self.clock.now() >= give_up {
+            if left.is_empty() || self.now() >= give_up {
                 return Some(left).filter(|left| is_told || !left.is_empty());
             }
             descendants::end(&marked);

@@ -50,6 +50,7 @@ fn a_run_that_goes_on_has_no_end() {
         "schema_version": 1, "run": "20261122T103000Z", "zen_version": env!("CARGO_PKG_VERSION"),
         "config": "zen.json", "config_sha256": "00ff", "workspace": "/w", "claude": "/bin/claude",
         "exit_code": null, "started_at": "2026-11-22T10:30:00.000Z", "ended_at": null, "duration_seconds": 15.0,
+        "paused_seconds": 0.0,
         "stopped_by": null, "omitted": null,
         "totals": {"tokens": zero, "tokens_certainty": "at_least", "cost_usd": 0.42, "cost_certainty": "at_least"},
         "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},

@@ -5,6 +5,7 @@ mod killed;
 mod left_alone;
 mod readers;
 mod stages;
+mod suspended;
 
 use std::path::PathBuf;
 

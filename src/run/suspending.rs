@@ -1,0 +1,58 @@
+//! Suspension: Ctrl-Z stops the instances with zen, and a pause of any kind moves the deadlines.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::Run;
+use crate::edge::guard::Guard;
+use crate::edge::{clocks, descendants, suspension};
+use crate::outcome::Reason;
+use crate::text;
+
+impl Run<'_> {
+    /// Stops all instances, then zen itself, and continues them when zen is continued.
+    pub(super) fn suspend(&mut self) {
+        self.message("received SIGTSTP: stopping all instances until zen is continued");
+        let before = clocks::read();
+        let stopped = suspension::stop_all(&self.instance_processes());
+        suspension::stop_self(Signal::SIGTSTP);
+        suspension::continue_all(&stopped);
+        if let Some(pause) = self.clock.on_stop(before, clocks::read()) {
+            self.message(&format!("continued after {}: deadlines are moved by that", text::seconds(pause)));
+            self.after_pause(pause);
+        }
+    }
+
+    /// Notes a pause that was noticed afterwards: zen was stopped by SIGSTOP, frozen, or on a suspended machine.
+    pub(super) fn paused(&mut self, pause: Duration) {
+        self.message(&format!("was not running for {}: deadlines are moved by that", text::seconds(pause)));
+        self.after_pause(pause);
+    }
+
+    /// A usage limit ends at a time of day, pause or not: its end comes earlier by the clock of the run.
+    fn after_pause(&mut self, pause: Duration) {
+        let now = self.now();
+        self.settings.facts.pauses.add(now, pause);
+        self.json.is_stale = true;
+        let Some(limit) = &mut self.usage_limit else { return };
+        let Some((before, after)) = limit.on_pause(pause) else { return };
+        self.schedule.move_hold(before, after);
+        for (index, record) in self.records.iter_mut().enumerate() {
+            let is_limit = record.failed_attempts.last().is_some_and(|last| last.failure.reason == Reason::Limit);
+            if let Some(at) = record.again_at.filter(|_| is_limit) {
+                let earlier = at.saturating_sub(pause);
+                record.again_at = Some(earlier);
+                self.schedule.move_delay(index, at, earlier);
+            }
+        }
+    }
+
+    /// The processes of instances, and what came back to zen from them.
+    fn instance_processes(&self) -> Vec<i32> {
+        let leaders = || self.by_pid.keys().copied().collect();
+        let guard = self.guard.as_ref().map(Guard::pid);
+        let is_instance = |pid: &i32| Some(*pid) != guard && !self.not_ours.contains(pid);
+        descendants::children().map_or_else(leaders, |pids| pids.into_iter().filter(is_instance).collect())
+    }
+}
