@@ -1,4 +1,4 @@
-# demo: see zen at work, without an account and without cost.   test: the suite.   check: format, lints, docs.
+# demo: see zen at work, without an account and without cost.   test: the suite.   check: format, lints, docs, packages.
 # generations: the suite's tests on the real claude, on older ones.   soak: the tests that take long.
 # fuzz: a minute of random input for each of zen's readers.   coverage: of the suite.
 # bench: what zen costs beside what else one could take.
@@ -10,7 +10,7 @@ DESTDIR ?=
 REAL_CLAUDE = target/claude
 NEWEST_CLAUDE = $$(grep -v '^\#' tests/real_cli_versions.txt | head -n 1)
 
-.PHONY: demo test generations fuzz soak coverage bench check static install real-claude newest-claude clean
+.PHONY: demo test generations fuzz soak coverage bench check static reproducible install real-claude newest-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -58,6 +58,7 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --document-private-items
+	@CARGO='$(CARGO)' sh .ci/check-packages
 
 # What zen costs beside what else one could take, in target/bench.md; ROWS=memory,idle measures only those. netra-zen is
 # one of the others, where it can be had.
@@ -70,8 +71,12 @@ bench:
 static:
 	@sh .ci/build-static target/static/zen
 
+# The same bytes from two directories, without a path of the builder. Two release builds from nothing.
+reproducible:
+	@sh .ci/check-reproducible
+
 install:
-	$(CARGO) build --release --locked --bin zen
+	RUSTFLAGS="$$RUSTFLAGS $$(sh .ci/remap-flags)" $(CARGO) build --release --locked --bin zen
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 target/release/zen $(DESTDIR)$(PREFIX)/bin/zen
 	install -m 644 man/zen.1 $(DESTDIR)$(PREFIX)/share/man/man1/zen.1
