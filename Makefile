@@ -76,7 +76,7 @@ reproducible:
 	@sh .ci/check-reproducible
 
 install:
-	RUSTFLAGS="$$RUSTFLAGS $$(sh .ci/remap-flags)" $(CARGO) build --release --locked --bin zen
+	RUSTC_WRAPPER='$(CURDIR)/.ci/rustc-remapped' $(CARGO) build --release --locked --bin zen
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 target/release/zen $(DESTDIR)$(PREFIX)/bin/zen
 	install -m 644 man/zen.1 $(DESTDIR)$(PREFIX)/share/man/man1/zen.1

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
 use zen::claude::command_line::{arguments, tool_policy_arguments};
-use zen::claude::session::Entry;
 use zen::claude::tool_policy::hook::MODE;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
@@ -24,7 +23,7 @@ use zen::ledger::Ledger;
 use zen::plan::{Instance, Plan};
 use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare};
 use zen::report::{self, Style};
-use zen::run::{Run, Settings, epoch_ms, later, no_session_locks};
+use zen::run::{Run, Settings, epoch_ms, later, no_session_locks, session_entry};
 use zen::run_clock::Pauses;
 use zen::schedule::Pace;
 use zen::{calendar, text};
@@ -123,6 +122,7 @@ fn run(options: &Options) -> ExitCode {
         max_console_lines: options.max_console_lines,
         max_line_columns: options.max_line_length,
         log_level: options.log_level,
+        on_success: options.on_success,
         style,
         claude: claude.clone().unwrap_or_default(),
         abilities,
@@ -244,8 +244,10 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
     let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
     let hook = tool_hook::program();
     let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
-        let arguments =
-            arguments(instance, Entry::into_session(None, false), prepared.abilities, ledger.dollars_left(index));
+        let uuid = |instance: &Instance| instance.session.as_ref().map(|session| session.uuid.clone());
+        let is_entered_before = plan.instances[..index].iter().any(|earlier| uuid(earlier) == uuid(instance));
+        let entry = session_entry(instance, is_entered_before);
+        let arguments = arguments(instance, entry, prepared.abilities, ledger.dollars_left(index));
         let policy = tool_policy_arguments(instance, &hook);
         std::iter::once(claude.clone()).chain(arguments).chain(policy).collect()
     };

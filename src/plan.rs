@@ -138,6 +138,12 @@ impl Turn {
 }
 
 impl Instance {
+    /// Returns true if its conversation is cleared before its first turn.
+    #[must_use]
+    pub fn starts_cleared(&self) -> bool {
+        self.legs().first().is_some_and(|leg| leg.is_cleared)
+    }
+
     /// Its turns, parted where the conversation is cleared; without those that do that.
     #[must_use]
     pub fn legs(&self) -> Vec<Leg> {

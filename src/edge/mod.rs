@@ -20,8 +20,8 @@ pub mod report_file;
 pub mod report_writer;
 pub mod session_locks;
 pub mod signals;
-pub mod tool_hook;
 pub mod suspension;
+pub mod tool_hook;
 
 /// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
 /// program is being written.

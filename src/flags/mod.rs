@@ -13,7 +13,7 @@ pub use environment::ENVIRONMENT;
 pub use flag::{Effect, Flag, Section};
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LockFile, LogLevel, Logs, Options, Question, at_home};
+pub use options::{ConfigSource, LockFile, LogLevel, Logs, OnSuccess, Options, Question, at_home};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
@@ -70,7 +70,7 @@ pub static FLAGS: &[Flag] = &[
     },
     Flag {
         long: "dry-run",
-        short: None,
+        short: Some('n'),
         section: Section::Work,
         effect: Effect::Switch(|options| options.dry_run = true),
         help: "Print the plan and launch nothing",
@@ -168,7 +168,7 @@ pub static FLAGS: &[Flag] = &[
     },
     Flag {
         long: "max-parallel",
-        short: None,
+        short: Some('j'),
         section: Section::Pace,
         effect: Effect::Value {
             name: "N",
@@ -410,6 +410,21 @@ pub static FLAGS: &[Flag] = &[
         effect: Effect::Switch(|options| options.log_level = LogLevel::Silent),
         help: "Print errors and the final summary only",
         details: "The same as `--log-level silent`: errors and the final summary only.",
+    },
+    Flag {
+        long: "on-success",
+        short: None,
+        section: Section::Report,
+        effect: Effect::Value {
+            name: "WHAT",
+            default: Some("report"),
+            set: |options, value| values::one_of(value, &OnSuccess::WORDS).map(|what| options.on_success = what),
+        },
+        help: "If every instance completes: report or silent",
+        details: "What is printed at the end if every instance has completed. \
+            `report`: the final reports of the log level. \
+            `silent`: nothing; with `--quiet`, such a run prints no line, and cron sends no mail. \
+            Warnings are printed in any case.",
     },
     Flag {
         long: "verbose",

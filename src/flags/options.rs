@@ -46,12 +46,29 @@ pub struct Options {
     pub max_line_length: usize,
     /// How much is printed.
     pub log_level: LogLevel,
+    /// What is printed at the end of a run in which every instance has completed.
+    pub on_success: OnSuccess,
     /// Where the run's files go.
     pub logs: Logs,
     /// What keeps it from overlapping with another run.
     pub lock: LockFile,
     /// What is to be answered instead of a run.
     pub question: Option<Question>,
+}
+
+/// What is printed at the end if every instance has completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSuccess {
+    /// The final reports of the log level.
+    #[default]
+    Report,
+    /// Nothing.
+    Silent,
+}
+
+impl OnSuccess {
+    /// The command line's words for them.
+    pub const WORDS: [(&str, OnSuccess); 2] = [("report", OnSuccess::Report), ("silent", OnSuccess::Silent)];
 }
 
 /// Something that is asked of zen, and takes no run to answer.
@@ -168,6 +185,7 @@ impl Default for Options {
             max_console_lines: 5,
             max_line_length: 500,
             log_level: LogLevel::Concise,
+            on_success: OnSuccess::default(),
             logs: Logs::InStateHome,
             lock: LockFile::OfConfig,
             question: None,

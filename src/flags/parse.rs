@@ -215,7 +215,7 @@ fn unwanted_value(error: &lexopt::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConfigSource, LockFile, LogLevel, Logs};
+    use super::super::{ConfigSource, LockFile, LogLevel, Logs, OnSuccess};
     use super::*;
     use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
     use crate::start_at::StartAt;
@@ -254,7 +254,7 @@ mod tests {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --start-at 14:30 --startup-delay 0.5 --max-parallel 3 --timeout 10 \
              --idle-timeout 2.5 --grace 0 --on-limit wait --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
-             --log-level silent --output-format json --log-dir /logs --lock /lock \
+             --log-level silent --on-success silent --output-format json --log-dir /logs --lock /lock \
              --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
              --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
              --budget-parameter-type mixed --disable-budget-visuals",
@@ -286,6 +286,7 @@ mod tests {
             max_console_lines: 0,
             max_line_length: 20,
             log_level: LogLevel::Silent,
+            on_success: OnSuccess::Silent,
             logs: Logs::In(PathBuf::from("/logs")),
             lock: LockFile::At(PathBuf::from("/lock")),
             question: None,
@@ -296,6 +297,7 @@ mod tests {
     #[test]
     fn of_contradicting_flags_the_last_counts() {
         assert_eq!(options("-c - -q -v").log_level, LogLevel::Detailed);
+        assert_eq!((options("-c - -n -j 3").dry_run, options("-c - -j3").max_parallel), (true, Some(3)));
         assert_eq!(options("-c - -vq").log_level, LogLevel::Silent);
         assert_eq!(options("-c - --quiet --log-level concise").log_level, LogLevel::Concise);
         assert_eq!(options("-c - --no-logs --log-dir d").logs, Logs::In(PathBuf::from("d")));

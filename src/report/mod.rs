@@ -206,7 +206,8 @@ fn usage_limit(told: &str) -> String {
     format!("U{rest}\n")
 }
 
-/// `1 instance`, `3 instances`.
-fn counted(count: usize, one: &str, many: &str) -> String {
+/// Returns `1 instance`, `3 instances`.
+#[must_use]
+pub fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -93,7 +93,9 @@ fn failed(view: &View, style: Style) -> String {
             0 | 1 => failure.error.clone(),
             attempts => format!("{} ({attempts} attempts)", failure.error),
         };
-        lines += &listed(&instance.name, &error, MAX_ERROR_COLUMNS, style);
+        // The whole name: the user looks for it in the config.
+        lines += &style.shown(&format!("- {}: {error}", instance.name), MAX_ERROR_COLUMNS);
+        lines.push('\n');
         for line in last_words(record, &failure.error) {
             lines += &format!("    {}\n", style.shown(line, MAX_LINE_COLUMNS - 4));
         }

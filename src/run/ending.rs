@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Run;
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
+use crate::flags::OnSuccess;
 use crate::outcome::{self, Reason, Status};
 use crate::report;
 use crate::schedule::Skip;
@@ -87,7 +88,8 @@ impl Run<'_> {
         };
         self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
         let (code, is_cut_short) = self.finish_report_json(code);
-        if self.reports_status() {
+        let is_silent = code == ExitCode::Completed && self.settings.on_success == OnSuccess::Silent;
+        if self.reports_status() && !is_silent {
             self.print_status(now);
         }
         let limits = self.ledger.limits();
@@ -100,7 +102,9 @@ impl Run<'_> {
         };
         let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
-        self.stdout.print_in_any_case(&text);
+        if !is_silent {
+            self.stdout.print_in_any_case(&text);
+        }
         self.print_file_errors();
         if let Some(guard) = self.guard.take() {
             guard.dismiss();

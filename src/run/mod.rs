@@ -39,7 +39,7 @@ use crate::edge::process::{Heard, Process};
 use crate::edge::session_locks::SessionLocks;
 use crate::edge::signals::Signals;
 use crate::exit::ExitCode;
-use crate::flags::LogLevel;
+use crate::flags::{LogLevel, OnSuccess};
 use crate::ledger::{Answer, Ledger};
 use crate::lines::{Line, Lines};
 use crate::outcome::Status;
@@ -52,7 +52,7 @@ use crate::schedule::{Pace, Schedule};
 use crate::stages::Stages;
 use crate::usage_limit::{OnLimit, UsageLimit};
 use sessions::Sessions;
-pub use sessions::no_session_locks;
+pub use sessions::{no_session_locks, session_entry};
 use stopping::Sweep;
 
 /// How much is read from a pipe before the next one has its turn.
@@ -82,6 +82,8 @@ pub struct Settings {
     pub max_line_columns: usize,
     /// How much is printed.
     pub log_level: LogLevel,
+    /// What is printed at the end if every instance has completed.
+    pub on_success: OnSuccess,
     /// How it looks.
     pub style: Style,
     /// The claude program.
@@ -128,6 +130,7 @@ pub struct Run<'a> {
     stdout: Output,
     stderr: Output,
     next_report: Duration,
+    last_report: Option<Duration>,
     json: Json,
     buffer: Vec<u8>,
     /// For long lines, lent to whoever is read.
@@ -222,6 +225,7 @@ impl<'a> Run<'a> {
             stdout,
             stderr,
             next_report: settings.report_interval,
+            last_report: None,
             json: Json::default(),
             buffer: vec![0; READ_BYTES],
             spare: Vec::new(),
@@ -235,6 +239,7 @@ impl<'a> Run<'a> {
         if let Some(directory) = &self.directory {
             directory.wait_for_report(FIRST_REPORT_LIMIT);
         }
+        self.print_start();
         loop {
             self.start_due();
             if self.schedule.is_over() {

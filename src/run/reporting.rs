@@ -55,6 +55,22 @@ impl Run<'_> {
         }
     }
 
+    /// Prints how many instances there are, and where their files go.
+    pub(super) fn print_start(&mut self) {
+        if !self.reports_status() {
+            return;
+        }
+        let count = report::counted(self.plan.instances.len(), "instance", "instances");
+        let files = self
+            .directory
+            .as_ref()
+            .map_or("no files are kept".to_owned(), |directory| format!("files in {}", directory.path().display()));
+        self.stdout.print(&format!(
+            "{}\n",
+            self.settings.style.shown(&format!("Running {count}: {files}"), MAX_MESSAGE_COLUMNS)
+        ));
+    }
+
     pub(super) fn reports_status(&self) -> bool {
         self.settings.log_level >= LogLevel::Concise
     }
@@ -63,6 +79,7 @@ impl Run<'_> {
         self.print_file_errors();
         if self.reports_status() && now >= self.next_report && !self.schedule.is_over() {
             self.print_status(now);
+            self.last_report = Some(now);
             // After a suspension one report is enough, not one for each that was missed.
             let missed = (now - self.next_report).as_nanos() / self.settings.report_interval.as_nanos().max(1);
             let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);

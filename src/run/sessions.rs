@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Run;
-use crate::claude::session::{self, Entry};
+use crate::claude::session::{self, Entry, last_conversation};
 use crate::edge::find::{self, ConversationState};
 use crate::edge::session_locks::{SessionLock, SessionLocks};
 use crate::outcome::{Failure, Reason, Status};
@@ -27,6 +27,17 @@ impl Sessions {
     pub(super) fn new(locks: Option<SessionLocks>) -> Self {
         Sessions { locks, held: HashMap::new(), next_look: Duration::ZERO }
     }
+}
+
+/// Returns how an instance enters its session: the last conversation there, or a new one. `is_entered_before` is true if an
+/// instance of the same plan, which has not run yet, enters it first.
+#[must_use]
+pub fn session_entry(instance: &Instance, is_entered_before: bool) -> Entry {
+    let is_cleared = instance.starts_cleared();
+    let Some(session) = &instance.session else { return Entry::into_session(None, is_cleared) };
+    let known = find::conversations(&instance.env);
+    let last = last_conversation(&session.uuid, |uuid| known.contains(uuid));
+    Entry::into_session(last.or(is_entered_before.then_some(0)), is_cleared)
 }
 
 impl Run<'_> {

@@ -1,6 +1,7 @@
 //! Starting an instance's process: which session it enters, with which arguments, variables and messages.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -34,7 +35,7 @@ impl<'a> Run<'a> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
         let instance = &self.plan.instances[index];
         let continues = self.records[index].continues.is_some();
-        let is_cleared = !continues && instance.legs().first().is_some_and(|leg| leg.is_cleared);
+        let is_cleared = !continues && instance.starts_cleared();
         let unnamed =
             if continues { Entry { conversation: 0, way: Way::Resume } } else { Entry::into_session(None, is_cleared) };
         let entry = instance.session.as_ref().map_or(unnamed, |session| {
@@ -136,12 +137,13 @@ impl<'a> Run<'a> {
     }
 
     /// An instance with the results of others in its messages: these have ended, and need not have one.
-    fn with_results(&self, index: usize) -> Cow<'a, Instance> {
+    fn with_results(&mut self, index: usize) -> Cow<'a, Instance> {
         let plan = self.plan;
         let instance = &plan.instances[index];
         if instance.turns.iter().all(|turn| turn.results.is_empty()) {
             return Cow::Borrowed(instance);
         }
+        self.warn_of_empty_results(index);
         let told =
             |of: usize| (plan.instances[of].name.as_str(), self.records[of].told.result.as_deref().unwrap_or(""));
         let mut instance = instance.clone();
@@ -149,6 +151,17 @@ impl<'a> Run<'a> {
             turn.text = filled(&turn.text, &turn.results, told);
         }
         Cow::Owned(instance)
+    }
+
+    /// An empty result leaves a gap in the text that the user wrote.
+    fn warn_of_empty_results(&mut self, index: usize) {
+        let of = self.plan.instances[index].turns.iter().flat_map(|turn| &turn.results).map(|insertion| insertion.of);
+        let is_empty = |&of: &usize| self.records[of].told.result.as_deref().is_none_or(|text| text.trim().is_empty());
+        let empty: BTreeSet<usize> = of.filter(is_empty).collect();
+        for of in empty {
+            let (name, of) = (self.name(index), self.name(of));
+            self.message(&format!("{name}: the result of {of} is empty, and is passed on like that"));
+        }
     }
 
     /// What has to be left when one more has started: for the files of all, and for the work of the loop.
