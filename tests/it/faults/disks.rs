@@ -248,11 +248,13 @@ fn links_that_an_instance_plants_are_not_followed() {
     let plant = format!(
         "cd '{0}' && ln -sf '{1}' 01-a/result.txt && ln -sf '{2}' 01-a/stderr.txt && ln -sf '{1}' .report.json.new && \
          rm -f .report.json.spare && ln -s '{1}' .report.json.spare && ln -sf '{1}' report.json && \
-         mkdir 02-b && ln '{1}' 02-b/stream.jsonl && ln -s '{2}' 02-b/result.txt && ln -s / 03-c",
+         mkdir 02-b && ln '{1}' 02-b/stream.jsonl && ln -s '{2}' 02-b/result.txt && ln -s '{3}' 03-c",
         place.path("state/zen/latest").display(),
         victim.display(),
-        new.display()
+        new.display(),
+        place.path("elsewhere").display()
     );
+    fs::create_dir(place.path("elsewhere")).expect("a directory");
     let after = |name: &str| with(instance(name, "[[stderr oops]] [[say Done.]]"), "depends_on", json!(["a"]));
     let first = instance("a", &format!("{} [[stderr oops]] [[say Done.]]", bash(&plant)));
     let config = json!({ "instances": [first, after("b"), after("c")] });
@@ -269,7 +271,8 @@ fn links_that_an_instance_plants_are_not_followed() {
             assert_eq!(fs::read_to_string(&path).expect("a file"), text, "{}", path.display());
         }
     }
-    assert!(!Path::new("/result.txt").exists() && !run.join("report.json").is_symlink());
+    assert_eq!(names(&place.path("elsewhere")), Vec::<String>::new());
+    assert!(!run.join("report.json").is_symlink());
     assert_eq!(outcome.report["exit_code"], 0);
 }
 
