@@ -1,13 +1,15 @@
 //! Answers without a run: what slash commands there are, configs to start from, the schema of a config. Joins the pure
 //! parts with what claude and the files say; an answer is a text and what is worth a word beside it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalogue::{self, Catalogue};
 use crate::claude::command_line;
 use crate::claude::{control, listing};
 use crate::config;
-use crate::edge::{ask, command_files, output};
+use crate::edge::ask::{self, Query};
+use crate::edge::{command_files, output};
 use crate::examples;
 use crate::flags::{Options, Question};
 use crate::prepare::find_claude;
@@ -60,8 +62,9 @@ fn catalogue(options: &Options) -> Result<(Catalogue, Vec<String>), Vec<String>>
     }
     let listed = find_claude(options).and_then(|claude| {
         let arguments = command_line::arguments_to_ask();
-        let asked =
-            ask::answer_of(&claude, &arguments, &control::initialize(), &workspace, LIST_LIMIT, listing::answer);
+        let (arguments, env, limit) = (&arguments, &BTreeMap::new(), LIST_LIMIT);
+        let query = Query { claude: &claude, arguments, cwd: &workspace, env, limit };
+        let asked = ask::answer_of(&query, &control::initialize(), listing::answer);
         asked
             .and_then(|listed| listed)
             .map_err(|why| format!("{} does not list its commands: {why}", workspace::shown(&claude)))

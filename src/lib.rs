@@ -22,6 +22,7 @@ pub mod nearest;
 pub mod outcome;
 pub mod plan;
 pub mod prepare;
+pub mod probe;
 pub mod prompt_template;
 pub mod record;
 pub mod report;

@@ -21,7 +21,8 @@ use zen::exit::ExitCode;
 use zen::flags::{self, ConfigSource, LockFile, LogLevel, Logs, Options, Request};
 use zen::ledger::Ledger;
 use zen::plan::{Instance, Plan};
-use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare};
+use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare, unchecked_commands};
+use zen::probe::{self, Unchecked};
 use zen::report::{self, Style};
 use zen::run::{Run, Settings, epoch_ms, later, no_session_locks, session_entry};
 use zen::run_clock::Pauses;
@@ -61,7 +62,10 @@ fn run(options: &Options) -> ExitCode {
     };
     if options.dry_run {
         tell(&[&prepared.warnings[..], &prepared.notes].concat());
-        return answer(&dry_run(&prepared, options, due_ms, style));
+        return match answer(&dry_run(&prepared, options, due_ms, style)) {
+            ExitCode::Completed if !prepared.problems.is_empty() => refuse(&prepared.problems),
+            code => code,
+        };
     }
     if variable("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         let token = random_token();
@@ -73,16 +77,17 @@ fn run(options: &Options) -> ExitCode {
     if options.log_level > LogLevel::Silent {
         stderr.print(&messages(&prepared.notes));
     }
+    if due_ms.is_some() {
+        if let Err(problem) = check_places(options) {
+            return refuse(&[problem]);
+        }
+        stderr.print(&messages(&early_warnings(&prepared)));
+    }
     let say = |what: &str, is_asked: bool| {
         if is_asked || options.log_level > LogLevel::Silent {
             stderr.print(&messages(&[what.to_owned()]));
         }
     };
-    if due_ms.is_some()
-        && let Err(problem) = check_places(options)
-    {
-        return refuse(&[problem]);
-    }
     let waited = match due_ms.map(|due_ms| later::wait_until(due_ms, say)).transpose() {
         Ok(waited) => waited,
         Err(error) => return refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
@@ -94,6 +99,8 @@ fn run(options: &Options) -> ExitCode {
         Err(NoLock::Refused(code)) => return code,
         Err(NoLock::GoesOn(why)) => (None, Some(why)),
     };
+    let CheckedCommands { missing_commands, notices } = find_missing_commands(&prepared);
+    stderr.print(&messages(&notices));
     let session_locks = session_locks(&prepared.plan).unwrap_or_else(|why| {
         stderr.print(&messages(&[no_session_locks(&why)]));
         None
@@ -127,6 +134,7 @@ fn run(options: &Options) -> ExitCode {
         claude: claude.clone().unwrap_or_default(),
         abilities,
         hook: tool_hook::program(),
+        missing_commands,
         descriptor_limit: raise_descriptor_limit(),
         facts: report::json::RunFacts {
             run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
@@ -150,6 +158,35 @@ fn run(options: &Options) -> ExitCode {
         }
         Err(error) => refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
     }
+}
+
+/// Returns the commands that are missing before the wait for a later start.
+fn early_warnings(prepared: &Prepared) -> Vec<String> {
+    let missing = find_missing_commands(prepared).missing_commands.into_iter();
+    let warning = |(index, error): (usize, String)| {
+        let name = text::clean(&prepared.plan.instances[index].name).into_owned();
+        format!("instance '{name}': {error}: it fails at the start if that is still so then")
+    };
+    missing.map(warning).collect()
+}
+
+/// The result of asking claude for its commands.
+struct CheckedCommands {
+    missing_commands: Vec<(usize, String)>,
+    notices: Vec<String>,
+}
+
+/// Asks claude which commands of the plan are missing. What cannot be asked is checked when its instance starts.
+fn find_missing_commands(prepared: &Prepared) -> CheckedCommands {
+    let Some(claude) = &prepared.claude else {
+        return CheckedCommands { missing_commands: Vec::new(), notices: Vec::new() };
+    };
+    let instances = &prepared.plan.instances;
+    let findings = probe::missing_commands(instances, claude, probe::RUN_LIMIT);
+    let notice = |unchecked: &Unchecked| {
+        format!("{}: they are checked when it starts", unchecked_commands(instances, unchecked))
+    };
+    CheckedCommands { missing_commands: findings.errors(), notices: findings.unchecked.iter().map(notice).collect() }
 }
 
 const NO_STATE_HOME: &str = "neither XDG_STATE_HOME nor HOME says where it goes";

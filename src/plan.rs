@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::prices::Prices;
-use crate::claude::{command_line, commands, session, tools};
+use crate::claude::{commands, extra_args, session, tools};
 use crate::config::{
     Background, BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When, budget_command,
 };
@@ -32,7 +32,7 @@ pub struct Defaults {
 
 /// What planning must know of the machine.
 pub trait Surroundings {
-    /// Whether something stands at this absolute path: `/tmp` in a command may be one.
+    /// True if there is a file or directory at this absolute path.
     fn exists(&self, path: &Path) -> bool;
     /// Whether this is a directory that can be entered.
     fn is_directory(&self, path: &Path) -> bool;
@@ -111,10 +111,12 @@ pub struct Turn {
     pub text: String,
     /// The slash command that it calls, without the slash, if it calls one.
     pub command: Option<String>,
-    /// Whether its first word is a path as well (`/tmp is full`): where claude has no such command, it is text.
+    /// True if the command's name is also a path (`/tmp is full`). If claude has no such command, the error says so.
     pub is_path: bool,
     /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
     pub is_clear: bool,
+    /// The place of its text in the config.
+    pub place: Option<Place>,
     /// Where in the text the results of others come in; these have ended when it is sent.
     pub results: Vec<Insertion>,
 }
@@ -129,6 +131,12 @@ pub struct Leg {
 }
 
 impl Turn {
+    /// True if it needs a command that some session may lack: `/help`, `/clear` and `/compact` always work.
+    #[must_use]
+    pub fn command_to_check(&self) -> Option<&str> {
+        self.command.as_deref().filter(|name| !self.is_clear && !commands::always_works(name))
+    }
+
     /// Whether it clears what was said before. That is zen's own affair: the older generations have no such command, and
     /// 2.1 leaves the session when it is given.
     #[must_use]
@@ -261,8 +269,8 @@ pub fn plan(
             doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
-        let contradictions = command_line::contradictions(&instance, &config.budget);
-        contradictions.into_iter().for_each(|what| mistake("claude_args", what));
+        let problems = extra_args::problems(&instance, &config.budget, &|path| surroundings.exists(path));
+        problems.into_iter().for_each(|what| mistake("claude_args", what));
         too_long_for_a_process(&instance).for_each(|field| {
             mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
         });
@@ -353,23 +361,28 @@ fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn Surroundings) ->
         "reset" | "new" => !surroundings.has_command_file(cwd, name),
         _ => false,
     };
-    let of_command = |text: &str| Turn {
-        text: text.to_owned(),
-        is_clear: commands::called_by(text).is_some_and(is_clear),
-        command: commands::called_by(text).map(str::to_owned),
-        is_path: commands::called_by(text).is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
-        results: Vec::new(),
+    let of_command = |field: &str, text: &str| {
+        let text = commands::trimmed(text);
+        let command = commands::called_by(text);
+        Turn {
+            text: text.to_owned(),
+            is_clear: command.is_some_and(is_clear),
+            command: command.map(str::to_owned),
+            is_path: command.is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
+            place: entry.place_of(field),
+            results: Vec::new(),
+        }
     };
     let mut turns = Vec::new();
     if entry.clear_history == Some(true) {
-        turns.push(of_command("/clear"));
+        turns.push(of_command("clear_history", "/clear"));
     }
     if entry.compact_history == Some(true) {
-        turns.push(of_command("/compact"));
+        turns.push(of_command("compact_history", "/compact"));
     }
-    turns.extend(entry.pre_commands.iter().flatten().map(|text| of_command(text)));
+    turns.extend(entry.pre_commands.iter().flatten().map(|text| of_command("pre_commands", text)));
     match (&entry.command, &entry.prompt) {
-        (Some(command), _) => turns.push(of_command(command)),
+        (Some(command), _) => turns.push(of_command("command", command)),
         (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), ..Turn::default() }),
         (None, None) => {} // a mistake, told by the config's own reading
     }

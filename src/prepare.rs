@@ -13,11 +13,12 @@ use crate::claude::command_line;
 use crate::claude::environment::is_sandbox;
 use crate::claude::grants::{Effect, argument_with_effect, effect, is_understood};
 use crate::claude::permissions;
-use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake};
+use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake, Place};
 use crate::edge::grants::{self, Grant, Reader};
 use crate::edge::{ask, command_files, find, reason};
 use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
 use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use crate::probe::{self, MissingCommand, Unchecked};
 use crate::workspace::{self, Remark, absolute};
 use crate::{sha256, text};
 
@@ -43,12 +44,14 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// What else is worth a word.
     pub notes: Vec<String>,
+    /// The problems of this machine for which a run would fail: reported by a dry run after its plan, else empty.
+    pub problems: Vec<String>,
 }
 
-/// Reads, finds and plans. In a dry run, what only the machine lacks is a warning.
+/// Reads, finds and plans. In a dry run, problems of the machine do not prevent the plan from being shown.
 ///
 /// # Errors
-/// Everything that is wrong, each a message of one or more lines.
+/// All problems, each a message of one or more lines.
 pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let mut problems = Vec::new();
     let mut lacking = Vec::new();
@@ -96,7 +99,11 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     warnings.extend(unknown);
     problems.extend(agents_problems(&plan.instances, abilities));
     lacking.extend(root_problem(&plan.instances, abilities));
-    if options.dry_run { &mut warnings } else { &mut problems }.extend(lacking);
+    if options.dry_run {
+        lacking.extend(asked.into_iter().flat_map(|claude| commands_problem(&config_name, &plan, claude)));
+    } else {
+        problems.append(&mut lacking);
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -106,7 +113,40 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Some(Remark::Foreign(warning)) => warnings.push(warning),
         None => {}
     }
-    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes })
+    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes, problems: lacking })
+}
+
+/// Returns the commands that a dry run finds missing, as mistakes of the config, and what it could not check.
+fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String> {
+    let findings = probe::missing_commands(&plan.instances, claude, probe::DRY_RUN_LIMIT);
+    let mistake = |missing: &MissingCommand| {
+        let instance = &plan.instances[missing.instance];
+        let is_last = missing.turn + 1 == instance.turns.len();
+        Mistake {
+            place: instance.turns[missing.turn].place.unwrap_or(Place { line: 1, column: 1 }),
+            instance: format!("instance '{}'", text::as_written(&instance.name)),
+            field: if is_last { "command" } else { "pre_commands" }.to_owned(),
+            what: missing.error.clone(),
+        }
+    };
+    let mut found: Vec<Mistake> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
+    Mistake::sort(&mut found);
+    let mut problems: Vec<String> =
+        Some(found).filter(|f| !f.is_empty()).iter().map(|f| mistakes(config_name, f)).collect();
+    problems.extend(findings.unchecked.iter().map(|unchecked| unchecked_commands(&plan.instances, unchecked)));
+    problems
+}
+
+/// Returns the message for instances whose slash commands could not be checked.
+#[must_use]
+pub fn unchecked_commands(instances: &[Instance], unchecked: &Unchecked) -> String {
+    let first = unchecked.instances.first().map_or("", |&index| instances[index].name.as_str());
+    let others = match unchecked.instances.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    let why = text::clean(&unchecked.why);
+    format!("instance '{}'{others}: slash commands not checked: claude did not list them: {why}", text::clean(first))
 }
 
 /// What to say of limits that are set and hold nobody back. With no other ones that is a problem: somebody relies on them.

@@ -176,13 +176,13 @@ impl Attempt {
                 return self.fail(Failure::new(Reason::Error, error), now);
             }
         };
-        for turn in &mut self.turns {
-            turn.command.take_if(|name| turn.is_path && !commands.have(name));
-        }
-        let told = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
-        let mut called = told.filter_map(|turn| turn.command.as_deref());
-        match called.find(|name| !commands.have(name)) {
-            Some(missing) => self.fail(Failure::new(Reason::CommandNotFound, commands.not_found(missing)), now),
+        let turns = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
+        let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.is_path)));
+        match called.find(|(name, _)| !commands.have(name)) {
+            Some((name, is_path)) => {
+                let failure = Failure::new(Reason::CommandNotFound, commands.not_found(name, is_path));
+                self.fail(failure, now)
+            }
             None => self.send_turn(now),
         }
     }

@@ -25,6 +25,7 @@ fn instance(turns: &[&str]) -> Instance {
         command: commands::called_by(text).map(str::to_owned),
         is_path: false,
         is_clear: commands::called_by(text) == Some("clear"),
+        place: None,
         results: Vec::new(),
     };
     Instance {
@@ -829,12 +830,13 @@ fn text_that_begins_with_a_slash_is_sent_as_text() {
     let text = [Effect::Send(control::user(" /tmp is full"))];
     let mut prompt = begun(|turn| turn.command = None);
     assert_eq!(prompt.event(answer(&["tmp"]), at(1)), text);
-    let mut path = begun(|turn| turn.is_path = true);
-    assert_eq!(path.event(answer(&["other"]), at(1)), text);
     let mut command = begun(|turn| turn.is_path = true);
     assert_eq!(command.event(answer(&["tmp"]), at(1)), [Effect::Send(control::user("/tmp is full"))]);
-    let mut missing = begun(|_| {});
-    assert_eq!(missing.event(answer(&["other"]), at(1)), [Effect::CloseInput]);
+    // A missing command is never sent as text, which would cost tokens, even if its name is a path.
+    for change in [(|turn| turn.is_path = true) as fn(&mut crate::plan::Turn), |_| {}] {
+        let mut missing = begun(change);
+        assert_eq!(missing.event(answer(&["other"]), at(1)), [Effect::CloseInput]);
+    }
 }
 
 #[test]

@@ -4,9 +4,7 @@ use super::abilities::Abilities;
 use super::permissions;
 use super::session::{self, Entry, Way};
 use super::tool_policy::hook::{self, HookProgram};
-use crate::config::BudgetConfig;
 use crate::plan::{Instance, Plan};
-use crate::text::as_written;
 
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
@@ -17,70 +15,29 @@ pub fn needs_abilities(plan: &Plan) -> bool {
 /// What every process that is spoken to over its standard input is called with.
 const SPOKEN_TO: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
 
-/// What zen gives claude itself, or what would put that out of force, and the field that says it in a config.
-const OWN_FLAGS: &[(&str, &str)] = &[
-    ("--allow-dangerously-skip-permissions", "permission_mode"),
-    ("--allowed-tools", "allowed_tools"),
-    ("--allowedTools", "allowed_tools"),
-    ("--continue", "session_id"),
-    ("--dangerously-skip-permissions", "permission_mode"),
-    ("--disallowed-tools", "disallowed_tools"),
-    ("--disallowedTools", "disallowed_tools"),
-    ("--fork-session", "session_id"),
-    ("--input-format", ""),
-    ("--model", "model"),
-    ("--output-format", ""),
-    ("--permission-mode", "permission_mode"),
-    ("--permission-prompt-tool", "permission_mode"),
-    ("--print", ""),
-    ("--resume", "session_id"),
-    ("--session-id", "session_id"),
-    ("--tools", "allowed_tools"),
-    ("-c", "session_id"),
-    ("-p", ""),
-    ("-r", "session_id"),
-];
-
 const DOLLARS_FLAG: &str = "--max-budget-usd";
 
 const SETTINGS_FLAG: &str = "--settings";
-
-/// Options that take the hook away by which zen enforces `allowed_tools`.
-const WITHOUT_HOOK: &[&str] = &["--bare", "--safe-mode", SETTINGS_FLAG];
-
-/// What is wrong with an instance's arguments that say otherwise than zen's own, each flag once.
-#[must_use]
-pub fn contradictions(instance: &Instance, budget: &BudgetConfig) -> Vec<String> {
-    let mut flags: Vec<&str> = Vec::new();
-    for flag in instance.claude_args.iter().filter_map(|argument| argument.split('=').next()) {
-        if !flags.contains(&flag) {
-            flags.push(flag);
-        }
-    }
-    let wrong = |flag: &str| match OWN_FLAGS.iter().find(|(own, _)| *own == flag) {
-        Some((_, "")) => {
-            Some(format!("{flag} is zen's own to give, which talks to claude over a stream: leave it out"))
-        }
-        Some((_, field)) => {
-            Some(format!("{flag} would contradict what zen gives claude itself: use the field '{field}'"))
-        }
-        None if flag == DOLLARS_FLAG && budget.blocks_dollars_of(instance.budget_command.as_deref()) => {
-            Some(format!("{flag} would contradict the budget in dollars, which zen gives claude itself: leave it out"))
-        }
-        None if WITHOUT_HOOK.contains(&flag) && instance.allowed_tools.is_some() => {
-            Some(format!("{flag} would put allowed_tools out of force: leave one of them out"))
-        }
-        None => None,
-    };
-    let first = instance.claude_args.first().filter(|first| !first.starts_with('-'));
-    let no_option = first.map(|first| format!("'{}' is no option: give text in 'prompt'", as_written(first)));
-    no_option.into_iter().chain(flags.into_iter().filter_map(wrong)).collect()
-}
 
 /// The arguments for a process that is asked something, and has no turn.
 #[must_use]
 pub fn arguments_to_ask() -> Vec<String> {
     SPOKEN_TO.map(str::to_owned).to_vec()
+}
+
+/// Returns the arguments to ask for the commands of an instance with these arguments of its own.
+///
+/// Leaves hooks out, which 2.1 would run for the question (measured on 2.1.332), and MCP servers, for which 2.0 waits up
+/// to 30 s, unless one of them provides a command.
+#[must_use]
+pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<String> {
+    let mut arguments = arguments_to_ask();
+    arguments.extend(["--permission-mode", "default", "--settings", r#"{"disableAllHooks":true}"#].map(str::to_owned));
+    if !needs_servers {
+        arguments.push("--strict-mcp-config".to_owned());
+    }
+    arguments.extend(claude_args.iter().cloned());
+    arguments
 }
 
 /// The arguments for one process of an instance, which may cost `max_micros` at most.

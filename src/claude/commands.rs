@@ -15,10 +15,29 @@ pub const UNLISTED: &[(&str, &str)] = &[
     ("help", "Answered by claude itself, without a token"),
 ];
 
-/// The name of the slash command that a message calls, without the slash, if it calls one.
+/// True if every generation accepts this command in every session, listed or not.
+#[must_use]
+pub fn always_works(name: &str) -> bool {
+    UNLISTED.iter().any(|(unlisted, _)| *unlisted == name)
+}
+
+/// True if an MCP server provides this command: `mcp__SERVER__PROMPT`.
+#[must_use]
+pub fn is_of_server(name: &str) -> bool {
+    name.starts_with("mcp__")
+}
+
+/// Removes the blanks before a command's slash: claude takes ` /x` for text.
+#[must_use]
+pub fn trimmed(text: &str) -> &str {
+    let trimmed = text.trim_start();
+    if trimmed.starts_with('/') { trimmed } else { text }
+}
+
+/// Returns the name of the slash command that a message calls, without the slash, if it calls one.
 ///
-/// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has; `/tmp` has not: where there
-/// is no such command, that is a path, and the message is text.
+/// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has, so it is text.
+/// `/tmp is full` calls a command: sent as text it would cost tokens for what may be a typo.
 #[must_use]
 pub fn called_by(message: &str) -> Option<&str> {
     let word = message.split_whitespace().next()?;
@@ -46,12 +65,13 @@ impl Commands {
         ALWAYS_THERE.contains(&name) || self.names.iter().any(|n| n == name)
     }
 
-    /// What to say of a command that is not there: the seed's words, and the nearest name.
+    /// Returns the error for a missing command, with the nearest name, or, if the name is also a path, the field for text.
     #[must_use]
-    pub fn not_found(&self, name: &str) -> String {
+    pub fn not_found(&self, name: &str, is_path: bool) -> String {
         let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());
         match nearest(name, known) {
             Some(near) => format!("Command not found: /{name} (did you mean /{near}?)"),
+            None if is_path => format!("Command not found: /{name} (text that begins with a path belongs in 'prompt')"),
             None => format!("Command not found: /{name}"),
         }
     }
@@ -87,10 +107,22 @@ mod tests {
         let commands = Commands::new(vec!["analyze-code".into(), "compact".into()]);
         assert!(commands.have("compact") && commands.have("help") && !commands.have("clear"));
         assert_eq!(
-            commands.not_found("analyse-code"),
+            commands.not_found("analyse-code", true),
             "Command not found: /analyse-code (did you mean /analyze-code?)"
         );
         let unlike = "this-command-does-not-exist";
-        assert_eq!(commands.not_found(unlike), "Command not found: /this-command-does-not-exist");
+        assert_eq!(commands.not_found(unlike, false), "Command not found: /this-command-does-not-exist");
+        assert_eq!(
+            commands.not_found("tmp", true),
+            "Command not found: /tmp (text that begins with a path belongs in 'prompt')"
+        );
+    }
+
+    #[test]
+    fn blanks_before_a_slash_are_removed_and_no_others() {
+        for (text, expected) in [(" \n/help x ", "/help x "), ("/help", "/help"), (" text /x", " text /x"), ("", "")] {
+            assert_eq!(trimmed(text), expected);
+        }
+        assert!(always_works("clear") && always_works("compact") && always_works("help") && !always_works("review"));
     }
 }

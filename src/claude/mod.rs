@@ -9,6 +9,7 @@ pub mod commands;
 pub mod control;
 pub mod environment;
 pub mod events;
+pub mod extra_args;
 pub mod front_matter;
 pub mod grants;
 pub mod json;

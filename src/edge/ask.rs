@@ -1,6 +1,7 @@
 //! Asks claude something outside of any run: what its help says, and which slash commands there are. No token is spent,
 //! and when the answer is there, or the time is over, nothing of it is left running.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +36,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
     let run = run_of_its_own();
-    let mut process = start(claude, &["--help".to_owned()], Path::new("."), &run)?;
+    let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
+    let mut process = start(&Query { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit }, &run)?;
     process.close_input();
     let (mut help, mut errors) = (Vec::new(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
@@ -54,21 +56,30 @@ pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     }
 }
 
-/// Sends claude one message, in `cwd`, and reads its lines until `answer` makes something of one. Then claude is let go.
+/// A question to a claude process of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The program.
+    pub claude: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [String],
+    /// Its directory.
+    pub cwd: &'a Path,
+    /// Variables that are set or, `None`, removed.
+    pub env: &'a BTreeMap<String, Option<String>>,
+    /// The time for the answer.
+    pub limit: Duration,
+}
+
+/// Sends claude one message and reads its lines until `answer` accepts one, then ends it.
 ///
 /// # Errors
-/// Why there is no answer.
-pub fn answer_of<T>(
-    claude: &Path,
-    arguments: &[String],
-    message: &[u8],
-    cwd: &Path,
-    limit: Duration,
-    answer: impl Fn(&[u8]) -> Option<T>,
-) -> Result<T, String> {
+/// The reason why there is no answer.
+pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
+    let limit = query.limit;
     let give_up = Instant::now() + limit;
     let run = run_of_its_own();
-    let mut process = start(claude, arguments, cwd, &run)?;
+    let mut process = start(query, &run)?;
     process.send(message);
     let (mut answered, mut lines, mut errors) = (None, Lines::default(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
@@ -91,16 +102,20 @@ pub fn answer_of<T>(
     })
 }
 
-/// Starts a claude that is asked something, and nothing of which is to be left.
-fn start(claude: &Path, arguments: &[String], cwd: &Path, run: &str) -> Result<Process, String> {
+/// Starts the process of a query, marked so that nothing of it is left behind.
+fn start(query: &Query, run: &str) -> Result<Process, String> {
     let mut variables: Vec<(OsString, Option<OsString>)> =
         NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+    if query.cwd.is_absolute() {
+        variables.push(("PWD".into(), Some(query.cwd.into())));
+    }
+    variables.extend(query.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
     variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
     variables.push((RUN_VARIABLE.into(), Some(run.into())));
     let launch = Launch {
-        program: claude.to_owned(),
-        arguments: arguments.iter().map(OsString::from).collect(),
-        cwd: cwd.to_owned(),
+        program: query.claude.to_owned(),
+        arguments: query.arguments.iter().map(OsString::from).collect(),
+        cwd: query.cwd.to_owned(),
         variables,
     };
     signals::unblock();
@@ -245,7 +260,10 @@ mod tests {
     fn answer_of_script(body: &str) -> Result<String, String> {
         let (directory, file) = script(body);
         let answer = |line: &[u8]| Some(String::from_utf8_lossy(line).strip_prefix("answer ")?.to_owned());
-        answer_of(&file, &[], b"question\n", directory.path(), limit_for(body), answer)
+        let env = BTreeMap::from([("OF_THE_QUERY".to_owned(), Some("set".to_owned()))]);
+        let limit = limit_for(body);
+        let query = Query { claude: &file, arguments: &[], cwd: directory.path(), env: &env, limit };
+        answer_of(&query, b"question\n", answer)
     }
 
     #[test]
@@ -278,5 +296,6 @@ mod tests {
     #[test]
     fn nothing_is_warmed_up_for_a_question() {
         assert_eq!(answer_of_script("echo answer $DISABLE_PROMPT_CACHING"), Ok("1".into()));
+        assert_eq!(answer_of_script("echo answer $OF_THE_QUERY"), Ok("set".into()));
     }
 }

@@ -37,7 +37,7 @@ fn a_missing_name_is_made_from_the_command() {
 fn turns_are_the_pre_commands_and_then_the_command() {
     let plan = planned(
         r#"{"instances": [{"command": "/analyze src", "prompt": "not used", "compact_history": true,
-            "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": "/tmp is full"}]}"#,
+            "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": " \n/tmp is full"}]}"#,
     )
     .expect("a plan");
     let told: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
@@ -53,9 +53,9 @@ fn turns_are_the_pre_commands_and_then_the_command() {
     assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
     let of_path = &plan.instances[2].turns[0];
     assert_eq!(
-        (of_path.command.as_deref(), of_path.is_path),
-        (Some("tmp"), true),
-        "text where there is no such command"
+        (of_path.command.as_deref(), of_path.is_path, of_path.text.as_str()),
+        (Some("tmp"), true, "/tmp is full"),
+        "blanks before the slash are removed"
     );
     assert!(plan.instances[0].turns.iter().all(|turn| !turn.is_path));
     assert_eq!((plan.warnings.len(), plan.notes.len()), (0, 1));

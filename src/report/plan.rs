@@ -102,13 +102,9 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     lines
 }
 
-/// A message, and whether it will be taken for a command: `/tmp is full` is none.
+/// Returns a message with its kind: `/usr/bin/env` is text.
 fn turn_line(turn: &Turn, style: Style) -> String {
-    let kind = match turn.command {
-        Some(_) if turn.is_path => "command, or text if there is no such command:",
-        Some(_) => "command",
-        None => "text",
-    };
+    let kind = if turn.command.is_some() { "command" } else { "text" };
     format!("{kind} {}", style.shown(&turn.text, MAX_LINE_COLUMNS))
 }
 

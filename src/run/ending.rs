@@ -1,12 +1,13 @@
 //! Ends: of an instance, with all that follows for others, and of the run.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Run;
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
 use crate::flags::OnSuccess;
-use crate::outcome::{self, Reason, Status};
+use crate::outcome::{self, Failure, Reason, Status};
 use crate::report;
 use crate::schedule::Skip;
 
@@ -62,6 +63,17 @@ impl Run<'_> {
             self.tell_if_stage_ended(instance, now);
         }
         self.json.is_stale = true;
+    }
+
+    /// Fails the instances whose slash command is missing, before any other starts. Dependents come first: an instance
+    /// that lacks a command itself is not reported as skipped.
+    pub(super) fn fail_missing_commands(&mut self) {
+        let now = self.clock.now();
+        let mut missing = std::mem::take(&mut self.settings.missing_commands);
+        missing.sort_by_key(|(index, _)| (Reverse(self.stages.of(*index)), *index));
+        for (index, error) in missing {
+            self.ended(index, Status::Failed(Failure::hopeless(Reason::CommandNotFound, error)), now);
+        }
     }
 
     /// Says that the stage of an instance has ended, if that was the last of it.

@@ -92,6 +92,8 @@ pub struct Settings {
     pub abilities: Abilities,
     /// Where it finds the program that decides on the use of tools.
     pub hook: HookProgram,
+    /// The instances whose slash command is known to be missing, with the error.
+    pub missing_commands: Vec<(usize, String)>,
     /// The descriptor limit that children get, where zen has raised its own.
     pub descriptor_limit: Option<(u64, u64)>,
     /// What `report.json` says of the run as a whole.
@@ -240,6 +242,7 @@ impl<'a> Run<'a> {
             directory.wait_for_report(FIRST_REPORT_LIMIT);
         }
         self.print_start();
+        self.fail_missing_commands();
         loop {
             self.start_due();
             if self.schedule.is_over() {

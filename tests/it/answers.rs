@@ -13,6 +13,10 @@ fn ask(place: &Place, arguments: &[&str]) -> Outcome {
     run(place, &mut place.zen(&[arguments, &["--workspace", "workspace"]].concat()))
 }
 
+fn served(place: &Place) -> usize {
+    place.whole_stand_in_log().iter().filter(|event| event["event"] == "served").count()
+}
+
 fn run(place: &Place, command: &mut Command) -> Outcome {
     place.started(command).outcome()
 }
@@ -65,8 +69,8 @@ fn commands_are_listed_as_claude_lists_them() {
         let outcome = run(&place, zen.env("STAND_IN_GENERATION", generation)).expect_code(0);
         expect_the_files(&outcome);
         assert!(outcome.stdout.lines().count() > 8 && outcome.stderr.is_empty(), "{}", outcome.everything());
-        assert_eq!(place.stand_in_events("start").len(), 1, "one claude is asked");
-        assert_eq!(place.stand_in_events("served").len(), 0, "and spends nothing");
+        assert_eq!(place.questions().len(), 1, "one claude is asked");
+        assert_eq!(served(&place), 0, "and spends nothing");
         assert!(fs::read_dir(place.path("state")).expect("a directory").next().is_none(), "no run, no files of one");
     }
 }
@@ -108,7 +112,7 @@ fn an_interrupt_ends_the_question_and_the_claude_that_was_asked() {
     let place = Place::new();
     let mut zen = place.zen(&["--list-commands", "--workspace", "workspace"]);
     let running = place.started(zen.env("STAND_IN_INITIALIZE", "never"));
-    wait_until("claude is there", || !place.stand_in_events("start").is_empty());
+    wait_until("claude is there", || !place.questions().is_empty());
     running.signal(Signal::SIGINT);
     wait_until("zen has ended", || running.is_zombie());
     // The system tells claude of it, at that moment.
@@ -236,7 +240,7 @@ fn every_kind_of_example_is_a_config_that_runs() {
         let config = place.config(&text);
         let plan = place.run(&config, &["--dry-run"]).expect_code(0);
         assert_eq!(plan.stderr, "", "{name}: {}", plan.everything());
-        assert_eq!(place.stand_in_events("served").len(), 0, "{name}: nothing is done");
+        assert_eq!(served(&place), 0, "{name}: nothing is done");
         let outcome = place.run(&config, &[]).expect_code(0);
         let instances = value["instances"].as_array().expect("instances");
         for instance in instances {

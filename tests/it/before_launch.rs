@@ -643,8 +643,8 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
         let outcome = refused(&place, place.started(&mut command).outcome());
         expect_all(&outcome, [expected]);
         assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
-        // A plan can be looked at on a machine that has no claude.
-        let outcome = place.started(command.arg("--dry-run")).outcome().expect_code(0);
+        // A plan can be looked at on a machine that has no claude, and fails as the run would.
+        let outcome = place.started(command.arg("--dry-run")).outcome().expect_code(1);
         expect_all(&outcome, [expected]);
         assert!(outcome.stdout.contains("1 instance configured"), "{}", outcome.everything());
     }
@@ -812,7 +812,7 @@ fn every_fixture_has_a_plan() {
     let mut plans = 0;
     for entry in fs::read_dir(fixture("")).expect("the fixtures").flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "json") {
-            let outcome = place.run(&entry.path(), &["--dry-run"]).expect_code(0);
+            let outcome = place.commands_of(&entry.path()).run(&entry.path(), &["--dry-run"]).expect_code(0);
             assert!(outcome.stdout.contains(" configured"), "{}", outcome.everything());
             plans += 1;
         }

@@ -18,6 +18,7 @@ mod faults;
 mod fuzz_corpora;
 mod limits;
 mod mcp;
+mod missing_commands;
 mod netra;
 mod output;
 mod overlap;

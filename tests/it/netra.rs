@@ -137,7 +137,8 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
 fn its_configs_load_and_mean_the_same() {
     for (name, instances, budget) in MEANINGS {
         let place = Place::new();
-        let outcome = place.run(&fixture(&format!("netra/{name}.json")), &["--dry-run"]).expect_code(0);
+        let config = fixture(&format!("netra/{name}.json"));
+        let outcome = place.commands_of(&config).run(&config, &["--dry-run"]).expect_code(0);
         let plan = &outcome.stdout;
         assert!(plan.starts_with(&format!("{} instances configured\n", instances.len())), "{}", outcome.everything());
         for (heading, lines) in *instances {

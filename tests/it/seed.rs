@@ -12,6 +12,7 @@ const HELP: &str = "[[usage in=1500 out=500]] [[say Here is what I can do.]]";
 #[test]
 fn test_1_1_valid_complex_configuration() {
     let place = Place::new();
+    place.command("analyze-code", "x").command("generate", "x");
     let outcome = place.run(&fixture("valid_complex_config.json"), &["--dry-run"]).expect_code(0);
     for expected in [
         "3 instances configured",
@@ -32,6 +33,14 @@ fn test_1_1_valid_complex_configuration() {
         assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
     }
     assert!(place.stand_in_log().is_empty(), "a dry run starts nothing");
+    // In a workspace without the commands, the plan is shown all the same.
+    let place = Place::new();
+    let outcome = place.run(&fixture("valid_complex_config.json"), &["--dry-run"]).expect_code(1);
+    assert!(outcome.stdout.contains("3 instances configured") && outcome.stdout.contains("50,000"));
+    for expected in ["instance 'analyzer-1': command: Command not found: /analyze-code", "Command not found: /generate"]
+    {
+        assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ print('asked by', name)
 #[test]
 fn real_test_1_1_valid_complex_configuration() {
     on_each_generation(1, |real| {
+        real.place.command("analyze-code", "x").command("generate", "x");
         let outcome = real.run(&fixture("valid_complex_config.json"), &["--dry-run"]).expect_code(0);
         let restriction = if real.is_1_0() {
             "--allowedTools=Read,Grep,Glob,Task --disallowedTools=Bash,BashOutput,Edit,ExitPlanMode,"

@@ -76,6 +76,19 @@ impl Place {
         self
     }
 
+    /// Makes every slash command that a config calls.
+    pub fn commands_of(&self, config: &Path) -> &Self {
+        let text = fs::read_to_string(config).expect("a config");
+        for called in text.split("\"/").skip(1) {
+            let name = called.split(['"', ' ', '\\']).next().unwrap_or_default();
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            if is_name && !["help", "clear", "compact"].contains(&name) {
+                self.command(name, "[[say x]]");
+            }
+        }
+        self
+    }
+
     /// A config file with this text.
     pub fn config(&self, text: &str) -> PathBuf {
         let file = self.path("config.json");
@@ -163,8 +176,20 @@ impl Place {
         Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
     }
 
-    /// What the stand-in has logged: starts, messages, ends.
+    /// What the stand-in has logged of instances: starts, messages, ends.
     pub fn stand_in_log(&self) -> Vec<Value> {
+        let log = self.whole_stand_in_log();
+        let asked: Vec<Value> = questions_in(&log).map(|start| start["pid"].clone()).collect();
+        log.into_iter().filter(|event| !asked.contains(&event["pid"])).collect()
+    }
+
+    /// The starts of the stand-in for a question of zen's own, such as which commands there are.
+    pub fn questions(&self) -> Vec<Value> {
+        questions_in(&self.whole_stand_in_log()).cloned().collect()
+    }
+
+    /// The log with that of questions.
+    pub fn whole_stand_in_log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("stand-in.log")).unwrap_or_default();
         // The last line may be under way.
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -327,6 +352,11 @@ impl Outcome {
         assert_eq!(self.code, code, "{}", self.everything());
         self
     }
+}
+
+fn questions_in(log: &[Value]) -> impl Iterator<Item = &Value> {
+    let is_question = |run: &Value| run.as_str().is_some_and(|run| run.starts_with("zen-question-"));
+    log.iter().filter(move |event| event["event"] == "start" && is_question(&event["env"]["ZEN_RUN"]))
 }
 
 pub fn fixture(name: &str) -> PathBuf {

@@ -1,0 +1,327 @@
+//! `claude_args`: the options that an instance must not be given, because they take over what zen relies on, or cannot
+//! work in its conversation. From `claude --help` of 1.0.128, 2.0.76, 2.1.330 and 2.1.332, and hidden options of the last.
+//!
+//! An option that is not in the table is passed on: a newer claude may have it.
+
+use std::path::Path;
+
+use super::permissions;
+use crate::config::BudgetConfig;
+use crate::plan::Instance;
+use crate::text::as_written;
+
+/// The number of values that an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arity {
+    None,
+    /// One, whatever it begins with.
+    One,
+    /// One, if the next word is no option.
+    Optional,
+    /// All words up to the next option.
+    Many,
+}
+
+/// The rule for an option.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    Free,
+    /// zen gives it itself.
+    OfZen,
+    /// A field of the config says it.
+    Field(&'static str),
+    /// Refused for this reason.
+    Refused(&'static str),
+    /// The value is a file.
+    File,
+    /// The value is JSON or a file.
+    JsonOrFile,
+}
+
+struct CliOption {
+    names: &'static [&'static str],
+    arity: Arity,
+    rule: Rule,
+}
+
+const fn option(names: &'static [&'static str], arity: Arity, rule: Rule) -> CliOption {
+    CliOption { names, arity, rule }
+}
+
+const ENDS: Rule = Rule::Refused("makes claude exit without doing any work: leave it out");
+const ELSEWHERE: Rule = Rule::Refused("moves the session out of the process that zen supervises: leave it out");
+const NO_SETTINGS: Rule = Rule::Refused(
+    "turns off settings, hooks and commands that zen relies on: choose what is loaded with --setting-sources",
+);
+const WORKTREE: Rule = Rule::Refused(
+    "makes a work tree that is left behind and starts from the remote: use 'git worktree add' and the field 'cwd'",
+);
+const SCHEMA: Rule =
+    Rule::Refused("gives an answer that zen does not read: describe the form of the answer in the field 'prompt'");
+const SUGGESTIONS: Rule = Rule::Refused("asks the model again after the result: leave it out");
+
+const DOLLARS: &str = "--max-budget-usd";
+const NO_PERSISTENCE: &str = "--no-session-persistence";
+/// Options that take the hook away by which zen enforces `allowed_tools`.
+const WITHOUT_HOOK: &[&str] = &["--bare", "--safe-mode", "--settings"];
+const RESTRICTED: &str = "--restricted";
+
+static OPTIONS: &[CliOption] = &[
+    option(&["--add-dir"], Arity::Many, Rule::Free),
+    option(&["--agent"], Arity::One, Rule::Free),
+    option(&["--agents"], Arity::One, Rule::JsonOrFile),
+    option(&["--allow-dangerously-skip-permissions"], Arity::None, Rule::Field("permission_mode")),
+    option(&["--allowed-tools", "--allowedTools"], Arity::Many, Rule::Field("allowed_tools")),
+    option(&["--append-subagent-system-prompt", "--append-system-prompt"], Arity::One, Rule::Free),
+    option(&["--append-subagent-system-prompt-file", "--append-system-prompt-file"], Arity::One, Rule::File),
+    option(&["--attach-serve", "--sdk-url"], Arity::One, ELSEWHERE),
+    option(&["--autocompact"], Arity::One, Rule::Free),
+    option(&["--ax-screen-reader"], Arity::None, Rule::Free),
+    option(&["--bare", "--safe-mode"], Arity::None, NO_SETTINGS),
+    option(&["--betas"], Arity::Many, Rule::Free),
+    option(&["--bg", "--background"], Arity::None, ELSEWHERE),
+    option(&["--brief", "--chrome", "--no-chrome", "--ide"], Arity::None, Rule::Free),
+    option(&["--cloud", "--rc", "--remote", "--remote-control", "--teleport"], Arity::Optional, ELSEWHERE),
+    option(&["--continue", "-c", "--fork-session"], Arity::None, Rule::Field("session_id")),
+    option(&["--dangerously-skip-permissions"], Arity::None, Rule::Field("permission_mode")),
+    option(&["--debug", "-d"], Arity::Optional, Rule::Free),
+    option(&["--debug-file"], Arity::One, Rule::Free),
+    option(&["--desktop", "--from-link", "--session-tunnel", "--tmux"], Arity::None, ELSEWHERE),
+    option(&["--disable-slash-commands"], Arity::None, Rule::Free),
+    option(&["--disallowed-tools", "--disallowedTools"], Arity::Many, Rule::Field("disallowed_tools")),
+    option(&["--effort"], Arity::One, Rule::Free),
+    option(&["--environment", "--remote-control-session-name-prefix"], Arity::One, ELSEWHERE),
+    option(&["--exclude-dynamic-system-prompt-sections"], Arity::None, Rule::Free),
+    option(&["--fallback-model"], Arity::One, Rule::Free),
+    option(&["--file"], Arity::Many, Rule::Free),
+    option(&["--forward-subagent-text"], Arity::None, Rule::Free),
+    option(&["--from-pr"], Arity::Optional, Rule::Field("session_id")),
+    option(&["--help", "-h", "--init-only", "--version", "-v"], Arity::None, ENDS),
+    option(&["--include-hook-events", "--include-partial-messages"], Arity::None, Rule::Free),
+    option(&["--input-format", "--output-format"], Arity::One, Rule::OfZen),
+    option(&["--json-schema"], Arity::One, SCHEMA),
+    option(&[DOLLARS], Arity::One, Rule::Free),
+    option(&["--max-turns", "--max-thinking-tokens", "--task-budget", "--thinking"], Arity::One, Rule::Free),
+    option(&["--mcp-config"], Arity::Many, Rule::JsonOrFile),
+    option(&["--mcp-debug"], Arity::None, Rule::Free),
+    option(&["--model"], Arity::One, Rule::Field("model")),
+    option(&["--name", "-n"], Arity::One, Rule::Free),
+    option(&[NO_PERSISTENCE], Arity::None, Rule::Free),
+    option(&["--permission-mode"], Arity::One, Rule::Field("permission_mode")),
+    option(&["--permission-prompt-tool", "--permission-prompts"], Arity::One, Rule::Field("permission_mode")),
+    option(&["--plugin-dir"], Arity::Many, Rule::File),
+    option(&["--plugin-url"], Arity::One, Rule::Free),
+    option(&["--print", "-p"], Arity::None, Rule::OfZen),
+    option(&["--prompt-suggestions"], Arity::Optional, SUGGESTIONS),
+    option(&["--replay-user-messages", RESTRICTED, "--strict-mcp-config", "--verbose"], Arity::None, Rule::Free),
+    option(&["--resume", "-r"], Arity::Optional, Rule::Field("session_id")),
+    option(
+        &["--resume-drops-turn", "--resume-session-at", "--rewind-files", "--session-id"],
+        Arity::One,
+        Rule::Field("session_id"),
+    ),
+    option(&["--setting-sources"], Arity::One, Rule::Free),
+    option(&["--settings"], Arity::One, Rule::JsonOrFile),
+    option(&["--system-prompt", "--system-prompt-snapshot"], Arity::One, Rule::Free),
+    option(&["--system-prompt-file"], Arity::One, Rule::File),
+    option(&["--tools"], Arity::Many, Rule::Field("allowed_tools")),
+    option(&["--worktree", "-w"], Arity::Optional, WORKTREE),
+];
+
+/// The files of the machine, as planning sees them.
+pub type Exists<'a> = &'a dyn Fn(&Path) -> bool;
+
+/// Returns the problems of an instance's `claude_args`, each once.
+#[must_use]
+pub fn problems(instance: &Instance, budget: &BudgetConfig, exists: Exists) -> Vec<String> {
+    let mut problems: Vec<String> = Vec::new();
+    let mut add = |problem: Option<String>| problems.extend(problem);
+    // The option whose values may follow; `None` of an option that is not known, which may have any number.
+    let mut open: Option<(&str, Option<&CliOption>)> = None;
+    for word in &instance.claude_args {
+        match open {
+            Some((name, Some(option))) if option.arity == Arity::One => {
+                add(value_problem(name, option, word, instance, exists));
+                open = None;
+            }
+            _ if word == "--" => {
+                add(Some("'--' would make claude take what follows for a prompt: leave it out".to_owned()));
+                open = None;
+            }
+            _ if word.len() > 1 && word.starts_with('-') => {
+                let (name, value) = split(word);
+                let option = find(name);
+                add(option.and_then(|option| option_problem(name, option, instance, budget)));
+                if let (Some(option), Some(value)) = (option, value) {
+                    add(value_problem(name, option, value, instance, exists));
+                }
+                let takes_more = value.is_none() && option.is_none_or(|option| option.arity != Arity::None);
+                open = takes_more.then_some((name, option));
+            }
+            Some((_, None)) => {}
+            Some((name, Some(option))) => {
+                add(value_problem(name, option, word, instance, exists));
+                open = open.filter(|_| option.arity == Arity::Many);
+            }
+            None => add(Some(format!("'{}' is no option: give text in 'prompt'", as_written(word)))),
+        }
+    }
+    if let Some((name, Some(CliOption { arity: Arity::One, rule: Rule::Free | Rule::File | Rule::JsonOrFile, .. }))) =
+        open
+    {
+        add(Some(format!("{name} has no value")));
+    }
+    let mut seen = std::collections::HashSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    problems
+}
+
+/// Splits `--name=value`; of short options that stand together (`-cv`), or with a value (`-dapi`), the first decides.
+fn split(word: &str) -> (&str, Option<&str>) {
+    let is_long = word.starts_with("--");
+    match word.split_once('=') {
+        Some((name, value)) if is_long => (name, Some(value)),
+        _ if is_long || !word.is_char_boundary(2) || word.len() == 2 => (word, None),
+        _ => (&word[..2], Some(&word[2..])),
+    }
+}
+
+fn find(name: &str) -> Option<&'static CliOption> {
+    OPTIONS.iter().find(|option| option.names.contains(&name))
+}
+
+fn option_problem(name: &str, option: &CliOption, instance: &Instance, budget: &BudgetConfig) -> Option<String> {
+    if WITHOUT_HOOK.contains(&name) && instance.allowed_tools.is_some() {
+        return Some(format!("{name} would put allowed_tools out of force: leave one of them out"));
+    }
+    match option.rule {
+        Rule::OfZen => Some(format!("{name} is zen's own to give, which talks to claude over a stream: leave it out")),
+        Rule::Field(field) => {
+            Some(format!("{name} would contradict what zen gives claude itself: use the field '{field}'"))
+        }
+        Rule::Refused(why) => Some(format!("{name} {why}")),
+        Rule::Free | Rule::File | Rule::JsonOrFile => match name {
+            DOLLARS if budget.blocks_dollars_of(instance.budget_command.as_deref()) => Some(format!(
+                "{name} would contradict the budget in dollars, which zen gives claude itself: leave it out"
+            )),
+            NO_PERSISTENCE if instance.session.is_some() => {
+                Some(format!("{name} would lose the conversation of 'session_id': leave one of them out"))
+            }
+            RESTRICTED if !permissions::is_made_strict(instance) && instance.permission_mode == "bypassPermissions" => {
+                Some(format!(
+                    "{name} does not work in permission mode bypassPermissions: set the field 'permission_mode'"
+                ))
+            }
+            _ => None,
+        },
+    }
+}
+
+fn value_problem(name: &str, option: &CliOption, value: &str, instance: &Instance, exists: Exists) -> Option<String> {
+    let is_json =
+        || value.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    let is_file = || exists(&instance.cwd.join(value));
+    match option.rule {
+        Rule::File if !is_file() => Some(format!("{name}: '{}' does not exist", as_written(value))),
+        Rule::JsonOrFile if !is_json() && !is_file() => {
+            Some(format!("{name}: '{}' is neither a JSON object nor a file that exists", as_written(value)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::planned;
+
+    fn with(fields: &str, words: &[&str]) -> Vec<String> {
+        let mut instance =
+            planned(&format!(r#"{{"instances": [{{"command": "x", "cwd": "sub"{fields}}}]}}"#)).instances.remove(0);
+        instance.claude_args = words.iter().map(ToString::to_string).collect();
+        problems(&instance, &BudgetConfig::default(), &|path| path == Path::new("/w/sub/there.json"))
+    }
+
+    fn of(words: &[&str]) -> Vec<String> {
+        with("", words)
+    }
+
+    /// Each option that some generation names is in the table, with the right number of values.
+    #[test]
+    fn every_option_of_every_generation_is_decided_upon() {
+        for version in ["1.0.128", "2.0.76", "2.1.330"] {
+            let file = format!("{}/fixtures/recorded/{version}/help.txt", env!("CARGO_MANIFEST_DIR"));
+            let help = std::fs::read_to_string(file).expect("a recording");
+            let lines = help.lines().skip_while(|line| *line != "Options:").take_while(|line| *line != "Commands:");
+            let mut count = 0;
+            for line in lines.filter_map(|line| line.strip_prefix("  ").filter(|line| line.starts_with('-'))) {
+                let signature = line.split("  ").next().expect("a part");
+                let arity = match signature {
+                    _ if signature.contains("...>") => Arity::Many,
+                    _ if signature.contains('<') => Arity::One,
+                    _ if signature.contains('[') => Arity::Optional,
+                    _ => Arity::None,
+                };
+                for name in signature.split([' ', ',']).filter(|word| word.starts_with('-')) {
+                    count += 1;
+                    let option = find(name).unwrap_or_else(|| panic!("{version}: {name}"));
+                    let is_right = option.arity == arity || name == "--plugin-dir";
+                    assert!(is_right, "{version}: {name} takes {arity:?}");
+                }
+            }
+            assert!(count > 20, "{version}: {count} options");
+        }
+    }
+
+    #[test]
+    fn options_that_take_over_are_refused_with_the_way_out() {
+        for (words, expected) in [
+            (&["--resume=x"][..], "--resume would contradict what zen gives claude itself: use the field 'session_id'"),
+            (&["--print"], "--print is zen's own to give, which talks to claude over a stream: leave it out"),
+            (&["--bg"], "--bg moves the session out of the process that zen supervises: leave it out"),
+            (&["-v"], "-v makes claude exit without doing any work: leave it out"),
+            (&["--help"], "--help makes claude exit without doing any work: leave it out"),
+            (&["-cv"], "-c would contradict what zen gives claude itself: use the field 'session_id'"),
+            (&["--permission-prompts", "host"], "--permission-prompts would contradict"),
+            (&["--bare"], "--bare turns off settings, hooks and commands that zen relies on: "),
+            (&["--worktree"], "--worktree makes a work tree that is left behind"),
+            (&["-w", "tree"], "-w makes a work tree that is left behind"),
+            (&["--json-schema", "{}"], "--json-schema gives an answer that zen does not read: "),
+            (&["Bash"], "'Bash' is no option: give text in 'prompt'"),
+            (&["--verbose", "mcp"], "'mcp' is no option"),
+            (&["--effort", "high", "x"], "'x' is no option"),
+            (&["--debug", "api", "x"], "'x' is no option"),
+            (&["--", "x"], "'--' would make claude take what follows for a prompt: leave it out"),
+            (&["--effort"], "--effort has no value"),
+            (&["--restricted"], "--restricted does not work in permission mode bypassPermissions: "),
+            (&["--settings", "gone.json"], "--settings: 'gone.json' is neither a JSON object nor a file that exists"),
+            (&["--settings={bad"], "--settings: '{bad' is neither a JSON object nor a file that exists"),
+            (&["--mcp-config", "there.json", "gone"], "--mcp-config: 'gone' is neither"),
+            (&["--append-system-prompt-file", "gone"], "--append-system-prompt-file: 'gone' does not exist"),
+            (&["--plugin-dir", "gone"], "--plugin-dir: 'gone' does not exist"),
+        ] {
+            let problems = of(words);
+            assert!(problems.first().is_some_and(|problem| problem.starts_with(expected)), "{words:?}: {problems:?}");
+        }
+        assert_eq!(of(&["--model", "x", "--model=y"]).len(), 1, "each is reported once");
+    }
+
+    #[test]
+    fn other_options_and_their_values_are_passed_on() {
+        for words in [
+            &["--effort", "high", "--add-dir", "a", "b", "--append-system-prompt", "--bg", "--brief"][..],
+            &["--settings", "there.json", "--settings", r#"{"a": 1}"#, "--mcp-config", r#"{"mcpServers": {}}"#],
+            &["--of-a-later-version", "x", "y", "--max-turns=3", "-d", "-dapi", "-n", "name"],
+            &["--no-session-persistence", "--max-budget-usd", "1", "--append-system-prompt", "-"],
+            &[],
+        ] {
+            assert_eq!(of(words), Vec::<String>::new(), "{words:?}");
+        }
+        assert_eq!(with(r#", "permission_mode": "default""#, &["--restricted"]), Vec::<String>::new());
+        let lost = with(r#", "session_id": "s""#, &["--no-session-persistence"]);
+        assert_eq!(
+            lost,
+            ["--no-session-persistence would lose the conversation of 'session_id': leave one of them out"]
+        );
+    }
+}
