@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::nearest::nearest;
 use crate::text::as_written;
 
 /// Of a longer result the beginning is put in: about what a model's context has room for beside the work itself.
@@ -35,7 +36,13 @@ pub fn insertions(
     let mut from = 0;
     while let Some(start) = text[from..].find("{{").map(|at| from + at) {
         from = start + 1;
-        let Some(head) = head(&text[start..]) else { continue };
+        let Some(head) = head(&text[start..]) else {
+            if let Some((misspelled, name)) = misspelled(&text[start..], &mut find) {
+                from = start + misspelled.len();
+                wrong.push(format!("'{}' must be written {OPEN}{name}{CLOSE}", as_written(misspelled)));
+            }
+            continue;
+        };
         let name_start = start + head.len();
         let line = longest_name(&text[name_start..]);
         let Some(name) = line.find(CLOSE).map(|end| &line[..end]) else {
@@ -46,7 +53,7 @@ pub fn insertions(
         let whole = as_written(&text[at.clone()]);
         from = at.end;
         if head != OPEN {
-            wrong.push(format!("'{whole}' is to be written {OPEN}NAME{CLOSE}"));
+            wrong.push(format!("'{whole}' must be written {OPEN}{}{CLOSE}", as_written(name.trim())));
         } else if name.trim().is_empty() {
             wrong.push(format!("'{whole}' names no instance"));
         } else if start < end_of_command {
@@ -67,6 +74,24 @@ fn head(text: &str) -> Option<&str> {
     let word = inner.get(..6).filter(|word| word.eq_ignore_ascii_case("result"))?;
     let behind = inner[word.len()..].trim_start_matches(' ').strip_prefix(':')?;
     Some(&text[..text.len() - behind.len()])
+}
+
+/// Returns a placeholder that was probably meant for a result, as `{{results:a}}`, `{{result}}`, `{{result a}}`, and the
+/// name in it. Other templates stay text: `{{ name }}`, `{{ result.total }}`.
+fn misspelled<'a>(text: &'a str, find: &mut impl FnMut(&str) -> Result<usize, String>) -> Option<(&'a str, String)> {
+    let line = longest_name(text);
+    let end = line.find(CLOSE)?;
+    let inner = line[2..end].trim();
+    let word_end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(inner.len());
+    let (word, rest) = inner.split_at(word_end);
+    let rest = rest.trim_start();
+    if nearest(word, ["result", "results"]).is_none_or(|near| near.len().abs_diff(word.len()) > 2) {
+        return None;
+    }
+    let name = rest.trim_start_matches([':', '=', '.', '(', ' ']).trim_end_matches(')').trim();
+    let is_meant = rest.is_empty() || rest.starts_with(':') || (!name.is_empty() && find(name).is_ok());
+    let name = if name.is_empty() { "NAME".to_owned() } else { as_written(name) };
+    is_meant.then(|| (&text[..end + CLOSE.len()], name))
 }
 
 /// As much of a text as can be a name: the rest of its line, or the beginning of that.
@@ -194,7 +219,9 @@ mod tests {
         assert_eq!(fill("x {{result:a}} y {{result:b c}}{{result:a}}", ["1", "2", ""]), "x 1 y 21");
         assert_eq!(fill("/review {{result:a}}", ["/compact", "", ""]), "/review /compact");
         assert_eq!(fill("{{result:a}}", ["", "", ""]), "");
-        for text in ["{{ name }}", "{{results:a}}", "{{result}}", "{{", "{{é", "{{{", "{{resulé:", "${{ x.y }}"] {
+        for text in
+            ["{{ name }}", "{{ result.total }}", "{{", "{{é", "{{{", "{{resulé:", "${{ x.y }}", "{{re}}", "{{ res }}"]
+        {
             assert_eq!(insertions(text, find), Ok(Vec::new()), "{text}");
             assert_eq!(fill(text, ["1", "2", "3"]), text);
         }
@@ -211,11 +238,27 @@ mod tests {
             [
                 "'{{result:}}' names no instance",
                 "'{{result:c}}': not known",
-                "'{{ Result : a}}' is to be written {{result:NAME}}",
+                "'{{ Result : a}}' must be written {{result:a}}",
                 "'{{result: }}' names no instance",
                 "'{{result:a' has no '}}' behind it",
             ]
         );
+    }
+
+    #[test]
+    fn misspelled_placeholders_are_mistakes_with_the_right_spelling() {
+        for (text, expected) in [
+            ("x {{results:a}}", "'{{results:a}}' must be written {{result:a}}"),
+            ("{{ results: b c }}", "'{{ results: b c }}' must be written {{result:b c}}"),
+            ("{{reslut:a}}", "'{{reslut:a}}' must be written {{result:a}}"),
+            ("{{result}}", "'{{result}}' must be written {{result:NAME}}"),
+            ("{{ Results }}", "'{{ Results }}' must be written {{result:NAME}}"),
+            ("{{result a}}", "'{{result a}}' must be written {{result:a}}"),
+            ("{{result.a}}", "'{{result.a}}' must be written {{result:a}}"),
+            ("{{ result:a }}", "'{{ result:a }}' must be written {{result:a}}"),
+        ] {
+            assert_eq!(insertions(text, find), Err(vec![expected.to_owned()]), "{text}");
+        }
     }
 
     #[test]
