@@ -68,7 +68,7 @@ impl Run<'_> {
     /// Fails the instances whose slash command is missing, before any other starts. Dependents come first: an instance
     /// that lacks a command itself is not reported as skipped.
     pub(super) fn fail_missing_commands(&mut self) {
-        let now = self.clock.now();
+        let now = self.now();
         let mut missing = std::mem::take(&mut self.settings.missing_commands);
         missing.sort_by_key(|(index, _)| (Reverse(self.stages.of(*index)), *index));
         for (index, error) in missing {
