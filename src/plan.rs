@@ -3,7 +3,6 @@
 
 mod waiting;
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
 use crate::text::as_written;
 pub use waiting::waits_for;
-use waiting::{needed_by, rings, waits_for_itself};
+use waiting::{dependent_pairs, rings, waits_for_itself};
 
 /// What instances get that do not say otherwise.
 #[derive(Clone, Debug)]
@@ -293,10 +292,11 @@ pub fn plan(
         }
         instances.push(instance);
     }
+    let asked = asked_results(&instances, &known);
+    let dependent = dependent_pairs(&instances, asked);
     for i in 0..instances.len() {
-        let needed = OnceCell::new();
         for t in 0..instances[i].turns.len() {
-            let needs = |other| needed.get_or_init(|| needed_by(&instances, i)).contains(&other);
+            let needs = |other| dependent.contains(&(i, other));
             match results(i, &instances[i].turns[t].text, needs, &mut known) {
                 Ok(found) => instances[i].turns[t].results = found,
                 Err(wrong) => {
@@ -425,6 +425,11 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
+    /// Returns the instance that a placeholder names; blanks around the name are allowed.
+    fn in_placeholder(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).or_else(|| self.by_name.get(name.trim())).copied()
+    }
+
     /// What to say of a name that instance number `index` gives and nobody has.
     fn unknown(&mut self, name: &str, index: usize) -> String {
         let has_suggestion = self.suggestions_left > 0;
@@ -453,6 +458,22 @@ fn dependencies(
     after
 }
 
+/// Returns the pairs `(instance, other)` of all placeholders: an instance, and the one that it wants the result of.
+fn asked_results(instances: &[Instance], known: &Names) -> Vec<(usize, usize)> {
+    let mut asked = Vec::new();
+    for (i, instance) in instances.iter().enumerate() {
+        for turn in &instance.turns {
+            // What is wrong with a placeholder is reported when it is resolved.
+            let _ = template::insertions(&turn.text, |name| {
+                let other = known.in_placeholder(name).ok_or_else(String::new)?;
+                asked.push((i, other));
+                Ok(other)
+            });
+        }
+    }
+    asked
+}
+
 /// Whose results come into a message of an instance: of those that have ended before it starts, because it depends on
 /// them or on one that does.
 fn results(
@@ -461,10 +482,10 @@ fn results(
     needs: impl Fn(usize) -> bool,
     known: &mut Names,
 ) -> Result<Vec<Insertion>, Vec<String>> {
-    template::insertions(text, |name| match known.by_name.get(name).or_else(|| known.by_name.get(name.trim())) {
-        Some(&other) if other == index => Err("it is the instance itself".into()),
-        Some(&other) if needs(other) => Ok(other),
-        Some(&other) => {
+    template::insertions(text, |name| match known.in_placeholder(name) {
+        Some(other) if other == index => Err("it is the instance itself".into()),
+        Some(other) if needs(other) => Ok(other),
+        Some(other) => {
             let name = as_written(&known.all[other]);
             Err(format!("it does not depend on '{name}': name that in its 'depends_on'"))
         }

@@ -1,6 +1,6 @@
 //! Who waits for whom: whether a dependency can ever be fulfilled, and where instances wait for each other in a ring.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Instance;
 use crate::text::as_written;
@@ -8,14 +8,108 @@ use crate::text::as_written;
 /// A longer ring is not told whole.
 const MAX_RING_NAMES: usize = 10;
 
-/// Whom an instance depends on, be it through others.
-pub(super) fn needed_by(instances: &[Instance], index: usize) -> HashSet<usize> {
-    let mut needed = HashSet::new();
-    let mut ahead = vec![index];
-    while let Some(i) = ahead.pop() {
-        ahead.extend(instances[i].after.iter().map(|&(other, _)| other).filter(|&other| needed.insert(other)));
+/// Returns those of the asked pairs `(instance, other)` in which the instance depends on the other, directly or through
+/// others.
+///
+/// A direct dependency needs no walk. The others are answered together: a walk for each pair would read all edges each
+/// time, which are a million for 100 layers of 100 instances.
+pub(super) fn dependent_pairs(
+    instances: &[Instance],
+    asked: impl IntoIterator<Item = (usize, usize)>,
+) -> HashSet<(usize, usize)> {
+    let mut others_of: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (i, other) in asked {
+        others_of.entry(i).or_default().insert(other);
     }
-    needed
+    let (mut dependent, mut indirect) = (HashSet::new(), Vec::new());
+    for (i, others) in others_of {
+        let direct: HashSet<usize> = instances[i].after.iter().map(|&(other, _)| other).collect();
+        for other in others {
+            if direct.contains(&other) {
+                dependent.insert((i, other));
+            } else {
+                indirect.push((i, other));
+            }
+        }
+    }
+    if !indirect.is_empty() {
+        add_indirect(instances, indirect, &mut dependent);
+    }
+    dependent
+}
+
+/// Adds the pairs that depend on each other through others. Each instance has a row with a bit for each target; the rows
+/// are filled in topological order, for so many targets at a time that they take a few megabytes.
+fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &mut HashSet<(usize, usize)>) {
+    const MAX_WORDS: usize = 16;
+    let Order { dependencies_first, has_ring } = order(instances);
+    let targets: BTreeSet<usize> = pairs.iter().map(|&(_, target)| target).collect();
+    let targets: Vec<usize> = targets.into_iter().collect();
+    for targets in targets.chunks(MAX_WORDS * 64) {
+        let words = targets.len().div_ceil(64);
+        let mut rows = vec![0_u64; instances.len() * words];
+        let bit_of: HashMap<usize, usize> = targets.iter().enumerate().map(|(bit, &target)| (target, bit)).collect();
+        let mut row = vec![0_u64; words];
+        loop {
+            let mut has_changed = false;
+            for &i in &dependencies_first {
+                row.copy_from_slice(&rows[i * words..][..words]);
+                for &(other, _) in &instances[i].after {
+                    row.iter_mut().zip(&rows[other * words..][..words]).for_each(|(bits, more)| *bits |= more);
+                    if let Some(bit) = bit_of.get(&other) {
+                        row[bit / 64] |= 1 << (bit % 64);
+                    }
+                }
+                has_changed |= row[..] != rows[i * words..][..words];
+                rows[i * words..][..words].copy_from_slice(&row);
+            }
+            // Without a ring, each row was whole before it was read.
+            if !has_ring || !has_changed {
+                break;
+            }
+        }
+        let holds = |&(i, target): &(usize, usize)| {
+            bit_of.get(&target).is_some_and(|bit| rows[i * words + bit / 64] & (1 << (bit % 64)) != 0)
+        };
+        dependent.extend(pairs.iter().copied().filter(|pair| holds(pair)));
+    }
+}
+
+struct Order {
+    /// All instances, each after those that it depends on; in a ring, in the order of a walk.
+    dependencies_first: Vec<usize>,
+    has_ring: bool,
+}
+
+/// Sorts the instances topologically, by a walk in depth.
+fn order(instances: &[Instance]) -> Order {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Visit {
+        No,
+        Open,
+        Done,
+    }
+    let mut visits = vec![Visit::No; instances.len()];
+    let mut order = Order { dependencies_first: Vec::with_capacity(instances.len()), has_ring: false };
+    for root in 0..instances.len() {
+        let mut path = if visits[root] == Visit::No { vec![(root, 0)] } else { Vec::new() };
+        while let Some((i, next)) = path.last_mut() {
+            visits[*i] = Visit::Open;
+            let Some(&(other, _)) = instances[*i].after.get(*next) else {
+                visits[*i] = Visit::Done;
+                order.dependencies_first.push(*i);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            match visits[other] {
+                Visit::No => path.push((other, 0)),
+                Visit::Open => order.has_ring = true,
+                Visit::Done => {}
+            }
+        }
+    }
+    order
 }
 
 /// What is wrong with such a ring.
@@ -100,4 +194,50 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
         waits_for.push(others);
     }
     waits_for
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::When;
+    use crate::plan::planned;
+    use proptest::prelude::*;
+
+    /// The definition: a walk from one instance along all edges.
+    fn depends(instances: &[Instance], instance: usize, other: usize) -> bool {
+        let mut seen = HashSet::new();
+        let mut ahead = vec![instance];
+        while let Some(i) = ahead.pop() {
+            ahead.extend(instances[i].after.iter().map(|&(next, _)| next).filter(|&next| seen.insert(next)));
+        }
+        seen.contains(&other)
+    }
+
+    proptest! {
+        #[test]
+        fn dependent_pairs_are_those_that_a_walk_finds_in_any_graph(
+            edges in proptest::collection::vec((0_usize..9, 0_usize..9), 0..20),
+        ) {
+            let mut instances = planned(&format!(r#"{{"instances": [{}]}}"#, [r#"{"command": "x"}"#; 9].join(","))).instances;
+            for (i, other) in edges {
+                instances[i].after.push((other, When::Done));
+            }
+            let all = || (0..9).flat_map(|i| (0..9).map(move |other| (i, other)));
+            let expected: HashSet<(usize, usize)> = all().filter(|&(i, other)| depends(&instances, i, other)).collect();
+            prop_assert_eq!(dependent_pairs(&instances, all()), expected);
+        }
+    }
+
+    #[test]
+    fn pairs_of_more_targets_than_one_pass_takes_are_answered() {
+        let count = 3000;
+        let instances = vec![r#"{"command": "x"}"#; count].join(",");
+        let mut instances = planned(&format!(r#"{{"instances": [{instances}]}}"#)).instances;
+        for (i, instance) in instances.iter_mut().enumerate().skip(1) {
+            instance.after.push((i - 1, When::Done));
+        }
+        let asked = (0..count).flat_map(|i| [(count - 1, i), (i, count - 1)]);
+        let dependent = dependent_pairs(&instances, asked);
+        assert_eq!(dependent, (0..count - 1).map(|i| (count - 1, i)).collect());
+    }
 }

@@ -452,6 +452,36 @@ fn large_configs_full_of_mistakes_are_refused_in_bounded_time() {
     }
 }
 
+/// 40 layers of 100, each instance on the whole layer before: 390,000 edges. With one walk over the edges for each
+/// instance that inserts a result, a debug build takes minutes.
+#[test]
+fn layered_config_with_results_is_planned_in_bounded_time() {
+    const LAYERS: usize = 40;
+    const WIDTH: usize = 100;
+    // The result of a direct dependency, and of one through others.
+    let of_layer_before = |layer: usize, at: usize| format!("{}-{at}", layer - 1);
+    let of_any_layer = |layer: usize, at: usize| format!("{}-{}", (layer * 7919 + at) % layer, (at * 31) % WIDTH);
+    for inserted in [&of_layer_before as &dyn Fn(usize, usize) -> String, &of_any_layer] {
+        let instance = |layer: usize, at: usize| {
+            let before: Vec<String> =
+                (0..WIDTH).filter(|_| layer > 0).map(|other| format!("\"{}-{other}\"", layer - 1)).collect();
+            let result = if layer == 0 { String::new() } else { format!("{{{{result:{}}}}}", inserted(layer, at)) };
+            let depends_on = before.join(",");
+            format!(r#"{{"name": "{layer}-{at}", "prompt": "x {result}", "depends_on": [{depends_on}]}}"#)
+        };
+        let instances: Vec<String> = (0..LAYERS)
+            .flat_map(|layer| (0..WIDTH).map(move |at| (layer, at)))
+            .map(|(l, at)| instance(l, at))
+            .collect();
+        let place = Place::new();
+        let config = place.config(&format!("{{\"instances\": [{}]}}", instances.join(",")));
+        let mut command = place.zen_on(&config, &["--dry-run"]);
+        limit_memory_and_time(&mut command);
+        let outcome = place.started(&mut command).outcome_within(5 * PATIENCE).expect_code(0);
+        assert!(outcome.stdout.starts_with("4000 instances configured\n"), "{}", &outcome.stdout[..200]);
+    }
+}
+
 #[test]
 fn a_config_that_others_keep_for_themselves_cannot_be_read() {
     if !nix::unistd::geteuid().is_root() {
