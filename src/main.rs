@@ -27,7 +27,7 @@ use zen::report::{self, Style};
 use zen::run::{Run, Settings, epoch_ms, later, no_session_locks, session_entry};
 use zen::run_clock::Pauses;
 use zen::schedule::Pace;
-use zen::{calendar, text};
+use zen::{calendar, text, usage_limit};
 
 fn main() -> ProcessExitCode {
     let mut words = std::env::args_os().skip(1);
@@ -124,7 +124,7 @@ fn run(options: &Options) -> ExitCode {
     let settings = Settings {
         pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
-        on_limit: options.on_limit,
+        limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
         report_interval: options.status_report_interval,
         max_console_lines: options.max_console_lines,
         max_line_columns: options.max_line_length,

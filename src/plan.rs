@@ -294,13 +294,14 @@ pub fn plan(
     }
     let asked = asked_results(&instances, &known);
     let dependent = dependent_pairs(&instances, asked);
-    for i in 0..instances.len() {
-        for t in 0..instances[i].turns.len() {
+    for (i, instance) in instances.iter_mut().enumerate() {
+        let last = instance.turns.len().saturating_sub(1);
+        for (t, turn) in instance.turns.iter_mut().enumerate() {
             let needs = |other| dependent.contains(&(i, other));
-            match results(i, &instances[i].turns[t].text, needs, &mut known) {
-                Ok(found) => instances[i].turns[t].results = found,
+            match results(i, &turn.text, needs, &mut known) {
+                Ok(found) => turn.results = found,
                 Err(wrong) => {
-                    let is_last = t + 1 == instances[i].turns.len();
+                    let is_last = t == last;
                     let field = match config.instances[i].command {
                         _ if !is_last => "pre_commands",
                         Some(_) => "command",

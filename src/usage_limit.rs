@@ -30,6 +30,23 @@ impl OnLimit {
     }
 }
 
+/// What a usage limit does to the run, and for how long a run waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What it does.
+    pub on_limit: OnLimit,
+    /// The longest wait for one reset, and for a limit that names none; beyond it, the run stops as with
+    /// [`OnLimit::Stop`].
+    pub max_wait: Duration,
+}
+
+/// `--limit-wait-max`, if nothing else is given.
+pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
+
+/// The windows of an account are five hours and seven days. A reset further ahead is a slip, such as milliseconds in place
+/// of seconds, and counts as unknown.
+const MAX_RESET_AHEAD_S: u64 = 8 * 86_400;
+
 /// After the moment that the account is told; clocks differ.
 const AFTER_RESET: Duration = Duration::from_secs(60);
 
@@ -52,6 +69,10 @@ pub struct UsageLimit {
     pub goes_on_at: Option<Duration>,
     /// How often the run had gone on before.
     times_before: u32,
+    /// The bound of the wait, if it was passed: the run was to wait, and stops.
+    passed_max_wait: Option<Duration>,
+    /// The sum of the last waits that no reset ahead had bounded.
+    waited_blindly: Duration,
 }
 
 impl UsageLimit {
@@ -60,10 +81,12 @@ impl UsageLimit {
     pub fn reached(
         before: Option<UsageLimit>,
         resets_at_epoch_s: Option<u64>,
-        on_limit: OnLimit,
+        policy: Policy,
         now: Duration,
         now_epoch_ms: u64,
     ) -> Self {
+        let latest_reset_s = (now_epoch_ms / 1000).saturating_add(MAX_RESET_AHEAD_S);
+        let resets_at_epoch_s = resets_at_epoch_s.filter(|&reset| reset <= latest_reset_s);
         let waiting = before.filter(|before| before.goes_on_at.is_none_or(|at| now < at));
         // Of several that run into it side by side, who knows the latest end is right.
         let resets_at_epoch_s = waiting.and_then(|waiting| waiting.resets_at_epoch_s).max(resets_at_epoch_s);
@@ -81,13 +104,30 @@ impl UsageLimit {
         };
         let goes_on_at = now.saturating_add(until_reset.max(pause));
         let held_until = waiting.and_then(|waiting| waiting.goes_on_at);
+        let goes_on_at = goes_on_at.max(held_until.unwrap_or_default());
+        let waited_before = before.map_or(Duration::ZERO, |before| before.waited_blindly);
+        let waited_blindly = match (left, waiting) {
+            (Duration::ZERO, None) => waited_before + (goes_on_at - now),
+            (Duration::ZERO, Some(_)) => waited_before,
+            _ => Duration::ZERO,
+        };
+        // A run that has stopped cannot go on: nothing of it is left to start.
+        let has_stopped = before.is_some_and(|before| before.on_limit == OnLimit::Stop);
+        let is_too_long = left > policy.max_wait || waited_blindly > policy.max_wait.max(MAX_PAUSE);
+        let (on_limit, passed_max_wait) = match policy.on_limit {
+            OnLimit::Wait if has_stopped => (OnLimit::Stop, before.and_then(|before| before.passed_max_wait)),
+            OnLimit::Wait if is_too_long => (OnLimit::Stop, Some(policy.max_wait)),
+            on_limit => (on_limit, None),
+        };
         UsageLimit {
             resets_at_epoch_s,
             on_limit,
             left,
             reached: now,
-            goes_on_at: (on_limit == OnLimit::Wait).then(|| goes_on_at.max(held_until.unwrap_or_default())),
+            goes_on_at: (on_limit == OnLimit::Wait).then_some(goes_on_at),
             times_before,
+            passed_max_wait,
+            waited_blindly,
         }
     }
 
@@ -121,6 +161,20 @@ impl UsageLimit {
         }
     }
 
+    /// Returns the same with the bound that the wait for it would pass: "usage limit until 14:30 UTC, longer than
+    /// --limit-wait-max (6h00m)".
+    #[must_use]
+    pub fn words_with_bound(&self, now: Duration) -> String {
+        self.with_bound(self.words(now))
+    }
+
+    fn with_bound(&self, words: String) -> String {
+        match self.passed_max_wait {
+            Some(max) => format!("{words}, longer than --limit-wait-max ({})", text::seconds(max)),
+            None => words,
+        }
+    }
+
     /// The same, with what it does: "usage limit until 14:30 UTC (in 2h13m): …".
     #[must_use]
     pub fn told(&self, now: Duration) -> String {
@@ -146,8 +200,8 @@ impl UsageLimit {
 
     fn words_with_time_left(&self, now: Duration) -> String {
         match self.left(now) {
-            Duration::ZERO => self.words(now),
-            left => format!("{} (in {})", self.words(now), text::seconds(left)),
+            Duration::ZERO => self.words_with_bound(now),
+            left => self.with_bound(format!("{} (in {})", self.words(now), text::seconds(left))),
         }
     }
 
@@ -173,9 +227,65 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    const fn policy(on_limit: OnLimit) -> Policy {
+        Policy { on_limit, max_wait: s(90_000) }
+    }
+
     /// Reached 100 s into the run.
     fn reached(before: Option<UsageLimit>, in_s: i64, on_limit: OnLimit) -> UsageLimit {
-        UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), on_limit, s(100), NOW_S * 1000)
+        UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), policy(on_limit), s(100), NOW_S * 1000)
+    }
+
+    #[test]
+    fn a_reset_beyond_the_longest_wait_stops_the_run() {
+        let near = reached(None, 90_000, OnLimit::Wait);
+        assert_eq!((near.on_limit, near.goes_on_at), (OnLimit::Wait, Some(s(100 + 90_060))));
+        let far = reached(None, 90_001, OnLimit::Wait);
+        assert_eq!((far.on_limit, far.goes_on_at), (OnLimit::Stop, None));
+        let words = "usage limit until 2026-11-23 11:31 UTC (in 25h00m), longer than --limit-wait-max (25h00m)";
+        assert_eq!(far.told(s(100)), format!("{words}: what has not started does not start"));
+        assert_eq!(
+            far.words_with_bound(s(100)),
+            "usage limit until 2026-11-23 11:31 UTC, longer than --limit-wait-max (25h00m)"
+        );
+        // A reset that is named later and is nearer does not start it again, nor does the time that passes.
+        let nearer = reached(Some(far), 60, OnLimit::Wait);
+        assert_eq!((nearer.on_limit, nearer.goes_on_at), (OnLimit::Stop, None));
+        assert_eq!(reached(None, 90_001, OnLimit::Fail).on_limit, OnLimit::Fail);
+        assert_eq!(
+            reached(Some(near), 90_001, OnLimit::Wait).on_limit,
+            OnLimit::Stop,
+            "the weekly limit behind the first"
+        );
+    }
+
+    #[test]
+    fn a_reset_of_more_than_eight_days_ahead_counts_as_unknown() {
+        let eight_days = 8 * 86_400;
+        assert_eq!(reached(None, eight_days, OnLimit::Stop).resets_at_epoch_s, Some(NOW_S + 691_200));
+        let slip = UsageLimit::reached(None, Some(NOW_S * 1000), policy(OnLimit::Wait), s(100), NOW_S * 1000);
+        assert_eq!((slip.resets_at_epoch_s, slip.goes_on_at), (None, Some(s(1000))));
+        assert_eq!(slip.told(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+    }
+
+    #[test]
+    fn a_limit_without_a_reset_is_not_waited_for_without_end() {
+        let mut now = s(100);
+        let mut limit = UsageLimit::reached(None, None, policy(OnLimit::Wait), now, NOW_S * 1000);
+        let mut waits = 1;
+        while let Some(at) = limit.goes_on_at {
+            // Two that run into it at once are one wait.
+            let again = UsageLimit::reached(Some(limit), None, policy(OnLimit::Wait), now, NOW_S * 1000);
+            assert_eq!(again.goes_on_at, limit.goes_on_at);
+            now = at;
+            limit = UsageLimit::reached(Some(again), None, policy(OnLimit::Wait), now, NOW_S * 1000);
+            waits += 1;
+            assert!(waits < 1_000, "it waits without end");
+        }
+        assert_eq!((limit.on_limit, waits), (OnLimit::Stop, 1 + 90_000 / 900));
+        let short = Policy { on_limit: OnLimit::Wait, max_wait: s(5) };
+        let first = UsageLimit::reached(None, None, short, s(100), NOW_S * 1000);
+        assert_eq!(first.goes_on_at, Some(s(1000)), "the first wait is made");
     }
 
     #[test]
@@ -186,7 +296,7 @@ mod tests {
         assert_eq!(goes_on_in(-58), Some(5), "never at once");
         assert_eq!(goes_on_in(-86_400), Some(5));
         assert_eq!(reached(None, 3600, OnLimit::Stop).goes_on_at, None);
-        let unknown = UsageLimit::reached(None, None, OnLimit::Wait, s(100), NOW_S * 1000);
+        let unknown = UsageLimit::reached(None, None, policy(OnLimit::Wait), s(100), NOW_S * 1000);
         assert_eq!(unknown.goes_on_at, Some(s(1000)));
         assert_eq!(unknown.told(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
     }
@@ -208,7 +318,7 @@ mod tests {
         let first = reached(None, 3600, OnLimit::Wait);
         let second = reached(Some(first), 1800, OnLimit::Wait);
         assert_eq!((second.goes_on_at, second.resets_at_epoch_s), (first.goes_on_at, first.resets_at_epoch_s));
-        let third = UsageLimit::reached(Some(second), None, OnLimit::Wait, s(200), (NOW_S + 100) * 1000);
+        let third = UsageLimit::reached(Some(second), None, policy(OnLimit::Wait), s(200), (NOW_S + 100) * 1000);
         assert_eq!((third.goes_on_at, third.times_before), (first.goes_on_at, 0));
     }
 
@@ -218,7 +328,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..10 {
             let now = limit.goes_on_at.expect("it waits");
-            limit = UsageLimit::reached(Some(limit), Some(NOW_S - 100), OnLimit::Wait, now, NOW_S * 1000);
+            limit = UsageLimit::reached(Some(limit), Some(NOW_S - 100), policy(OnLimit::Wait), now, NOW_S * 1000);
             pauses.push((limit.goes_on_at.expect("it waits") - now).as_secs());
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 900, 900, 900]);
@@ -245,7 +355,7 @@ mod tests {
     fn no_time_is_too_far_off() {
         for seconds in [0, u64::MAX] {
             for on_limit in [OnLimit::Wait, OnLimit::Stop, OnLimit::Fail] {
-                let limit = UsageLimit::reached(None, Some(seconds), on_limit, s(100), NOW_S * 1000);
+                let limit = UsageLimit::reached(None, Some(seconds), policy(on_limit), s(100), NOW_S * 1000);
                 assert!(!limit.told(s(100)).is_empty());
             }
         }

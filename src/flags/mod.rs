@@ -237,10 +237,26 @@ pub static FLAGS: &[Flag] = &[
             What runs goes on to its end in any case. \
             `stop`: what has not started does not start; the run ends with exit status 75 and says until when the limit \
             holds. \
-            `wait`: nothing starts until a minute after that, then the run goes on, and whom the limit had failed runs \
-            again. \
-            `fail`: whom it fails has failed (exit status 75), and the others go on. \
-            A throttle is none: claude tries again by itself, and then `retries` of the config count.",
+            `wait`: nothing starts until a minute after that, then the run continues, and an instance that the limit had \
+            failed runs again; if the wait would be longer than `--limit-wait-max`, the run stops as with `stop`. \
+            `fail`: an instance that hits it fails (exit status 75), and the others continue. \
+            A throttle is no usage limit: claude tries again by itself, and then `retries` of the config count. \
+            A reset more than eight days ahead counts as unknown.",
+    },
+    Flag {
+        long: "limit-wait-max",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("21600"),
+            set: |options, value| values::seconds(value).map(|max| options.limit_wait_max = max),
+        },
+        help: "Longest wait of --on-limit wait",
+        details: "How long `--on-limit wait` may wait for a reset: six hours if nothing is given, \
+            which is more than the five-hour window of a plan. \
+            If the reset is further away, the run stops as with `--on-limit stop`, with exit status 75. \
+            A limit that names no reset is tried again every 15 minutes, at least once, until so much time has passed.",
     },
     Flag {
         long: "overall-token-budget",

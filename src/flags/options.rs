@@ -4,7 +4,7 @@
 use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
 use crate::start_at::StartAt;
-use crate::usage_limit::OnLimit;
+use crate::usage_limit::{DEFAULT_MAX_WAIT, OnLimit};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Options {
     pub grace: Duration,
     /// What a usage limit of the account does to the run.
     pub on_limit: OnLimit,
+    /// The longest wait for the reset of a usage limit.
+    pub limit_wait_max: Duration,
     /// The limits that the command line sets; they beat the config's.
     pub budget: BudgetConfig,
     /// The time between two status reports; above zero.
@@ -180,6 +182,7 @@ impl Default for Options {
             idle_timeout: None,
             grace: Duration::from_secs(5),
             on_limit: OnLimit::default(),
+            limit_wait_max: DEFAULT_MAX_WAIT,
             budget: BudgetConfig::default(),
             status_report_interval: Duration::from_secs(5),
             max_console_lines: 5,

@@ -13,7 +13,7 @@ impl Run<'_> {
             return;
         }
         let before = self.usage_limit;
-        let limit = UsageLimit::reached(before, resets_at_epoch_s, self.settings.on_limit, now, epoch_ms());
+        let limit = UsageLimit::reached(before, resets_at_epoch_s, self.settings.limit_policy, now, epoch_ms());
         self.usage_limit = Some(limit);
         self.json.is_stale = true;
         let is_news =
@@ -25,7 +25,7 @@ impl Run<'_> {
             (OnLimit::Wait, Some(at)) => self.schedule.hold_until(at),
             (OnLimit::Stop, _) => {
                 for index in self.schedule.stop() {
-                    let why = limit.words(now);
+                    let why = limit.words_with_bound(now);
                     let error = match self.records[index].failed_attempts.last() {
                         Some(last) => last.failure.not_tried_again(&why).error,
                         None => format!("not started: {why}"),
@@ -40,7 +40,7 @@ impl Run<'_> {
     /// Why no attempt follows any more, if that is so: a usage limit has stopped the run.
     pub(super) fn stopped_by_limit(&self, now: Duration) -> Option<String> {
         let limit = self.usage_limit.filter(|limit| limit.on_limit == OnLimit::Stop)?;
-        Some(limit.words(now))
+        Some(limit.words_with_bound(now))
     }
 
     /// When an instance runs again that has failed like this because of the usage limit.

@@ -50,7 +50,7 @@ use crate::report::{self, Style};
 use crate::run_clock::{self, RunClock};
 use crate::schedule::{Pace, Schedule};
 use crate::stages::Stages;
-use crate::usage_limit::{OnLimit, UsageLimit};
+use crate::usage_limit::{self, UsageLimit};
 use sessions::Sessions;
 pub use sessions::{no_session_locks, session_entry};
 use stopping::Sweep;
@@ -73,7 +73,7 @@ pub struct Settings {
     /// From an interrupt to SIGTERM.
     pub grace: Duration,
     /// What a usage limit does.
-    pub on_limit: OnLimit,
+    pub limit_policy: usage_limit::Policy,
     /// From one report to the next.
     pub report_interval: Duration,
     /// Lines of an instance between two reports.

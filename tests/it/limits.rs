@@ -78,6 +78,34 @@ fn who_waits_for_the_reset_goes_on_after_it() {
 }
 
 #[test]
+fn a_reset_beyond_the_longest_wait_stops_the_run() {
+    let place = Place::new();
+    place.command("work", &used_up(7 * 3600));
+    let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
+    let config = config(&place, instances);
+    let outcome = place.run(&config, &["--max-parallel", "1", "--on-limit", "wait"]).expect_code(75);
+    assert_eq!((outcome.reason("a"), outcome.reason("b")), ("limit", "limit"), "{}", outcome.everything());
+    let bound = ", longer than --limit-wait-max (6h00m)";
+    assert!(outcome.stderr.contains(&format!("{bound}: what has not started does not start\n")), "{}", outcome.stderr);
+    assert!(outcome.error("b").starts_with("not started: usage limit until "), "{}", outcome.error("b"));
+    assert!(outcome.error("b").ends_with(bound), "{}", outcome.error("b"));
+    assert!(outcome.stdout.contains(&format!("{bound}: nothing more was started\n")), "{}", outcome.everything());
+}
+
+#[test]
+fn a_reset_in_years_counts_as_unknown() {
+    let place = Place::new();
+    place.command("work", &used_up(1_700_000_000_000));
+    let config = config(&place, json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "x"}]));
+    let run = place.start(&config, &["--max-parallel", "1", "--on-limit", "wait"]);
+    let expected = "zen: usage limit, until when claude does not say: the run goes on in 15m00s\n";
+    wait_until("word of the wait", || run.stderr().contains(expected));
+    run.signal(nix::sys::signal::Signal::SIGINT);
+    let outcome = run.outcome().expect_code(130);
+    assert_eq!(outcome.report["usage_limit"]["resets_at"], Value::Null, "{}", outcome.everything());
+}
+
+#[test]
 fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
     let place = Place::new();
     place.command("work", &used_up(-58));

@@ -16,7 +16,7 @@ use zen::record::Record;
 use zen::report::recent::Recent;
 use zen::report::{self, Style, View};
 use zen::stages::Stages;
-use zen::usage_limit::{OnLimit, UsageLimit};
+use zen::usage_limit::{OnLimit, Policy, UsageLimit};
 
 const CONFIG: &str = r#"{
     "instances": [{"name": "a", "command": "/help", "pre_commands": ["First.", "Second."]}],
@@ -148,7 +148,8 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
     let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
     ledger.started(0);
     ledger.book(0, &record.used);
-    let limit = |reset| UsageLimit::reached(None, Some(reset), OnLimit::Wait, now, EPOCH_MS);
+    let policy = Policy { on_limit: OnLimit::Wait, max_wait: Duration::MAX };
+    let limit = |reset| UsageLimit::reached(None, Some(reset), policy, now, EPOCH_MS);
     let usage_limit = record.told.limit_resets_at.map(limit);
     let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
     let view =
