@@ -14,7 +14,7 @@ use crate::claude::control;
 use crate::claude::events::Said;
 use crate::claude::prices::Prices;
 use crate::claude::session;
-use crate::claude::usage::{Meter, Used};
+use crate::claude::usage::{Meter, ModelUse, Used};
 use crate::claude::withheld::Withheld;
 use crate::config::Background;
 use crate::outcome::{Exit, Failure, Reason};
@@ -385,6 +385,12 @@ impl Attempt {
         let mut used = self.used_before;
         used += self.meter.used();
         used
+    }
+
+    /// Returns the first message of its process, as large as it has become.
+    #[must_use]
+    pub fn first_message(&self) -> Option<ModelUse> {
+        self.meter.first_message()
     }
 
     /// Whether it ended before anything came of its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).

@@ -10,7 +10,7 @@ pub enum ExitCode {
     NotLaunched,
     /// At least one instance failed.
     Failed,
-    /// A budget blocked or stopped at least one instance, and none failed otherwise.
+    /// A budget was exceeded, or refused or stopped an instance, and no instance failed for another reason.
     Budget,
     /// At least one instance timed out, and none failed otherwise.
     TimedOut,
@@ -59,7 +59,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("0", "every instance completed"),
     ("1", "nothing was launched: bad option, bad config, bad workspace, no claude"),
     ("2", "at least one instance failed, or report.json is incomplete"),
-    ("3", "none failed otherwise, and a budget blocked or stopped at least one"),
+    ("3", "no other failure, and a budget was exceeded or refused an instance"),
     ("4", "none failed otherwise, and at least one timed out"),
     ("75", "try again later: another run holds the lock, or a usage limit stopped the run"),
     ("128+N", "stopped by signal N (130 for Ctrl-C, 143 for SIGTERM)"),

@@ -1,19 +1,27 @@
 //! The ledger: what was used, against the limits. It answers *start, wait, refuse* before an instance starts, and *stop* or
 //! *warn* while it runs.
 //!
-//! Pure: whole tokens and micro-dollars, no clock and no process. It knows neither how usage is counted nor how anything
-//! is stopped.
+//! An instance that announces nothing has a learned estimate: the sum of an earlier run, or else the largest first message
+//! of this run. Until one of them is known, launches wait for the first message of an instance that was launched.
+//!
+//! Pure: whole tokens and micro-dollars, the time as an argument, and no process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::claude::prices::Prices;
-use crate::claude::usage::Used;
+use crate::claude::tokens::Tokens;
+use crate::claude::usage::{ModelUse, Used};
 use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
 use crate::plan::Instance;
 use crate::text;
 
-/// What an instance is taken to use that announces nothing, in tokens.
+/// The estimate in tokens of an instance that announces nothing, before anything is learned.
 const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
+
+/// How long the launch of an instance without an estimate waits for the first message of the last one launched. claude
+/// starts in 0.3 to 1.5 s, and a model answers within seconds; one that hangs must not stop the others.
+pub const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(20);
 
 /// Whether an instance may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +95,12 @@ pub struct Ledger {
     refusals: Vec<(usize, String)>,
     /// The first in the config's order whom the overall budget has refused: it refuses all behind it.
     overall_refused: Option<usize>,
+    /// The largest first message of an attempt of this run.
+    largest_first: Option<Amounts>,
+    /// The running instances without a first message in this attempt, where limits are enforced.
+    silent: BTreeSet<usize>,
+    /// The end of the wait for the first message of the last one launched.
+    first_message_due: Duration,
 }
 
 #[derive(Debug)]
@@ -99,15 +113,19 @@ struct Limit {
     committed: u64,
     was_reached: bool,
     members: Vec<usize>,
+    /// How many of the members run.
+    running: usize,
 }
 
 #[derive(Debug)]
 struct Account {
     /// The limits that it shares, by index.
     limits: Vec<usize>,
-    /// What it is taken to use: in all its attempts if it has announced that, else in each.
+    /// The estimate: for all attempts together if it was announced, else for each.
     estimate: Amounts,
     has_announced: bool,
+    /// The sum of an earlier run, if one is known and nothing was announced.
+    earlier: Option<Amounts>,
     used: Amounts,
     /// What it had used when it was started last, and what it was expected to use from then on.
     used_before: Amounts,
@@ -123,6 +141,10 @@ struct Amounts {
 }
 
 impl Amounts {
+    fn by_unit(self, other: Amounts, choose: fn(u64, u64) -> u64) -> Amounts {
+        Amounts { tokens: choose(self.tokens, other.tokens), micros: choose(self.micros, other.micros) }
+    }
+
     fn of(self, unit: Unit) -> u64 {
         match unit {
             Unit::Tokens => self.tokens,
@@ -132,16 +154,28 @@ impl Amounts {
 }
 
 impl Account {
-    /// What an attempt of it that begins now may take, by its estimate. Dollars go with the tokens, for at which price these
-    /// were served is not known before.
-    fn expected(&self) -> Amounts {
+    /// Returns the estimate for an attempt that begins now. Dollars are in proportion to the tokens: their price is unknown
+    /// before.
+    fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
         let Amounts { tokens: announced, micros } = self.estimate;
-        if !self.has_announced || announced == 0 {
+        if !self.has_announced {
+            return self.earlier.or(largest_first).unwrap_or(self.estimate);
+        }
+        if announced == 0 {
             return self.estimate;
         }
         let tokens = announced.saturating_sub(self.used.tokens);
         let micros = u128::from(micros) * u128::from(tokens) / u128::from(announced);
         Amounts { tokens, micros: u64::try_from(micros).unwrap_or(u64::MAX) }
+    }
+
+    /// Returns the least that an attempt of it is expected to use. An earlier run says what it may use, and not that it must
+    /// use so much: it lets others wait, and refuses nothing by itself.
+    fn minimum(&self, largest_first: Option<Amounts>) -> Amounts {
+        match self.earlier {
+            Some(earlier) => earlier.by_unit(largest_first.unwrap_or(self.estimate), u64::min),
+            None => self.expected(largest_first),
+        }
     }
 
     /// What it may still take while it runs.
@@ -160,6 +194,7 @@ impl Ledger {
             limits: Vec::new(),
             estimate: estimate(instance, prices),
             has_announced: instance.max_tokens.is_some(),
+            earlier: None,
             used: Amounts::default(),
             used_before: Amounts::default(),
             expected_then: Amounts::default(),
@@ -178,15 +213,32 @@ impl Ledger {
             accounts,
             refusals: Vec::new(),
             overall_refused: None,
+            largest_first: None,
+            silent: BTreeSet::new(),
+            first_message_due: Duration::ZERO,
         }
     }
 
-    /// The first of those that are ready, in the config's order, about whom there is something to say: it may start, or
-    /// never will. `None`: all of them wait until one that runs has settled.
-    ///
-    /// One that waits holds back nobody who leaves it enough.
+    /// Takes the sum of an earlier run of the same instance as its estimate, unless it announces one.
+    pub fn expect_as_before(&mut self, instance: usize, used: &ModelUse) {
+        let earlier = self.counted(&used.tokens, used.micros);
+        let account = &mut self.accounts[instance];
+        account.earlier = Some(earlier).filter(|_| !account.has_announced);
+    }
+
+    /// Returns the end of the wait for a first message, if launches without an estimate wait for one now.
     #[must_use]
-    pub fn next(&self, ready: impl Iterator<Item = usize>) -> Option<(usize, Answer)> {
+    pub fn first_message_due(&self, now: Duration) -> Option<Duration> {
+        let waits = self.largest_first.is_none() && !self.silent.is_empty() && now < self.first_message_due;
+        waits.then_some(self.first_message_due)
+    }
+
+    /// Returns the first ready instance, in the config's order, that can be decided now: it may start, or never will.
+    /// `None`: all of them wait for a running one, or until [`first_message_due`](Self::first_message_due).
+    ///
+    /// One that waits holds back no other that leaves it enough.
+    #[must_use]
+    pub fn next(&self, ready: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Answer)> {
         if self.enforcement == Enforcement::Warn {
             return ready.map(|instance| (instance, Answer::Start)).next();
         }
@@ -196,13 +248,16 @@ impl Ledger {
                 return Some((instance, Answer::Refuse(refusal)));
             }
             let account = &self.accounts[instance];
-            let expected = account.expected();
+            let expected = account.expected(self.largest_first);
             let has_room = account.limits.iter().all(|&l| {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
-                limit.is_own() || taken.saturating_add(expected.of(limit.unit)) <= limit.cap
+                let fits = taken.saturating_add(expected.of(limit.unit)) <= limit.cap;
+                // What nothing else can leave more of is not waited for.
+                let is_waited_for = limit.running > 0 || reserved[l] > 0;
+                limit.is_own() || fits || !is_waited_for
             });
-            if has_room {
+            if has_room && !self.waits_for_first_message(account, now) {
                 return Some((instance, Answer::Start));
             }
             for &l in &account.limits {
@@ -210,6 +265,12 @@ impl Ledger {
             }
         }
         None
+    }
+
+    /// Whether it must wait until a first message shows how much it may use.
+    fn waits_for_first_message(&self, account: &Account, now: Duration) -> bool {
+        let has_estimate = account.has_announced || account.earlier.is_some();
+        !has_estimate && !account.limits.is_empty() && self.first_message_due(now).is_some()
     }
 
     fn refusal(&self, instance: usize) -> Option<Refusal> {
@@ -222,19 +283,19 @@ impl Ledger {
             let (is_over, estimate) = match limit.is_own() {
                 true => (limit.used >= limit.cap, account.estimate.of(limit.unit)),
                 false => {
-                    let expected = account.expected().of(limit.unit);
+                    let expected = account.minimum(self.largest_first).of(limit.unit);
                     (limit.used.saturating_add(expected) > limit.cap, expected)
                 }
             };
             let is_overall = limit.scope == Scope::Overall;
-            (is_over && self.is_certain(limit)).then(|| Refusal { why: limit.would_exceed(estimate), is_overall })
+            (is_over && Self::is_certain(limit)).then(|| Refusal { why: limit.would_exceed(estimate), is_overall })
         })
     }
 
     /// Whether what was used of a limit can only grow. Dollars are estimates while an instance runs, and may turn out too
     /// high when claude says what it was.
-    fn is_certain(&self, limit: &Limit) -> bool {
-        limit.unit == Unit::Tokens || !limit.members.iter().any(|&m| self.accounts[m].is_running)
+    fn is_certain(limit: &Limit) -> bool {
+        limit.unit == Unit::Tokens || limit.running == 0
     }
 
     /// An instance was refused, for this reason.
@@ -245,22 +306,52 @@ impl Ledger {
         self.refusals.push((instance, refusal.why));
     }
 
-    /// An instance was started.
-    pub fn started(&mut self, instance: usize) {
+    /// Reserves the estimate of an instance that was started, now.
+    pub fn started(&mut self, instance: usize, now: Duration) {
+        let largest_first = self.largest_first;
         self.change(instance, |account| {
             account.is_running = true;
             account.used_before = account.used;
-            account.expected_then = account.expected();
+            account.expected_then = account.expected(largest_first);
         });
+        if self.enforcement == Enforcement::Block {
+            self.silent.insert(instance);
+            self.first_message_due = now.saturating_add(FIRST_MESSAGE_WAIT);
+        }
+    }
+
+    /// Learns from the first message of an attempt, which has come to this size: others that announce nothing are expected
+    /// to use as much, also those that run and have shown no message.
+    pub fn first_message(&mut self, instance: usize, message: &ModelUse) {
+        let size = self.counted(&message.tokens, message.micros);
+        if size == Amounts::default() || self.enforcement == Enforcement::Warn {
+            return;
+        }
+        self.silent.remove(&instance);
+        let largest = self.largest_first.unwrap_or_default().by_unit(size, u64::max);
+        if self.largest_first.replace(largest) == Some(largest) {
+            return;
+        }
+        let silent: Vec<usize> = self.silent.iter().copied().collect();
+        for instance in silent {
+            self.change(instance, |account| {
+                let expected = account.expected(Some(largest));
+                account.expected_then = if account.has_announced { account.expected_then } else { expected };
+            });
+        }
+    }
+
+    fn counted(&self, tokens: &Tokens, micros: u64) -> Amounts {
+        let cached = match self.basis {
+            TokenBasis::Total => 0,
+            TokenBasis::Uncached => tokens.cache_read,
+        };
+        Amounts { tokens: tokens.total().saturating_sub(cached), micros }
     }
 
     /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
     pub fn book(&mut self, instance: usize, used: &Used) -> Vec<Reached> {
-        let cached = match self.basis {
-            TokenBasis::Total => 0,
-            TokenBasis::Uncached => used.tokens.cache_read,
-        };
-        let now = Amounts { tokens: used.tokens.total().saturating_sub(cached), micros: used.micros };
+        let now = self.counted(&used.tokens, used.micros);
         if self.accounts[instance].used == now {
             return Vec::new();
         }
@@ -289,6 +380,7 @@ impl Ledger {
 
     /// An instance has ended, and will use no more.
     pub fn ended(&mut self, instance: usize) {
+        self.silent.remove(&instance);
         self.change(instance, |account| account.is_running = false);
     }
 
@@ -298,6 +390,13 @@ impl Ledger {
         let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
         let left = limits.filter(|limit| limit.unit == Unit::Micros).map(|limit| limit.cap.saturating_sub(limit.used));
         left.min().filter(|_| self.enforcement == Enforcement::Block)
+    }
+
+    /// True if more was used of an enforced limit than it allows. The own limits of instances are estimates, and count not.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        let is_over = |limit: &Limit| !limit.is_own() && limit.used > limit.cap;
+        self.enforcement == Enforcement::Block && self.limits.iter().any(is_over)
     }
 
     /// Every limit with its use; an instance's own limits last.
@@ -318,6 +417,7 @@ impl Ledger {
         let account = &mut self.accounts[instance];
         let amounts = |account: &Account, unit| (account.used.of(unit), account.committed(unit));
         let before = [Unit::Tokens, Unit::Micros].map(|unit| amounts(account, unit));
+        let ran = account.is_running;
         change(account);
         for &l in &account.limits {
             let limit = &mut self.limits[l];
@@ -326,6 +426,7 @@ impl Ledger {
             // Usage can shrink: an estimate in dollars may turn out too high when claude says what it was.
             limit.used = limit.used.saturating_sub(used).saturating_add(used_now);
             limit.committed = limit.committed.saturating_sub(committed).saturating_add(committed_now);
+            limit.running = limit.running + usize::from(account.is_running) - usize::from(ran);
         }
     }
 }
@@ -399,7 +500,7 @@ fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
                 Scope::Overall | Scope::Instance(_) => true,
             };
             let members = (0..instances.len()).filter(|&i| is_member(&instances[i])).collect();
-            Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members }
+            Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members, running: 0 }
         })
         .collect();
     // What an instance has announced is its own limit, but only where limits are what the user wants.
@@ -408,7 +509,7 @@ fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
         let own = |(i, instance): (usize, &Instance)| {
             let (scope, unit) = (Scope::Instance(i), Unit::Tokens);
             let cap = instance.max_tokens?;
-            Some(Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members: vec![i] })
+            Some(Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members: vec![i], running: 0 })
         };
         limits.extend(instances.iter().enumerate().filter_map(own));
     }

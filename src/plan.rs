@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::claude::prices::Prices;
 use crate::claude::{commands, extra_args, session, tools};
 use crate::config::{
-    Background, BudgetConfig, Config, InstanceConfig, MAX_MISTAKES, Mistake, Place, When, budget_command,
+    Background, BudgetConfig, BudgetType, Config, Enforcement, InstanceConfig, MAX_MISTAKES, Mistake, Place, When,
+    budget_command,
 };
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
@@ -270,6 +271,9 @@ pub fn plan(
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
         let problems = extra_args::problems(&instance, &config.budget, &|path| surroundings.exists(path));
         problems.into_iter().for_each(|what| mistake("claude_args", what));
+        if let Some(what) = estimate_above_a_limit(&instance, &config.budget) {
+            mistake("max_tokens_per_command", what);
+        }
         too_long_for_a_process(&instance).for_each(|field| {
             mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
         });
@@ -332,6 +336,20 @@ pub fn plan(
         warnings,
         notes: config.warnings,
     })
+}
+
+/// Returns the mistake of an estimate that is larger than a limit it counts against. Such an instance could never start,
+/// and the overall budget would refuse all that come after it too.
+fn estimate_above_a_limit(instance: &Instance, budget: &BudgetConfig) -> Option<String> {
+    let is_enforced = budget.enforcement.unwrap_or_default() == Enforcement::Block;
+    let counts_tokens = budget.budget_type != Some(BudgetType::Cost);
+    let estimate = instance.max_tokens.filter(|_| is_enforced && counts_tokens)?;
+    let overall = budget.overall_tokens.map(|cap| ("the overall budget".to_owned(), cap));
+    let command = instance.budget_command.as_ref();
+    let of_command = command
+        .and_then(|name| Some((format!("the budget of {}", as_written(name)), *budget.command_tokens.get(name)?)));
+    let (limit, cap) = overall.into_iter().chain(of_command).find(|&(_, cap)| estimate > cap)?;
+    Some(format!("must be at most {limit}, which is {cap} tokens, got {estimate}: in block mode it could never start"))
 }
 
 /// The fields of an instance in which a string is longer than the system takes for an argument or a variable. Messages may

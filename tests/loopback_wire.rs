@@ -138,7 +138,13 @@ impl Answer<'_> {
     }
 
     fn stop_reason(&self) -> &'static str {
-        if self.message.calls_a_tool() { "tool_use" } else { "end_turn" }
+        let scripted = self.message.steps.iter().find_map(|step| match step {
+            Step::Other { verb, args } if verb == "stop" => {
+                ["max_tokens", "refusal", "pause_turn", "stop_sequence"].into_iter().find(|known| known == args)
+            }
+            _ => None,
+        });
+        scripted.unwrap_or(if self.message.calls_a_tool() { "tool_use" } else { "end_turn" })
     }
 
     fn envelope(&self, content: Vec<Block>, stop_reason: Option<&'static str>, told: TokenCount) -> Envelope<'_> {

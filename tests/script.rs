@@ -47,8 +47,8 @@ pub enum Step {
         input: Map<String, Value>,
     },
     Wait(Duration),
-    /// For the stand-in alone: `[[stand-in VERB ARGS]]`, or any verb unknown here. The API knows `[[until GATE]]`, and
-    /// ignores the others.
+    /// For the stand-in alone: `[[stand-in VERB ARGS]]`, or any verb unknown here. The API knows `[[until GATE]]` and
+    /// `[[stop REASON]]`, and ignores the others.
     Other {
         verb: String,
         args: String,

@@ -83,6 +83,9 @@ pub enum Settlement {
 /// How many messages are kept one by one. Older ones change no more, and are kept as a sum: a turn may have any number.
 const MAX_LIVE: usize = 64;
 
+/// The model of messages that claude writes itself.
+const SYNTHETIC_MODEL: &str = "<synthetic>";
+
 /// Counts one claude process.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -101,6 +104,9 @@ pub struct Meter {
     streamed: usize,
     /// Seen live, and left out of a result: at least that much.
     left_out: ModelUse,
+    /// The first message of the main conversation, and whether it may still grow.
+    first: Option<ModelUse>,
+    is_first_open: bool,
     /// The message that is being streamed has not told its last count.
     has_open_message: bool,
     /// A message was cut off, by a result or by the end: what else was written of it nobody tells.
@@ -152,7 +158,13 @@ impl Meter {
     }
 
     /// A message began (or one of its content blocks came again, with the same id and the same input side).
+    ///
+    /// A message of claude's own (an error in place of an answer, or the notice that `max_tokens` or a refusal cut one) was
+    /// not served and costs nothing. It can come before the last delta of the message that it is about.
     pub fn message(&mut self, id: &str, model: &str, tokens: Tokens, of_subagent: bool) {
+        if model == SYNTHETIC_MODEL {
+            return;
+        }
         let index = match self.live.iter().rposition(|m| m.id == id) {
             Some(index) => {
                 // The output of a block's event is a placeholder; what a delta has said is more.
@@ -168,8 +180,22 @@ impl Meter {
         };
         // Subagents do not stream.
         if !of_subagent {
+            self.is_first_open = self.first.is_none() || (self.is_first_open && index == self.streamed);
             self.streamed = index;
+            self.update_first();
         }
+    }
+
+    fn update_first(&mut self) {
+        if let Some(message) = self.live.get(self.streamed).filter(|_| self.is_first_open) {
+            self.first = Some(ModelUse { tokens: message.tokens, micros: message.estimate_micros });
+        }
+    }
+
+    /// Returns the first message of the main conversation, as large as it has become.
+    #[must_use]
+    pub fn first_message(&self) -> Option<ModelUse> {
+        self.first
     }
 
     /// The oldest becomes part of a sum; not the one that is being streamed, whose deltas are still to come.
@@ -205,6 +231,7 @@ impl Meter {
         if let Some(message) = self.live.get_mut(self.streamed) {
             message.grow(tokens, &self.prices);
         }
+        self.update_first();
     }
 
     /// A result came: claude's numbers take the place of what was counted live.
@@ -236,6 +263,7 @@ impl Meter {
             sum.micros = sum.micros.saturating_add(more.micros);
         }
         self.live.clear();
+        self.is_first_open = false;
         (self.past_main, self.past_subagents) = (ModelUse::default(), ModelUse::default());
     }
 
@@ -340,6 +368,37 @@ mod tests {
         assert_eq!(meter.used().tokens_certainty, Certainty::Exact);
         assert_eq!(meter.used().micros, 900);
         assert_eq!(meter.used().micros_certainty, Certainty::Estimate);
+    }
+
+    /// Measured on 2.1, 2.0 and 1.0: the delta with the last counts follows the notice that the message was cut.
+    #[test]
+    fn delta_after_a_synthetic_message_belongs_to_the_message_before() {
+        let mut meter = Meter::default();
+        meter.message("m1", SONNET, tokens(5_500, 1), false);
+        meter.stream_begins();
+        meter.message("uuid", SYNTHETIC_MODEL, Tokens::default(), false);
+        meter.message_so_far(tokens(5_500, 50));
+        meter.stream_ended();
+        assert_eq!(meter.used().tokens, tokens(5_500, 50));
+        assert_eq!(meter.first_message().map(|first| first.tokens), Some(tokens(5_500, 50)));
+        meter.settle(Settlement::SinceLast(models(5_500, 50, 1)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(5_500, 50), Certainty::Exact));
+    }
+
+    #[test]
+    fn the_first_message_grows_until_the_second_begins() {
+        let mut meter = Meter::default();
+        meter.message("sub", SONNET, tokens(9_000, 1), true);
+        assert_eq!(meter.first_message(), None, "a subagent's is none");
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.message_so_far(tokens(0, 40));
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        assert_eq!(meter.first_message(), Some(ModelUse { tokens: tokens(100, 40), micros: 900 }));
+        meter.message("m2", SONNET, tokens(700, 1), false);
+        meter.message_so_far(tokens(0, 70));
+        meter.settle(cumulative(900, 200, 1));
+        meter.message("m3", SONNET, tokens(800, 1), false);
+        assert_eq!(meter.first_message().map(|first| first.tokens), Some(tokens(100, 40)));
     }
 
     #[test]

@@ -68,13 +68,23 @@ const SESSIONS: &str = "A session is in one instance at a time, of all runs of a
 const BUDGET: &str = "`budget` may have:";
 
 const BUDGET_RULES: &[&str] = &[
-    "Before an instance starts, its estimate (`max_tokens_per_command`, or 1,000 tokens) must fit beside what was used and \
-     what running instances may still take; else it waits, or, where it can never fit, is refused. \
-     Once the overall budget has refused one, it refuses those behind it, even smaller ones.",
+    "Before an instance starts, its estimate must fit beside what was used and what running instances may still use; \
+     else it waits, or, if it can never fit, is refused. \
+     Once the overall budget has refused one, it refuses those behind it, even smaller ones. \
+     An estimate above a limit that it counts against is a mistake in the config.",
+    "The estimate is `max_tokens_per_command`. \
+     Without that it is learned: what the same instance used when it last completed, in one of the last runs of the same \
+     config and workspace below the log directory, or else the largest first message of this run. \
+     An earlier run lets an instance wait for others, and refuses nothing by itself. \
+     Until something is known, an instance without an estimate is not launched while another one has not shown its first \
+     message, for at most 20 seconds after the last launch; if nothing comes, it is launched, with 1,000 tokens as its \
+     estimate.",
     "Where a limit is reached while instances run, those that share it end with the message they are in: one whose message \
      ends its work has completed, the others are stopped. \
      So a limit is overshot by the messages under way at that moment at most; where instances announce what they use, by \
      one message. \
+     A run that used more than a limit exits with status 3, even if every instance completed, and the summary names the \
+     excess. \
      The alert `actual_tokens > budget * 1.1` comes true only where that is more than a tenth of the limit.",
     "Dollars are what claude says; before it has, an estimate by the prices of the model, marked ~. \
      What is known to be at least that much, because a process was killed or claude leaves something out of its \

@@ -18,11 +18,15 @@ fn micros(micros: u64) -> Used {
     Used { micros, ..Used::default() }
 }
 
-/// Asks who is next, and does as is answered.
+/// Asks for the next decision, and carries it out. No first message is waited for any more.
 fn next(ledger: &mut Ledger, ready: &[usize]) -> Option<(usize, Answer)> {
-    let next = ledger.next(ready.iter().copied());
+    next_at(ledger, ready, Duration::MAX)
+}
+
+fn next_at(ledger: &mut Ledger, ready: &[usize], now: Duration) -> Option<(usize, Answer)> {
+    let next = ledger.next(ready.iter().copied(), now);
     match &next {
-        Some((instance, Answer::Start)) => ledger.started(*instance),
+        Some((instance, Answer::Start)) => ledger.started(*instance, now),
         Some((instance, Answer::Refuse(refusal))) => ledger.refused(*instance, refusal.clone()),
         None => {}
     }
@@ -118,7 +122,7 @@ fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
     next(&mut ledger, &[0]);
     // A dearer model than was thought: $0.78 for a third of the tokens.
     runs_to(&mut ledger, 0, &Used { micros: 780_000, ..tokens(20_000) });
-    assert_eq!(ledger.accounts[0].expected(), Amounts { tokens: 40_000, micros: 312_000 });
+    assert_eq!(ledger.accounts[0].expected(None), Amounts { tokens: 40_000, micros: 312_000 });
     assert_eq!(next(&mut ledger, &[0]), Some((0, Answer::Start)));
     assert_eq!(next(&mut ledger, &[1]), None, "$0.78, $0.31 and $0.47 are more than $1.30");
 }
@@ -241,6 +245,155 @@ fn budget_type_says_which_limits_count_and_token_basis_which_tokens() {
     assert_eq!(ledger.limits()[0].used, 10);
 }
 
+fn model_use(count: u64) -> ModelUse {
+    ModelUse { tokens: Tokens { input: count, ..Tokens::default() }, micros: 0 }
+}
+
+/// An instance has shown a first message of this size.
+fn speaks(ledger: &mut Ledger, instance: usize, count: u64) {
+    ledger.first_message(instance, &model_use(count));
+    ledger.book(instance, &tokens(count));
+}
+
+const NOTHING_ANNOUNCED: &str = r#"{"budget": {"overall_budget": 50000}, "instances": [
+    {"command": "/a"}, {"command": "/a"}, {"command": "/a"}, {"command": "/a"}, {"command": "/a"}]}"#;
+
+#[test]
+fn launches_without_an_estimate_wait_for_the_first_message() {
+    let mut ledger = ledger(NOTHING_ANNOUNCED);
+    let at = Duration::from_secs;
+    assert_eq!(next_at(&mut ledger, &[0, 1], at(0)), Some((0, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[1], at(19)), None);
+    assert_eq!(ledger.first_message_due(at(19)), Some(at(20)));
+    assert_eq!(next_at(&mut ledger, &[1, 2], at(20)), Some((1, Answer::Start)), "one that hangs stops no other");
+    assert_eq!(next_at(&mut ledger, &[2], at(39)), None, "one for each wait");
+    speaks(&mut ledger, 1, 12_700);
+    assert_eq!(ledger.first_message_due(at(39)), None);
+    assert_eq!(next_at(&mut ledger, &[2, 3], at(39)), Some((2, Answer::Start)));
+    // 12,700 used, and as much for each of the two that have shown nothing.
+    assert_eq!(ledger.limits[0].committed, 25_400);
+    assert_eq!(next_at(&mut ledger, &[3, 4], at(39)), None, "50,800 would be over");
+    speaks(&mut ledger, 0, 12_700);
+    speaks(&mut ledger, 2, 12_700);
+    let why = "Estimated 12700 tokens would exceed overall budget of 50000 (currently at 38100)";
+    assert_eq!(next_at(&mut ledger, &[3, 4], at(39)), refuses(3, why, true));
+}
+
+#[test]
+fn nothing_is_waited_for_without_a_limit_or_another_running_instance() {
+    let at = Duration::from_secs(1);
+    for budget in ["", r#""budget": {"overall_budget": 50000, "enforcement_mode": "warn"},"#] {
+        let mut ledger = ledger(&format!(r#"{{{budget} "instances": [{{"command": "/a"}}, {{"command": "/b"}}]}}"#));
+        for instance in [0, 1] {
+            assert_eq!(next_at(&mut ledger, &[instance], at), Some((instance, Answer::Start)), "{budget}");
+        }
+    }
+    let mut ledger = ledger(NOTHING_ANNOUNCED);
+    next_at(&mut ledger, &[0], at);
+    ledger.ended(0);
+    assert_eq!(next_at(&mut ledger, &[1], at), Some((1, Answer::Start)), "it ended without a message");
+}
+
+#[test]
+fn an_announced_estimate_is_waited_for_by_nobody_and_not_learned_over() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_budget": 50000}, "instances": [
+            {"command": "/a"}, {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a"}]}"#,
+    );
+    let at = Duration::ZERO;
+    assert_eq!(next_at(&mut ledger, &[0], at), Some((0, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[1, 2], at), Some((1, Answer::Start)));
+    assert_eq!(ledger.limits[0].committed, 1000 + 3000);
+    speaks(&mut ledger, 0, 20_000);
+    assert_eq!(ledger.limits[0].committed, 3000);
+    next_at(&mut ledger, &[2], at);
+    assert_eq!(ledger.limits[0].committed, 3000 + 20_000);
+}
+
+#[test]
+fn an_earlier_run_is_an_estimate_that_lets_wait_and_does_not_refuse() {
+    let at = Duration::ZERO;
+    let mut ledger = ledger(NOTHING_ANNOUNCED);
+    for (instance, used) in [(0, 30_000), (1, 30_000), (2, 2_000), (3, 70_000)] {
+        ledger.expect_as_before(instance, &model_use(used));
+    }
+    assert_eq!(next_at(&mut ledger, &[0, 1, 2], at), Some((0, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[1, 2, 3], at), None, "30,000 are reserved for each");
+    speaks(&mut ledger, 0, 12_700);
+    runs_to(&mut ledger, 0, &tokens(20_000));
+    assert_eq!(next_at(&mut ledger, &[1, 2, 3], at), Some((1, Answer::Start)));
+    runs_to(&mut ledger, 1, &tokens(30_000));
+    assert_eq!(ledger.limits[0].used, 50_000);
+    let mut ledger = self::ledger(NOTHING_ANNOUNCED);
+    ledger.expect_as_before(3, &model_use(70_000));
+    assert_eq!(next_at(&mut ledger, &[3], at), Some((3, Answer::Start)), "nothing runs that could leave it more");
+    ledger.ended(3);
+    speaks(&mut ledger, 0, 40_000);
+    ledger.expect_as_before(2, &model_use(2_000));
+    assert_eq!(next_at(&mut ledger, &[2], at), Some((2, Answer::Start)), "it is known to use less than the largest");
+    let why = "Estimated 40000 tokens would exceed overall budget of 50000 (currently at 40000)";
+    assert_eq!(next_at(&mut ledger, &[4], at), refuses(4, why, true));
+}
+
+#[test]
+fn dollars_are_learned_and_cached_tokens_are_left_out_as_the_basis_says() {
+    let mut ledger = ledger(
+        r#"{"budget": {"overall_cost_budget": 1, "overall_budget": 5000, "token_basis": "uncached"}, "instances": [
+            {"command": "/a"}, {"command": "/a"}]}"#,
+    );
+    next(&mut ledger, &[0]);
+    let tokens = Tokens { input: 3000, cache_read: 90_000, ..Tokens::default() };
+    ledger.first_message(0, &ModelUse { tokens, micros: 600_000 });
+    ledger.book(0, &Used { tokens, micros: 600_000, ..Used::default() });
+    ledger.ended(0);
+    let why = "Estimated 3000 tokens would exceed overall budget of 5000 (currently at 3000)";
+    assert_eq!(next(&mut ledger, &[1]), refuses(1, why, true));
+    assert_eq!(ledger.largest_first, Some(Amounts { tokens: 3000, micros: 600_000 }));
+}
+
+#[test]
+fn a_limit_that_is_exceeded_is_so_in_block_mode_only() {
+    for (mode, expected) in [("block", true), ("warn", false)] {
+        let mut ledger = ledger(&format!(
+            r#"{{"budget": {{"command_budgets": {{"/a": 5000}}, "enforcement_mode": "{mode}"}},
+                "instances": [{{"command": "/a"}}, {{"command": "/b", "max_tokens_per_command": 10}}]}}"#
+        ));
+        next(&mut ledger, &[0]);
+        runs_to(&mut ledger, 0, &tokens(5000));
+        runs_to(&mut ledger, 1, &tokens(100));
+        assert!(!ledger.is_exceeded(), "{mode}");
+        runs_to(&mut ledger, 0, &tokens(5001));
+        assert_eq!(ledger.is_exceeded(), expected, "{mode}");
+    }
+}
+
+/// Instances that announce nothing and are alike, each of one message: after the first one, nothing goes over the limit.
+#[test]
+fn random_runs_of_equal_single_messages_stay_within_the_limit() {
+    for seed in 0..500 {
+        let mut random = Random(seed);
+        let (count, size, cap) = (1 + random.below(12) as usize, 1 + random.below(9_000), 1 + random.below(40_000));
+        let instances = vec![r#"{"command": "/a"}"#; count].join(",");
+        let mut ledger = ledger(&format!(r#"{{"budget": {{"overall_budget": {cap}}}, "instances": [{instances}]}}"#));
+        let (mut ready, mut running): (Vec<usize>, Vec<usize>) = ((0..count).collect(), Vec::new());
+        while !ready.is_empty() || !running.is_empty() {
+            while let Some((instance, answer)) = next_at(&mut ledger, &ready, Duration::ZERO) {
+                ready.retain(|&i| i != instance);
+                running.extend((answer == Answer::Start).then_some(instance));
+            }
+            assert!(!running.is_empty() || ready.is_empty(), "seed {seed}: something waits without end");
+            if running.is_empty() {
+                break;
+            }
+            let instance = running.swap_remove(random.below(running.len() as u64) as usize);
+            speaks(&mut ledger, instance, size);
+            ledger.ended(instance);
+        }
+        let used = ledger.limits[0].used;
+        assert!(used <= cap.max(size), "seed {seed}: {used} of {cap}, {size} each");
+    }
+}
+
 /// A run of random instances, each of random messages, in random order, under random limits. The real rules of a run: who may
 /// start starts, a limit that is reached ends those that share it with the message they are in.
 fn simulate(seed: u64) -> Result<(), TestCaseError> {
@@ -251,7 +404,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
     let announces = random.below(3);
     let instances: Vec<String> = (0..count)
         .map(|i| {
-            let estimate = 1 + random.below(1_500);
+            let estimate = 1 + random.below(1_500.min(cap).min(command_cap));
             let announced =
                 if announces == 0 { String::new() } else { format!(r#", "max_tokens_per_command": {estimate}"#) };
             format!(r#"{{"name": "{i}", "command": "/{}"{announced}}}"#, ["a", "b"][random.below(2) as usize])
@@ -262,6 +415,12 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
     let config =
         format!(r#"{{"budget": {{"overall_budget": {cap}{budgets}}}, "instances": [{}]}}"#, instances.join(","));
     let mut ledger = ledger(&config);
+    let mut now = Duration::ZERO;
+    for instance in 0..count {
+        if random.below(4) == 0 {
+            ledger.expect_as_before(instance, &model_use(1 + random.below(4_000)));
+        }
+    }
     let mut left: Vec<u64> = (0..count).map(|_| 1 + random.below(5)).collect(); // messages still to come
     let mut used = vec![0_u64; count];
     let mut under_way: Vec<Option<u64>> = vec![None; count];
@@ -270,14 +429,16 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
     let mut is_ending = vec![false; count];
     let mut largest_at_the_end = 0_u64;
     loop {
-        while let Some((instance, answer)) = next(&mut ledger, &ready) {
+        while let Some((instance, answer)) = next_at(&mut ledger, &ready, now) {
             ready.retain(|&i| i != instance);
             if answer == Answer::Start {
                 running.push(instance);
                 under_way[instance] = Some(1 + random.below(900));
+                let is_alone = running.len() == 1;
                 let shared = ledger.accounts[instance].limits.iter().map(|&l| &ledger.limits[l]);
                 for limit in shared.filter(|limit| !matches!(limit.scope, Scope::Instance(_))) {
-                    prop_assert!(limit.used + limit.committed <= limit.cap, "more committed than there is");
+                    let fits = limit.used + limit.committed <= limit.cap;
+                    prop_assert!(fits || is_alone || limit.running == 1, "more committed than there is");
                 }
             }
         }
@@ -295,6 +456,9 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
         let instance = running[random.below(running.len() as u64) as usize];
         let message = under_way[instance].take().expect("a running one writes");
         let messages_beside: u64 = running.iter().filter_map(|&i| under_way[i]).sum();
+        if used[instance] == 0 {
+            ledger.first_message(instance, &model_use(message));
+        }
         used[instance] += message;
         left[instance] -= 1;
         for reached in ledger.book(instance, &tokens(used[instance])) {
@@ -308,6 +472,9 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
             ledger.ended(instance);
         } else {
             under_way[instance] = Some(1 + random.below(900));
+        }
+        if random.below(8) == 0 {
+            now += FIRST_MESSAGE_WAIT;
         }
         let total: u64 = used.iter().sum();
         prop_assert!(total < cap + largest_at_the_end.max(1), "{total} of {cap}, {largest_at_the_end} under way");

@@ -218,3 +218,26 @@ fn aliases_of_clear_clear_unless_a_file_defines_the_command() {
     let mistakes = planned(r#"{"instances": [{"command": "/reset"}]}"#).expect_err("nothing to do");
     assert!(mistakes[0].what.contains("leaves nothing to be done"), "{}", mistakes[0].what);
 }
+
+#[test]
+fn an_estimate_above_a_limit_that_blocks_is_a_mistake() {
+    let instances = r#""instances": [{"command": "/a x", "max_tokens_per_command": 6000},
+        {"command": "/b", "max_tokens_per_command": 6000}, {"command": "/a", "max_tokens_per_command": 3000}]"#;
+    let told = |budget: &str| match planned(&format!(r#"{{"budget": {{{budget}}}, {instances}}}"#)) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(|m| format!("{}: {}", m.field, m.what)).collect(),
+    };
+    let of = |limit: &str| {
+        let rest = "got 6000: in block mode it could never start";
+        format!("max_tokens_per_command: must be at most {limit}, which is 5000 tokens, {rest}")
+    };
+    assert_eq!(told(r#""overall_budget": 5000"#), [of("the overall budget"), of("the overall budget")]);
+    assert_eq!(told(r#""command_budgets": {"/a": 5000}"#), [of("the budget of /a")]);
+    for budget in [
+        r#""overall_budget": 6000"#,
+        r#""overall_budget": 5000, "enforcement_mode": "warn""#,
+        r#""overall_budget": 5000, "overall_cost_budget": 1, "budget_type": "cost""#,
+    ] {
+        assert_eq!(told(budget), Vec::<String>::new(), "{budget}");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Mark, Style, View, budget, counted, listed, stages, usage_limit};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
+use crate::ledger::{LimitState, Scope, Unit};
 use crate::outcome::{Reason, Status};
 use crate::record::Record;
 use crate::text;
@@ -170,7 +171,27 @@ fn totals(view: &View, style: Style) -> String {
         .map(|limit| format!(" of {}{}", text::dollars(limit), over(used.micros, limit, text::dollars)))
         .unwrap_or_default();
     let time = text::seconds(view.elapsed);
-    format!("Total Tokens: {tokens}{of_tokens}\nTotal Cost: {cost}{of_cost}\nTotal Time: {time}\n")
+    let exceeded = exceeded_commands(view, style);
+    format!("Total Tokens: {tokens}{of_tokens}\nTotal Cost: {cost}{of_cost}\n{exceeded}Total Time: {time}\n")
+}
+
+/// Returns a line for each budget of a command that was exceeded, with the excess.
+fn exceeded_commands(view: &View, style: Style) -> String {
+    let mut lines = String::new();
+    for LimitState { scope, unit, cap, used } in view.limits {
+        let Scope::Command(command) = scope else { continue };
+        if used <= cap {
+            continue;
+        }
+        let (shown, name): (fn(u64) -> String, &str) = match unit {
+            Unit::Tokens => (text::thousands, " tokens"),
+            Unit::Micros => (text::dollars, ""),
+        };
+        let over = over(*used, *cap, shown);
+        let command = style.name(command);
+        lines += &format!("Budget of {command}: {} of {}{name}{over}\n", shown(*used), shown(*cap));
+    }
+    lines
 }
 
 fn of_token_limit(budget: &BudgetConfig, counted: u64) -> String {

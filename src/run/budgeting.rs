@@ -41,6 +41,9 @@ impl Run<'_> {
         let Some(used) = self.used(index) else { return };
         // Nobody says goodbye before SIGKILL: the file is to have what was used until then.
         self.json.is_stale |= used != self.records[index].used;
+        if let Some(message) = self.live.get(&index).and_then(|live| live.attempt.first_message()) {
+            self.ledger.first_message(index, &message);
+        }
         for Reached { what, is_own, stop } in self.ledger.book(index, &used) {
             match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
                 (Enforcement::Warn, _) => self.announce("⚠️  ", &format!("WARN MODE: {what}")),

@@ -96,7 +96,10 @@ impl Run<'_> {
         let now = self.now();
         let code = match self.stopped_by {
             Some(signal) => ExitCode::Signal(signal as u8),
-            None => outcome::exit_code(self.records.iter().map(|record| &record.status)),
+            None => {
+                let code = outcome::exit_code(self.records.iter().map(|record| &record.status));
+                if self.ledger.is_exceeded() { code.or_worse(ExitCode::Budget) } else { code }
+            }
         };
         self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
         let (code, is_cut_short) = self.finish_report_json(code);

@@ -269,10 +269,10 @@ impl<'a> Run<'a> {
     fn start_due(&mut self) {
         loop {
             let now = self.now();
-            match self.ledger.next(self.schedule.ready(now)) {
+            match self.ledger.next(self.schedule.ready(now), now) {
                 Some((index, Answer::Start)) => {
                     if self.enter_session(index, now) {
-                        self.ledger.started(index);
+                        self.ledger.started(index, now);
                         self.schedule.started(index, now);
                         self.start(index, now);
                     }
@@ -346,7 +346,11 @@ impl<'a> Run<'a> {
         let deadlines = self.live.values().filter_map(Live::due_at);
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
-        let start = if self.budget_holds_back { self.schedule.next_again_at() } else { self.schedule.next_start_at() };
+        let start = if self.budget_holds_back {
+            self.schedule.next_again_at().into_iter().chain(self.ledger.first_message_due(self.now())).min()
+        } else {
+            self.schedule.next_start_at()
+        };
         let json = self.json.is_stale.then_some(self.json.not_before);
         deadlines.chain(report).chain(start).chain(json).min()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::Used;
+use crate::claude::usage::{ModelUse, Used};
 use crate::ledger::{Answer, Ledger};
 use crate::outcome::{Failure, Reason};
 use crate::plan::{Plan, planned};
@@ -37,6 +37,8 @@ struct Nature {
     fails: u32,
     is_hopeless: bool,
     runs: Duration,
+    /// When its first message comes, from its start; `None`: never.
+    speaks_after: Option<Duration>,
 }
 
 /// What becomes of an instance.
@@ -84,10 +86,12 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
     let rarely = 5 + random.below(60);
     let natures = (0..COUNT).map(|i| {
         plan.instances[i].retries.count = random.below(3) as u32;
+        let runs = Duration::from_millis(1 + random.below(20_000) as u64);
         Nature {
+            speaks_after: (random.below(4) > 0).then(|| runs.mul_f64(0.5)),
             fails: if random.below(rarely) == 0 { 1 + random.below(4) as u32 } else { 0 },
             is_hopeless: random.below(4) == 0,
-            runs: Duration::from_millis(1 + random.below(20_000) as u64),
+            runs,
         }
     });
     let natures = natures.collect();
@@ -125,27 +129,30 @@ fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) 
     let mut ledger = Ledger::new(&plan_budget, &plan.instances, &plan.prices);
     let mut played = Played { fates: vec![None; COUNT], attempts: vec![0; COUNT], now: Duration::ZERO };
     let mut running: BTreeSet<(Duration, usize)> = BTreeSet::new();
+    let mut first_messages: BTreeSet<(Duration, usize)> = BTreeSet::new();
     let mut delayed = [false; COUNT];
     let mut last_launch: Option<Duration> = None;
     loop {
         let now = played.now;
-        while let Some((i, answer)) = ledger.next(schedule.ready(now)) {
+        while let Some((i, answer)) = ledger.next(schedule.ready(now), now) {
             assert_eq!(answer, Answer::Start, "there is enough for all attempts");
             assert!(last_launch.is_none_or(|last| now >= last + pace.startup_delay), "launches stay apart");
             for &(other, when) in &plan.instances[i].after {
                 let fate = played.fates[other].expect("it has ended");
                 assert!(when == When::Done || fate == Fate::Completed, "{i} needs {other}");
             }
-            ledger.started(i);
+            ledger.started(i, now);
             schedule.started(i, now);
             running.insert((now + natures[i].runs, i));
+            first_messages.extend(natures[i].speaks_after.map(|after| (now + after, i)));
             played.attempts[i] += 1;
             (last_launch, delayed[i]) = (Some(now), false);
         }
         assert!(pace.max_parallel.is_none_or(|max| running.len() <= max), "slots");
         let may_launch = last_launch.is_none_or(|last| now >= last + pace.startup_delay)
             && pace.max_parallel.is_none_or(|max| running.len() < max);
-        if looks_closely && may_launch {
+        let is_held = ledger.first_message_due(now).is_some();
+        if looks_closely && may_launch && !is_held {
             let waits = |i: &usize| played.fates[*i].is_none() && !delayed[*i] && !running.iter().any(|(_, r)| r == i);
             for i in (0..COUNT).filter(waits) {
                 let has_ended = |&(other, _): &(usize, When)| played.fates[other].is_some();
@@ -157,8 +164,18 @@ fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) 
             assert_eq!(ledger.limits()[0].used, used, "the books are of all attempts");
             return played;
         }
-        let next = running.first().map(|&(at, _)| at).into_iter().chain(schedule.next_start_at()).min();
-        played.now = next.expect("somebody runs or will start");
+        let start = match ledger.first_message_due(now) {
+            Some(due) if schedule.ready(now).next().is_some() => schedule.next_again_at().map_or(due, |at| at.min(due)),
+            _ => schedule.next_start_at().unwrap_or(Duration::MAX),
+        };
+        let first_of = |set: &BTreeSet<(Duration, usize)>| set.first().map_or(Duration::MAX, |&(at, _)| at);
+        played.now = start.min(first_of(&running)).min(first_of(&first_messages));
+        assert_ne!(played.now, Duration::MAX, "nothing runs, and nothing will start");
+        while let Some((_, i)) = first_messages.first().copied().filter(|&(at, _)| at <= played.now) {
+            first_messages.pop_first();
+            let tokens = Tokens { input: ATTEMPT_TOKENS, ..Tokens::default() };
+            ledger.first_message(i, &ModelUse { tokens, micros: 0 });
+        }
         while let Some((_, i)) = running.first().copied().filter(|&(at, _)| at <= played.now) {
             running.pop_first();
             let tokens = Tokens { input: u64::from(played.attempts[i]) * ATTEMPT_TOKENS, ..Tokens::default() };

@@ -178,9 +178,10 @@ fn warn_says_each_crossing_once_and_runs_everything() {
 #[test]
 fn a_flag_beats_the_config_and_the_dry_run_says_so() {
     let place = Place::new();
-    let arguments = ["--dry-run", "--overall-token-budget", "500", "--command-budget", "help=70"];
+    let arguments = ["--dry-run", "--overall-token-budget", "6500", "--command-budget", "help=7000"];
     let outcome = place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
-    for expected in ["500 tokens", "/help", "70 tokens", "--overall-token-budget", "where the config says 10,000"] {
+    for expected in ["6,500 tokens", "/help", "7,000 tokens", "--overall-token-budget", "where the config says 10,000"]
+    {
         assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
     }
     place.command("help", "[[usage in=400 out=50]]");
@@ -222,4 +223,70 @@ fn a_limit_that_does_not_count_is_told() {
     let outcome = place.run(&config, &["--overall-cost-budget", "5", "--quiet"]).expect_code(0);
     assert!(outcome.stderr.contains("which leaves out overall_budget"), "quiet as well: {}", outcome.everything());
     place.run(&config, &["--budget-parameter-type", "mixed", "--overall-token-budget", "100000"]).expect_code(0);
+}
+
+/// Ten at once, each of one message of 12,700 tokens, of 50,000: without a learned estimate all ten run, 254 % of it.
+#[test]
+fn ten_at_once_that_announce_nothing_stay_within_the_limit() {
+    let place = Place::new();
+    let instances: Vec<Value> = (0..10)
+        .map(|i| json!({"name": format!("i{i}"), "prompt": "[[usage in=12500 out=200]] [[say Done.]]"}))
+        .collect();
+    let config = json!({"budget": {"overall_budget": 50_000}, "instances": instances});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(3);
+    assert_eq!(limit(&outcome, "overall")["used"], 38_100, "{}", outcome.everything());
+    assert_eq!(starts(&place), 3);
+    let why = "Estimated 12700 tokens would exceed overall budget of 50000 (currently at 38100)";
+    assert_eq!(budget_error(&outcome, "i3"), format!("Budget exceeded: {why}"));
+}
+
+/// Its requests fail, so no first message comes.
+#[test]
+fn a_first_message_that_does_not_come_is_waited_for_with_a_bound() {
+    let place = Place::new();
+    let config = json!({"budget": {"overall_budget": 50_000}, "instances": [
+        {"name": "silent", "prompt": "[[status 529 x100000]]"}, {"name": "beside", "prompt": "[[say Done.]]"},
+    ]});
+    let run = place.start(&place.config(&config.to_string()), &[]);
+    wait_until("the end of the other", || run.has_ended("beside"));
+    let report = run.report();
+    assert_eq!(
+        (&report["instances"][0]["status"], &report["instances"][1]["status"]),
+        (&json!("running"), &json!("completed"))
+    );
+    run.signal(nix::sys::signal::Signal::SIGINT);
+    let outcome = run.outcome().expect_code(130);
+    let started = |name: &str| outcome.instance(name)["started_at"].as_str().unwrap_or_default().to_owned();
+    assert!(started("silent") < started("beside"), "{}", outcome.everything());
+}
+
+#[test]
+fn a_budget_that_was_exceeded_is_exit_code_3_though_all_completed() {
+    let place = Place::new();
+    place.command("work", "[[usage in=5000 out=500]] [[say Done.]]");
+    let config =
+        json!({"budget": {"command_budgets": {"/work": 5000}}, "instances": [{"name": "a", "command": "/work"}]});
+    let config = place.config(&config.to_string());
+    let outcome = place.run(&config, &[]).expect_code(3);
+    assert_eq!(outcome.status("a"), "completed", "{}", outcome.everything());
+    let line = "Budget of /work: 5,500 of 5,000 tokens (over budget by 500)\n";
+    assert!(outcome.stdout.contains(line), "{}", outcome.everything());
+    assert!(
+        outcome.stdout.ends_with("Exit code: 3 (no other failure, and a budget was exceeded or refused an instance)\n")
+    );
+    let outcome = place.run(&config, &["--overall-token-budget", "5400"]).expect_code(3);
+    assert!(outcome.stdout.contains("5,500 of 5,400 (over budget by 100)"), "{}", outcome.everything());
+    place.run(&config, &["--budget-enforcement-mode", "warn"]).expect_code(0);
+}
+
+#[test]
+fn an_estimate_above_its_limit_is_found_before_the_start() {
+    let place = Place::new();
+    let outcome = place.run(&fixture("budget_block_test.json"), &["--overall-token-budget", "5000"]).expect_code(1);
+    let expected =
+        "must be at most the overall budget, which is 5000 tokens, got 6000: in block mode it could never start";
+    assert_eq!(outcome.stderr.matches(expected).count(), 2, "{}", outcome.everything());
+    assert_eq!(starts(&place), 0);
+    let arguments = ["--overall-token-budget", "5000", "--budget-enforcement-mode", "warn", "--dry-run"];
+    place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
 }

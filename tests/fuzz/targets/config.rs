@@ -73,9 +73,9 @@ fn run_through(plan: &Plan) {
     let (mut now, mut running, mut ended) = (Duration::ZERO, Vec::new(), 0);
     while !schedule.is_over() {
         now += Duration::from_secs(1);
-        match ledger.next(schedule.ready(now)) {
+        match ledger.next(schedule.ready(now), now) {
             Some((index, Answer::Start)) => {
-                ledger.started(index);
+                ledger.started(index, now);
                 schedule.started(index, now);
                 running.push(index);
             }

@@ -146,7 +146,7 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
         ..Record::default()
     };
     let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
-    ledger.started(0);
+    ledger.started(0, Duration::ZERO);
     ledger.book(0, &record.used);
     let policy = Policy { on_limit: OnLimit::Wait, max_wait: Duration::MAX };
     let limit = |reset| UsageLimit::reached(None, Some(reset), policy, now, EPOCH_MS);

@@ -295,3 +295,20 @@ fn real_books_of_an_instance_that_asked_nothing() {
         expected.assert_certainty(outcome.instance("a"), &outcome);
     });
 }
+
+/// claude writes a message of its own between such a message and its last delta.
+#[test]
+fn real_message_that_was_cut_or_refused_counts_once() {
+    on_each_generation(1, |real| {
+        for reason in ["max_tokens", "refusal"] {
+            let before = real.api.log().len();
+            let prompt = format!("[[usage in=5500 out=50]] [[say Half.]] [[stop {reason}]]");
+            let outcome = real.run_prompt(&prompt);
+            let everything = real.everything(&outcome);
+            let cut: Vec<Served> = real.api.log()[before..].to_vec();
+            assert!(cut.iter().any(|served| total(served.announced) == 5550), "{reason}\n{everything}");
+            real.assert_books_balance_since(&outcome, before);
+            assert_eq!(outcome.instance("a")["tokens_certainty"], real.certainty(), "{reason}\n{everything}");
+        }
+    });
+}

@@ -245,10 +245,11 @@ fn real_last_message_that_costs_more_than_is_left_completes() {
     on_each_generation(1, |real| {
         let config = json!({"budget": {"overall_cost_budget": 0.25}, "instances": [
             {"name": "a", "model": "claude-sonnet-4-20250514", "prompt": "[[usage in=100000 out=10]] [[say Done.]]"}]});
-        let outcome = real.run(&real.place.config(&config.to_string()), &[]).expect_code(0);
+        let outcome = real.run(&real.place.config(&config.to_string()), &[]).expect_code(3);
         let everything = real.everything(&outcome);
         assert_eq!(outcome.status("a"), "completed", "{everything}");
         assert_eq!(outcome.instance("a")["result"], "Done.", "{everything}");
+        assert!(outcome.stdout.contains(" of $0.25 (over budget by $0.05)"), "{everything}");
         assert!((0.30..0.31).contains(&used(&outcome, "overall")), "{everything}");
     });
 }
@@ -291,5 +292,25 @@ fn real_second_fence_is_claude_s_own() {
             assert!(budget_error(&outcome, "a").contains("error_max_budget_usd"), "{everything}");
         }
         assert!((0.45..0.47).contains(&used(&outcome, "overall")), "{everything}");
+    });
+}
+
+/// After the first message is seen, each launch reserves as much as it took: 12,700 tokens each, of 50,000.
+#[test]
+fn real_ten_that_announce_nothing_stay_within_the_limit() {
+    on_each_generation(4, |real| {
+        let instance = |i| json!({"name": format!("i{i}"), "prompt": "[[usage in=12500 out=200]] [[say Done.]]"});
+        let outcome = real.run(&real.place.config(&many(10, instance, 50_000)), &[]).expect_code(3);
+        let everything = real.everything(&outcome);
+        assert_eq!((served(real).len(), served_tokens(real)), (3, 38_100), "{everything}");
+        for i in 0..10 {
+            let name = format!("i{i}");
+            match i {
+                0..3 => assert_eq!(outcome.status(&name), "completed", "{everything}"),
+                _ => assert!(budget_error(&outcome, &name).starts_with("Budget exceeded"), "{everything}"),
+            }
+        }
+        assert!(outcome.stderr.contains("Estimated 12700 tokens would exceed overall budget of 50000"), "{everything}");
+        real.assert_books_balance(&outcome);
     });
 }
