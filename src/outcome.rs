@@ -44,6 +44,9 @@ impl Status {
     }
 }
 
+/// How much of an error is kept, in bytes.
+const MAX_ERROR_BYTES: usize = 10_000;
+
 /// Why an instance failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -59,7 +62,15 @@ impl Failure {
     /// A failure of this kind.
     #[must_use]
     pub fn new(reason: Reason, error: impl Into<String>) -> Self {
-        Failure { reason, error: error.into(), is_hopeless: false }
+        let mut error = error.into();
+        // claude's own text can have megabytes, and an instance has a failure for each attempt.
+        if error.len() > MAX_ERROR_BYTES {
+            let end = (0..=MAX_ERROR_BYTES).rev().find(|&end| error.is_char_boundary(end)).unwrap_or(0);
+            error.truncate(end);
+            error.shrink_to_fit();
+            error += " [...]";
+        }
+        Failure { reason, error, is_hopeless: false }
     }
 
     /// A failure that another attempt would come to as well.
@@ -193,6 +204,12 @@ mod tests {
 
     fn failed(reason: Reason) -> Status {
         Status::Failed(Failure::new(reason, "x"))
+    }
+
+    #[test]
+    fn of_a_long_error_the_beginning_is_kept() {
+        let failure = Failure::new(Reason::Error, "\u{e9}".repeat(1_000_000));
+        assert!(failure.error.len() < 10_010 && failure.error.ends_with("\u{e9} [...]"), "{}", failure.error.len());
     }
 
     #[test]

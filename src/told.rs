@@ -1,6 +1,10 @@
 //! What an instance has told of itself, in the words of its reports. Knows no process, and not who listens.
 
 use crate::claude::events::{Denial, Retry};
+use crate::template::MAX_RESULT_BYTES;
+
+/// How many refused tools are kept one by one.
+const MAX_DENIALS: usize = 100;
 
 /// What an attempt has told of itself.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +19,10 @@ pub struct Told {
     pub turns_done: usize,
     /// What was answered to each of these, of a long answer the beginning; nothing where the conversation was cleared.
     pub answers: Vec<String>,
-    /// Tools that were refused.
+    /// Tools that were refused, the first hundred.
     pub denials: Vec<Denial>,
+    /// How many more were refused.
+    pub more_denials: u64,
     /// MCP servers that claude reported as failed, each once.
     pub mcp_failed: Vec<String>,
     /// Background work that zen waits for, by command.
@@ -33,4 +39,66 @@ pub struct Told {
     pub long_lines: u64,
     /// When the usage limit ends, in seconds since 1970.
     pub limit_resets_at: Option<u64>,
+}
+
+impl Told {
+    /// Adds a tool that was refused.
+    pub fn deny(&mut self, denial: Denial) {
+        if self.denials.len() < MAX_DENIALS {
+            self.denials.push(denial);
+        } else {
+            self.more_denials = self.more_denials.saturating_add(1);
+        }
+    }
+
+    /// Returns what the record of an instance keeps: of a long result the beginning, which is as much as a message of
+    /// another instance can insert. result.txt has the whole.
+    #[must_use]
+    pub fn for_record(&self) -> Told {
+        Told {
+            session_id: self.session_id.clone(),
+            model: self.model.clone(),
+            result: self.result.as_deref().map(beginning),
+            answers: self.answers.clone(),
+            denials: self.denials.clone(),
+            mcp_failed: self.mcp_failed.clone(),
+            awaited: self.awaited.clone(),
+            background_stopped: self.background_stopped.clone(),
+            retry: self.retry.clone(),
+            ..*self
+        }
+    }
+}
+
+/// Returns a result that is no longer than [`MAX_RESULT_BYTES`]; of a longer one the beginning, with a last line that says
+/// how much is left out.
+fn beginning(result: &str) -> String {
+    const LAST_LINE_BYTES: usize = 64;
+    if result.len() <= MAX_RESULT_BYTES {
+        return result.to_owned();
+    }
+    let end = (0..=MAX_RESULT_BYTES - LAST_LINE_BYTES).rev().find(|&end| result.is_char_boundary(end)).unwrap_or(0);
+    format!("{}\n[{} bytes more, left out]", &result[..end], result.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_keeps_the_beginning_of_a_long_result() {
+        let whole = "x".repeat(MAX_RESULT_BYTES);
+        let told = |result: &str| Told { result: Some(result.to_owned()), ..Told::default() }.for_record().result;
+        assert_eq!(told(&whole).as_deref(), Some(whole.as_str()));
+        let cut = told(&"\u{e9}".repeat(2_000_000)).expect("a result");
+        assert!(cut.len() <= MAX_RESULT_BYTES, "{}", cut.len());
+        assert!(cut.ends_with("\u{e9}\n[3900064 bytes more, left out]"), "{}", &cut[cut.len() - 50..]);
+    }
+
+    #[test]
+    fn a_hundred_denials_are_kept_and_the_others_counted() {
+        let mut told = Told::default();
+        (0..250).for_each(|i| told.deny(Denial { tool: format!("T{i}"), on: String::new() }));
+        assert_eq!((told.denials.len(), told.more_denials), (MAX_DENIALS, 150));
+    }
 }

@@ -1,7 +1,7 @@
 //! What is said between zen and a process of an attempt, from `initialize` to the last result: which turn is due, what a
 //! message and a result mean, and when the work is done. How a process is ended is not known here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::background::Running;
@@ -54,7 +54,7 @@ pub(super) struct Dialogue {
     /// Whether the tools of the message that is being streamed have all ended: 2.1 tells that of some before the message's end.
     tools_ended_early: bool,
     /// The uses of tools that the config keeps from it, by id: if claude says that there is no such tool, they are refused.
-    withheld_uses: HashMap<String, ToolUse>,
+    withheld_uses: VecDeque<ToolUse>,
     /// Why it is to end with the message that it is in.
     pub(super) ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
@@ -63,6 +63,33 @@ pub(super) struct Dialogue {
     pub(super) announces_turns: bool,
     /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
     pub(super) has_effect: bool,
+}
+
+/// How many tools of one message are remembered as at work. claude runs a handful side by side.
+const MAX_TOOLS_AT_WORK: usize = 1_000;
+
+/// How many uses of withheld tools are remembered until they end.
+const MAX_WITHHELD_USES: usize = 100;
+
+impl Dialogue {
+    fn tool_begins(&mut self, id: &str) {
+        if self.tools_at_work.len() < MAX_TOOLS_AT_WORK {
+            self.tools_at_work.insert(id.to_owned());
+        }
+    }
+
+    /// The oldest is forgotten if there are too many: it has not ended, and may never.
+    fn withheld_begins(&mut self, used: ToolUse) {
+        if self.withheld_uses.len() == MAX_WITHHELD_USES {
+            self.withheld_uses.pop_front();
+        }
+        self.withheld_uses.push_back(used);
+    }
+
+    fn withheld_ends(&mut self, id: &str) -> Option<ToolUse> {
+        let at = self.withheld_uses.iter().rposition(|used| used.id == id)?;
+        self.withheld_uses.remove(at)
+    }
 }
 
 impl Attempt {
@@ -223,11 +250,11 @@ impl Attempt {
         for used in message.tools {
             self.dialogue.background.tool_used(&used);
             if !message.of_subagent {
-                self.dialogue.tools_at_work.insert(used.id.clone());
+                self.dialogue.tool_begins(&used.id);
                 self.dialogue.tools_ended_early = false;
             }
             if self.withheld.can_deny(&used.tool) {
-                self.dialogue.withheld_uses.insert(used.id.clone(), used);
+                self.dialogue.withheld_begins(used);
             }
         }
         let mut effects: Vec<Effect> = message.said.into_iter().map(Effect::Tell).collect();
@@ -255,11 +282,11 @@ impl Attempt {
             self.dialogue.tools_at_work.remove(&id);
             let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
             self.dialogue.background.tool_ended(&id, leaves);
-            if let (Some(used), Some(missing)) = (self.dialogue.withheld_uses.remove(&id), missing)
+            if let (Some(used), Some(missing)) = (self.dialogue.withheld_ends(&id), missing)
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
             {
-                self.told.denials.push(Denial { tool: used.tool, on: used.on });
+                self.told.deny(Denial { tool: used.tool, on: used.on });
             }
         }
         if of_subagent || !self.dialogue.tools_at_work.is_empty() {
@@ -283,7 +310,7 @@ impl Attempt {
         }
         self.meter.settle(result.settlement.clone());
         self.told.retry = None;
-        self.told.denials.extend(result.permission_denials.iter().cloned());
+        result.permission_denials.iter().cloned().for_each(|denial| self.told.deny(denial));
         self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
         if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
             return Vec::new(); // not the result of anything that was sent

@@ -367,10 +367,10 @@ fn init(line: &Value) -> Event {
     /// Limits the memory that a hostile list of servers takes.
     const MAX_MCP_SERVERS: usize = 100;
     let servers = line["mcp_servers"].as_array().into_iter().flatten();
-    let failed = servers.filter(|server| server["status"] == "failed").filter_map(|server| text(&server["name"]));
+    let failed = servers.filter(|server| server["status"] == "failed").filter_map(|server| word(&server["name"]));
     Event::Init {
-        session_id: text(&line["session_id"]),
-        model: text(&line["model"]),
+        session_id: word(&line["session_id"]),
+        model: word(&line["model"]),
         mcp_failed: failed.take(MAX_MCP_SERVERS).collect(),
     }
 }
@@ -385,7 +385,7 @@ fn retry(line: &Value) -> Event {
         max_retries: count(&line["max_retries"]),
         delay_ms: line["retry_delay_ms"].as_f64().unwrap_or(0.0).max(0.0) as u64,
         status: line["error_status"].as_u64(),
-        error: text(&line["error"]).unwrap_or_default(),
+        error: word(&line["error"]).unwrap_or_default(),
     })
 }
 
@@ -422,7 +422,7 @@ fn user(line: &Value) -> Event {
             _ if answer.is_some_and(|answer| answer.starts_with(IN_BACKGROUND)) => Leaves::Command,
             _ => Leaves::Nothing,
         };
-        Some(ToolEnd { id: text(&block["tool_use_id"])?, missing: error.and_then(missing), leaves })
+        Some(ToolEnd { id: word(&block["tool_use_id"])?, missing: error.and_then(missing), leaves })
     });
     tools_ended(tools.collect(), is_of_subagent(line))
 }
@@ -442,12 +442,12 @@ fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
     Event::Message(Box::new(Message {
         tools: tools
             .filter_map(|block| {
-                let tool = text(&block["name"]).unwrap_or_default();
-                Some(ToolUse { id: text(&block["id"])?, tool, on: essence(&block["input"]) })
+                let tool = word(&block["name"]).unwrap_or_default();
+                Some(ToolUse { id: word(&block["id"])?, tool, on: essence(&block["input"]) })
             })
             .collect(),
-        id: text(&message["id"]),
-        model: text(&message["model"]).unwrap_or_default(),
+        id: word(&message["id"]),
+        model: word(&message["model"]).unwrap_or_default(),
         tokens: tokens(&message["usage"]),
         of_subagent,
         begins,
@@ -459,37 +459,59 @@ fn said(block: &Value) -> Option<Said> {
     match block["type"].as_str()? {
         "text" => text(&block["text"]).filter(|t| !t.trim().is_empty()).map(Said::Text),
         "tool_use" | "server_tool_use" => {
-            Some(Said::Tool { name: text(&block["name"])?, on: essence(&block["input"]) })
+            Some(Said::Tool { name: word(&block["name"])?, on: essence(&block["input"]) })
         }
         _ => None,
     }
 }
 
-/// The one thing in a tool's input that tells most.
+/// How much of a name, an id or one word of claude is kept, in bytes. All that claude sends are far shorter; a broken or
+/// hostile child may send megabytes in each.
+const MAX_WORD_BYTES: usize = 256;
+
+/// How much is kept of a tool's input, in bytes.
+const MAX_ESSENCE_BYTES: usize = 1_000;
+
+/// Returns a string of at most this length, cut between two characters.
+fn bounded(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        text.truncate((0..=max_bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0));
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// A name, an id or a word.
+fn word(value: &Value) -> Option<String> {
+    text(value).map(|text| bounded(text, MAX_WORD_BYTES))
+}
+
+/// Returns the value in a tool's input that says most about it, of a long one the beginning.
 fn essence(input: &Value) -> String {
     const TELLING: &[&str] =
         &["command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt", "skill"];
     let told = TELLING.iter().find_map(|key| text(&input[*key]));
-    told.or_else(|| input.as_object()?.values().find_map(text)).unwrap_or_default()
+    let told = told.or_else(|| input.as_object()?.values().find_map(text)).unwrap_or_default();
+    bounded(told, MAX_ESSENCE_BYTES)
 }
 
 fn result(line: &Value) -> Event {
     let denials = line["permission_denials"].as_array().into_iter().flatten();
     let errors = line["errors"].as_array().into_iter().flatten();
     Event::Result(Box::new(TurnResult {
-        subtype: text(&line["subtype"]).unwrap_or_default(),
+        subtype: word(&line["subtype"]).unwrap_or_default(),
         // Whoever leaves out whether it is an error has not said that it is none.
         is_error: line["is_error"].as_bool().unwrap_or(true),
         text: text(&line["result"]).unwrap_or_default(),
         errors: errors.filter_map(text).collect(),
         unasked: line["origin"].is_object(),
-        session_id: text(&line["session_id"]),
-        terminal_reason: text(&line["terminal_reason"]),
+        session_id: word(&line["session_id"]),
+        terminal_reason: word(&line["terminal_reason"]),
         api_error_status: line["api_error_status"].as_u64(),
-        api_error: text(&line["api_error"]),
+        api_error: word(&line["api_error"]),
         settlement: settlement(line),
         permission_denials: denials
-            .map(|d| Denial { tool: text(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
+            .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
             .collect(),
     }))
 }
@@ -518,7 +540,8 @@ fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUs
             cache_creation: count(&said["cacheCreationInputTokens"]),
             cache_read: count(&said["cacheReadInputTokens"]),
         };
-        used.insert(model.clone(), ModelUse { tokens, micros: micros(&said["costUSD"]) });
+        let micros = micros(&said["costUSD"]);
+        used.entry(bounded(model.clone(), MAX_WORD_BYTES)).or_insert_with(ModelUse::default).add(tokens, micros);
     }
     used
 }

@@ -64,6 +64,14 @@ pub struct ModelUse {
     pub micros: u64,
 }
 
+impl ModelUse {
+    /// Adds so much.
+    pub fn add(&mut self, tokens: Tokens, micros: u64) {
+        self.tokens += tokens;
+        self.micros = self.micros.saturating_add(micros);
+    }
+}
+
 /// claude's own numbers in a result, by model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
@@ -86,13 +94,17 @@ const MAX_LIVE: usize = 64;
 /// The model of messages that claude writes itself.
 const SYNTHETIC_MODEL: &str = "<synthetic>";
 
+/// How many models are kept apart: a process has two or three.
+const MAX_MODELS: usize = 100;
+const OTHER_MODELS: &str = "other";
+
 /// Counts one claude process.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     /// For what claude has not told yet.
     prices: Prices,
-    /// Settled, by earlier results.
-    settled: BTreeMap<String, ModelUse>,
+    /// The sum of what earlier results have settled.
+    settled: ModelUse,
     /// What `Cumulative` settlements said last, since the process or its conversation began.
     cumulative: BTreeMap<String, ModelUse>,
     /// The latest messages since the last result, by id.
@@ -257,11 +269,7 @@ impl Meter {
             }
         }
         self.was_cut_off |= std::mem::take(&mut self.has_open_message);
-        for (model, more) in grown {
-            let sum = self.settled.entry(model).or_default();
-            sum.tokens += more.tokens;
-            sum.micros = sum.micros.saturating_add(more.micros);
-        }
+        grown.values().for_each(|more| self.settled.add(more.tokens, more.micros));
         self.live.clear();
         self.is_first_open = false;
         (self.past_main, self.past_subagents) = (ModelUse::default(), ModelUse::default());
@@ -270,12 +278,26 @@ impl Meter {
     /// What has come since the last result. One of a turn that no model answered names none, and takes nothing back.
     fn growth(&mut self, models: BTreeMap<String, ModelUse>) -> BTreeMap<String, ModelUse> {
         let mut grown = BTreeMap::new();
-        for (model, now) in models {
+        for (model, now) in self.of_bounded_count(models) {
             let before = self.cumulative.insert(model.clone(), now).unwrap_or_default();
             let micros = now.micros.saturating_sub(before.micros);
             grown.insert(model, ModelUse { tokens: now.tokens - before.tokens, micros });
         }
         grown
+    }
+
+    /// Returns the numbers of the known models and of so many new ones as are kept apart; the sum of the rest has a name of
+    /// its own.
+    fn of_bounded_count(&self, models: BTreeMap<String, ModelUse>) -> BTreeMap<String, ModelUse> {
+        let mut room = MAX_MODELS.saturating_sub(self.cumulative.len());
+        let mut kept: BTreeMap<String, ModelUse> = BTreeMap::new();
+        for (model, now) in models {
+            let is_known = self.cumulative.contains_key(&model);
+            let name = if is_known || room > 0 { model } else { OTHER_MODELS.to_owned() };
+            room -= usize::from(!is_known && room > 0);
+            kept.entry(name).or_default().add(now.tokens, now.micros);
+        }
+        kept
     }
 
     /// 1.0 and 2.0 leave out of their numbers a message that was interrupted, and one that came after a retry. What was
@@ -304,10 +326,8 @@ impl Meter {
     #[must_use]
     pub fn used(&self) -> Used {
         let mut used = Used::default();
-        for model in self.settled.values() {
-            used.tokens += model.tokens;
-            used.micros = used.micros.saturating_add(model.micros);
-        }
+        used.tokens += self.settled.tokens;
+        used.micros = used.micros.saturating_add(self.settled.micros);
         for message in &self.live {
             used.tokens += message.tokens;
             used.micros = used.micros.saturating_add(message.estimate_micros);
@@ -460,6 +480,20 @@ mod tests {
         meter.stream_begins();
         meter.settle(Settlement::SinceLast(models(100, 5, 375)));
         assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 5), Certainty::AtLeast));
+    }
+
+    #[test]
+    fn any_number_of_models_is_counted_whole_in_bounded_memory() {
+        let mut meter = Meter::default();
+        let names: Vec<String> = (0..40_000).map(|i| format!("model-{i}")).collect();
+        for round in 1..=3_u64 {
+            let of_each = ModelUse { tokens: tokens(10 * round, round), micros: round };
+            let models = names.iter().map(|name| (name.clone(), of_each)).collect();
+            meter.settle(Settlement::Cumulative { models, main: Some(Tokens::default()) });
+            assert!(meter.cumulative.len() <= MAX_MODELS + 1);
+            let used = meter.used();
+            assert_eq!((used.tokens, used.micros), (tokens(400_000 * round, 40_000 * round), 40_000 * round));
+        }
     }
 
     #[test]

@@ -129,8 +129,10 @@ fn denials(view: &View, style: Style) -> String {
             let what = format!("{} {}", denial.tool, denial.on);
             lines += &listed(&instance.name, &what, MAX_LINE_COLUMNS, style);
         }
-        if record.told.denials.len() > MAX_DENIALS_SHOWN {
-            let more = format!("{} more", record.told.denials.len() - MAX_DENIALS_SHOWN);
+        let unshown = record.told.denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
+        let unshown = unshown.saturating_add(record.told.more_denials);
+        if unshown > 0 {
+            let more = format!("{unshown} more");
             lines += &listed(&instance.name, &more, MAX_LINE_COLUMNS, style);
         }
     }

@@ -44,7 +44,7 @@ impl Run<'_> {
             }
             record.last_words = self.recent[index].last_words();
             if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
-                directory.keep_result(files, record.told.result.as_deref());
+                directory.keep_result(files, live.attempt.told.result.as_deref());
             }
         }
         self.leave_session(index);

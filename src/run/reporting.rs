@@ -36,7 +36,7 @@ impl Run<'_> {
         let record = &mut self.records[index];
         record.used = used;
         record.exit = live.attempt.exit();
-        record.told.clone_from(&live.attempt.told);
+        record.told = live.attempt.told.for_record();
     }
 
     /// Tells what was answered to the turns of an instance that have ended since there were `before`.

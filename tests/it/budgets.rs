@@ -247,7 +247,8 @@ fn a_first_message_that_does_not_come_is_waited_for_with_a_bound() {
     let config = json!({"budget": {"overall_budget": 50_000}, "instances": [
         {"name": "silent", "prompt": "[[status 529 x100000]]"}, {"name": "beside", "prompt": "[[say Done.]]"},
     ]});
-    let run = place.start(&place.config(&config.to_string()), &[]);
+    let mut zen = place.zen_on(&place.config(&config.to_string()), &[]);
+    let run = place.started(zen.env("STAND_IN_RETRY_MS", "600000"));
     wait_until("the end of the other", || run.has_ended("beside"));
     let report = run.report();
     assert_eq!(

@@ -87,6 +87,7 @@ impl Claude {
             "print" => self.print_much(bytes(first), words.get(1).map_or(0, |size| bytes(size)))?,
             "nest" => self.print_nested(number(first), words.get(1).copied().unwrap_or("assistant")),
             "tiny" => self.print_tiny(number(first))?,
+            "swell" => self.print_swelling(first, &words)?,
             "no-result" => turn.reports = Reports::None,
             "result-twice" => turn.reports = Reports::Two,
             "error" => return Err(Stop::Verdict(Verdict::Error(args.to_owned()))),
@@ -220,6 +221,49 @@ impl Claude {
             self.out.bytes(&b"{}\n".repeat(usize::try_from(count).unwrap_or(1)));
             lines -= count;
             self.listen()?;
+        }
+        Ok(())
+    }
+
+    /// Events that a supervisor may keep something of: `[[swell KIND COUNT SIZE]]`, each with so large a part.
+    fn print_swelling(&mut self, kind: &str, words: &[&str]) -> Result<(), Stop> {
+        let count = words.get(1).map_or(1, |count| number(count));
+        let filling = "x".repeat(words.get(2).map_or(0, |size| bytes(size)));
+        for at in 0..count {
+            let lines = match kind {
+                "denials" => {
+                    let denial = json!({ "tool_name": "Write", "tool_input": { "file_path": filling } });
+                    vec![
+                        json!({ "type": "system", "subtype": "init" }),
+                        json!({ "type": "result", "subtype": "success", "is_error": false, "result": "", "origin": {},
+                            "permission_denials": [denial] }),
+                    ]
+                }
+                // Ids, uses of tools that never end, and their inputs.
+                "tools" => {
+                    let tool = json!({ "type": "tool_use", "id": format!("toolu_{at}{filling}"), "name": "Write",
+                        "input": { "file_path": filling } });
+                    let message = json!({ "id": format!("msg_{at}{filling}"), "model": "m", "content": [tool] });
+                    vec![json!({ "type": "assistant", "message": message, "parent_tool_use_id": null })]
+                }
+                "models" => {
+                    let of_each = json!({ "inputTokens": 1, "outputTokens": 1, "costUSD": 0.0 });
+                    let name = |i| (format!("model-{i}{filling}"), of_each.clone());
+                    let models: serde_json::Map<String, serde_json::Value> = (0..40_000).map(name).collect();
+                    vec![
+                        json!({ "type": "system", "subtype": "init" }),
+                        json!({ "type": "result", "subtype": "success", "is_error": false, "result": "", "origin": {},
+                            "modelUsage": models }),
+                    ]
+                }
+                _ => crate::fail(&format!("claude-stand-in: `{kind}` does not swell")),
+            };
+            for line in lines {
+                self.out.bytes(format!("{line}\n").as_bytes());
+            }
+            if at % 256 == 0 || !filling.is_empty() {
+                self.listen()?;
+            }
         }
         Ok(())
     }

@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Event, IN_BACKGROUND, Leaves, Message, Said, ToolEnd, ToolUse, essence, tokens, tools_ended};
+use super::{
+    Event, IN_BACKGROUND, Leaves, MAX_WORD_BYTES, Message, Said, ToolEnd, ToolUse, bounded, essence, tokens,
+    tools_ended,
+};
 use crate::claude::withheld::{Missing, missing};
 
 #[derive(Deserialize)]
@@ -70,13 +73,15 @@ fn is_of_wakeup(line: &[u8]) -> bool {
 
 fn assistant(line: Line<Spoken>) -> Event {
     let Content { id, model, usage, content } = line.message;
+    let word = |text: Option<String>| text.map(|text| bounded(text, MAX_WORD_BYTES));
     let (mut tools, mut said) = (Vec::new(), Vec::new());
     for part in content {
         match (part.kind.as_ref(), part.text, part.name) {
             ("text", Some(text), _) if !text.trim().is_empty() => said.push(Said::Text(text)),
             (kind @ ("tool_use" | "server_tool_use"), _, name) => {
                 let on = part.input.as_ref().map(essence).unwrap_or_default();
-                let id = part.id.filter(|_| kind == "tool_use");
+                let id = word(part.id).filter(|_| kind == "tool_use");
+                let name = word(name);
                 let tool = || name.clone().unwrap_or_default();
                 tools.extend(id.map(|id| ToolUse { id, tool: tool(), on: on.clone() }));
                 said.extend(name.map(|name| Said::Tool { name, on }));
@@ -85,8 +90,8 @@ fn assistant(line: Line<Spoken>) -> Event {
         }
     }
     Event::Message(Box::new(Message {
-        id,
-        model: model.unwrap_or_default(),
+        id: word(id),
+        model: word(model).unwrap_or_default(),
         tokens: tokens(&usage.unwrap_or_default()),
         of_subagent: line.parent_tool_use_id.is_some(),
         begins: false,
@@ -101,7 +106,7 @@ fn user(line: Line<Answered>) -> Event {
         let missing = part.content.filter(|_| part.is_error == Some(true)).and_then(missing_in);
         let is_in_background = part.content.is_some_and(|content| content.get()[1..].starts_with(IN_BACKGROUND));
         let leaves = if is_in_background { Leaves::Command } else { Leaves::Nothing };
-        Some(ToolEnd { id: part.tool_use_id?, missing, leaves })
+        Some(ToolEnd { id: bounded(part.tool_use_id?, MAX_WORD_BYTES), missing, leaves })
     });
     tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
 }

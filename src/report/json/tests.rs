@@ -106,7 +106,7 @@ fn an_instance_has_every_field() {
         "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
         "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
         "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}],
-        "mcp_failed": ["github"], "background_stopped": ["./serve.sh"], "retries": 2,
+        "more_permission_denials": 0, "mcp_failed": ["github"], "background_stopped": ["./serve.sh"], "retries": 2,
         "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
     });
     assert_eq!(report["instances"][1], expected);

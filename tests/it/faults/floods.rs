@@ -69,6 +69,77 @@ fn answers_of_three_megabytes() {
     assert_eq!(outcome.instance("bad")["long_lines"], 0);
 }
 
+/// Whatever is kept of an instance has a bound; `report.json`, which is written again and again, too.
+fn swell(script: &str) -> Outcome {
+    let place = Place::new();
+    let outcome = flood(&place, &format!("[[next]] {script} [[say Fine.]]"));
+    let report = fs::metadata(place.path("state/zen/latest/report.json")).expect("a report").len();
+    assert!(report < 1_000_000, "{report} bytes\n{}", outcome.everything());
+    outcome
+}
+
+#[test]
+fn a_hundred_denials_of_four_megabytes() {
+    let outcome = swell("[[swell denials 150 3900kB]]").expect_code(0);
+    let bad = outcome.instance("bad");
+    assert_eq!(
+        (bad["permission_denials"].as_array().map(Vec::len), &bad["more_permission_denials"]),
+        (Some(100), &json!(50))
+    );
+    assert!(outcome.stdout.contains("bad: 147 more\n"), "{}", outcome.everything());
+}
+
+#[test]
+fn two_hundred_tools_of_four_megabytes_that_never_end() {
+    swell("[[swell tools 200 1900kB]]").expect_code(0);
+}
+
+#[test]
+fn a_hundred_thousand_tools_that_never_end() {
+    swell("[[swell tools 100000]]").expect_code(0);
+}
+
+#[test]
+#[ignore = "long"]
+fn a_million_tools_that_never_end() {
+    swell("[[swell tools 1000000]]").expect_code(0);
+}
+
+#[test]
+fn forty_thousand_models() {
+    let outcome = swell("[[swell models 2]] [[tiny 20000]]").expect_code(0);
+    assert!(outcome.total_tokens("bad") >= 80_000, "{}", outcome.everything());
+}
+
+/// Each of them ends with such a result, one after the other.
+#[test]
+fn forty_results_of_four_megabytes() {
+    let place = Place::new();
+    let waits = format!("{} [[say Done.]]", place.gate("end"));
+    place.command("large", &format!("{} [[say {}]]", place.gate("begin"), "x".repeat(3_900_000)));
+    let large = |i: usize| json!({ "name": format!("large-{i}"), "command": "/large" });
+    let mut instances: Vec<_> = (0..40).map(large).collect();
+    instances.insert(0, instance("good", &waits));
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let zen = place.start(&config, &["--max-parallel", "3", "--status-report-interval", "0.5"]);
+    wait_until("three tools to run", || place.stand_in_events("tool").len() == 3);
+    wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
+    let idle_kb = zen.memory_kb("VmHWM");
+    place.open_gate("begin");
+    wait_within(10 * PATIENCE, "their end", || (0..40).all(|i| zen.has_ended(&format!("large-{i}"))).then_some(()));
+    let peak_kb = zen.memory_kb("VmHWM");
+    place.open_gate("end");
+    let outcome = zen.outcome().expect_code(0);
+    assert!(peak_kb < idle_kb + 3 * MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
+    let last = outcome.instance("large-39");
+    let directory = last["directory"].as_str().expect("a directory");
+    assert!(fs::metadata(format!("{directory}/result.txt")).expect("a result").len() > 3_800_000);
+    let result = last["result"].as_str().expect("a result");
+    assert!(result.len() <= 100_000 && result.ends_with(" bytes more, left out]"), "{}", result.len());
+    let report = fs::metadata(place.path("state/zen/latest/report.json")).expect("a report").len();
+    assert!(report < 5_000_000, "{report}");
+}
+
 #[test]
 fn thirty_megabytes_in_short_lines() {
     let place = Place::new();

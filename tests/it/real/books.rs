@@ -306,7 +306,7 @@ fn real_message_that_was_cut_or_refused_counts_once() {
             let outcome = real.run_prompt(&prompt);
             let everything = real.everything(&outcome);
             let cut: Vec<Served> = real.api.log()[before..].to_vec();
-            assert!(cut.iter().any(|served| total(served.announced) == 5550), "{reason}\n{everything}");
+            assert!(cut.iter().any(|served| super::total(served.announced) == 5550), "{reason}\n{everything}");
             real.assert_books_balance_since(&outcome, before);
             assert_eq!(outcome.instance("a")["tokens_certainty"], real.certainty(), "{reason}\n{everything}");
         }
