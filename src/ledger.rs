@@ -219,6 +219,13 @@ impl Ledger {
         }
     }
 
+    /// True if a limit is enforced and an instance announces nothing, so that estimates are learned.
+    #[must_use]
+    pub fn learns_estimates(&self) -> bool {
+        let is_unannounced = |account: &Account| !account.has_announced && !account.limits.is_empty();
+        self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
+    }
+
     /// Takes the sum of an earlier run of the same instance as its estimate, unless it announces one.
     pub fn expect_as_before(&mut self, instance: usize, used: &ModelUse) {
         let earlier = self.counted(&used.tokens, used.micros);

@@ -6,6 +6,7 @@ pub mod clocks;
 pub mod command_files;
 pub mod descendants;
 pub mod directory;
+pub mod earlier_runs;
 pub mod files;
 pub mod find;
 pub mod grants;

@@ -6,8 +6,31 @@ use super::Run;
 use super::reporting::MAX_MESSAGE_COLUMNS;
 use crate::claude::usage::Used;
 use crate::config::Enforcement;
-use crate::ledger::{Reached, Refusal};
+use crate::edge::earlier_runs;
+use crate::edge::files::RunDirectory;
+use crate::ledger::{Ledger, Reached, Refusal};
 use crate::outcome::{Failure, Reason, Status};
+use crate::plan::Plan;
+use crate::report::json::RunFacts;
+
+/// Gives the instances without an estimate what they used in the last runs of the same config and workspace.
+pub(super) fn learn_from_earlier_runs(
+    ledger: &mut Ledger,
+    plan: &Plan,
+    directory: Option<&RunDirectory>,
+    facts: &RunFacts,
+) {
+    let base = directory.and_then(|directory| directory.path().parent());
+    // A config from standard input has no name by which an earlier run of it could be known.
+    let config = facts.config.as_deref().filter(|config| *config != "-");
+    let (Some(base), Some(config), true) = (base, config, ledger.learns_estimates()) else { return };
+    let used = earlier_runs::used_by_instance(base, config, &facts.workspace);
+    for (index, instance) in plan.instances.iter().enumerate() {
+        if let Some(used) = used.get(&instance.name) {
+            ledger.expect_as_before(index, used);
+        }
+    }
+}
 
 impl Run<'_> {
     /// A budget refuses an instance: it fails and is never started.

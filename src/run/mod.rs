@@ -196,6 +196,8 @@ impl<'a> Run<'a> {
         let locks = [lock.as_ref().map(Lock::fd), session_locks.as_ref().map(SessionLocks::fd)];
         let guard = Guard::start(&settings.facts.run, &locks.into_iter().flatten().collect::<Vec<_>>());
         let count = plan.instances.len();
+        let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+        budgeting::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
         if let Some(directory) = &mut directory {
             directory.start_report_thread();
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
@@ -207,7 +209,7 @@ impl<'a> Run<'a> {
             plan,
             clock: RunClock::new(clocks::read()),
             schedule: Schedule::new(&plan.instances, settings.pace),
-            ledger: Ledger::new(&plan.budget, &plan.instances, &plan.prices),
+            ledger,
             budget_holds_back: false,
             usage_limit: None,
             stages: Stages::new(&plan.instances),

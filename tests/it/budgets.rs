@@ -291,3 +291,23 @@ fn an_estimate_above_its_limit_is_found_before_the_start() {
     let arguments = ["--overall-token-budget", "5000", "--budget-enforcement-mode", "warn", "--dry-run"];
     place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
 }
+
+/// Without the earlier run, the second instance would be launched once the first message of the first one is known.
+#[test]
+fn an_earlier_run_of_the_same_config_is_the_estimate() {
+    let place = Place::new();
+    let prompt = format!("{} [[usage in=3900 out=100]] [[say Done.]]", round("in=3900 out=100", "sleep 0.3").repeat(2));
+    let config = json!({"budget": {"overall_budget": 20_000}, "instances": [
+        {"name": "a", "prompt": prompt}, {"name": "b", "prompt": prompt}]});
+    let config = place.config(&config.to_string());
+    let overlap = |outcome: &Outcome| {
+        let at = |name: &str, field: &str| outcome.instance(name)[field].as_str().expect("a time").to_owned();
+        at("b", "started_at") < at("a", "ended_at")
+    };
+    let first = place.run(&config, &["--overall-token-budget", "100000"]).expect_code(0);
+    assert!(overlap(&first), "{}", first.everything());
+    assert_eq!(first.total_tokens("a"), 12_000);
+    let second = place.run(&config, &[]).expect_code(3);
+    assert_eq!(second.status("a"), "completed", "{}", second.everything());
+    assert!(!overlap(&second), "{}", second.everything());
+}
