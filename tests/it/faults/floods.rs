@@ -79,24 +79,39 @@ fn swell(script: &str) -> Outcome {
 }
 
 #[test]
+fn a_hundred_denials_of_a_megabyte() {
+    large_denials(110, "1000kB");
+}
+
+/// As the audit of November 2026 measured it: 1,120 MB of memory, and 390 MB of report.json.
+#[test]
+#[ignore = "long"]
 fn a_hundred_denials_of_four_megabytes() {
-    let outcome = swell("[[swell denials 150 3900kB]]").expect_code(0);
+    large_denials(110, "3900kB");
+}
+
+fn large_denials(count: u64, size: &str) {
+    let outcome = swell(&format!("[[swell denials {count} {size}]]")).expect_code(0);
     let bad = outcome.instance("bad");
-    assert_eq!(
-        (bad["permission_denials"].as_array().map(Vec::len), &bad["more_permission_denials"]),
-        (Some(100), &json!(50))
-    );
-    assert!(outcome.stdout.contains("bad: 147 more\n"), "{}", outcome.everything());
+    assert_eq!(bad["permission_denials"].as_array().map(Vec::len), Some(100), "{}", outcome.everything());
+    assert_eq!(bad["more_permission_denials"], count - 100);
+    assert!(outcome.stdout.contains(&format!("bad: {} more\n", count - 3)), "{}", outcome.everything());
 }
 
 #[test]
+fn forty_tools_of_a_megabyte_that_never_end() {
+    swell("[[swell tools 40 900kB]]").expect_code(0);
+}
+
+#[test]
+#[ignore = "long"]
 fn two_hundred_tools_of_four_megabytes_that_never_end() {
-    swell("[[swell tools 200 1900kB]]").expect_code(0);
+    swell("[[swell tools 200 1300kB]]").expect_code(0);
 }
 
 #[test]
-fn a_hundred_thousand_tools_that_never_end() {
-    swell("[[swell tools 100000]]").expect_code(0);
+fn fifty_thousand_tools_that_never_end() {
+    swell("[[swell tools 50000]]").expect_code(0);
 }
 
 #[test]
@@ -107,37 +122,49 @@ fn a_million_tools_that_never_end() {
 
 #[test]
 fn forty_thousand_models() {
-    let outcome = swell("[[swell models 2]] [[tiny 20000]]").expect_code(0);
+    let outcome = swell("[[swell models 2]] [[tiny 5000]]").expect_code(0);
     assert!(outcome.total_tokens("bad") >= 80_000, "{}", outcome.everything());
 }
 
-/// Each of them ends with such a result, one after the other.
 #[test]
+fn ten_results_of_four_megabytes() {
+    large_results(10);
+}
+
+#[test]
+#[ignore = "long"]
 fn forty_results_of_four_megabytes() {
+    large_results(40);
+}
+
+/// Each instance ends with such a result, one after the other. What is left of it in memory is its beginning.
+fn large_results(count: usize) {
     let place = Place::new();
     let waits = format!("{} [[say Done.]]", place.gate("end"));
     place.command("large", &format!("{} [[say {}]]", place.gate("begin"), "x".repeat(3_900_000)));
     let large = |i: usize| json!({ "name": format!("large-{i}"), "command": "/large" });
-    let mut instances: Vec<_> = (0..40).map(large).collect();
-    instances.insert(0, instance("good", &waits));
+    let mut instances = vec![instance("good", &waits)];
+    instances.extend((0..count).map(large));
     let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &["--max-parallel", "3", "--status-report-interval", "0.5"]);
-    wait_until("three tools to run", || place.stand_in_events("tool").len() == 3);
+    let zen = place.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.5"]);
+    wait_until("two tools to run", || place.stand_in_events("tool").len() == 2);
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
     let idle_kb = zen.memory_kb("VmHWM");
     place.open_gate("begin");
-    wait_within(10 * PATIENCE, "their end", || (0..40).all(|i| zen.has_ended(&format!("large-{i}"))).then_some(()));
+    let last = format!("large-{}", count - 1);
+    wait_within(10 * PATIENCE, "their end", || zen.has_ended(&last).then_some(()));
     let peak_kb = zen.memory_kb("VmHWM");
     place.open_gate("end");
     let outcome = zen.outcome().expect_code(0);
-    assert!(peak_kb < idle_kb + 3 * MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
-    let last = outcome.instance("large-39");
+    // One such line is read, decoded, told and written: five times its size for a moment.
+    assert!(peak_kb < idle_kb + 2 * MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
+    let last = outcome.instance(&last);
     let directory = last["directory"].as_str().expect("a directory");
     assert!(fs::metadata(format!("{directory}/result.txt")).expect("a result").len() > 3_800_000);
     let result = last["result"].as_str().expect("a result");
     assert!(result.len() <= 100_000 && result.ends_with(" bytes more, left out]"), "{}", result.len());
     let report = fs::metadata(place.path("state/zen/latest/report.json")).expect("a report").len();
-    assert!(report < 5_000_000, "{report}");
+    assert!(report < 110_000 * count as u64, "{report}");
 }
 
 #[test]
