@@ -79,8 +79,8 @@ fn swell(script: &str) -> Outcome {
 }
 
 #[test]
-fn a_hundred_denials_of_a_megabyte() {
-    large_denials(110, "1000kB");
+fn a_hundred_denials_of_three_hundred_kilobytes() {
+    large_denials(110, "300kB");
 }
 
 /// As the audit of November 2026 measured it: 1,120 MB of memory, and 390 MB of report.json.
@@ -110,17 +110,13 @@ fn two_hundred_tools_of_four_megabytes_that_never_end() {
 }
 
 #[test]
-fn fifty_thousand_tools_that_never_end() {
-    swell("[[swell tools 50000]]").expect_code(0);
-}
-
-#[test]
 #[ignore = "long"]
 fn a_million_tools_that_never_end() {
     swell("[[swell tools 1000000]]").expect_code(0);
 }
 
 #[test]
+#[ignore = "long"]
 fn forty_thousand_models() {
     let outcome = swell("[[swell models 2]] [[tiny 5000]]").expect_code(0);
     assert!(outcome.total_tokens("bad") >= 80_000, "{}", outcome.everything());
