@@ -564,3 +564,45 @@ fn text_of_agents_is_fenced_under_github_actions() {
         assert!(!outcome.everything().contains("stop-commands"), "{}", outcome.everything());
     }
 }
+
+#[test]
+fn the_first_line_says_how_many_instances_run_and_where_their_files_are() {
+    let place = Place::new();
+    let outcome = place.run(&place.prompts(&["[[say Hi.]]", "[[say Hi.]]"]), &[]).expect_code(0);
+    let first = outcome.stdout.lines().next().unwrap_or_default();
+    assert!(first.starts_with("Running 2 instances: files in /"), "{}", outcome.everything());
+    let quiet = place.run(&place.prompts(&["[[say Hi.]]"]), &["--quiet"]).expect_code(0);
+    assert!(!quiet.stdout.contains("Running"), "{}", quiet.everything());
+}
+
+#[test]
+fn a_good_night_prints_nothing_if_asked_to() {
+    let place = Place::new();
+    let arguments = ["--quiet", "--on-success", "silent"];
+    let good = place.run(&place.prompts(&["[[say Hi.]]"]), &arguments).expect_code(0);
+    assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
+    let bad = place.run(&place.prompts(&["[[crash]]"]), &arguments).expect_code(2);
+    assert!(bad.stdout.contains("Exit code: 2"), "{}", bad.everything());
+}
+
+#[test]
+fn an_empty_result_that_is_passed_on_is_a_warning() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"instances": [{"name": "a", "prompt": "[[say  ]]"},
+            {"name": "b", "prompt": "Take {{result:a}}. [[say Done.]]", "depends_on": ["a"]}]}"#,
+    );
+    let outcome = place.run(&config, &[]);
+    assert!(outcome.stderr.contains("zen: b: the result of a is empty"), "{}", outcome.everything());
+}
+
+#[test]
+fn the_dry_run_shows_which_instance_resumes_a_session() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"instances": [{"name": "a", "prompt": "One. [[say Hi.]]", "session_id": "s"},
+            {"name": "b", "prompt": "Two. [[say Hi.]]", "session_id": "s"}]}"#,
+    );
+    let plan = place.run(&config, &["-n"]).expect_code(0).stdout;
+    assert_eq!((plan.matches("--session-id").count(), plan.matches("--resume").count()), (1, 1), "{plan}");
+}

@@ -10,6 +10,7 @@ mod books;
 mod budgets;
 mod commands;
 mod mcp;
+mod night;
 mod seed;
 mod sessions;
 mod stages;
