@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::descendants::{self, Mark, RUN_VARIABLE, Roots};
+use super::descendants;
 use super::process::{Heard, Launch, Process};
 use super::{reason, signals};
 use crate::claude::environment::{NOT_PASSED_ON, SET_TO_ASK};
@@ -35,9 +34,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
 pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
-    let run = run_of_its_own();
     let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
-    let mut process = start(&Query { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit }, &run)?;
+    let mut process = start(&Query { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit })?;
     process.close_input();
     let (mut help, mut errors) = (Vec::new(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
@@ -47,8 +45,6 @@ pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     // Where a child of it holds its pipes, it may have said all and ended long ago.
     let patience = if has_ended { give_up.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let exit = process.reap_within(patience);
-    drop(process);
-    end_strays(&Mark::of_run(&run));
     match exit {
         Some(Exit::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
         Some(exit) => Err(last_words(&errors, &exit)),
@@ -78,8 +74,7 @@ pub struct Query<'a> {
 pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
     let limit = query.limit;
     let give_up = Instant::now() + limit;
-    let run = run_of_its_own();
-    let mut process = start(query, &run)?;
+    let mut process = start(query)?;
     process.send(message);
     let (mut answered, mut lines, mut errors) = (None, Lines::default(), Vec::new());
     let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
@@ -95,15 +90,14 @@ pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Opt
         true => process.reap_within(END_LIMIT),
         false => end_of(&mut process, if answered.is_some() { PATIENCE } else { Duration::ZERO }),
     };
-    end_strays(&Mark::of_run(&run));
     answered.ok_or_else(|| match exit {
         Some(exit) if has_ended => last_words(&errors, &exit),
         _ => took_too_long(limit),
     })
 }
 
-/// Starts the process of a query, marked so that nothing of it is left behind.
-fn start(query: &Query, run: &str) -> Result<Process, String> {
+/// Starts the process of a query, of which the reaper leaves nothing behind.
+fn start(query: &Query) -> Result<Process, String> {
     let mut variables: Vec<(OsString, Option<OsString>)> =
         NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
     if query.cwd.is_absolute() {
@@ -111,7 +105,6 @@ fn start(query: &Query, run: &str) -> Result<Process, String> {
     }
     variables.extend(query.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
     variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
-    variables.push((RUN_VARIABLE.into(), Some(run.into())));
     let launch = Launch {
         program: query.claude.to_owned(),
         arguments: query.arguments.iter().map(OsString::from).collect(),
@@ -120,13 +113,7 @@ fn start(query: &Query, run: &str) -> Result<Process, String> {
     };
     signals::unblock();
     descendants::adopt_orphans();
-    Process::start(&launch, None, 0).map_err(|error| reason(&error))
-}
-
-/// What the processes behind a question are known by: one question's search for what is left must not end another's claude.
-fn run_of_its_own() -> String {
-    static QUESTIONS: AtomicU32 = AtomicU32::new(0);
-    format!("zen-question-{}-{}", std::process::id(), QUESTIONS.fetch_add(1, Ordering::Relaxed))
+    Process::start(&launch, None, 0, &[]).map_err(|error| reason(&error))
 }
 
 /// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
@@ -144,18 +131,6 @@ fn end_of(process: &mut Process, patience: Duration) -> Option<Exit> {
         }
     }
     exit
-}
-
-/// Whatever it started, wherever that put itself.
-fn end_strays(mark: &Mark) {
-    let give_up = Instant::now() + END_LIMIT;
-    loop {
-        let strays = descendants::find(mark, &Roots::default());
-        if strays.is_empty() || Instant::now() > give_up {
-            return;
-        }
-        descendants::end(&strays);
-    }
 }
 
 /// Hands on what it writes to standard output until that is enough, and keeps what it writes to standard error. Answers

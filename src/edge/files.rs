@@ -141,7 +141,7 @@ impl RunDirectory {
         InstanceFiles { index, path: self.path.join(&name), name, stream: None, stderr: None }
     }
 
-    /// Moves writing of `report.json` to a thread. Must not be called before the watchdog is forked.
+    /// Moves writing of `report.json` to a thread.
     pub fn start_report_thread(&mut self) {
         self.report.start_thread();
     }

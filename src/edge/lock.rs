@@ -1,5 +1,5 @@
 //! A lock file that one run at a time holds, by flock(2). The system releases it when the last process that has it open
-//! has ended. Instances never have it open; the watchdog of a run has, until nothing of the run is left.
+//! has ended. Instances never have it open; the reapers of its instances do, until nothing of the run is left.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -22,7 +22,7 @@ const FIRST_WORD: &str = "pid ";
 /// A holder's line is short.
 const MAX_HOLDER_BYTES: u64 = 4096;
 
-/// How long to wait for a lock whose recorded holder is dead. After SIGKILL of zen its watchdog needs about 0.6 s.
+/// How long to wait for a lock whose recorded holder is dead. After SIGKILL of zen its reapers need about 0.4 s.
 const DEAD_HOLDER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The time between two tries.

@@ -5,18 +5,21 @@ pub mod ask;
 pub mod clocks;
 pub mod command_files;
 pub mod descendants;
+#[cfg(target_os = "linux")]
+mod descriptors;
 pub mod directory;
 pub mod earlier_runs;
 pub mod files;
 pub mod find;
 pub mod grants;
-pub mod guard;
 pub mod local_time;
 pub mod lock;
 pub mod memory;
 pub mod output;
 pub mod process;
 pub mod random;
+#[cfg(target_os = "linux")]
+mod reaper;
 pub mod report_file;
 pub mod report_writer;
 pub mod session_locks;

@@ -1,23 +1,28 @@
-//! One child process: started in a group of its own, spoken to over pipes that never block, signalled, and reaped. Passive:
+//! One child process: started in a session of its own, spoken to over pipes that never block, signalled, and reaped. Passive:
 //! it is told when its pipes are ready. Knows nothing of what is said.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
+#[cfg(target_os = "linux")]
+use super::reaper;
 use crate::outcome::Exit;
 
 /// What to start.
@@ -39,7 +44,11 @@ const END_LIMIT: Duration = Duration::from_millis(200);
 /// A running child.
 #[derive(Debug)]
 pub struct Process {
+    /// On Linux the reaper of the program, else the program itself.
     child: Child,
+    /// The program's process id, which is also its group's.
+    pid: i32,
+    shared: SharedPage,
     input: Option<Input>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
@@ -74,14 +83,20 @@ pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
 }
 
 impl Process {
-    /// Starts a child in a process group of its own. On Linux it is sent SIGTERM when zen ends in whatever way. It is not
-    /// started if that would leave zen with less than so many descriptors.
+    /// Starts a program in a session of its own, so that it has no terminal. It inherits no descriptor but the standard three.
+    /// On Linux a reaper stands between zen and the program, which keeps the descriptors `kept` until nothing is left of what the
+    /// program has started. Nothing is started if that would leave zen with less than so many descriptors.
     ///
     /// # Errors
     /// The system's, with the program's name where that is what is missing.
-    pub fn start(launch: &Launch, descriptor_limit: Option<(u64, u64)>, spare_descriptors: usize) -> io::Result<Self> {
+    pub fn start(
+        launch: &Launch,
+        descriptor_limit: Option<(u64, u64)>,
+        spare_descriptors: usize,
+        kept: &[BorrowedFd],
+    ) -> io::Result<Self> {
         let mut command = Command::new(&launch.program);
-        command.args(&launch.arguments).current_dir(&launch.cwd).process_group(0);
+        command.args(&launch.arguments).current_dir(&launch.cwd);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, value) in &launch.variables {
             match value {
@@ -89,31 +104,40 @@ impl Process {
                 None => command.env_remove(name),
             };
         }
-        let parent = nix::unistd::getpid();
+        let shared = SharedPage::new()?;
+        let mut interpose = interpose(shared.0, kept);
         // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
         unsafe {
             command.pre_exec(move || {
                 if let Some((soft, hard)) = descriptor_limit {
                     let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
                 }
-                die_with(parent)
+                interpose()
             });
         }
         let spare = reserve(spare_descriptors)?;
+        // It returns when exec(2) has succeeded or failed, which comes after the process id was stored.
         let mut child = command.spawn()?;
         drop(spare);
         let input = child.stdin.take().map(|pipe| Input { pipe, unsent: Vec::new(), sent: 0, close_when_sent: false });
-        let process = Process { input, output: child.stdout.take(), errors: child.stderr.take(), child };
+        let pid = shared.0.pid.load(Ordering::Acquire);
+        let process = Process { input, output: child.stdout.take(), errors: child.stderr.take(), pid, shared, child };
         for fd in [process.input_fd(), process.output_fd(), process.errors_fd()].into_iter().flatten() {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         Ok(process)
     }
 
-    /// Its process id, which is also its group's.
+    /// The program's process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.cast_unsigned()
+    }
+
+    /// The process id of zen's child, which ends when nothing is left of the program.
+    #[must_use]
+    pub fn child(&self) -> i32 {
+        self.child.id().cast_signed()
     }
 
     /// Its standard input, as long as it is open.
@@ -191,18 +215,33 @@ impl Process {
         read_once(&mut self.errors, buffer)
     }
 
-    /// Asks its group to end. A stopped process takes no signal before it is continued.
+    /// Returns true if processes that the program had started were alive when it had ended. Known once it is reaped.
+    #[must_use]
+    pub fn left_processes(&self) -> bool {
+        self.shared.0.has_left_processes.load(Ordering::Acquire)
+    }
+
+    /// Asks the program's group to end. A stopped process takes no signal before it is continued.
     pub fn terminate(&self) {
-        self.signal_group(Signal::SIGTERM);
-        self.signal_group(Signal::SIGCONT);
+        self.signal(Signal::SIGTERM);
+        self.signal(Signal::SIGCONT);
     }
 
-    /// Ends its group. While the process is not reaped, nobody else can have its group's number.
+    /// Kills the program, and on Linux everything that it has started.
     pub fn kill(&self) {
-        self.signal_group(Signal::SIGKILL);
+        #[cfg(target_os = "linux")]
+        self.signal(reaper::KILL_ALL);
+        #[cfg(not(target_os = "linux"))]
+        self.signal(Signal::SIGKILL);
+        self.signal(Signal::SIGCONT);
     }
 
-    /// Reaps it, if it has ended; its group ends with it.
+    /// Kills the reaper itself, if it does not do its work. What it has reaped until then is not known.
+    pub fn kill_reaper(&self) {
+        let _ = kill(Pid::from_raw(self.child()), Signal::SIGKILL);
+    }
+
+    /// Reaps it, if it has ended.
     pub fn reap(&mut self) -> Option<Exit> {
         self.reap_within(Duration::ZERO)
     }
@@ -221,11 +260,17 @@ impl Process {
         })
     }
 
-    /// And itself, which may have left its group.
-    fn signal_group(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().cast_signed());
-        let _ = killpg(pid, signal);
-        let _ = kill(pid, signal);
+    /// Sends a signal to the reaper, which passes it on. A process that is not reaped keeps its process id.
+    #[cfg(target_os = "linux")]
+    fn signal(&self, signal: Signal) {
+        let _ = kill(Pid::from_raw(self.child()), signal);
+    }
+
+    /// Sends a signal to the program and its group.
+    #[cfg(not(target_os = "linux"))]
+    fn signal(&self, signal: Signal) {
+        let _ = nix::sys::signal::killpg(Pid::from_raw(self.pid), signal);
+        let _ = kill(Pid::from_raw(self.pid), signal);
     }
 }
 
@@ -272,14 +317,55 @@ fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> Heard {
     }
 }
 
+/// What a forked child does last before exec(2).
 #[cfg(target_os = "linux")]
-fn die_with(parent: Pid) -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
-    // If zen ended before that took hold, the signal will never come.
-    if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+fn interpose(shared: &'static Shared, kept: &[BorrowedFd]) -> impl FnMut() -> io::Result<()> + use<> {
+    let mut kept: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    let zen = std::process::id().cast_signed();
+    move || reaper::interpose(zen, &kept, shared)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_parent: Pid) -> io::Result<()> {
-    Ok(())
+fn interpose(shared: &'static Shared, _kept: &[BorrowedFd]) -> impl FnMut() -> io::Result<()> + use<> {
+    || {
+        nix::unistd::setsid()?;
+        shared.pid.store(std::process::id().cast_signed(), Ordering::Release);
+        Ok(())
+    }
+}
+
+/// What a program and its reaper report to zen, in memory that they share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The program's process id, stored before exec(2).
+    pub(super) pid: AtomicI32,
+    /// True if something that the program had started was alive when the program had ended.
+    pub(super) has_left_processes: AtomicBool,
+}
+
+/// The memory of one program's [`Shared`]. The program's reaper has a mapping of its own.
+#[derive(Debug)]
+struct SharedPage(&'static Shared);
+
+impl SharedPage {
+    fn new() -> io::Result<Self> {
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, filled with zeros.
+        let place = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Shared>(), writable, flags, -1, 0) };
+        if place == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a mapping is aligned to a page, zeros are a valid value, and it is there as long as the page is.
+        Ok(SharedPage(unsafe { &*place.cast::<Shared>() }))
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        let place = std::ptr::from_ref(self.0).cast_mut().cast();
+        // SAFETY: it was mapped with this length, and the command that had the reference is gone.
+        unsafe { libc::munmap(place, size_of::<Shared>()) };
+    }
 }

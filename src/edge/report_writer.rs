@@ -57,8 +57,7 @@ impl ReportWriter {
         ReportWriter { shared: Arc::new(shared), has_thread: false }
     }
 
-    /// Starts the thread. Must not be called before the watchdog is forked. If the system refuses a thread, the writer
-    /// stays without one.
+    /// Starts the thread. If the system refuses a thread, the writer stays without one.
     pub fn start_thread(&mut self) {
         let shared = Arc::clone(&self.shared);
         // Signals are for the main thread: the new one inherits the mask.

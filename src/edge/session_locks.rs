@@ -1,6 +1,6 @@
 //! Who is in which session: for each a byte of one file, which one run at a time has. So there is one descriptor and one file,
 //! however many sessions there are. The system lets go of them all when the last process that has the file open has ended:
-//! the guard of a run keeps what it was given with the file, and what was taken since. claude never has it.
+//! the reapers of a run keep what they were given with the file, and what was taken since. claude never has it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -79,7 +79,7 @@ fn byte_of(uuid: &str) -> libc::off_t {
     libc::off_t::from_be_bytes(bytes) & (libc::off_t::MAX >> 1)
 }
 
-/// Locks of the open file, not of the process: those of the process would not outlive it in its guard.
+/// Locks of the open file, not of the process: those of the process would not outlive it in its reapers.
 #[cfg(target_os = "linux")]
 fn set(file: &File, byte: libc::off_t, kind: libc::c_int) -> std::io::Result<()> {
     use nix::fcntl::{FcntlArg, fcntl};
@@ -130,11 +130,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let of_run = || SessionLocks::in_directory(directory.path()).expect("a file");
         let (ours, theirs) = (of_run(), of_run());
-        let guard = ours.fd().try_clone_to_owned().expect("a descriptor");
+        let reaper = ours.fd().try_clone_to_owned().expect("a descriptor");
         assert_eq!(set(&ours.file, byte_of("a"), libc::F_WRLCK).ok(), Some(()));
         drop(ours);
         assert!(enter(&theirs, "a").is_none());
-        drop(guard);
+        drop(reaper);
         // A child that another test starts has it open as well, until its exec.
         let give_up = Instant::now() + Duration::from_secs(60);
         while enter(&theirs, "a").is_none() {

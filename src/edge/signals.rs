@@ -1,18 +1,22 @@
-//! Signals, turned into bytes in a pipe that the loop polls, so that they are handled between two steps of it and never
-//! in the middle of one. Ctrl-C comes by way of ctrlc, all others by signal-hook.
+//! Signals, recorded as bits that the loop takes between two steps and never in the middle of one. A byte in a pipe only wakes
+//! the loop, so that a full pipe loses no signal. ctrlc catches SIGINT, signal-hook all others.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
 /// Signals that stop a run.
 const STOPPING: &[Signal] = &[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// The signals that have come and were not looked at yet.
+/// The signals that have come and were not taken yet: bit N is signal N. All that are caught have numbers below 32.
+static PENDING: AtomicU32 = AtomicU32::new(0);
+
+/// The signals that the run catches.
 pub struct Signals {
     pipe: UnixStream,
 }
@@ -42,14 +46,14 @@ impl Signals {
         let writer = writer.into_raw_fd(); // stays open as long as a signal may come
         for &signal in STOPPING.iter().filter(|&&signal| !is_ignored(signal)).chain(&[Signal::SIGUSR1, Signal::SIGCHLD])
         {
-            let note = move || write_byte(writer, signal as u8);
-            // SAFETY: the action makes one write(2), which is async-signal-safe, and touches no memory of anybody else.
-            unsafe { signal_hook::low_level::register(signal as i32, note) }?;
+            let record = move || record(signal, writer);
+            // SAFETY: the action sets a bit and makes one write(2), which are async-signal-safe.
+            unsafe { signal_hook::low_level::register(signal as i32, record) }?;
         }
         if !is_ignored(Signal::SIGTSTP) {
-            let note = move || write_byte(writer, Signal::SIGTSTP as u8);
+            let record = move || record(Signal::SIGTSTP, writer);
             // SAFETY: as above.
-            unsafe { signal_hook::low_level::register(Signal::SIGTSTP as i32, note) }?;
+            unsafe { signal_hook::low_level::register(Signal::SIGTSTP as i32, record) }?;
         }
         // A file at its size limit is to be an error like a full disk, and no end of zen. Children get the default back.
         if !is_ignored(Signal::SIGXFSZ) {
@@ -57,7 +61,7 @@ impl Signals {
             unsafe { signal_hook::low_level::register(Signal::SIGXFSZ as i32, || {}) }?;
         }
         if !is_ignored(Signal::SIGINT) {
-            ctrlc::set_handler(move || write_byte(writer, Signal::SIGINT as u8)).map_err(io::Error::other)?;
+            ctrlc::set_handler(move || record(Signal::SIGINT, writer)).map_err(io::Error::other)?;
         }
         Ok(Signals { pipe })
     }
@@ -68,14 +72,14 @@ impl Signals {
         self.pipe.as_fd()
     }
 
-    /// The signals that have come since the last time, in order.
+    /// Takes the signals that have come since the last time, each once, by number.
     pub fn take(&mut self) -> Vec<Signal> {
-        let mut signals = Vec::new();
         let mut bytes = [0; 64];
-        while let Ok(count @ 1..) = self.pipe.read(&mut bytes) {
-            signals.extend(bytes[..count].iter().filter_map(|&b| Signal::try_from(i32::from(b)).ok()));
-        }
-        signals
+        // Drained first: a signal that comes after that wakes the loop once more.
+        while let Ok(1..) = self.pipe.read(&mut bytes) {}
+        let pending = PENDING.swap(0, Ordering::AcqRel);
+        let is_pending = |signal: &Signal| pending & bit(*signal) != 0;
+        Signal::iterator().filter(is_pending).collect()
     }
 }
 
@@ -126,25 +130,49 @@ pub fn stops_a_run(signal: Signal) -> bool {
     !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD | Signal::SIGTSTP)
 }
 
+/// Returns true if the signal is ignored. Changes nothing: with a disposition set for a moment, a signal in that moment would
+/// end zen.
 fn is_ignored(signal: Signal) -> bool {
-    let query = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: no handler is installed: the disposition is set to its default, and what was there is put back.
-    unsafe {
-        match sigaction(signal, &query) {
-            Ok(before) => {
-                let _ = sigaction(signal, &before);
-                matches!(before.handler(), SigHandler::SigIgn)
-            }
-            Err(_) => false,
-        }
-    }
+    // SAFETY: zeros are a valid value of this plain C structure.
+    let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action the call only writes `current`, which lives for the call.
+    let code = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut current) };
+    code == 0 && current.sa_sigaction == libc::SIG_IGN
 }
 
-/// A full pipe loses the byte, and then the loop has plenty to wake up for.
-fn write_byte(fd: RawFd, byte: u8) {
-    // SAFETY: the descriptor is never closed, and the buffer is one byte that lives for the call.
-    unsafe {
-        let fd = BorrowedFd::borrow_raw(fd);
-        let _ = nix::unistd::write(fd, &[byte]);
+fn bit(signal: Signal) -> u32 {
+    1_u32.checked_shl(signal as u32).unwrap_or(0)
+}
+
+/// Records a signal, then wakes the loop. If the pipe is full, the loop has enough to wake up for.
+fn record(signal: Signal, pipe: RawFd) {
+    PENDING.fetch_or(bit(signal), Ordering::AcqRel);
+    // SAFETY: the descriptor is never closed.
+    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    let _ = nix::unistd::write(pipe, &[0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_signal_has_a_bit_of_its_own() {
+        let caught =
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGCHLD];
+        let bits = caught.iter().fold(0, |bits, &signal| bits | bit(signal));
+        assert_eq!(bits.count_ones() as usize, caught.len());
+    }
+
+    /// `unblock` and `catch` look at dispositions while signals may come.
+    #[test]
+    fn asking_whether_a_signal_is_ignored_leaves_it_as_it_is() {
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        // SAFETY: ignoring a signal runs no code.
+        let before = unsafe { sigaction(Signal::SIGWINCH, &ignore) }.expect("it can be ignored");
+        assert!(is_ignored(Signal::SIGWINCH) && is_ignored(Signal::SIGWINCH));
+        // SAFETY: the disposition that was there is restored.
+        unsafe { sigaction(Signal::SIGWINCH, &before) }.expect("it can be restored");
+        assert!(!is_ignored(Signal::SIGWINCH));
     }
 }

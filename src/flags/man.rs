@@ -152,14 +152,13 @@ const FILES_ARE_PRIVATE: &str = "All of them can be read by their owner only.";
 
 const NOTES: &[&str] = &[
     "Some safeguards are Linux's own and are left out on other systems. \
-     As a child subreaper, `zen` finds processes that an instance moved to a session of their own and left behind; \
-     elsewhere only the instance's process group is stopped. \
-     By `PR_SET_PDEATHSIG`, and a guard process that outlives it for a moment, the instances end even when `zen` itself \
-     is killed with SIGKILL; elsewhere they then run on. \
+     Between `zen` and each claude stands a small process, its reaper (a child subreaper): whatever the instance starts comes back \
+     to it, in whatever session and with whatever environment, and is killed when claude has ended, when the instance is stopped, \
+     or when `zen` itself is killed with SIGKILL. Elsewhere only the instance's process group is stopped, and instances outlive \
+     a `zen` that is killed. \
      Two runs are kept out of one session on Linux only; elsewhere a message says that they are not.",
-    "A process that has cleared its environment, left its session and lost its parent cannot be told from one of another \
-     instance that still runs; it is ended at the end of the run at the latest, and not at all if zen itself is killed \
-     with SIGKILL.",
+    "A process that another program starts on request (tmux, dockerd, systemd-run, at, cron) does not descend from the instance. \
+     No supervisor can see it, `zen` does not stop it, and `Left running` does not list it.",
     "Agents that claude runs in the background are part of an instance's work and are waited for. \
      Commands that still run there after the last turn are treated as `background` says; the summary and \
      `background_stopped` in report.json list those that were stopped. If the instance is stopped while it waits for them (a \

@@ -91,7 +91,7 @@ impl Run<'_> {
 
     /// Everything has ended: nothing may be left, and the summary says so.
     pub(super) fn end(mut self) -> ExitCode {
-        let left = self.end_strays();
+        let left = self.end_orphans();
         self.forget_ended();
         let now = self.now();
         let code = match self.stopped_by {
@@ -121,9 +121,6 @@ impl Run<'_> {
             self.stdout.print_in_any_case(&text);
         }
         self.print_file_errors();
-        if let Some(guard) = self.guard.take() {
-            guard.dismiss();
-        }
         let is_stopped = self.stdout.finish(&mut self.signals, is_cut_short);
         self.tell_lost_output("no summary");
         let is_stopped = self.stderr.finish(&mut self.signals, is_stopped);

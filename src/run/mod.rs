@@ -32,7 +32,6 @@ use crate::edge::clocks;
 use crate::edge::descendants::{self, Mark, Seen};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::find::ConversationState;
-use crate::edge::guard::Guard;
 use crate::edge::lock::Lock;
 use crate::edge::output::Output;
 use crate::edge::process::{Heard, Process};
@@ -113,21 +112,23 @@ pub struct Run<'a> {
     records: Vec<Record>,
     /// Those that run.
     live: BTreeMap<usize, Live>,
-    /// Whose process has which id, until it is reaped.
-    by_pid: HashMap<i32, usize>,
+    /// The instance of each of zen's children, until that is reaped.
+    by_child: HashMap<i32, usize>,
     recent: Vec<Recent>,
     /// Notices about instances that were printed: another attempt does not print them again.
     notices: HashSet<(usize, String)>,
     signals: Signals,
     stopped_by: Option<Signal>,
-    guard: Option<Guard>,
+    mark: Mark,
     /// Children that zen had before the run: a shell that became zen by exec may have left it some.
-    not_ours: HashSet<i32>,
+    inherited: HashSet<i32>,
+    /// True if processes that are not the run's may come to zen as orphans.
+    has_inherited: bool,
     /// Processes of instances that could not be ended.
     unended: Vec<Seen>,
     directory: Option<RunDirectory>,
     /// Held to the end.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
     sessions: Sessions,
     stdout: Output,
     stderr: Output,
@@ -152,7 +153,6 @@ struct Live {
     process: Process,
     lines: Lines,
     files: Option<InstanceFiles>,
-    mark: Mark,
     entry: Entry,
     /// The file of its conversation before its process started.
     conversation_before: Option<ConversationState>,
@@ -192,9 +192,7 @@ impl<'a> Run<'a> {
         stderr: Output,
     ) -> std::io::Result<Self> {
         descendants::adopt_orphans();
-        let not_ours = descendants::children().unwrap_or_default().into_iter().collect();
-        let locks = [lock.as_ref().map(Lock::fd), session_locks.as_ref().map(SessionLocks::fd)];
-        let guard = Guard::start(&settings.facts.run, &locks.into_iter().flatten().collect::<Vec<_>>());
+        let inherited: HashSet<i32> = descendants::children().unwrap_or_default().into_iter().collect();
         let count = plan.instances.len();
         let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
         budgeting::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
@@ -215,16 +213,17 @@ impl<'a> Run<'a> {
             stages: Stages::new(&plan.instances),
             records: vec![Record::default(); count],
             live: BTreeMap::new(),
-            by_pid: HashMap::new(),
+            by_child: HashMap::new(),
             recent: (0..count).map(|_| Recent::new(settings.max_console_lines, settings.max_line_columns)).collect(),
             notices: HashSet::new(),
             signals: Signals::catch()?,
             stopped_by: None,
-            guard,
-            not_ours,
+            mark: Mark::of_run(&settings.facts.run),
+            has_inherited: descendants::is_init() || !inherited.is_empty(),
+            inherited,
             unended: Vec::new(),
             directory,
-            _lock: lock,
+            lock,
             sessions: Sessions::new(session_locks),
             stdout,
             stderr,
@@ -445,17 +444,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Reaps every child that has ended: instances, and orphans that came back to zen.
+    /// Reaps every child that has ended: reapers of instances, and orphans that came back to zen.
     fn reap(&mut self, now: Duration) {
         while let Some(pid) = descendants::ended_child() {
-            let index = self.by_pid.remove(&pid);
+            let index = self.by_child.remove(&pid);
             let Some((index, live)) = index.and_then(|index| Some((index, self.live.get_mut(&index)?))) else {
                 descendants::reap(pid);
                 self.unended.retain(|process| process.pid != pid);
                 continue;
             };
-            // As long as it is not reaped, its number is its group's and nobody else's.
-            live.process.kill();
             if let Some(exit) = live.process.reap() {
                 let effects = live.attempt.exited(exit, now);
                 self.detail(index, &format!("its process ended with {exit}"));

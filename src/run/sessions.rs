@@ -1,6 +1,7 @@
 //! Which instance is in its session, and who waits because another run is: two processes in one session lose a turn.
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::Run;
@@ -26,6 +27,11 @@ impl Sessions {
     /// The run is in none.
     pub(super) fn new(locks: Option<SessionLocks>) -> Self {
         Sessions { locks, held: HashMap::new(), next_look: Duration::ZERO }
+    }
+
+    /// The descriptor that has to stay open for the sessions to be locked.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.locks.as_ref().map(SessionLocks::fd)
     }
 }
 

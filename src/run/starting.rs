@@ -12,8 +12,9 @@ use crate::claude::command_line::{arguments, tool_policy_arguments};
 use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
 use crate::claude::session::{Entry, Way, last_conversation};
 use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
-use crate::edge::descendants::{INSTANCE_VARIABLE, Mark, RUN_VARIABLE};
+use crate::edge::descendants::{INSTANCE_VARIABLE, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
+use crate::edge::lock::Lock;
 use crate::edge::process::{Launch, Process};
 use crate::edge::{find, may_pass, reason};
 use crate::lines::Lines;
@@ -84,10 +85,12 @@ impl<'a> Run<'a> {
     /// Starts a process. If that cannot be, the attempt has failed.
     fn spawn(&mut self, index: usize, entry: Entry, now: Duration) -> Option<Process> {
         let launch = self.launch(index, entry);
-        match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors()) {
+        // The reaper keeps the run's locks: a run that is killed has ended when nothing of it is left.
+        let kept: Vec<_> = self.lock.iter().map(Lock::fd).chain(self.sessions.fd()).collect();
+        match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors(), &kept) {
             Ok(process) => {
                 self.detail(index, &format!("started, pid {}", process.pid()));
-                self.by_pid.insert(process.pid().cast_signed(), index);
+                self.by_child.insert(process.child(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
                 Some(process)
@@ -126,7 +129,6 @@ impl<'a> Run<'a> {
             process,
             lines: Lines::default(),
             files: self.directory.as_ref().map(|d| d.instance(index, count, &told.name)),
-            mark: Mark::of_instance(&self.settings.facts.run, &told.name),
             entry,
             conversation_before: None,
             refused_entries: 0,

@@ -8,28 +8,26 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::Run;
-use crate::edge::descendants::{self, Mark, Roots, Seen};
-use crate::edge::guard::Guard;
+use crate::edge::descendants::{self, Seen};
 use crate::outcome::{Failure, Reason, Status};
 
-/// How long after an instance's survivors were killed it is looked whether they are gone.
+/// How long the reaper of an instance has before zen itself kills what descends from it: it may be stopped or traced.
+const REAPER_LIMIT: Duration = Duration::from_secs(1);
+
+/// When a reaper that still has not ended is killed. What it leaves comes back to zen.
+const REAPER_GIVE_UP: Duration = Duration::from_secs(4);
+
+/// How long after processes were killed it is looked whether they are gone.
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 
-/// When that is given up: somebody else's process, or one that the kernel holds.
+/// When that is given up: a process of another user, or one that the kernel holds.
 const SWEEP_GIVE_UP: Duration = Duration::from_secs(5);
 
-/// The search for what an instance has left behind.
+/// The end of everything that an instance has started.
 pub(super) struct Sweep {
     pub(super) again_at: Duration,
-    give_up_at: Duration,
+    began: Duration,
     killed: Vec<Seen>,
-}
-
-/// Children of zen that are no instance's process.
-struct Strays {
-    children: usize,
-    known: HashSet<i32>,
-    are_of_this_instance: bool,
 }
 
 impl Run<'_> {
@@ -60,48 +58,54 @@ impl Run<'_> {
         }
     }
 
-    /// Ends what an instance has started and left behind, and looks again until nothing is left.
+    /// Waits for the reaper of an instance, which kills all that the instance has started. zen kills what the reaper does not:
+    /// what descends from a reaper that does not end, and what comes back to zen from one that was killed.
     pub(super) fn sweep(&mut self, index: usize, now: Duration) {
-        let unmarked = self.strays(index);
+        let orphans = self.orphans();
         let Some(live) = self.live.get_mut(&index) else { return };
-        let has_ended = live.attempt.exit().is_some();
-        let leader = (!has_ended).then(|| live.process.pid().cast_signed());
-        // When it has ended, whatever it left has become a child of zen. Without one there is nobody to look for.
-        let mut found = if has_ended && unmarked.as_ref().is_some_and(|strays| strays.children == 0) {
-            Vec::new()
-        } else {
-            let unmarked = unmarked.filter(|strays| strays.are_of_this_instance).map(|strays| strays.known);
-            descendants::find(&live.mark, &Roots { leader, unmarked })
+        let (began, killed) = match &live.sweep {
+            Some(sweep) => (sweep.began, descendants::not_ended(&sweep.killed)),
+            None => (now, Vec::new()),
         };
-        // What was given up once is not looked for again.
-        found.retain(|one| !is_among(&self.unended, one));
-        let killed = live.sweep.as_ref().map(|sweep| descendants::not_ended(&sweep.killed));
+        let mut found = match live.attempt.exit() {
+            Some(_) => descendants::trees(&orphans),
+            None if now < began + REAPER_LIMIT => {
+                live.sweep = Some(Sweep { again_at: began + REAPER_LIMIT, began, killed });
+                return;
+            }
+            None => descendants::below(live.process.child()),
+        };
         let is_new = |one: &Seen| !is_among(&found, one);
-        let without_a_mark: Vec<Seen> = killed.into_iter().flatten().filter(is_new).collect();
-        found.extend(without_a_mark);
-        if has_ended && !found.is_empty() {
+        let killed: Vec<Seen> = killed.into_iter().filter(is_new).collect();
+        found.extend(killed);
+        found.retain(|one| !is_among(&self.unended, one));
+        let has_ended = live.attempt.exit().is_some();
+        if has_ended && (live.process.left_processes() || !found.is_empty()) {
             live.attempt.left_processes();
         }
-        if found.is_empty() {
+        if has_ended && found.is_empty() {
             live.sweep = None;
             return;
         }
-        let give_up_at = live.sweep.as_ref().map_or(now + SWEEP_GIVE_UP, |sweep| sweep.give_up_at);
-        if now >= give_up_at {
+        if now >= began + SWEEP_GIVE_UP {
             live.sweep = None;
             self.give_up(index, found);
             return;
         }
+        if !has_ended && now >= began + REAPER_GIVE_UP {
+            live.process.kill_reaper();
+        }
         descendants::end(&found);
-        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, give_up_at, killed: found });
+        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, began, killed: found });
     }
 
     /// Lets go of an instance's process, if that could not be ended: the run goes on without it.
     pub(super) fn give_up_unended(&mut self, index: usize) {
         let Some(live) = self.live.get(&index).filter(|live| live.attempt.exit().is_none()) else { return };
-        let pid = live.process.pid().cast_signed();
-        self.by_pid.remove(&pid);
-        self.give_up(index, descendants::see(pid).into_iter().collect());
+        let (child, pid) = (live.process.child(), live.process.pid().cast_signed());
+        self.by_child.remove(&child);
+        let unended = [child, pid].into_iter().filter_map(descendants::see).collect();
+        self.give_up(index, unended);
     }
 
     fn give_up(&mut self, index: usize, unended: Vec<Seen>) {
@@ -117,46 +121,40 @@ impl Run<'_> {
         }
     }
 
-    /// zen's children that are no instance's process; `None` where the system does not tell.
-    fn strays(&self, index: usize) -> Option<Strays> {
-        let known = self.known_children();
-        let children = other_children(&known)?.len();
-        let others_live = self.live.keys().any(|&other| other != index);
-        Some(Strays { children, known, are_of_this_instance: !others_live })
+    /// What came back to zen from a reaper that was killed. Orphans of what zen has inherited come back as well, and are none of
+    /// its business: where it has inherited anything, only what carries the run's mark is the run's.
+    pub(super) fn orphans(&self) -> Vec<i32> {
+        let mut others = self.other_children().unwrap_or_default();
+        if self.has_inherited {
+            others.retain(|&pid| self.mark.is_on(pid));
+        }
+        others
     }
 
-    fn known_children(&self) -> HashSet<i32> {
-        let guard = self.guard.as_ref().map(Guard::pid);
-        let unended = self.unended.iter().map(|process| &process.pid);
-        self.by_pid.keys().chain(&self.not_ours).chain(&guard).chain(unended).copied().collect()
+    /// zen's children that are no instance's; `None` where the system does not show them.
+    fn other_children(&self) -> Option<Vec<i32>> {
+        let is_known = |pid: &i32| {
+            self.by_child.contains_key(pid)
+                || self.inherited.contains(pid)
+                || self.unended.iter().any(|process| process.pid == *pid)
+        };
+        Some(descendants::children()?.into_iter().filter(|pid| !is_known(pid)).collect())
     }
 
-    /// Ends what no instance could be blamed for: processes without a mark that came back to zen. Answers who is left; `None`
-    /// where the system does not tell.
-    pub(super) fn end_strays(&mut self) -> Option<Vec<i32>> {
-        let mark = Mark::of_run(&self.settings.facts.run);
+    /// Kills what is left when no instance runs any more. Returns what could not be killed; `None` where the system does not
+    /// show it.
+    pub(super) fn end_orphans(&mut self) -> Option<Vec<i32>> {
         let give_up = self.now() + SWEEP_GIVE_UP;
         loop {
             while let Some(pid) = descendants::ended_child() {
                 descendants::reap(pid);
             }
-            let known = self.known_children();
-            let strays = other_children(&known);
-            if strays.as_ref().is_some_and(Vec::is_empty) {
-                return strays;
+            self.other_children()?;
+            let orphans = self.orphans();
+            if orphans.is_empty() || self.now() >= give_up {
+                return Some(orphans);
             }
-            let is_told = strays.is_some();
-            let mut marked = descendants::find(&mark, &Roots { leader: None, unmarked: Some(known) });
-            marked.retain(|process| !is_among(&self.unended, process));
-            // No instance runs any more: whoever has come back to zen is the run's, whatever mark he carries.
-            let strays = strays.filter(|_| !descendants::is_init()).unwrap_or_default();
-            let mut left: Vec<i32> = marked.iter().map(|process| process.pid).collect();
-            left.extend(strays.iter().filter(|stray| marked.iter().all(|process| process.pid != **stray)));
-            if left.is_empty() || self.now() >= give_up {
-                return Some(left).filter(|left| is_told || !left.is_empty());
-            }
-            descendants::end(&marked);
-            descendants::end_children(&strays);
+            descendants::end(&descendants::trees(&orphans));
             let timeout = PollTimeout::try_from(SWEEP_AGAIN).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], timeout);
             self.signals.take();
@@ -165,10 +163,5 @@ impl Run<'_> {
 }
 
 fn is_among(processes: &[Seen], one: &Seen) -> bool {
-    processes.iter().any(|other| other.pid == one.pid)
-}
-
-/// zen's children but these; `None` where the system does not tell.
-fn other_children(known: &HashSet<i32>) -> Option<Vec<i32>> {
-    Some(descendants::children()?.into_iter().filter(|pid| !known.contains(pid)).collect())
+    processes.iter().any(|other| (other.pid, other.start_ticks) == (one.pid, one.start_ticks))
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::Run;
-use crate::edge::guard::Guard;
-use crate::edge::{clocks, descendants, suspension};
+use crate::edge::{clocks, suspension};
 use crate::outcome::Reason;
 use crate::text;
 
@@ -48,11 +47,8 @@ impl Run<'_> {
         }
     }
 
-    /// The processes of instances, and what came back to zen from them.
+    /// The reapers of instances, and what came back to zen from one that was killed.
     fn instance_processes(&self) -> Vec<i32> {
-        let leaders = || self.by_pid.keys().copied().collect();
-        let guard = self.guard.as_ref().map(Guard::pid);
-        let is_instance = |pid: &i32| Some(*pid) != guard && !self.not_ours.contains(pid);
-        descendants::children().map_or_else(leaders, |pids| pids.into_iter().filter(is_instance).collect())
+        self.by_child.keys().copied().chain(self.orphans()).collect()
     }
 }

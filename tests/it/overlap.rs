@@ -194,7 +194,7 @@ fn it_goes_when_nothing_of_the_run_is_left() {
         let claudes = place.survivors().into_iter().filter(|process| !process.contains("/zen ")).collect::<Vec<_>>();
         assert_eq!(claudes, Vec::<String>::new(), "{signal}");
         drop(lock);
-        wait_until("the guard to end", || place.survivors().is_empty());
+        wait_until("the reapers to end", || place.survivors().is_empty());
         let config = place.prompts(&["[[say Done.]]"]);
         place.run(&config, &["--lock", "my.lock"]).expect_code(0);
     }

@@ -121,7 +121,7 @@ fn a_signal_ends_the_wait() {
     first.outcome().expect_code(0);
 }
 
-/// When zen is killed, its guard has the session until nothing of the run is left in it.
+/// When zen is killed, its reapers have the session until nothing of the run is left in it.
 #[test]
 fn after_a_sudden_death_nothing_is_left_in_the_session() {
     let two = Two::new();
@@ -135,7 +135,7 @@ fn after_a_sudden_death_nothing_is_left_in_the_session() {
     wait_until("the second one to start", || !two.second.stand_in_events("start").is_empty());
     assert_eq!(processes_with(&format!("ZEN_RUN={run}")), Vec::<String>::new());
     second.outcome().expect_code(0);
-    wait_until("the guard to end", || two.first.survivors().is_empty());
+    wait_until("the reapers to end", || two.first.survivors().is_empty());
 }
 
 /// A run without its lock is beside another one of its config, but not in a session of that.

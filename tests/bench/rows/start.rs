@@ -18,7 +18,7 @@ const TIMES_OF_THE_SLOW: usize = 3;
 
 const TO_XARGS: &str = "The difference to `xargs` is what has the aim: both are started, start the same child, and the child \
 notes the time. In that time zen reads and checks the config, makes the directory of the run and its report.json \
-(`--no-logs` leaves these out) and starts its guard, which is a fork of its own.";
+(`--no-logs` leaves these out); the child's reaper is a second fork.";
 
 const LARGE: &str = "Read with the places of all values, checked, planned, and printed as a plan of 0.6 MB. It grows by the size and no \
 faster.";

@@ -118,7 +118,7 @@ fn two_runs_at_once_of_which_one_is_stopped() {
     assert!(runs[1].try_wait().expect("it can be asked").is_none(), "the other one goes on");
     place.open_gate("gate");
     assert_eq!(runs[1].wait().expect("an end").code(), Some(0));
-    wait_until("the last guard to end", || place.survivors().is_empty());
+    wait_until("the last reaper to end", || place.survivors().is_empty());
     let report = |logs: &std::path::Path| -> Value {
         let text = fs::read_to_string(logs.join("latest/report.json")).expect("a report");
         serde_json::from_str(&text).expect("JSON")

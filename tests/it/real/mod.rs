@@ -199,10 +199,15 @@ impl Real {
 
     /// Starts the same, and does not wait for it.
     pub fn start(&self, config: &Path, arguments: &[&str]) -> RealRun<'_> {
+        RealRun { zen: self.place.started(&mut self.zen_on(config, arguments)), api: &self.api }
+    }
+
+    /// The same, not started.
+    pub fn zen_on(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
         all.extend(["--startup-delay", "0"]);
         all.extend(arguments);
-        RealRun { zen: self.place.started(&mut self.zen(&all)), api: &self.api }
+        self.zen(&all)
     }
 
     /// Runs one prompt, named `a`.

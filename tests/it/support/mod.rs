@@ -307,7 +307,7 @@ impl Running {
             took: self.started.elapsed(),
             report: self.report(),
         };
-        // The guard ends a moment after zen, when nothing is left for it to do; everything else ended before.
+        // Everything that zen started ends before zen does.
         let mark = format!("{TEST_VARIABLE}={}", self.place_id);
         assert_eq!(processes_with(&mark), Vec::<String>::new(), "processes left behind\n{}", outcome.everything());
         outcome
