@@ -11,7 +11,7 @@ mod dialogue;
 use std::time::Duration;
 
 use crate::claude::control;
-use crate::claude::events::Said;
+use crate::claude::events::{Retry, Said};
 use crate::claude::prices::Prices;
 use crate::claude::session;
 use crate::claude::usage::{Meter, ModelUse, Used};
@@ -102,6 +102,7 @@ pub struct Attempt {
     idle_timeout: Option<Duration>,
     background: Background,
     background_wait: Duration,
+    startup_timeout: Duration,
     fails_on_denied: bool,
     fails_on_mcp: bool,
     withheld: Withheld,
@@ -122,6 +123,7 @@ pub struct Attempt {
 /// Where the process of this moment stands.
 #[derive(Clone, Debug)]
 struct Process {
+    started: Duration,
     last_heard: Duration,
     phase: Phase,
     verdict: Option<Verdict>,
@@ -135,6 +137,7 @@ struct Process {
 impl Process {
     fn started(now: Duration) -> Self {
         Process {
+            started: now,
             last_heard: now,
             phase: Phase::Asking,
             verdict: None,
@@ -160,6 +163,7 @@ impl Attempt {
             idle_timeout: instance.idle_timeout,
             background: instance.background,
             background_wait: instance.background_wait,
+            startup_timeout: instance.startup_timeout,
             fails_on_denied: instance.fails_on_denied,
             fails_on_mcp: instance.fails_on_mcp,
             withheld: Withheld::from(instance),
@@ -313,9 +317,7 @@ impl Attempt {
     pub fn next_deadline(&self) -> Option<Duration> {
         match self.process.phase {
             Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
-                let timeout = self.started.saturating_add(self.timeout);
-                let idle = self.idle_timeout.map(|limit| self.process.last_heard.saturating_add(limit));
-                [Some(timeout), idle, self.background_deadline()].into_iter().flatten().min()
+                self.time_limits().into_iter().chain([self.background_deadline()]).flatten().min()
             }
             Phase::Leaving(at) | Phase::Terminating(at) | Phase::Draining(at) => Some(at),
             Phase::Killing { again_at, give_up_at } => Some(again_at.min(give_up_at)),
@@ -329,17 +331,10 @@ impl Attempt {
             return Vec::new();
         }
         match self.process.phase {
-            Phase::Asking | Phase::InTurn | Phase::FollowingUp => {
-                if self.started.saturating_add(self.timeout) <= now {
-                    return self.stop(Failure::timeout(self.timeout), now);
-                }
-                match self.idle_timeout {
-                    Some(limit) if self.process.last_heard.saturating_add(limit) <= now => {
-                        self.stop(Failure::idle_timeout(limit), now)
-                    }
-                    _ => self.background_is_due(now),
-                }
-            }
+            Phase::Asking | Phase::InTurn | Phase::FollowingUp => match self.time_out(now) {
+                Some(failure) => self.stop(failure, now),
+                None => self.background_is_due(now),
+            },
             Phase::Leaving(_) => {
                 if let Some(how) = self.process.closed {
                     self.process
@@ -360,6 +355,28 @@ impl Attempt {
             }
             Phase::Over => Vec::new(),
         }
+    }
+
+    /// Moments at which the timeout, the startup timeout and the idle timeout are over.
+    fn time_limits(&self) -> [Option<Duration>; 3] {
+        let timeout = self.started.saturating_add(self.timeout);
+        let is_starting = self.process.phase == Phase::Asking;
+        let startup = is_starting.then(|| self.process.started.saturating_add(self.startup_timeout));
+        let idle = self.idle_timeout.map(|limit| self.process.last_heard.saturating_add(limit));
+        [Some(timeout), startup, idle]
+    }
+
+    /// Returns the failure of the time limit that has passed, with the cause if claude has reported one.
+    fn time_out(&self, now: Duration) -> Option<Failure> {
+        let cause = self.told.retry.as_ref().map(Retry::cause);
+        let [timeout, startup, idle] = self.time_limits().map(|at| at.is_some_and(|at| at <= now));
+        if timeout {
+            return Some(Failure::timeout(self.timeout, cause.as_deref()));
+        }
+        if startup {
+            return Some(Failure::startup_timeout(self.startup_timeout));
+        }
+        self.idle_timeout.filter(|_| idle).map(|limit| Failure::idle_timeout(limit, cause.as_deref()))
     }
 
     fn begin_to_kill(&mut self, now: Duration) -> Vec<Effect> {

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod examples;
 pub mod exit;
 pub mod flags;
+pub mod halt;
 pub mod ledger;
 pub mod lines;
 pub mod nearest;

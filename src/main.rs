@@ -125,6 +125,7 @@ fn run(options: &Options) -> ExitCode {
         pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
         limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
+        halt: options.halt.or(plan.halt),
         report_interval: options.status_report_interval,
         max_console_lines: options.max_console_lines,
         max_line_columns: options.max_line_length,

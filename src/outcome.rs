@@ -85,16 +85,23 @@ impl Failure {
         Failure::hopeless(self.reason, format!("{}; not tried again: {why}", self.error))
     }
 
-    /// It ran longer than it may.
+    /// It ran longer than it may. `cause` is the known cause, if there is one: "claude was retrying the API".
     #[must_use]
-    pub fn timeout(limit: Duration) -> Self {
-        Failure::new(Reason::Timeout, format!("Timeout after {}", whole_seconds(limit)))
+    pub fn timeout(limit: Duration, cause: Option<&str>) -> Self {
+        Failure::new(Reason::Timeout, format!("Timeout after {}{}", whole_seconds(limit), while_clause(cause)))
     }
 
-    /// It said nothing for longer than it may.
+    /// It wrote nothing for longer than it may.
     #[must_use]
-    pub fn idle_timeout(limit: Duration) -> Self {
-        Failure::new(Reason::Timeout, format!("Timeout: no output for {}", whole_seconds(limit)))
+    pub fn idle_timeout(limit: Duration, cause: Option<&str>) -> Self {
+        Failure::new(Reason::Timeout, format!("Timeout: no output for {}{}", whole_seconds(limit), while_clause(cause)))
+    }
+
+    /// claude did not answer `initialize` in time.
+    #[must_use]
+    pub fn startup_timeout(limit: Duration) -> Self {
+        let error = format!("Timeout: claude did not answer initialize within {}", whole_seconds(limit));
+        Failure::new(Reason::Timeout, error)
     }
 
     /// The run was stopped by a signal.
@@ -102,6 +109,10 @@ impl Failure {
     pub fn interrupted(signal_name: &str) -> Self {
         Failure::new(Reason::Interrupted, format!("Stopped by {signal_name}"))
     }
+}
+
+fn while_clause(cause: Option<&str>) -> String {
+    cause.map_or_else(String::new, |cause| format!(", while {cause}"))
 }
 
 /// "10s", "0.5s": as the user wrote it.
@@ -122,12 +133,16 @@ pub enum Reason {
     Budget,
     /// The account's usage limit is reached.
     Limit,
+    /// The API refuses the account: its login, its permission or its credit.
+    Account,
     /// Its process could not be started.
     Spawn,
     /// The run was stopped.
     Interrupted,
     /// Background commands were still running after the last turn.
     Unfinished,
+    /// Other instances failed, and `--halt` stopped the run.
+    Halted,
 }
 
 impl Reason {
@@ -140,9 +155,11 @@ impl Reason {
             Reason::Timeout => "timeout",
             Reason::Budget => "budget",
             Reason::Limit => "limit",
+            Reason::Account => "account",
             Reason::Spawn => "spawn",
             Reason::Interrupted => "interrupted",
             Reason::Unfinished => "unfinished",
+            Reason::Halted => "halted",
         }
     }
 
@@ -150,12 +167,17 @@ impl Reason {
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Reason::CommandNotFound | Reason::Error | Reason::Spawn | Reason::Interrupted | Reason::Unfinished => {
-                ExitCode::Failed
-            }
+            Reason::CommandNotFound
+            | Reason::Error
+            | Reason::Spawn
+            | Reason::Interrupted
+            | Reason::Unfinished
+            | Reason::Account => ExitCode::Failed,
             Reason::Timeout => ExitCode::TimedOut,
             Reason::Budget => ExitCode::Budget,
             Reason::Limit => ExitCode::TryLater,
+            // The failures that stopped the run decide.
+            Reason::Halted => ExitCode::Completed,
         }
     }
 }
@@ -219,6 +241,7 @@ mod tests {
             (Reason::Error, 2),
             (Reason::Spawn, 2),
             (Reason::Unfinished, 2),
+            (Reason::Account, 2),
             (Reason::Timeout, 4),
             (Reason::Budget, 3),
             (Reason::Limit, 75),
@@ -244,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_timeout_is_told_in_the_seed_s_words() {
-        assert_eq!(Failure::timeout(Duration::from_secs(10)).error, "Timeout after 10s");
-        assert_eq!(Failure::timeout(Duration::from_millis(500)).error, "Timeout after 0.5s");
+        assert_eq!(Failure::timeout(Duration::from_secs(10), None).error, "Timeout after 10s");
+        assert_eq!(Failure::timeout(Duration::from_millis(500), None).error, "Timeout after 0.5s");
+        assert_eq!(Failure::timeout(Duration::from_secs(14), Some("x")).error, "Timeout after 14s, while x");
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{
     Background, BudgetConfig, BudgetType, Config, Enforcement, InstanceConfig, MAX_MISTAKES, Mistake, Place, When,
     budget_command,
 };
+use crate::halt::Halt;
 use crate::nearest::nearest;
 use crate::retries::{self, Retries};
 use crate::template::{self, Insertion};
@@ -28,6 +29,8 @@ pub struct Defaults {
     pub timeout: Duration,
     /// How long an instance may say nothing; `None`: as long as it likes.
     pub idle_timeout: Option<Duration>,
+    /// How long claude may take to answer `initialize`.
+    pub startup_timeout: Duration,
 }
 
 /// What planning must know of the machine.
@@ -47,6 +50,8 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// The limits.
     pub budget: BudgetConfig,
+    /// How many failures stop the run.
+    pub halt: Option<Halt>,
     /// What tokens cost, until claude says so.
     pub prices: Prices,
     /// What holds nobody back that was to: a budget or a tool with a slip of the pen in it.
@@ -72,6 +77,8 @@ pub struct Instance {
     pub timeout: Duration,
     /// How long it may say nothing.
     pub idle_timeout: Option<Duration>,
+    /// How long claude may take from its start to its answer to `initialize`.
+    pub startup_timeout: Duration,
     /// How often it is tried again when it has failed.
     pub retries: Retries,
     /// The instances that must have ended before it starts, by index.
@@ -231,6 +238,7 @@ pub fn plan(
             max_tokens: entry.max_tokens,
             timeout: entry.timeout.unwrap_or(defaults.timeout),
             idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+            startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
             retries: Retries {
                 count: entry.retries.unwrap_or(0),
                 first_delay: entry.retry_delay.unwrap_or(retries::DEFAULT_FIRST_DELAY),
@@ -332,6 +340,7 @@ pub fn plan(
     Ok(Plan {
         instances,
         budget: config.budget,
+        halt: config.halt,
         prices: Prices::with_own(config.pricing),
         warnings,
         notes: config.warnings,
@@ -541,7 +550,11 @@ pub(crate) fn planned(config: &str) -> Plan {
         }
     }
     let config = Config::read(config).expect("a config");
-    let defaults = Defaults { timeout: Duration::from_secs(10_000), idle_timeout: None };
+    let defaults = Defaults {
+        timeout: Duration::from_secs(10_000),
+        idle_timeout: None,
+        startup_timeout: Duration::from_secs(120),
+    };
     plan(config, Path::new("/w"), &defaults, &Machine).expect("a plan")
 }
 

@@ -63,7 +63,11 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Some(ConfigSource::Stdin) => "standard input".to_owned(),
         None => "the command".to_owned(),
     };
-    let defaults = Defaults { timeout: options.timeout, idle_timeout: options.idle_timeout };
+    let defaults = Defaults {
+        timeout: options.timeout,
+        idle_timeout: options.idle_timeout,
+        startup_timeout: options.startup_timeout,
+    };
     let text = options.config.as_ref().map(read_config).transpose().map_err(|problem| vec![problem]);
     let planned = text.and_then(|text| {
         let (plan, overrides) = plan_of(text.as_deref(), options, &workspace, &defaults)

@@ -29,7 +29,12 @@ impl Retries {
         let may_pass = match failure.reason {
             Reason::Error | Reason::Timeout | Reason::Spawn | Reason::Unfinished => !failure.is_hopeless,
             // A usage limit has a policy of its own for the whole run.
-            Reason::CommandNotFound | Reason::Budget | Reason::Limit | Reason::Interrupted => false,
+            Reason::CommandNotFound
+            | Reason::Budget
+            | Reason::Limit
+            | Reason::Interrupted
+            | Reason::Account
+            | Reason::Halted => false,
         };
         let doubled = self.first_delay.saturating_mul(2_u32.saturating_pow(made));
         (may_pass && made < self.count).then(|| doubled.min(MAX_DELAY.max(self.first_delay)))
@@ -53,6 +58,8 @@ mod tests {
             (Reason::Budget, false),
             (Reason::Limit, false),
             (Reason::Interrupted, false),
+            (Reason::Account, false),
+            (Reason::Halted, false),
         ] {
             assert_eq!(THREE.delay_after(&Failure::new(reason, "x"), 0).is_some(), is_retried, "{reason}");
             assert_eq!(THREE.delay_after(&Failure::hopeless(reason, "x"), 0), None, "{reason}");

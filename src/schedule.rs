@@ -189,11 +189,17 @@ impl Schedule {
         skipped
     }
 
-    /// Nothing starts any more. Answers who would have.
+    /// Starts nothing any more. Returns the instances that would have started.
     pub fn stop(&mut self) -> Vec<usize> {
         self.stopped = true;
         self.ready.clear();
         self.delayed.clear();
+        self.waiting()
+    }
+
+    /// Returns the instances that have not started, or wait for another attempt.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<usize> {
         (0..self.state.len()).filter(|&i| self.state[i] == State::Waiting).collect()
     }
 

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::background::Running;
 use super::{Attempt, Effect, Phase, Verdict};
-use crate::claude::commands::Commands;
+use crate::claude::commands::{Commands, is_local};
 use crate::claude::control;
 use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
 use crate::claude::tool_policy::hook::IsListed;
-use crate::claude::verdict::{Judgement, is_hopeless, judge, said};
+use crate::claude::verdict::{
+    Judgement, MAX_REFUSED_LOGINS, TurnFacts, is_refused_login, judge, refused_logins, refused_shell_command, said,
+    without_model,
+};
 use crate::claude::withheld::Missing;
 use crate::outcome::{Failure, Reason};
 use crate::text::cut;
@@ -63,6 +66,25 @@ pub(super) struct Dialogue {
     pub(super) announces_turns: bool,
     /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
     pub(super) has_effect: bool,
+    /// True if the model has written a message in this turn.
+    model_answered: bool,
+    /// True if the API paused the last message of the turn.
+    paused: bool,
+    /// claude's word for the API error that its last message reported.
+    api_error: Option<String>,
+    /// How often in a row the API has refused the login.
+    refused_logins: u32,
+    /// `safety_stops` of the last result.
+    safety_stops: u64,
+}
+
+impl Dialogue {
+    /// Forgets what belongs to the turn before.
+    fn begin_turn(&mut self) {
+        self.model_answered = false;
+        self.paused = false;
+        self.api_error = None;
+    }
 }
 
 /// How many tools of one message are remembered as at work. claude runs a handful side by side.
@@ -112,8 +134,9 @@ impl Attempt {
                 self.mcp_servers_failed(mcp_failed, now)
             }
             Event::Message(message) => self.message(*message, now),
-            Event::MessageSoFar { tokens, uses_tools, ended } => {
+            Event::MessageSoFar { tokens, uses_tools, ended, paused } => {
                 self.meter.message_so_far(tokens);
+                self.dialogue.paused = paused;
                 if ended {
                     self.meter.stream_ended();
                 }
@@ -219,6 +242,7 @@ impl Attempt {
             Some(turn) => {
                 self.process.phase = Phase::InTurn;
                 self.dialogue.turns_sent = self.told.turns_done + 1;
+                self.dialogue.begin_turn();
                 let line = if turn.command.is_some() { control::user } else { control::text };
                 vec![Effect::Send(line(&turn.text))]
             }
@@ -229,6 +253,13 @@ impl Attempt {
     fn message(&mut self, message: Message, now: Duration) -> Vec<Effect> {
         self.dialogue.has_effect = true;
         self.told.retry = None;
+        self.dialogue.model_answered |= message.is_of_model() && !message.of_subagent;
+        if message.is_of_model() {
+            self.dialogue.refused_logins = 0;
+        }
+        if !message.of_subagent {
+            self.dialogue.api_error.clone_from(&message.error);
+        }
         if let Some(id) = &message.id {
             self.meter.message(id, &message.model, message.tokens, message.of_subagent);
         }
@@ -320,7 +351,14 @@ impl Attempt {
         self.dialogue.tools_at_work.clear();
         let is_answered = std::mem::replace(&mut self.dialogue.message, Streamed::None) == Streamed::Answer;
         let limit_rejected = self.dialogue.limit_rejected.take();
-        let judgement = judge(&result, limit_rejected);
+        let judgement = self.judge(&result, limit_rejected, is_answered);
+        let did_work = result.used_model || self.dialogue.model_answered;
+        self.dialogue.model_answered = false;
+        let judgement = match judgement {
+            Judgement::Good if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
+            Judgement::Good if !did_work && self.stopping.is_some() => Judgement::Interrupted,
+            judgement => judgement,
+        };
         self.told.result = match said(&result) {
             nothing if nothing.is_empty() && judgement == Judgement::Interrupted => {
                 Some(self.dialogue.last_text.clone()).filter(|text| !text.is_empty())
@@ -402,12 +440,46 @@ impl Attempt {
         effects
     }
 
+    /// Judges a result by its fields and by what this process reported before it.
+    fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> Judgement {
+        let facts = TurnFacts {
+            limit_rejected,
+            api_error: self.dialogue.api_error.as_deref(),
+            paused: std::mem::take(&mut self.dialogue.paused),
+            safety_stops_before: self.dialogue.safety_stops,
+        };
+        let judgement = judge(result, facts);
+        self.dialogue.safety_stops = result.safety_stops;
+        // 1.0 and 2.0 report a whole but empty answer like an interruption.
+        let is_empty_answer = is_answered && result.terminal_reason.is_none() && self.stopping.is_none();
+        if judgement == Judgement::Interrupted && is_empty_answer { Judgement::Good } else { judgement }
+    }
+
+    /// True if the turn that was sent is a command that claude answers without a model.
+    fn is_local_turn(&self) -> bool {
+        let turn = self.turns.get(self.told.turns_done);
+        turn.and_then(|turn| turn.command.as_deref()).is_some_and(is_local)
+    }
+
+    /// Fails a turn that claude calls a success and that never reached the model.
+    fn did_no_work(&mut self, result: &TurnResult) -> Judgement {
+        let refused = refused_shell_command(result);
+        let is_refused = refused.is_some();
+        self.told.denials.extend(refused);
+        if self.fails_on_denied && is_refused {
+            return Judgement::Bad(denied(&self.told.denials));
+        }
+        Judgement::Bad(without_model(result))
+    }
+
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {
         self.told.retries += 1;
-        let hopeless = is_hopeless(&retry);
+        self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
+        let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
+        let refused = refused.then(|| refused_logins(&retry));
         self.told.retry = Some(retry);
         self.dialogue.message = Streamed::None; // what was asked for is refused, and costs nothing
-        let why = hopeless.or_else(|| self.dialogue.ending.take());
+        let why = refused.or_else(|| self.dialogue.ending.take());
         why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 }

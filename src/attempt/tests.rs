@@ -36,6 +36,7 @@ fn instance(turns: &[&str]) -> Instance {
         max_tokens: None,
         timeout: at(100),
         idle_timeout: None,
+        startup_timeout: at(120),
         retries: crate::retries::Retries::default(),
         after: Vec::new(),
         session: None,
@@ -82,6 +83,11 @@ fn result(change: impl FnOnce(&mut TurnResult)) -> Event {
         unasked: false,
         session_id: None,
         terminal_reason: None,
+        stop_reason: None,
+        safety_stops: 0,
+        stopped_by_permission_check: false,
+        interrupted_by_shutdown: false,
+        used_model: true,
         api_error_status: None,
         api_error: None,
         settlement: Settlement::None,
@@ -137,7 +143,7 @@ fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) 
     // Not every recording begins with an initialize, and none with zen's.
     let is_answer = |line: &str| line.contains("\"commands\":[");
     let initialized =
-        text.lines().find(|line| is_answer(line)).map_or(answer(&[]), |line| match decode(line.as_bytes()) {
+        text.lines().find(|line| is_answer(line)).map_or(answer(&["compact"]), |line| match decode(line.as_bytes()) {
             Event::Answer { commands, prices, tells_usage, .. } => {
                 Event::Answer { request_id: control::INITIALIZE_ID.into(), commands, prices, tells_usage }
             }
@@ -194,7 +200,7 @@ fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
     for generation in GENERATIONS {
         for name in ["interrupt", "interrupt_text"] {
             let mut attempt = in_turn(&["x"]);
-            let stop = attempt.stop(Failure::timeout(at(10)), at(2));
+            let stop = attempt.stop(Failure::timeout(at(10), None), at(2));
             assert_eq!(stop, [Effect::Send(control::interrupt()), Effect::CloseInput]);
             let path = format!("{}/fixtures/recorded/{generation}/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
             for line in std::fs::read_to_string(path).expect("a recording").lines() {
@@ -223,7 +229,7 @@ fn what_came_after_a_retry_is_on_the_books() {
 #[test]
 fn a_compaction_between_turns_is_counted_once() {
     for (generation, input) in [("2.1.330", 300), ("2.0.76", 500), ("1.0.128", 300)] {
-        let (mut attempt, _) = replay(generation, "compact", &["x", "compact", "y"]);
+        let (mut attempt, _) = replay(generation, "compact", &["x", "/compact", "y"]);
         assert_eq!(end(&mut attempt, Exit::Code(0), at(3)), Verdict::Completed, "{generation}");
         assert_eq!(attempt.used().tokens.input, input, "{generation}");
     }
@@ -233,7 +239,7 @@ fn a_compaction_between_turns_is_counted_once() {
 fn a_compaction_that_was_cut_off_may_have_been_served() {
     for generation in ["2.1.330", "2.0.76"] {
         let (mut attempt, _) =
-            replay_until(generation, "compact", &["x", "compact"], |line| line.contains("\"compacting\""));
+            replay_until(generation, "compact", &["x", "/compact"], |line| line.contains("\"compacting\""));
         assert_eq!(attempt.clone().end_with_message(over_budget(), at(2)), [], "{generation}: it is paid for");
         assert_eq!(reason(&end(&mut attempt, Exit::Signal(9), at(3))), Some(Reason::Error), "{generation}");
         assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast, "{generation}");
@@ -258,10 +264,16 @@ fn an_interruption_that_is_not_zen_s_is_a_failure() {
 }
 
 #[test]
-fn authentication_is_not_retried_for_minutes() {
-    let (mut attempt, effects) = replay("2.1.330", "auth", &["x"]);
-    assert!(effects.contains(&Effect::Send(control::interrupt())));
+fn fourth_refused_login_in_a_row_stops_the_attempt() {
+    let refused = |attempt| Event::Retry(Retry { attempt, max_retries: 10, status: Some(401), ..Retry::default() });
+    let overloaded = Event::Retry(Retry { status: Some(529), ..Retry::default() });
+    let mut attempt = in_turn(&["x"]);
+    for event in [refused(1), refused(2), refused(3), overloaded, refused(5), refused(6), refused(7)] {
+        assert_eq!(attempt.event(event, at(2)), []);
+    }
+    assert!(attempt.event(refused(8), at(2)).contains(&Effect::Send(control::interrupt())));
     let verdict = end(&mut attempt, Exit::Code(1), at(3));
+    assert_eq!(reason(&verdict), Some(Reason::Account));
     assert!(error(&verdict).starts_with("Authentication failed"), "{verdict:?}");
     assert!(error(&verdict).contains("/login"), "{verdict:?}");
 }
@@ -328,12 +340,12 @@ fn a_good_result_counts_whatever_follows() {
 #[test]
 fn work_that_was_done_before_the_stop_took_hold_is_done() {
     let mut attempt = in_turn(&["x"]);
-    attempt.stop(Failure::timeout(at(10)), at(10));
+    attempt.stop(Failure::timeout(at(10), None), at(10));
     attempt.event(good(), at(10));
     assert_eq!(end(&mut attempt, Exit::Code(0), at(11)), Verdict::Completed);
     // But not if another turn was still to come.
     let mut attempt = in_turn(&["x", "y"]);
-    attempt.stop(Failure::timeout(at(10)), at(10));
+    attempt.stop(Failure::timeout(at(10), None), at(10));
     assert_eq!(attempt.event(good(), at(10)), [], "nothing more is sent");
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(11))), Some(Reason::Timeout));
 }
@@ -483,11 +495,20 @@ fn message_begins() -> Event {
     let tokens = Tokens { input: 100, output: 1, ..Tokens::default() };
     let id = Some("m".to_owned());
     let (model, said) = ("claude-sonnet-4".to_owned(), Vec::new());
-    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: true, said, tools: Vec::new() }))
+    Event::Message(Box::new(Message {
+        id,
+        model,
+        tokens,
+        of_subagent: false,
+        begins: true,
+        said,
+        tools: Vec::new(),
+        error: None,
+    }))
 }
 
 fn message_says(uses_tools: bool) -> Event {
-    Event::MessageSoFar { tokens: Tokens { output: 50, ..Tokens::default() }, uses_tools, ended: true }
+    Event::MessageSoFar { tokens: Tokens { output: 50, ..Tokens::default() }, uses_tools, ended: true, paused: false }
 }
 
 fn over_budget() -> Failure {
@@ -533,7 +554,16 @@ fn message_uses(tools: &[&str]) -> Event {
     let used = |id: &&str| ToolUse { id: (*id).to_owned(), tool: "Bash".into(), on: "ls".into() };
     let tools = tools.iter().map(used).collect();
     let (id, model, tokens) = (Some("m".to_owned()), String::new(), Tokens::default());
-    Event::Message(Box::new(Message { id, model, tokens, of_subagent: false, begins: false, said: Vec::new(), tools }))
+    Event::Message(Box::new(Message {
+        id,
+        model,
+        tokens,
+        of_subagent: false,
+        begins: false,
+        said: Vec::new(),
+        tools,
+        error: None,
+    }))
 }
 
 fn tool_ended(id: &str, missing: Option<Missing>, of_subagent: bool) -> Event {
@@ -672,8 +702,8 @@ proptest! {
                 Input::Refused => attempt.input_refused(now),
                 Input::Exited if !reaped => attempt.exited(Exit::Code(0), now),
                 Input::Exited => Vec::new(),
-                Input::Stop => attempt.stop(Failure::timeout(at(1)), now),
-                Input::Kill => attempt.kill(Failure::timeout(at(1)), now),
+                Input::Stop => attempt.stop(Failure::timeout(at(1), None), now),
+                Input::Kill => attempt.kill(Failure::timeout(at(1), None), now),
                 Input::Deadline => {
                     now = attempt.next_deadline().map_or(now, |at| at.max(now));
                     attempt.deadline(now)
@@ -804,6 +834,7 @@ fn no_process_follows_one_that_is_stopped_while_it_leaves() {
     attempt.event(begun(), at(2));
     attempt.event(
         Event::Message(Box::new(Message {
+            error: None,
             id: Some("m".into()),
             model: "x".into(),
             tokens: Tokens::default(),
@@ -849,7 +880,7 @@ fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
     ] {
         let mut attempt = in_turn(&["one"]);
         said.into_iter().for_each(|said| drop(attempt.event(says(said), at(1))));
-        attempt.stop(Failure::timeout(at(1)), at(1));
+        attempt.stop(Failure::timeout(at(1), None), at(1));
         let interrupted = result(|result| {
             result.subtype = "error_during_execution".into();
             result.terminal_reason = Some("aborted_streaming".into());
@@ -866,14 +897,14 @@ fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
 fn only_turns_that_were_sent_are_answered() {
     // initialize was never answered; what comes on the interrupt is no answer to the instance's turn.
     let mut attempt = started(&["x"]);
-    attempt.stop(Failure::timeout(at(1)), at(1));
+    attempt.stop(Failure::timeout(at(1), None), at(1));
     for event in [begun(), good()] {
         attempt.event(event, at(2));
     }
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(3))), Some(Reason::Timeout));
     // Nor is a second answer to the first turn one to the second, which was never sent.
     let mut attempt = in_turn(&["one", "two"]);
-    attempt.stop(Failure::timeout(at(1)), at(1));
+    attempt.stop(Failure::timeout(at(1), None), at(1));
     for event in [begun(), good(), begun(), good()] {
         attempt.event(event, at(2));
     }
@@ -1011,7 +1042,7 @@ fn background_policies_decide_at_the_result() {
 #[test]
 fn stop_while_background_commands_run_fails_the_instance_and_lists_them() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
-    attempt.stop(Failure::timeout(at(100)), at(30));
+    attempt.stop(Failure::timeout(at(100), None), at(30));
     // Its interrupt ends the command, and the last turn has been answered long ago.
     attempt.event(commands(&[]), at(30));
     assert_eq!(reason(&end(&mut attempt, Exit::Code(0), at(31))), Some(Reason::Timeout));

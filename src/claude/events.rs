@@ -53,6 +53,8 @@ pub enum Event {
         uses_tools: bool,
         /// Whether the model ended it there. Of one that is cut off, 2.1 gives a guess.
         ended: bool,
+        /// True if the API paused a long turn (`pause_turn`): the answer is not finished.
+        paused: bool,
     },
     /// The message under way has ended.
     MessageEnded,
@@ -121,6 +123,16 @@ pub struct Message {
     pub said: Vec<Said>,
     /// The tools that claude is to use for it.
     pub tools: Vec<ToolUse>,
+    /// claude's word for an API error that this message reports (2.0, 2.1): `billing_error`, …
+    pub error: Option<String>,
+}
+
+impl Message {
+    /// True if the model wrote it. claude writes messages of its own as model `<synthetic>`.
+    #[must_use]
+    pub fn is_of_model(&self) -> bool {
+        !self.model.is_empty() && self.model != "<synthetic>"
+    }
 }
 
 /// The use of a tool that a message asks for.
@@ -197,6 +209,21 @@ pub struct Retry {
     pub error: String,
 }
 
+impl Retry {
+    /// Describes what claude was doing, as the known cause of a timeout. Of a connection that failed, claude says no more
+    /// than that there was no HTTP status.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let error = match (self.status, self.error.as_str()) {
+            (None, "" | "unknown") => "connection failed".to_owned(),
+            (None, error) => error.to_owned(),
+            (Some(status), "" | "unknown") => format!("HTTP {status}"),
+            (Some(status), error) => format!("HTTP {status} {error}"),
+        };
+        format!("claude was retrying the API (attempt {} of {}: {error})", self.attempt, self.max_retries)
+    }
+}
+
 /// The result of one turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnResult {
@@ -214,6 +241,16 @@ pub struct TurnResult {
     pub session_id: Option<String>,
     /// Why it ended, where claude says so (2.1).
     pub terminal_reason: Option<String>,
+    /// The stop reason of the turn's last message (2.1).
+    pub stop_reason: Option<String>,
+    /// How many model calls a safety system has stopped since the process began (2.1).
+    pub safety_stops: u64,
+    /// True if a permission check of claude's ended the turn (2.1).
+    pub stopped_by_permission_check: bool,
+    /// True if a shutdown of claude's host ended the turn (2.1).
+    pub interrupted_by_shutdown: bool,
+    /// True if claude's numbers show that a model worked in this turn.
+    pub used_model: bool,
     /// The HTTP status of the error that ended it (2.1).
     pub api_error_status: Option<u64>,
     /// claude's word for that error (2.1).
@@ -392,11 +429,12 @@ fn retry(line: &Value) -> Event {
 fn stream_event(line: &Value) -> Event {
     let event = &line["event"];
     match event["type"].as_str() {
-        Some("message_start") => message(&event["message"], is_of_subagent(line), true),
+        Some("message_start") => message(&event["message"], is_of_subagent(line), true, None),
         Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar {
             tokens: tokens(&event["usage"]),
             uses_tools: event["delta"]["stop_reason"] == "tool_use",
             ended: event["delta"]["stop_reason"].is_string(),
+            paused: event["delta"]["stop_reason"] == "pause_turn",
         },
         Some("message_stop") if !is_of_subagent(line) => Event::MessageEnded,
         _ => Event::Other,
@@ -404,7 +442,7 @@ fn stream_event(line: &Value) -> Event {
 }
 
 fn assistant(line: &Value) -> Event {
-    message(&line["message"], is_of_subagent(line), false)
+    message(&line["message"], is_of_subagent(line), false, text(&line["error"]))
 }
 
 /// The beginning of Bash's answer for a command that goes on running, on all generations.
@@ -435,7 +473,7 @@ fn is_of_subagent(line: &Value) -> bool {
     line["parent_tool_use_id"].is_string()
 }
 
-fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
+fn message(message: &Value, of_subagent: bool, begins: bool, error: Option<String>) -> Event {
     // 1.0 and 2.0 put the beginning of a message's first block into its start, and tell the block when it is whole.
     let content = message["content"].as_array().filter(|_| !begins).into_iter().flatten();
     let tools = content.clone().filter(|block| block["type"] == "tool_use");
@@ -452,6 +490,7 @@ fn message(message: &Value, of_subagent: bool, begins: bool) -> Event {
         of_subagent,
         begins,
         said: content.filter_map(said).collect(),
+        error,
     }))
 }
 
@@ -507,6 +546,11 @@ fn result(line: &Value) -> Event {
         unasked: line["origin"].is_object(),
         session_id: word(&line["session_id"]),
         terminal_reason: word(&line["terminal_reason"]),
+        stop_reason: word(&line["stop_reason"]),
+        safety_stops: count(&line["safety_stops"]),
+        stopped_by_permission_check: line["stopped_by_permission_check"] == true,
+        interrupted_by_shutdown: line["interrupted_by_shutdown"] == true,
+        used_model: used_model(line),
         api_error_status: line["api_error_status"].as_u64(),
         api_error: word(&line["api_error"]),
         settlement: settlement(line),
@@ -514,6 +558,18 @@ fn result(line: &Value) -> Event {
             .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
             .collect(),
     }))
+}
+
+/// True if the numbers of a result show that a model worked in its turn.
+///
+/// `modelUsage` of the older generations grows by calls of claude's own too, so their `usage` decides. 2.1 counts each turn
+/// apart; a turn that a `UserPromptSubmit` hook blocked with a model of its own has 0 turns and is no local command
+/// (measured on 2.1.332).
+fn used_model(line: &Value) -> bool {
+    match line["model_usage_since_last_result"].as_object() {
+        Some(models) => !models.is_empty() && (count(&line["num_turns"]) > 0 || line["local_command"].is_string()),
+        None => tokens(&line["usage"]).total() > 0,
+    }
 }
 
 fn settlement(line: &Value) -> Settlement {

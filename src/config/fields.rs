@@ -94,11 +94,14 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
         "Seconds that it may run.";
     "idle_timeout" => idle_timeout: SECONDS,
         "Seconds that it may say nothing.";
+    "startup_timeout" => startup_timeout: SECONDS,
+        "Seconds from its start to claude's answer to `initialize`; 120 if nothing is said.";
     "retries" => retries: RETRIES,
         "How often it is tried again when it has failed by an error, by a timeout, or for want of processes or memory; 0 \
          if nothing is said. Its timeouts are of each attempt, its books and its budget of all of them. In a named session \
-         the next attempt goes on with the conversation. What another attempt cannot mend is not tried again: a command \
-         that is not there, a refused login, a refused tool, a program that cannot be started, a budget, a signal.";
+         the next attempt goes on with the conversation. What another attempt cannot change is not tried again: an \
+         unknown command or model, a request that the API calls invalid or too large (400, 413), a refused account, a \
+         refused tool, a program that cannot be started, a budget, a signal.";
     "retry_delay" => retry_delay: SECONDS,
         "Seconds before the first retry; they double before each further one, up to ten minutes. 5 if nothing is said. \
          Meanwhile it takes no slot, and whoever depends on it, or comes behind it in its session, waits.";
@@ -152,6 +155,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("instances", "What is to be done, an instance of claude for each."),
     ("budget", "Limits for the whole run."),
     ("pricing", "Prices of models that zen does not know, by the beginning of the model's name."),
+    ("halt", "How many failed instances stop the run: soon,fail=N or now,fail=N, or N% of all; as the option --halt."),
     ("defaults", "Fields for all instances; what an instance says itself beats them."),
 ];
 

@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::claude::prices::Price;
+use crate::halt::Halt;
 pub use fields::Field;
 pub use json::{Place, SyntaxError};
 pub use schema::schema;
@@ -42,6 +43,8 @@ pub struct Config {
     pub budget: BudgetConfig,
     /// The `pricing` section: prices by the beginning of a model's name.
     pub pricing: BTreeMap<String, Price>,
+    /// `halt`: how many failures stop the run.
+    pub halt: Option<Halt>,
     /// Things that are allowed and yet worth a word, each a whole sentence with its place.
     pub warnings: Vec<String>,
 }
@@ -91,6 +94,8 @@ pub struct InstanceConfig {
     pub timeout: Option<Duration>,
     /// `idle_timeout`
     pub idle_timeout: Option<Duration>,
+    /// `startup_timeout`
+    pub startup_timeout: Option<Duration>,
     /// `retries`
     pub retries: Option<u32>,
     /// `retry_delay`

@@ -9,6 +9,7 @@ use super::json::{Document, Kind, Node, Place};
 use super::types::is_comment;
 use super::{Config, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, Mistake, PriceConfig};
 use crate::claude::prices::Price;
+use crate::halt::{self, Halt};
 use crate::nearest::nearest;
 use crate::text::{as_written, clean, thousands};
 
@@ -62,6 +63,9 @@ impl<'a> Reader<'a> {
         if let Some(node) = section("pricing") {
             config.pricing = self.pricing(node);
         }
+        if let Some(node) = section("halt") {
+            config.halt = self.halt(node);
+        }
         config.defaults = defaults.clone();
         match section("instances") {
             Some(node) => config.instances = self.instances(node, &defaults),
@@ -102,6 +106,15 @@ impl<'a> Reader<'a> {
             }
         }
         prices
+    }
+
+    fn halt(&mut self, node: Node<'a>) -> Option<Halt> {
+        match node.string().map(|text| Halt::parse(&text)) {
+            Some(Ok(halt)) => return Some(halt),
+            Some(Err(problem)) => self.mistake(node, "", "halt", problem),
+            None => self.mistake(node, "", "halt", format!("must be {}, and is {}", halt::FORM, node.kind())),
+        }
+        None
     }
 
     fn instances(&mut self, node: Node<'a>, defaults: &InstanceConfig) -> Vec<InstanceConfig> {

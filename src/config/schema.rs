@@ -1,6 +1,7 @@
 //! The JSON Schema of a config, from the tables of its fields. It refuses nothing that zen takes; of what zen refuses it
 //! leaves out what no schema can say: unique names, dependencies that exist, keys that stand there twice.
 
+use crate::halt;
 use serde_json::{Map, Value, json};
 
 use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
@@ -17,6 +18,7 @@ pub fn schema() -> Value {
             }),
             "budget" => or_null(object(BUDGET.iter().map(|row| &row.field))),
             "pricing" => or_null(with_comments(json!({ "type": "object", "additionalProperties": price() }))),
+            "halt" => or_null(json!({ "type": "string", "pattern": halt::PATTERN })),
             _ => {
                 let fields = INSTANCE.iter().map(|row| &row.field);
                 or_null(object(fields.filter(|field| !NOT_IN_DEFAULTS.contains(&field.name))))

@@ -17,6 +17,7 @@ pub use options::{ConfigSource, LockFile, LogLevel, Logs, OnSuccess, Options, Qu
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
+use crate::halt::Halt;
 use crate::usage_limit::OnLimit;
 
 /// Every flag, by section, in the order in which they are listed.
@@ -210,6 +211,20 @@ pub static FLAGS: &[Flag] = &[
             Without this option silence stops nothing.",
     },
     Flag {
+        long: "startup-timeout",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "SECONDS",
+            default: Some("120"),
+            set: |options, value| values::seconds_above_zero(value).map(|timeout| options.startup_timeout = timeout),
+        },
+        help: "Limit the time until claude is ready",
+        details: "Stop an instance whose claude has not answered `initialize` within SECONDS after its start; it fails by a \
+            timeout. \
+            An instance with a `startup_timeout` of its own in the config keeps that.",
+    },
+    Flag {
         long: "grace",
         short: None,
         section: Section::Pace,
@@ -257,6 +272,24 @@ pub static FLAGS: &[Flag] = &[
             which is more than the five-hour window of a plan. \
             If the reset is further away, the run stops as with `--on-limit stop`, with exit status 75. \
             A limit that names no reset is tried again every 15 minutes, at least once, until so much time has passed.",
+    },
+    Flag {
+        long: "halt",
+        short: None,
+        section: Section::Pace,
+        effect: Effect::Value {
+            name: "WHEN",
+            default: None,
+            set: |options, value| {
+                Halt::parse(&value.to_string_lossy())
+                    .map(|halt| options.halt = Some(halt))
+                    .map_err(|problem| format!("{} {problem}", values::quoted(value)))
+            },
+        },
+        help: "Stop after failures: soon|now,fail=N|N%",
+        details: "Stop the run after N instances, or N percent of all instances, have failed, as GNU parallel does. \
+            `soon,fail=N` starts nothing more and lets running instances end; `now,fail=N` stops these too. \
+            The remaining instances fail with the reason halted; the exit status is that of the failures.",
     },
     Flag {
         long: "overall-token-budget",
@@ -664,7 +697,7 @@ mod tests {
                 Effect::Switch(set) => set(&mut options),
                 Effect::Value { set, .. } => {
                     assert!(
-                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review", "wait"]
+                        ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review", "wait", "soon,fail=1"]
                             .iter()
                             .any(|value| set(&mut options, OsStr::new(value)).is_ok())
                     );

@@ -3,6 +3,7 @@
 
 use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
+use crate::halt::Halt;
 use crate::start_at::StartAt;
 use crate::usage_limit::{DEFAULT_MAX_WAIT, OnLimit};
 use std::path::{Path, PathBuf};
@@ -32,12 +33,16 @@ pub struct Options {
     pub timeout: Duration,
     /// How long an instance may be silent that has no idle timeout of its own; above zero, none for ever.
     pub idle_timeout: Option<Duration>,
+    /// How long claude may take to answer `initialize`; above zero.
+    pub startup_timeout: Duration,
     /// The time from an interrupt to SIGTERM.
     pub grace: Duration,
     /// What a usage limit of the account does to the run.
     pub on_limit: OnLimit,
     /// The longest wait for the reset of a usage limit.
     pub limit_wait_max: Duration,
+    /// How many failures stop the run; none: no number does.
+    pub halt: Option<Halt>,
     /// The limits that the command line sets; they beat the config's.
     pub budget: BudgetConfig,
     /// The time between two status reports; above zero.
@@ -180,9 +185,11 @@ impl Default for Options {
             max_parallel: None,
             timeout: Duration::from_secs(10_000),
             idle_timeout: None,
+            startup_timeout: Duration::from_secs(120),
             grace: Duration::from_secs(5),
             on_limit: OnLimit::default(),
             limit_wait_max: DEFAULT_MAX_WAIT,
+            halt: None,
             budget: BudgetConfig::default(),
             status_report_interval: Duration::from_secs(5),
             max_console_lines: 5,

@@ -253,7 +253,8 @@ mod tests {
     fn every_option_has_its_field() {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --start-at 14:30 --startup-delay 0.5 --max-parallel 3 --timeout 10 \
-             --idle-timeout 2.5 --grace 0 --on-limit wait --limit-wait-max 90 --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
+             --idle-timeout 2.5 --startup-timeout 60 --grace 0 --on-limit wait --limit-wait-max 90 --halt now,fail=3 \
+             --status-report-interval 3 --max-console-lines 0 --max-line-length 20 \
              --log-level silent --on-success silent --output-format json --log-dir /logs --lock /lock \
              --overall-token-budget 9000 --overall-cost-budget 1.5 --command-budget a=5 \
              --command-budget /b=6 --command-cost-budget /a=0.5 --budget-enforcement-mode warn \
@@ -270,9 +271,11 @@ mod tests {
             max_parallel: Some(3),
             timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_millis(2500)),
+            startup_timeout: Duration::from_secs(60),
             grace: Duration::ZERO,
             on_limit: OnLimit::Wait,
             limit_wait_max: Duration::from_secs(90),
+            halt: crate::halt::Halt::parse("now,fail=3").ok(),
             budget: BudgetConfig {
                 overall_tokens: Some(9_000),
                 overall_micros: Some(1_500_000),

@@ -16,7 +16,8 @@ impl Surroundings for Machine {
 
 fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
     let config = Config::read(text).expect("the config's own reading finds nothing");
-    let defaults = Defaults { timeout: Duration::from_secs(10), idle_timeout: None };
+    let defaults =
+        Defaults { timeout: Duration::from_secs(10), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
     plan(config, Path::new("/w"), &defaults, &Machine)
 }
 

@@ -22,8 +22,9 @@ impl Run<'_> {
         // That everything is stopped, or held back by a usage limit, was said once for all, and that a budget refuses it in
         // words of its own.
         if let Status::Failed(failure) = &status
-            && failure.reason != Reason::Interrupted
-            && !(matches!(failure.reason, Reason::Budget | Reason::Limit) && self.records[index].started.is_none())
+            && !matches!(failure.reason, Reason::Interrupted | Reason::Halted)
+            && !(matches!(failure.reason, Reason::Budget | Reason::Limit | Reason::Account)
+                && self.records[index].started.is_none())
         {
             let after = match self.records[index].attempts_made() {
                 0 | 1 => String::new(),
@@ -63,6 +64,7 @@ impl Run<'_> {
             self.tell_if_stage_ended(instance, now);
         }
         self.json.is_stale = true;
+        self.after_failure(index, now);
     }
 
     /// Fails the instances whose slash command is missing, before any other starts. Dependents come first: an instance

@@ -7,6 +7,7 @@
 
 mod budgeting;
 mod ending;
+mod halting;
 pub mod later;
 mod limits;
 mod reporting;
@@ -39,6 +40,7 @@ use crate::edge::session_locks::SessionLocks;
 use crate::edge::signals::Signals;
 use crate::exit::ExitCode;
 use crate::flags::{LogLevel, OnSuccess};
+use crate::halt::Halt;
 use crate::ledger::{Answer, Ledger};
 use crate::lines::{Line, Lines};
 use crate::outcome::Status;
@@ -73,6 +75,8 @@ pub struct Settings {
     pub grace: Duration,
     /// What a usage limit does.
     pub limit_policy: usage_limit::Policy,
+    /// How many failures stop the run, if any do.
+    pub halt: Option<Halt>,
     /// From one report to the next.
     pub report_interval: Duration,
     /// Lines of an instance between two reports.
@@ -108,6 +112,10 @@ pub struct Run<'a> {
     ledger: Ledger,
     budget_holds_back: bool,
     usage_limit: Option<UsageLimit>,
+    /// Instances whose account the API refused, one for each account.
+    refused_accounts: Vec<usize>,
+    /// Why `--halt` has stopped the run, if it has.
+    halted: Option<String>,
     stages: Stages,
     records: Vec<Record>,
     /// Those that run.
@@ -210,6 +218,8 @@ impl<'a> Run<'a> {
             ledger,
             budget_holds_back: false,
             usage_limit: None,
+            refused_accounts: Vec::new(),
+            halted: None,
             stages: Stages::new(&plan.instances),
             records: vec![Record::default(); count],
             live: BTreeMap::new(),

@@ -16,7 +16,7 @@ impl Run<'_> {
             _ if self.stopped_by.is_some() => return self.ended(index, Status::Failed(failure), now),
             (Some(at), _) => (at, format!("again in {}", text::seconds(at.saturating_sub(now)))),
             (None, Some(delay)) => {
-                if let Some(why) = self.stopped_by_limit(now) {
+                if let Some(why) = self.stopped_by_limit(now).or_else(|| self.stopped_by_failures(index)) {
                     return self.ended(index, Status::Failed(failure.not_tried_again(&why)), now);
                 }
                 (now + delay, format!("retry {} of {} in {}", made + 1, retries.count, text::seconds(delay)))

@@ -32,3 +32,4 @@ mod soak;
 mod stages;
 mod start_at;
 mod tools;
+mod verdicts;

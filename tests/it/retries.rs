@@ -86,7 +86,7 @@ fn what_no_attempt_can_mend_is_not_tried_again() {
         with_retries("limited", json!("[[limit 3600]]")),
     ]);
     let outcome = place.run(&config(&place, instances), &["--max-parallel", "3"]).expect_code(2);
-    for (name, reason) in [("unknown", "command not found"), ("login", "error"), ("limited", "limit")] {
+    for (name, reason) in [("unknown", "command not found"), ("login", "account"), ("limited", "limit")] {
         assert_eq!(outcome.reason(name), reason, "{}", outcome.everything());
         assert_eq!(outcome.instance(name)["attempts"], 1, "{name}\n{}", outcome.everything());
     }

@@ -17,6 +17,7 @@
 //! | `no-result`, `result-twice` | none or two where one is due |
 //! | `error TEXT`, `subtype NAME` | the verdict of the turn |
 //! | `limit SECONDS` | the plan is used up, and resets so long from now |
+//! | `stop-reason NAME` | the stop reason of the message: pause_turn |
 //! | `deny TOOL` | one more of the `permission_denials` |
 //! | `exit-after N`, `linger SECONDS` | the exit code, and the time until the exit, after a good result and the end of input |
 //! | `close stdin`, `close stdout`, `close stderr` | and lives on |
@@ -92,6 +93,7 @@ impl Claude {
             "result-twice" => turn.reports = Reports::Two,
             "error" => return Err(Stop::Verdict(Verdict::Error(args.to_owned()))),
             "subtype" => turn.verdict = Verdict::Subtype(first.to_owned()),
+            "stop-reason" if first == "pause_turn" => turn.stop_reason = "pause_turn",
             "exit-after" => self.ending.exit_code = Some(first.parse().unwrap_or(1)),
             "linger" => self.ending.linger = seconds(first),
             "close" => self.close_stream(first),

@@ -21,6 +21,7 @@ mod report;
 #[path = "../script.rs"]
 mod script;
 mod session;
+mod shell_lines;
 mod signals;
 mod subagent;
 mod templates;

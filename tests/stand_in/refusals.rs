@@ -128,6 +128,8 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 fn error_kind(status: u16) -> &'static str {
     match status {
         401 | 403 => "authentication_failed",
+        404 => "model_not_found",
+        413 => "invalid_request",
         429 => "rate_limit",
         529 => "overloaded",
         500.. => "server_error",

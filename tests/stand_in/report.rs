@@ -127,7 +127,12 @@ impl Claude {
                 let most = self.options.max_budget_usd.unwrap_or(0.0);
                 line["errors"] = json!([format!("Reached maximum budget (${most})")]);
             }
-            _ => replace(&mut line, "result", turn.last_text.as_str()),
+            _ => {
+                replace(&mut line, "result", turn.last_text.as_str());
+                if *verdict == Verdict::Success {
+                    replace(&mut line, "stop_reason", turn.stop_reason);
+                }
+            }
         }
         let messages = self.count_messages(turn.messages);
         let num_turns = match (self.generation, verdict) {

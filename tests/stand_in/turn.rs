@@ -92,6 +92,9 @@ impl Claude {
         if let Some(command) = self.commands.iter().find(|command| command.name == name) {
             let model = command.model.as_deref().map_or(model, |name| self.generation.resolve_model(name));
             let text = command.expand(self.generation, arguments);
+            if let Some(why) = self.run_shell_lines(&text) {
+                return self.end_without_model(&why, "custom");
+            }
             return self.run_prompt(&text, &model, 1);
         }
         match name {

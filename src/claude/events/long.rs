@@ -20,6 +20,7 @@ use crate::claude::withheld::{Missing, missing};
 struct Line<Block> {
     message: Content<Block>,
     parent_tool_use_id: Option<String>,
+    error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +98,7 @@ fn assistant(line: Line<Spoken>) -> Event {
         begins: false,
         said,
         tools,
+        error: line.error,
     }))
 }
 

@@ -138,10 +138,13 @@ fn config() -> impl Strategy<Value = Value> {
     let instances = prop_oneof![9 => prop::collection::vec(instance, 1..3).prop_map(Value::from), 1 => value()];
     let section = |section| prop::option::weighted(0.3, prop_oneof![9 => section, 1 => value().boxed()]);
     let pricing = prop::option::weighted(0.2, value());
-    (instances, section(budget.boxed()), section(fields(all).boxed()), pricing).prop_map(
-        |(instances, budget, defaults, pricing)| {
+    let words =
+        prop::sample::select(vec!["soon,fail=1", "now,fail=07%", "now,fail=100%", "soon,fail=0", "x,fail=1", "soon"]);
+    let halt = section(words.prop_map(Value::from).boxed());
+    (instances, section(budget.boxed()), section(fields(all).boxed()), pricing, halt).prop_map(
+        |(instances, budget, defaults, pricing, halt)| {
             let mut config = json!({ "instances": instances });
-            for (name, section) in [("budget", budget), ("defaults", defaults), ("pricing", pricing)] {
+            for (name, section) in [("budget", budget), ("defaults", defaults), ("pricing", pricing), ("halt", halt)] {
                 if let Some(section) = section {
                     config[name] = section;
                 }

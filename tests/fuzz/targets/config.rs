@@ -37,7 +37,8 @@ pub fn run(data: &[u8]) {
         Ok(read) => read,
         Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.what, error.excerpt)),
     };
-    let defaults = Defaults { timeout: Duration::from_secs(300), idle_timeout: None };
+    let defaults =
+        Defaults { timeout: Duration::from_secs(300), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
     let planned = plan(config, Path::new("/workspace"), &defaults, &Nowhere);
     let more = planned.as_ref().err().into_iter().flatten();
     mistakes.iter().chain(more).for_each(|mistake| hold_to_the_form(mistake, text));

@@ -51,7 +51,11 @@ impl Surroundings for Nowhere {
 
 fn planned() -> Plan {
     let config = Config::read(CONFIG).expect("a good config");
-    let defaults = Defaults { timeout: Duration::from_secs(300), idle_timeout: Some(Duration::from_secs(60)) };
+    let defaults = Defaults {
+        timeout: Duration::from_secs(300),
+        idle_timeout: Some(Duration::from_secs(60)),
+        startup_timeout: Duration::from_secs(120),
+    };
     plan(config, Path::new("/workspace"), &defaults, &Nowhere).expect("a good plan")
 }
 
@@ -117,7 +121,7 @@ pub fn run(data: &[u8]) {
     lines.finish(|line| effects.extend(hear(&mut attempt, &line, now)));
     effects.extend(attempt.output_ended(now));
     if data.len().is_multiple_of(5) {
-        effects.extend(attempt.end_with_message(Failure::timeout(Duration::from_secs(1)), now));
+        effects.extend(attempt.end_with_message(Failure::timeout(Duration::from_secs(1), None), now));
     }
     asked.take(effects, &mut recent);
     end(&mut attempt, &mut asked, &mut recent, data.len().is_multiple_of(2));

@@ -32,7 +32,7 @@ fn real_refused_login_fails_at_once() {
         let outcome = real.run_prompt("Try. [[status 401 x1000]]").expect_code(2);
         let everything = real.everything(&outcome);
         assert!(outcome.took < Duration::from_secs(90), "it took {:?}\n{everything}", outcome.took);
-        assert_eq!(outcome.instance("a")["reason"], "error", "{everything}");
+        assert_eq!(outcome.instance("a")["reason"], "account", "{everything}");
         assert!(outcome.error("a").starts_with("Authentication failed"), "{everything}");
         assert!(outcome.error("a").contains("ANTHROPIC_API_KEY"), "says what to do\n{everything}");
     });

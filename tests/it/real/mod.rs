@@ -17,6 +17,7 @@ mod stages;
 mod stopping;
 mod tools;
 mod turns;
+mod verdicts;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -1,0 +1,121 @@
+//! `--halt`: stops the run after a number of failures, in the words of GNU parallel. Pure.
+
+use std::fmt;
+
+/// When a run stops because of failed instances, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// How the run stops.
+    pub mode: HaltMode,
+    /// How many failures stop it.
+    pub threshold: Threshold,
+}
+
+/// How a run stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HaltMode {
+    /// Start nothing more; running instances run to their end.
+    Soon,
+    /// Stop running instances too.
+    Now,
+}
+
+/// How many failures stop a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threshold {
+    /// This many.
+    Count(usize),
+    /// This part of all instances, in percent.
+    Percent(u8),
+}
+
+/// The same as a regular expression, for the schema.
+pub const PATTERN: &str = "^(soon|now),fail=([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$";
+
+/// Form of the option's value.
+pub const FORM: &str = "soon|now,fail=N|N%";
+
+impl Halt {
+    /// Parses `soon,fail=1` or `now,fail=30%`.
+    ///
+    /// # Errors
+    /// The expected form, if the text has another one.
+    pub fn parse(text: &str) -> Result<Halt, String> {
+        let parsed = text.split_once(",fail=").and_then(|(mode, threshold)| {
+            let mode = match mode {
+                "soon" => HaltMode::Soon,
+                "now" => HaltMode::Now,
+                _ => return None,
+            };
+            if threshold.starts_with(['0', '+']) || threshold.len() > 6 {
+                return None;
+            }
+            let threshold = match threshold.strip_suffix('%') {
+                Some(percent) => {
+                    Threshold::Percent(percent.parse().ok().filter(|percent| (1..=100).contains(percent))?)
+                }
+                None => Threshold::Count(threshold.parse().ok().filter(|count| *count > 0)?),
+            };
+            Some(Halt { mode, threshold })
+        });
+        parsed.ok_or_else(|| format!("must be {FORM}, with N above 0"))
+    }
+
+    /// True if so many failures of so many instances stop the run.
+    #[must_use]
+    pub fn is_reached(self, failed: usize, instances: usize) -> bool {
+        match self.threshold {
+            Threshold::Count(count) => failed >= count,
+            Threshold::Percent(percent) => failed > 0 && failed * 100 >= instances * usize::from(percent),
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mode = match self.mode {
+            HaltMode::Soon => "soon",
+            HaltMode::Now => "now",
+        };
+        match self.threshold {
+            Threshold::Count(count) => write!(f, "{mode},fail={count}"),
+            Threshold::Percent(percent) => write!(f, "{mode},fail={percent}%"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halt_is_parsed_in_gnu_parallel_s_form() {
+        for text in ["soon,fail=1", "now,fail=12", "soon,fail=30%", "now,fail=100%"] {
+            assert_eq!(Halt::parse(text).map(|halt| halt.to_string()).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "soon",
+            "never,fail=1",
+            "soon,fail=0",
+            "soon,fail=0%",
+            "now,fail=101%",
+            "now,fail=-1",
+            "now,fail=+1",
+            "now,fail=01",
+            "now,done=1",
+        ] {
+            assert_eq!(Halt::parse(text), Err("must be soon|now,fail=N|N%, with N above 0".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_of_all_instances_and_needs_a_failure() {
+        let halt = Halt::parse("soon,fail=30%").expect("a halt");
+        let reached: Vec<bool> = (0..=4).map(|failed| halt.is_reached(failed, 10)).collect();
+        assert_eq!(reached, [false, false, false, true, true]);
+        assert!(!halt.is_reached(0, 0));
+        let halt = Halt::parse("now,fail=2").expect("a halt");
+        assert!(!halt.is_reached(1, 10) && halt.is_reached(2, 10));
+    }
+}
