@@ -109,10 +109,14 @@ fn a_reset_in_years_counts_as_unknown() {
 fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
     let place = Place::new();
     place.command("work", &used_up(-58));
-    let beside = format!("{} [[usage in=9000 out=500]] [[say done]]", place.gate("go-on"));
+    let gate = place.gate("go-on");
+    let beside = format!("[[usage in=5000 out=10]] {gate} [[usage in=3900 out=50]] [[say done]]");
     let config = json!({
         "budget": {"overall_budget": 10_000},
-        "instances": [{"name": "limited", "command": "/work"}, {"name": "beside", "prompt": beside}],
+        "instances": [
+            {"name": "limited", "command": "/work"},
+            {"name": "beside", "prompt": beside, "max_tokens_per_command": 9000},
+        ],
     });
     let run = place.start(&place.config(&config.to_string()), &["--on-limit", "wait"]);
     wait_until("word of the wait", || run.stderr().contains("zen: limited failed: "));
@@ -120,7 +124,7 @@ fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
     let outcome = run.outcome().expect_code(3);
     assert_eq!((outcome.status("beside"), outcome.reason("limited")), ("completed", "budget"));
     let error = outcome.error("limited");
-    assert!(error.contains("; not tried again: Budget exceeded: Estimated 1000 tokens would exceed"), "{error}");
+    assert!(error.contains("; not tried again: Budget exceeded: Estimated 5010 tokens would exceed"), "{error}");
 }
 
 #[test]

@@ -236,9 +236,10 @@ impl Claude {
                 "denials" => {
                     let denial = json!({ "tool_name": "Write", "tool_input": { "file_path": filling } });
                     vec![
-                        json!({ "type": "system", "subtype": "init" }),
                         json!({ "type": "result", "subtype": "success", "is_error": false, "result": "", "origin": {},
                             "permission_denials": [denial] }),
+                        // The turn goes on.
+                        json!({ "type": "system", "subtype": "init" }),
                     ]
                 }
                 // Ids, uses of tools that never end, and their inputs.
@@ -253,9 +254,9 @@ impl Claude {
                     let name = |i| (format!("model-{i}{filling}"), of_each.clone());
                     let models: serde_json::Map<String, serde_json::Value> = (0..40_000).map(name).collect();
                     vec![
-                        json!({ "type": "system", "subtype": "init" }),
                         json!({ "type": "result", "subtype": "success", "is_error": false, "result": "", "origin": {},
                             "modelUsage": models }),
+                        json!({ "type": "system", "subtype": "init" }),
                     ]
                 }
                 _ => crate::fail(&format!("claude-stand-in: `{kind}` does not swell")),
