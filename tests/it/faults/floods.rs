@@ -123,8 +123,8 @@ fn forty_thousand_models() {
 }
 
 #[test]
-fn ten_results_of_four_megabytes() {
-    large_results(10);
+fn five_results_of_four_megabytes() {
+    large_results(5);
 }
 
 #[test]
