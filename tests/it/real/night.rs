@@ -39,7 +39,7 @@ fn rows() -> Vec<Row> {
         completes("broken-server", "Go. [[status 500 x2]] [[say After 500.]]", "After 500."),
         completes("throttled", "Go. [[status 429 x2]] [[header retry-after: 1]] [[say After 429.]]", "After 429."),
         row("refused", json!({"prompt": "Go. [[status 400 x1000]]", "retries": 2}), "failed", "error", "400"),
-        row("unknown", json!({"command": "/no-such-command"}), "failed", "error", "/no-such-command"),
+        row("unknown", json!({"command": "/no-such-command"}), "failed", "command not found", "/no-such-command"),
         row(
             "denied",
             json!({
@@ -47,8 +47,8 @@ fn rows() -> Vec<Row> {
                 "allowed_tools": ["Read"], "fail_on_denied": true,
             }),
             "failed",
-            "denied",
-            "Bash",
+            "error",
+            "Permission denied: Bash",
         ),
         completes("background", &format!("Go. [[tool Bash {background}]] [[say It runs.]] [[say It ended.]]"), ""),
         completes("wake-up", &format!("Go. [[tool ScheduleWakeup {wake_up}]] [[say Later.]] [[say Looked.]]"), ""),
