@@ -252,7 +252,7 @@ impl Claude {
                 "models" => {
                     let of_each = json!({ "inputTokens": 1, "outputTokens": 1, "costUSD": 0.0 });
                     let name = |i| (format!("model-{i}{filling}"), of_each.clone());
-                    let models: serde_json::Map<String, serde_json::Value> = (0..40_000).map(name).collect();
+                    let models: serde_json::Map<String, serde_json::Value> = (0..4_000).map(name).collect();
                     vec![
                         json!({ "type": "result", "subtype": "success", "is_error": false, "result": "", "origin": {},
                             "modelUsage": models }),
