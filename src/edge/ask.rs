@@ -104,6 +104,8 @@ fn start(query: &Query) -> Result<Process, String> {
         variables.push(("PWD".into(), Some(query.cwd.into())));
     }
     variables.extend(query.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+    // Distinguishes it from an instance, and from the run of a zen that this one may run in.
+    variables.push((descendants::RUN_VARIABLE.into(), Some(format!("zen-question-{}", std::process::id()).into())));
     variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
     let launch = Launch {
         program: query.claude.to_owned(),

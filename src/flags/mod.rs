@@ -236,7 +236,7 @@ pub static FLAGS: &[Flag] = &[
         help: "Time from interrupt to SIGTERM",
         details: "How long an instance may take to end after it was interrupted, before it is sent SIGTERM. \
             SIGKILL follows two seconds later, to it and to every process that it started. \
-            What that does not end within ten seconds, such as a process of another user, is let go, and the summary names it.",
+            What that does not end within five seconds, such as a process of another user, is let go, and the summary names it.",
     },
     Flag {
         long: "on-limit",

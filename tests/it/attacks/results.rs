@@ -70,6 +70,6 @@ fn result_in_arguments_that_the_shell_runs_is_refused() {
     assert!(place.stand_in_log().is_empty(), "nothing is started");
     let outcome = place.run(&place.config(&config("/safe")), &["--dry-run"]).expect_code(0);
     assert!(!outcome.stderr.contains("/safe"), "{}", outcome.everything());
-    let outcome = place.run(&place.config(&config("/plug:ask")), &["--dry-run"]).expect_code(0);
+    let outcome = place.run(&place.config(&config("/plug:ask")), &["--dry-run"]).expect_code(1);
     assert!(outcome.stderr.contains("the file of /plug:ask is not found"), "{}", outcome.everything());
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::{GRACE, SLACK, TERMINATE_TO_KILL, as_user, instance, with};
 use crate::support::{Outcome, Place, TEST_VARIABLE, copy_program, is_alive, stand_in, wait_until, write_program};
 
-/// From the first SIGKILL until a process is let go, and what it left.
-const GIVE_UP: Duration = Duration::from_secs(10);
+/// The least time from the first SIGKILL until zen gives up on a process.
+const GIVE_UP: Duration = Duration::from_secs(4);
 
 const NOBODY: u32 = 65_534;
 
