@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SECONDS = 120, HYDRA = 20 };
+enum { SECONDS = 120, HYDRA = 20, MAX_FORKS = 200000 };
 
 extern char **environ;
 
@@ -36,14 +36,17 @@ static void chain(long microseconds, time_t end) {
 
 /* Each of many forks a new one in the place of each that is gone. */
 static void hydra(time_t end) {
-    pid_t *heads = mmap(NULL, HYDRA * sizeof *heads, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    /* The last place counts the forks: a hydra must not outgrow the machine. */
+    pid_t *heads = mmap(NULL, (HYDRA + 1) * sizeof *heads, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     heads[0] = getpid();
     while (time(NULL) < end) {
         for (int i = 0; i < HYDRA; i++) {
             pid_t gone = heads[i];
             if (gone && kill(gone, 0) == 0) continue;
             if (!__sync_bool_compare_and_swap(&heads[i], gone, getpid())) continue;
+            if (__sync_fetch_and_add(&heads[HYDRA], 1) > MAX_FORKS) _exit(0);
             pid_t next = fork();
+            if (next < 0) _exit(0);
             if (next == 0) {
                 setsid();
                 heads[i] = getpid();
@@ -82,6 +85,6 @@ int main(int argc, char **argv) {
     if (strcmp(mode, "chain") == 0) chain(0, end);
     if (strcmp(mode, "slow-chain") == 0) chain(300, end);
     if (strcmp(mode, "hydra") == 0) hydra(end);
-    while (time(NULL) < end) pause();
+    while (time(NULL) < end) sleep(1);
     return 0;
 }

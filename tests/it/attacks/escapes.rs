@@ -36,7 +36,7 @@ const ESCAPES: [(&str, &str, &str, &str); 13] = [
     ("cleared-hydra", "env -i", "hydra", ""),
     ("other-mark", "env ZEN_RUN=another", "title", ""),
     ("reaper-stopped", "env -i", "plain", "kill -STOP $reaper"),
-    ("reaper-killed", "env -i", "title", "kill -KILL $reaper"),
+    ("reaper-killed", "env -i", "title", "kill -KILL $reaper; sleep 300"),
 ];
 
 struct Escapes {
