@@ -106,6 +106,8 @@ pub struct Attempt {
     fails_on_denied: bool,
     fails_on_mcp: bool,
     withheld: Withheld,
+    /// The permission mode that claude was given, if it is to be compared with the one that claude reports.
+    requested_mode: Option<String>,
     started: Duration,
     /// Why it is being stopped, until a result or the end makes that its verdict.
     stopping: Option<Failure>,
@@ -167,6 +169,7 @@ impl Attempt {
             fails_on_denied: instance.fails_on_denied,
             fails_on_mcp: instance.fails_on_mcp,
             withheld: Withheld::from(instance),
+            requested_mode: None,
             started: now,
             stopping: None,
             process: Process::started(now),
@@ -178,6 +181,11 @@ impl Attempt {
         };
         attempt.pass_clears();
         (attempt, vec![Effect::Send(control::initialize())])
+    }
+
+    /// Sets the permission mode that claude was given: if claude reports another one, that is a notice.
+    pub fn expect_permission_mode(&mut self, mode: &str) {
+        self.requested_mode = Some(mode.to_owned());
     }
 
     /// Begins with the last turn: those before it were answered in an earlier attempt, which this one continues.

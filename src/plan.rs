@@ -6,6 +6,7 @@ mod waiting;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claude::prices::Prices;
@@ -89,6 +90,8 @@ pub struct Instance {
     pub allowed_tools: Option<Vec<String>>,
     /// Tools it cannot use.
     pub disallowed_tools: Vec<String>,
+    /// Whole tools that the settings files deny, by name. claude reads these files itself.
+    pub denied_by_settings: Arc<[String]>,
     /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
     pub disables_shell_blocks: bool,
     /// Whether it has failed when a tool was refused to it.
@@ -250,6 +253,7 @@ pub fn plan(
                 .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
             allowed_tools: entry.allowed_tools.as_deref().map(tools::apart),
             disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
+            denied_by_settings: Arc::default(),
             disables_shell_blocks: false,
             fails_on_denied: entry.fail_on_denied.unwrap_or(false),
             background: entry.background.unwrap_or_default(),

@@ -1,11 +1,13 @@
 //! Before the launch: reads the config, looks at the workspace, finds claude, and makes the plan. Everything that is wrong
 //! is told at once, and nothing has been started when this is done.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claude::abilities::Abilities;
@@ -96,6 +98,8 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     }
     problems.extend(tools_problems(&plan.instances, abilities));
     let mut reader = Reader::default();
+    read_denied_tools(&mut plan.instances, &mut reader);
+    warnings.extend(settings_warnings(&plan.instances, &mut reader));
     problems.extend(refuse_grants(&mut plan.instances, &mut reader));
     problems.extend(close_shell_blocks(&mut plan.instances, abilities, &mut reader));
     let (effects, unknown) = results_in_arguments(&plan.instances, &mut reader);
@@ -301,6 +305,27 @@ fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
 fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<String>, &mut Instance)> {
     let restricted = instances.iter_mut().filter_map(|instance| Some((instance.allowed_tools.clone()?, instance)));
     restricted.map(|(allowed, instance)| (text::clean(&instance.name).into_owned(), allowed, instance))
+}
+
+/// Reads which tools the settings files deny, so that a denied use can be told from one of a tool that does not exist.
+fn read_denied_tools(instances: &mut [Instance], reader: &mut Reader) {
+    let mut denied: Arc<[String]> = Arc::default();
+    for instance in instances {
+        let of_instance = reader.denied_tools(instance);
+        // Most instances share their settings.
+        if *denied != *of_instance {
+            denied = of_instance.into();
+        }
+        instance.denied_by_settings = Arc::clone(&denied);
+    }
+}
+
+/// Returns a warning for each settings file that claude cannot use.
+fn settings_warnings(instances: &[Instance], reader: &mut Reader) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let files = instances.iter().flat_map(|instance| reader.unusable_settings(instance));
+    let files = files.filter(|(file, _)| seen.insert(file.clone()));
+    files.take(MAX_MISTAKES).map(|(file, why)| format!("{} {}", shown(&file), text::clean(&why))).collect()
 }
 
 /// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself, or is

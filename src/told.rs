@@ -13,6 +13,10 @@ pub struct Told {
     pub session_id: Option<String>,
     /// The model that answers.
     pub model: Option<String>,
+    /// The permission mode that claude reports; if it was ever not the one that it was given, that one.
+    pub permission_mode: Option<String>,
+    /// The permission mode that claude was given, if it reports another.
+    pub mode_instead_of: Option<String>,
     /// The text of the last result.
     pub result: Option<String>,
     /// How many turns have ended well.
@@ -58,6 +62,8 @@ impl Told {
         Told {
             session_id: self.session_id.clone(),
             model: self.model.clone(),
+            permission_mode: self.permission_mode.clone(),
+            mode_instead_of: self.mode_instead_of.clone(),
             result: self.result.as_deref().map(beginning),
             answers: self.answers.clone(),
             denials: self.denials.clone(),

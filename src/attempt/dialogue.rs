@@ -9,6 +9,7 @@ use super::{Attempt, Effect, Phase, Verdict};
 use crate::claude::commands::{Commands, is_local};
 use crate::claude::control;
 use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
+use crate::claude::permissions::is_same_mode;
 use crate::claude::tool_policy::hook::IsListed;
 use crate::claude::verdict::{
     Judgement, MAX_REFUSED_LOGINS, TurnFacts, is_refused_login, judge, refused_logins, refused_shell_command, said,
@@ -56,8 +57,8 @@ pub(super) struct Dialogue {
     pub(super) tools_at_work: HashSet<String>,
     /// Whether the tools of the message that is being streamed have all ended: 2.1 tells that of some before the message's end.
     tools_ended_early: bool,
-    /// The uses of tools that the config keeps from it, by id: if claude says that there is no such tool, they are refused.
-    withheld_uses: VecDeque<ToolUse>,
+    /// The uses of tools that have not ended: the result of one can be that it was denied.
+    open_uses: VecDeque<ToolUse>,
     /// Why it is to end with the message that it is in.
     pub(super) ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
@@ -90,8 +91,8 @@ impl Dialogue {
 /// How many tools of one message are remembered as at work. claude runs a handful side by side.
 const MAX_TOOLS_AT_WORK: usize = 1_000;
 
-/// How many uses of withheld tools are remembered until they end.
-const MAX_WITHHELD_USES: usize = 100;
+/// The number of uses of tools that are remembered until they end.
+const MAX_OPEN_USES: usize = 100;
 
 impl Dialogue {
     fn tool_begins(&mut self, id: &str) {
@@ -100,17 +101,17 @@ impl Dialogue {
         }
     }
 
-    /// The oldest is forgotten if there are too many: it has not ended, and may never.
-    fn withheld_begins(&mut self, used: ToolUse) {
-        if self.withheld_uses.len() == MAX_WITHHELD_USES {
-            self.withheld_uses.pop_front();
+    /// Remembers the use of a tool. The oldest is forgotten if there are too many: it has not ended, and may never.
+    fn use_begins(&mut self, used: ToolUse) {
+        if self.open_uses.len() == MAX_OPEN_USES {
+            self.open_uses.pop_front();
         }
-        self.withheld_uses.push_back(used);
+        self.open_uses.push_back(used);
     }
 
-    fn withheld_ends(&mut self, id: &str) -> Option<ToolUse> {
-        let at = self.withheld_uses.iter().rposition(|used| used.id == id)?;
-        self.withheld_uses.remove(at)
+    fn use_ends(&mut self, id: &str) -> Option<ToolUse> {
+        let at = self.open_uses.iter().rposition(|used| used.id == id)?;
+        self.open_uses.remove(at)
     }
 }
 
@@ -127,11 +128,13 @@ impl Attempt {
                 }
                 self.initialized(commands, now)
             }
-            Event::Init { session_id, model, mcp_failed } => {
+            Event::Init { session_id, model, permission_mode, mcp_failed } => {
                 self.told.session_id = session_id.or(self.told.session_id.take());
                 self.told.model = model.or(self.told.model.take());
                 self.turn_began(now);
-                self.mcp_servers_failed(mcp_failed, now)
+                let mut effects = self.mcp_servers_failed(mcp_failed, now);
+                effects.extend(permission_mode.and_then(|mode| self.permission_mode_reported(mode)));
+                effects
             }
             Event::Message(message) => self.message(*message, now),
             Event::MessageSoFar { tokens, uses_tools, ended, paused } => {
@@ -284,9 +287,7 @@ impl Attempt {
                 self.dialogue.tool_begins(&used.id);
                 self.dialogue.tools_ended_early = false;
             }
-            if self.withheld.can_deny(&used.tool) {
-                self.dialogue.withheld_begins(used);
-            }
+            self.dialogue.use_begins(used);
         }
         let mut effects: Vec<Effect> = message.said.into_iter().map(Effect::Tell).collect();
         if ends_for_tools {
@@ -313,7 +314,7 @@ impl Attempt {
             self.dialogue.tools_at_work.remove(&id);
             let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
             self.dialogue.background.tool_ended(&id, leaves);
-            if let (Some(used), Some(missing)) = (self.dialogue.withheld_ends(&id), missing)
+            if let (Some(used), Some(missing)) = (self.dialogue.use_ends(&id), missing)
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
             {
@@ -470,6 +471,24 @@ impl Attempt {
             return Judgement::Bad(denied(&self.told.denials));
         }
         Judgement::Bad(without_model(result))
+    }
+
+    /// Records the permission mode that claude reports, and returns a notice if it is not the one that it was given.
+    fn permission_mode_reported(&mut self, mode: String) -> Option<Effect> {
+        let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
+        let is_news = self.told.mode_instead_of.is_none();
+        if let Some(requested) = requested.filter(|_| is_news) {
+            let notice = format!(
+                "claude runs in permission mode {mode} instead of {requested}: check 'permissions' in its settings files"
+            );
+            self.told.permission_mode = Some(mode);
+            self.told.mode_instead_of = Some(requested);
+            return Some(Effect::Notice(notice));
+        }
+        if is_news {
+            self.told.permission_mode = Some(mode);
+        }
+        None
     }
 
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {

@@ -41,6 +41,7 @@ fn instance(turns: &[&str]) -> Instance {
         after: Vec::new(),
         session: None,
         allowed_tools: None,
+        denied_by_settings: std::sync::Arc::default(),
         disables_shell_blocks: false,
         disallowed_tools: Vec::new(),
         fails_on_denied: false,
@@ -102,7 +103,7 @@ fn good() -> Event {
 }
 
 fn begun() -> Event {
-    Event::Init { session_id: None, model: None, mcp_failed: Vec::new() }
+    Event::Init { session_id: None, model: None, permission_mode: None, mcp_failed: Vec::new() }
 }
 
 fn end(attempt: &mut Attempt, exit: Exit, now: Duration) -> Verdict {
@@ -786,6 +787,50 @@ fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
                 if expected.is_empty() { (0, false) } else { (1, true) }
             );
         }
+    }
+}
+
+#[test]
+fn a_permission_mode_other_than_the_requested_one_is_reported_once() {
+    let in_mode = |mode: &str| Event::Init {
+        session_id: None,
+        model: None,
+        permission_mode: Some(mode.to_owned()),
+        mcp_failed: Vec::new(),
+    };
+    for (requested, reported, expected) in [
+        ("bypassPermissions", "default", true),
+        ("bypassPermissions", "bypassPermissions", false),
+        ("manual", "default", false),
+    ] {
+        let mut attempt = in_turn(&["one", "two"]);
+        attempt.expect_permission_mode(requested);
+        let effects = attempt.event(in_mode(reported), at(1));
+        let notice = "claude runs in permission mode default instead of bypassPermissions: check 'permissions' in its \
+                      settings files";
+        let expected_effects = if expected { vec![Effect::Notice(notice.to_owned())] } else { Vec::new() };
+        assert_eq!(effects, expected_effects, "{requested} {reported}");
+        attempt.event(good(), at(2));
+        assert_eq!(attempt.event(in_mode(reported), at(3)), [], "{requested} {reported}");
+        let told = attempt.told.for_record();
+        assert_eq!(told.permission_mode.as_deref(), Some(reported));
+        assert_eq!(told.mode_instead_of.as_deref(), expected.then_some(requested));
+    }
+}
+
+#[test]
+fn a_file_that_settings_deny_is_a_denial() {
+    for tool in ["Read", "Write"] {
+        let strict = Instance { fails_on_denied: true, ..instance(&["x"]) };
+        let (mut attempt, _) = Attempt::start(&strict, Prices::default(), GRACE, at(0));
+        attempt.event(answer(&[]), at(1));
+        let Event::Message(mut message) = message_uses(&["id"]) else { unreachable!() };
+        message.tools[0].tool = tool.into();
+        attempt.event(Event::Message(message), at(1));
+        attempt.event(tool_ended("id", Some(Missing::DeniedFile), false), at(1));
+        attempt.event(good(), at(2));
+        let verdict = end(&mut attempt, Exit::Code(0), at(3));
+        assert_eq!(error(&verdict), format!("Permission denied: {tool}"));
     }
 }
 

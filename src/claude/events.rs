@@ -40,6 +40,8 @@ pub enum Event {
         session_id: Option<String>,
         /// The model that will answer.
         model: Option<String>,
+        /// The permission mode that claude is in.
+        permission_mode: Option<String>,
         /// The names of the MCP servers that claude could not start or reach.
         mcp_failed: Vec<String>,
     },
@@ -408,6 +410,7 @@ fn init(line: &Value) -> Event {
     Event::Init {
         session_id: word(&line["session_id"]),
         model: word(&line["model"]),
+        permission_mode: word(&line["permissionMode"]),
         mcp_failed: failed.take(MAX_MCP_SERVERS).collect(),
     }
 }

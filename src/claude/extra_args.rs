@@ -186,6 +186,18 @@ fn split(word: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Returns the values of `--settings` in an instance's `claude_args`.
+pub fn settings_values(claude_args: &[String]) -> impl Iterator<Item = &str> {
+    let separate = claude_args.windows(2).filter(|words| words[0] == "--settings").map(|words| words[1].as_str());
+    separate.chain(claude_args.iter().filter_map(|word| word.strip_prefix("--settings=")))
+}
+
+/// Returns true if an instance's `claude_args` choose which settings files claude reads.
+#[must_use]
+pub fn chooses_settings(claude_args: &[String]) -> bool {
+    claude_args.iter().any(|word| word.split('=').next() == Some("--setting-sources"))
+}
+
 fn find(name: &str) -> Option<&'static CliOption> {
     OPTIONS.iter().find(|option| option.names.contains(&name))
 }
@@ -304,6 +316,14 @@ mod tests {
             assert!(problems.first().is_some_and(|problem| problem.starts_with(expected)), "{words:?}: {problems:?}");
         }
         assert_eq!(of(&["--model", "x", "--model=y"]).len(), 1, "each is reported once");
+    }
+
+    #[test]
+    fn settings_are_found_in_both_forms() {
+        let words = ["--settings", "a", "--effort", "high", "--settings={}"].map(str::to_owned);
+        assert_eq!(settings_values(&words).collect::<Vec<_>>(), ["a", "{}"]);
+        assert!(!chooses_settings(&words));
+        assert!(chooses_settings(&["--setting-sources=user".to_owned()]));
     }
 
     #[test]

@@ -17,6 +17,28 @@ pub fn of_settings(bytes: &[u8]) -> Result<Vec<String>, String> {
     Ok(rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect())
 }
 
+/// Limits the memory that hostile settings take.
+const MAX_DENIED_TOOLS: usize = 1_000;
+
+/// Returns the tools that settings deny as a whole, by name. Rules with a pattern are left to claude, which lists what it
+/// denies by them.
+#[must_use]
+pub fn denied_tools(bytes: &[u8]) -> Vec<String> {
+    let settings = parse_lenient(bytes).unwrap_or_default();
+    let rules = settings["permissions"]["deny"].as_array().into_iter().flatten().filter_map(|rule| rule.as_str());
+    let names = rules.map(|rule| rule.strip_suffix("(*)").unwrap_or(rule)).filter(|name| !name.contains('('));
+    names.take(MAX_DENIED_TOOLS).map(str::to_owned).collect()
+}
+
+/// Returns the place and the kind of the error if settings are not JSON to claude, which accepts more than zen: any number,
+/// any nesting, halves of surrogate pairs, and bytes that are not UTF-8.
+#[must_use]
+pub fn syntax_error(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    serde_json::from_str::<serde::de::IgnoredAny>(text).err().map(|error| error.to_string())
+}
+
 /// Returns the field of the administrator's settings that keeps other hooks from running, zen's own among them.
 #[must_use]
 pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
@@ -168,6 +190,28 @@ fn are_apart(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_tools_that_settings_deny_are_found() {
+        let settings = r#"{"permissions": {"deny": ["Write", "Bash(touch *)", "WebFetch(*)", "mcp__s", 7]}}"#;
+        assert_eq!(denied_tools(settings.as_bytes()), ["Write", "WebFetch", "mcp__s"]);
+        for settings in ["", "{", "[]", r#"{"permissions": {"deny": "Write"}}"#] {
+            assert_eq!(denied_tools(settings.as_bytes()), Vec::<String>::new(), "{settings}");
+        }
+    }
+
+    #[test]
+    fn only_what_claude_cannot_parse_is_a_syntax_error() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for settings in ["{}", "\u{feff}{}", deep.as_str(), r#"{"a": 1e999}"#, r#"{"a": "\ud83d"}"#] {
+            assert_eq!(syntax_error(settings.as_bytes()), None, "{settings}");
+        }
+        assert_eq!(syntax_error(b"{\"a\": \"\xff\"}"), None);
+        for settings in ["{", "{\"a\": 1,}", "// x\n{}", "{} {}"] {
+            assert!(syntax_error(settings.as_bytes()).is_some(), "{settings}");
+        }
+        assert_eq!(syntax_error(b"{\n  \"a\": 1,\n}").as_deref(), Some("key must be a string at line 3 column 1"));
+    }
 
     #[test]
     fn rules_are_read_from_settings_and_front_matter() {

@@ -91,6 +91,13 @@ pub fn mode(instance: &Instance, abilities: Abilities) -> &str {
     }
 }
 
+/// Returns true if these are two names of one permission mode: 2.1 accepts `manual` and reports `default`.
+#[must_use]
+pub fn is_same_mode(requested: &str, reported: &str) -> bool {
+    let name = |mode| if mode == "manual" { "default" } else { mode };
+    name(requested) == name(reported)
+}
+
 /// 2.0 lets every command write to files of the workspace by a redirection, whatever the patterns say, unless all writing is
 /// refused. Whoever may use a tool that writes could do so anyhow.
 fn passes_redirections(allowed: &[String], abilities: Abilities) -> bool {
@@ -167,6 +174,18 @@ mod tests {
         }
         let free = instance(r#", "permission_mode": "acceptEdits""#);
         assert_eq!(super::mode(&free, V2_1), "acceptEdits");
+    }
+
+    #[test]
+    fn manual_is_another_name_of_the_default_mode() {
+        for (requested, reported, expected) in [
+            ("manual", "default", true),
+            ("default", "default", true),
+            ("bypassPermissions", "default", false),
+            ("manual", "plan", false),
+        ] {
+            assert_eq!(is_same_mode(requested, reported), expected, "{requested} {reported}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a config keeps from an instance altogether. claude does not offer such a tool, and tells of its use as of that of a
 //! tool that does not exist; to whoever wrote the config it was refused.
 
+use std::sync::Arc;
+
 use super::permissions::NEVER_ENDS;
 use super::tool_policy::hook::{IsListed, denial_in};
 use super::tools::{SUBAGENTS, is_known, name};
@@ -15,23 +17,33 @@ pub enum Missing {
     Disabled,
     /// It is there, and zen's hook denied this use of it.
     Denied(IsListed),
+    /// It is there, and a rule denies this file: 2.0 does not list that in its result.
+    DeniedFile,
 }
 
-/// Returns why a tool was not used, if its answer, which is an error, says that the config forbids it.
+/// The beginning of 2.0.76's answer for a file that `permissions.deny` or `--disallowedTools` denies.
+const DENIED_FILE: &str =
+    "<tool_use_error>File is in a directory that is denied by your permission settings.</tool_use_error>";
+
+/// Returns why a tool was not used, if its answer, which is an error, is that of a tool or a file that is denied.
 #[must_use]
 pub fn missing(answer: &str) -> Option<Missing> {
     if let Some(is_listed) = denial_in(answer) {
         return Some(Missing::Denied(is_listed));
     }
+    if answer.starts_with(DENIED_FILE) {
+        return Some(Missing::DeniedFile);
+    }
     let rest = answer.strip_prefix("<tool_use_error>Error: No such tool available: ")?;
     Some(if rest.contains(" is disabled for this session") { Missing::Disabled } else { Missing::NotThere })
 }
 
-/// The tools that are kept from an instance.
+/// The tools that the config or the settings files deny to an instance.
 #[derive(Clone, Debug, Default)]
 pub struct Withheld {
     allowed: Option<Vec<String>>,
     refused: Vec<String>,
+    denied_by_settings: Arc<[String]>,
 }
 
 impl Withheld {
@@ -40,16 +52,11 @@ impl Withheld {
     pub fn from(instance: &Instance) -> Self {
         let mut refused = instance.disallowed_tools.clone();
         refused.push(NEVER_ENDS.to_owned());
-        Withheld { allowed: instance.allowed_tools.clone(), refused }
+        let denied_by_settings = Arc::clone(&instance.denied_by_settings);
+        Withheld { allowed: instance.allowed_tools.clone(), refused, denied_by_settings }
     }
 
-    /// Returns true if a use of this tool can be denied.
-    #[must_use]
-    pub fn can_deny(&self, tool: &str) -> bool {
-        self.allowed.is_some() || self.has(tool, Missing::Disabled)
-    }
-
-    /// Whether this tool, of which claude says that it is missing, is kept from it by the config.
+    /// Returns true if this tool, which claude reports as missing, is denied by the config or the settings files.
     #[must_use]
     pub fn has(&self, tool: &str, missing: Missing) -> bool {
         let is_same = |other: &str| other == tool || (SUBAGENTS.contains(&other) && SUBAGENTS.contains(&tool));
@@ -58,12 +65,15 @@ impl Withheld {
             Some(beginning) => tool.starts_with(beginning),
             None => is_same(rule) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__"))),
         };
-        if let Missing::Denied(_) = missing {
-            return self.allowed.is_some();
+        match missing {
+            Missing::Denied(_) => return self.allowed.is_some(),
+            Missing::DeniedFile => return true,
+            Missing::NotThere | Missing::Disabled => {}
         }
         // A name that claude never knew is no refusal.
         let is_known = missing == Missing::Disabled || is_known(tool);
-        self.refused.iter().any(is_refused) || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))
+        let is_denied = self.refused.iter().chain(self.denied_by_settings.iter()).any(is_refused);
+        is_denied || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))
     }
 }
 
@@ -73,7 +83,20 @@ mod tests {
 
     fn withheld(allowed: Option<&[&str]>, refused: &[&str]) -> Withheld {
         let owned = |tools: &[&str]| tools.iter().map(|&tool| tool.to_owned()).collect();
-        Withheld { allowed: allowed.map(owned), refused: owned(refused) }
+        Withheld { allowed: allowed.map(owned), refused: owned(refused), denied_by_settings: Arc::default() }
+    }
+
+    #[test]
+    fn tools_that_settings_deny_are_denied() {
+        let by_settings =
+            Withheld { denied_by_settings: ["Write".to_owned(), "mcp__s".to_owned()].into(), ..withheld(None, &[]) };
+        for missing in [Missing::NotThere, Missing::Disabled] {
+            for tool in ["Write", "mcp__s__look"] {
+                assert!(by_settings.has(tool, missing), "{tool}");
+            }
+            assert!(!by_settings.has("AskUserQuestion", missing), "claude disables it by itself");
+        }
+        assert!(withheld(None, &[]).has("Read", Missing::DeniedFile));
     }
 
     #[test]
@@ -117,6 +140,11 @@ mod tests {
                  well as here.</tool_use_error>",
                 Some(Missing::Disabled),
             ),
+            (
+                "<tool_use_error>File is in a directory that is denied by your permission settings.</tool_use_error>",
+                Some(Missing::DeniedFile),
+            ),
+            ("File is in a directory that is denied by your permission settings.", None),
             ("No such tool available: Write", None),
             ("<tool_use_error>No shell found with ID: 1</tool_use_error>", None),
         ] {

@@ -13,12 +13,15 @@ use super::command_files;
 use super::find::users_folder;
 use super::reason;
 use crate::catalogue::CommandFile;
-use crate::claude::grants;
+use crate::claude::{extra_args, grants};
 use crate::plan::Instance;
 
 /// The administrator's settings, and the directory of more of them.
 const MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
 const MORE_MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.d";
+
+/// The names of settings files in a folder of claude's.
+const SETTINGS: [&str; 2] = ["settings.json", "settings.local.json"];
 
 /// Settings are a few kilobytes.
 const MAX_SETTINGS_BYTES: u64 = 1024 * 1024;
@@ -41,6 +44,10 @@ pub struct Grants {
     pub grants: Vec<Grant>,
     /// The files that are not understood, and why.
     pub problems: Vec<(PathBuf, String)>,
+    /// The whole tools that they deny.
+    denied: Vec<String>,
+    /// The reason why claude cannot use a file, if it cannot.
+    unusable: Option<String>,
 }
 
 /// Reads claude's files, each once: many instances share them.
@@ -76,10 +83,8 @@ impl Reader {
     #[must_use]
     pub fn of_instance(&mut self, instance: &Instance) -> Grants {
         let mut found = Grants::default();
-        let names = ["settings.json", "settings.local.json"];
-        let settings = folders(instance).into_iter().flat_map(|folder| names.map(|name| (folder.join(name), false)));
-        for (file, is_managed) in settings.chain(managed_settings().into_iter().map(|file| (file, true))) {
-            let of_file = self.settings.entry(file).or_insert_with_key(|file| of_settings(file, is_managed));
+        for (file, is_managed) in settings_files(instance) {
+            let of_file = self.of_file(file, is_managed);
             found.grants.extend(of_file.grants.iter().cloned());
             found.problems.extend(of_file.problems.iter().cloned());
         }
@@ -90,6 +95,41 @@ impl Reader {
             }
         }
         found
+    }
+
+    /// Returns the whole tools that settings deny to an instance, by name.
+    #[must_use]
+    pub fn denied_tools(&mut self, instance: &Instance) -> Vec<String> {
+        let mut denied = Vec::new();
+        for (file, is_managed) in settings_files(instance) {
+            denied.extend_from_slice(&self.of_file(file, is_managed).denied);
+        }
+        for value in extra_args::settings_values(&instance.claude_args) {
+            if value.trim_start().starts_with('{') {
+                denied.extend(grants::denied_tools(value.as_bytes()));
+            } else {
+                denied.extend_from_slice(&self.of_file(instance.cwd.join(value), false).denied);
+            }
+        }
+        denied
+    }
+
+    /// Returns the settings files of an instance that claude cannot use, and why: the user's, and those of its directory.
+    #[must_use]
+    pub fn unusable_settings(&mut self, instance: &Instance) -> Vec<(PathBuf, String)> {
+        if extra_args::chooses_settings(&instance.claude_args) {
+            return Vec::new();
+        }
+        let mut files: Vec<PathBuf> = users_folder(&instance.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
+        let project = crate::workspace::absolute(&instance.cwd).join(".claude");
+        files.extend(SETTINGS.map(|name| project.join(name)));
+        files.dedup();
+        let with_reason = |file: PathBuf| Some((file.clone(), self.of_file(file, false).unusable.clone()?));
+        files.into_iter().filter_map(with_reason).collect()
+    }
+
+    fn of_file(&mut self, file: PathBuf, is_managed: bool) -> &Grants {
+        self.settings.entry(file).or_insert_with_key(|file| of_settings(file, is_managed))
     }
 
     /// Returns the files that may be the command that an instance calls by this name. Generations differ in how a folder,
@@ -131,8 +171,14 @@ impl Grants {
         let bytes = match read_settings(&file) {
             Ok(None) => return,
             Ok(Some(bytes)) => bytes,
-            Err(why) => return self.problems.push((file, why)),
+            Err(why) => {
+                self.unusable = Some(format!("{why}: zen did not check it"));
+                return self.problems.push((file, why));
+            }
         };
+        self.denied = grants::denied_tools(&bytes);
+        self.unusable =
+            grants::syntax_error(&bytes).map(|error| format!("is not valid JSON: {error}: claude ignores it"));
         if let Some(field) = grants::field_against_hooks(&bytes).filter(|_| is_managed) {
             let why = format!("sets {field}, which takes away the hook that enforces allowed_tools");
             self.problems.push((file.clone(), why));
@@ -165,6 +211,12 @@ fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
         // claude makes empty files of settings itself.
         false => Ok(Some(bytes).filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace))),
     }
+}
+
+/// Returns the settings files that may count for an instance, and whether each is the administrator's.
+fn settings_files(instance: &Instance) -> impl Iterator<Item = (PathBuf, bool)> {
+    let files = folders(instance).into_iter().flat_map(|folder| SETTINGS.map(|name| (folder.join(name), false)));
+    files.chain(managed_settings().into_iter().map(|file| (file, true)))
 }
 
 fn managed_settings() -> Vec<PathBuf> {

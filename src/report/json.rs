@@ -299,6 +299,8 @@ struct InstanceReport<'a> {
     session_id: Option<&'a str>,
     session_kept: Option<bool>,
     model: Option<&'a str>,
+    permission_mode: Option<&'a str>,
+    permission_mode_differs: bool,
     #[serde(flatten)]
     used: UsedReport,
     started_at: Option<String>,
@@ -354,6 +356,8 @@ impl<'a> InstanceReport<'a> {
             session_id: record.told.session_id.as_deref(),
             session_kept: record.session_kept,
             model: record.told.model.as_deref(),
+            permission_mode: record.told.permission_mode.as_deref(),
+            permission_mode_differs: record.told.mode_instead_of.is_some(),
             used: UsedReport::of(&record.used, record.status == Status::Running),
             started_at: record.started.map(|started| run.at(started)),
             ended_at: record.ended.map(|ended| run.at(ended)),

@@ -50,6 +50,7 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
         failed(view, style),
         skipped(view, style),
         denials(view, style),
+        permission_modes(view, style),
         mcp_failures(view, style),
         background(view, style),
         totals(view, style),
@@ -137,6 +138,15 @@ fn denials(view: &View, style: Style) -> String {
         }
     }
     titled("Permissions refused", &lines)
+}
+
+/// Returns the instances in which claude runs in another permission mode than it was given.
+fn permission_modes(view: &View, style: Style) -> String {
+    let lines = view.instances().filter_map(|(instance, record)| {
+        let (reported, requested) = (record.told.permission_mode.as_ref()?, record.told.mode_instead_of.as_ref()?);
+        Some(listed(&instance.name, &format!("{reported} instead of {requested}"), MAX_LINE_COLUMNS, style))
+    });
+    titled("Permission modes changed by claude", &lines.collect::<String>())
 }
 
 fn mcp_failures(view: &View, style: Style) -> String {
@@ -397,6 +407,18 @@ Total Time: 45.3s
         let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
             - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
+    }
+
+    #[test]
+    fn changed_permission_modes_are_listed_by_instance() {
+        let (plan, mut records) = summary_of_the_seed();
+        records[0].told.permission_mode = Some("default\n".into());
+        records[0].told.mode_instead_of = Some("bypassPermissions".into());
+        records[1].told.permission_mode = Some("default".into());
+        let expected = "\n\nPermission modes changed by claude:\n\
+            - successful-instance: default instead of bypassPermissions\n\nTotal Tokens";
+        let told = told(&plan, &records, UNICODE);
+        assert!(told.contains(expected), "{told}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{Live, Run};
 use crate::attempt::{Attempt, Effect};
 use crate::claude::command_line::{arguments, tool_policy_arguments};
 use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
+use crate::claude::permissions;
 use crate::claude::session::{Entry, Way, last_conversation};
 use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
 use crate::edge::descendants::{INSTANCE_VARIABLE, RUN_VARIABLE};
@@ -120,6 +121,7 @@ impl<'a> Run<'a> {
         let continues = self.records[index].continues.is_some();
         let told = if continues { Cow::Owned(continued(&told)) } else { told };
         let (mut attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
+        attempt.expect_permission_mode(permissions::mode(&told, self.settings.abilities));
         let count = self.plan.instances.len();
         if continues {
             attempt.skip_to_last_turn();

@@ -4,7 +4,7 @@
 use crate::generation::Generation;
 use crate::options::Options;
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub struct Permissions {
     generation: Generation,
@@ -19,6 +19,8 @@ pub enum Decision {
     Allowed,
     /// There is no such tool in this session; the text is the tool's answer.
     Missing(String),
+    /// A rule denies this file; 2.0 does not list that in `permission_denials`.
+    DeniedFile,
     /// Refused, and listed in `permission_denials`; the text is the tool's answer.
     Denied(String),
 }
@@ -52,11 +54,14 @@ fn is_known(tool: &str) -> bool {
 impl Permissions {
     pub fn new(generation: Generation, options: &Options) -> Permissions {
         let settings = options.settings.as_deref().map(read_settings).unwrap_or_default();
-        let rules = |name: &str| -> Vec<String> {
-            let rules = settings["permissions"][name].as_array().into_iter().flatten();
-            rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect()
-        };
+        let rules = |name: &str| texts(&settings["permissions"][name]);
+        let files: Vec<Value> = settings_files().into_iter().filter_map(|file| parsed_settings(&file)).collect();
+        let denied_by_files = files.iter().flat_map(|settings| texts(&settings["permissions"]["deny"]));
+        let forbids_bypass = |settings: &Value| settings["permissions"]["disableBypassPermissionsMode"] == "disable";
         let mut mode = options.mode().to_owned();
+        if generation >= Generation::V2_0 && mode == "bypassPermissions" && files.iter().any(forbids_bypass) {
+            "default".clone_into(&mut mode);
+        }
         if options.permission_mode.is_none()
             && !options.skip_permissions
             && let Some(default) = settings["permissions"]["defaultMode"].as_str()
@@ -68,7 +73,7 @@ impl Permissions {
             mode,
             tools: options.tools.clone().filter(|_| generation >= Generation::V2_0),
             allow: [options.allowed_tools.clone(), rules("allow")].concat(),
-            deny: [options.disallowed_tools.clone(), rules("deny")].concat(),
+            deny: [options.disallowed_tools.clone(), rules("deny"), denied_by_files.collect()].concat(),
         }
     }
 
@@ -93,6 +98,13 @@ impl Permissions {
         let writes_what_is_denied = redirection
             .as_ref()
             .is_some_and(|(_, file)| self.deny.iter().any(|rule| self.rule_matches(rule, "Edit", file)));
+        if self.generation == Generation::V2_0
+            && tool != "Bash"
+            && input.contains_key("file_path")
+            && matches(&self.deny)
+        {
+            return Decision::DeniedFile;
+        }
         if matches(&self.deny) || writes_what_is_denied {
             let with = input.get("command").and_then(Value::as_str).map(|command| format!(" with command {command}"));
             return Decision::Denied(format!("Permission to use {tool}{} has been denied.", with.unwrap_or_default()));
@@ -218,6 +230,24 @@ fn wildcard(pattern: &str, text: &str) -> bool {
             })
         }
     }
+}
+
+/// The user's settings, and those of the workspace.
+fn settings_files() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let users = variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")));
+    let users = users.into_iter().map(|folder| folder.join("settings.json"));
+    users.chain([".claude/settings.json", ".claude/settings.local.json"].map(PathBuf::from)).collect()
+}
+
+/// A file that is not JSON is ignored without a word.
+fn parsed_settings(file: &Path) -> Option<Value> {
+    let is_file = std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+    serde_json::from_str(&is_file.then(|| std::fs::read_to_string(file).ok()).flatten()?).ok()
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 fn read_settings(file_or_json: &str) -> Value {

@@ -75,6 +75,11 @@ impl Claude {
                 let text = format!("<tool_use_error>Error: {why}</tool_use_error>");
                 (Ok(Answer { content: text.into(), ..Answer::error(why) }), Some(Kind::Missing))
             }
+            Decision::DeniedFile => {
+                let why = "File is in a directory that is denied by your permission settings.";
+                let text = format!("<tool_use_error>{why}</tool_use_error>");
+                (Ok(Answer { content: text.into(), ..Answer::error(why.to_owned()) }), Some(Kind::Missing))
+            }
             Decision::Denied(why) => {
                 turn.denials.push(json!({ "tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input }));
                 if let Some(mut line) = self.templates.permission_denied() {

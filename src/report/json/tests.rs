@@ -81,6 +81,8 @@ fn an_instance_has_every_field() {
         told: Told {
             session_id: Some("s".into()),
             model: Some("m".into()),
+            permission_mode: Some("default".into()),
+            mode_instead_of: Some("bypassPermissions".into()),
             denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
             mcp_failed: vec!["github".into()],
             background_stopped: vec!["./serve.sh".into()],
@@ -101,6 +103,7 @@ fn an_instance_has_every_field() {
         "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
         "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "waits_for": null, "pid": 4711,
         "session_id": "s", "session_kept": true, "model": "m",
+        "permission_mode": "default", "permission_mode_differs": true,
         "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
         "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
         "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",

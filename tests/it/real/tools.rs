@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Real, on_each_generation};
+use super::{Real, on_each_generation, on_the_newest};
 use crate::support::Outcome;
 
 /// Lets the model call these tools one after the other, and gives what zen says of the instance.
@@ -237,5 +237,126 @@ fn real_agent_with_a_mode_of_its_own_can_do_no_more() {
         let config = real.place.config(&json!({ "instances": [instance] }).to_string());
         let outcome = real.run(&config, &[]).expect_code(if real.version.starts_with("2.0.") { 1 } else { 0 });
         assert!(made(real).is_empty(), "{}", outcome.everything());
+    });
+}
+
+fn write_settings(real: &Real, text: &str) {
+    std::fs::create_dir_all(real.place.workspace().join(".claude")).expect("a directory");
+    std::fs::write(real.place.workspace().join(".claude/settings.json"), text).expect("settings");
+}
+
+fn denied(outcome: &Outcome) -> Vec<&str> {
+    let denials = outcome.instance("a")["permission_denials"].as_array().expect("a list");
+    denials.iter().filter_map(|denial| denial["tool"].as_str()).collect()
+}
+
+/// claude answers as for a tool that does not exist, and lists no denial (measured on all generations).
+#[test]
+fn real_tool_that_settings_deny_is_refused_and_an_invented_one_is_not() {
+    on_each_generation(1, |real| {
+        let invented = ("Frobnicate", json!({"a": 1}));
+        let deny = json!({"permissions": {"deny": ["Write"]}}).to_string();
+        write_settings(real, &deny);
+        let fields = json!({"fail_on_denied": true, "retries": 2});
+        let outcome = run_tools(real, &fields, &[invented.clone(), write(real, "made-by-write")]).expect_code(2);
+        let everything = real.everything(&outcome);
+        assert_eq!(outcome.error("a"), "Permission denied: Write", "{everything}");
+        assert_eq!((denied(&outcome), &outcome.instance("a")["attempts"]), (vec!["Write"], &json!(1)), "{everything}");
+        assert!(outcome.stdout.contains("Permissions refused:\n- a: Write "), "{everything}");
+        write_settings(real, "{}");
+        let fields = json!({"claude_args": ["--settings", deny]});
+        let outcome = run_tools(real, &fields, &[invented, write(real, "made-by-write")]).expect_code(0);
+        assert_eq!(denied(&outcome), ["Write"], "{}", real.everything(&outcome));
+        assert!(made(real).is_empty(), "{}", real.everything(&outcome));
+    });
+}
+
+/// 2.0 does not list a denied file in its result; the others do.
+#[test]
+fn real_file_that_settings_deny_is_refused_once() {
+    on_each_generation(1, |real| {
+        write_settings(real, r#"{"permissions": {"deny": ["Edit(made-secret*)", "Read(./secret.txt)"]}}"#);
+        std::fs::write(real.place.workspace().join("secret.txt"), "s").expect("a file");
+        let read = ("Read", json!({"file_path": real.place.workspace().join("secret.txt")}));
+        let fields = json!({"fail_on_denied": true});
+        let outcome = run_tools(real, &fields, &[read, write(real, "made-secret")]).expect_code(2);
+        let everything = real.everything(&outcome);
+        assert_eq!(denied(&outcome), ["Read", "Write"], "{everything}");
+        assert_eq!(outcome.error("a"), "Permission denied: Read, Write", "{everything}");
+        assert!(made(real).is_empty(), "{everything}");
+    });
+}
+
+/// 1.0 does not know the setting.
+#[test]
+fn real_permission_mode_that_settings_forbid_is_reported() {
+    on_each_generation(1, |real| {
+        let outcome = run_tools(real, &json!({}), &[]).expect_code(0);
+        let mode = |outcome: &Outcome| outcome.instance("a")["permission_mode"].clone();
+        assert_eq!(mode(&outcome), json!("bypassPermissions"), "{}", real.everything(&outcome));
+        assert!(!outcome.stderr.contains("permission mode"), "{}", real.everything(&outcome));
+        write_settings(real, r#"{"permissions": {"disableBypassPermissionsMode": "disable"}}"#);
+        let outcome = run_tools(real, &json!({}), &[write(real, "made-by-write")]).expect_code(0);
+        let everything = real.everything(&outcome);
+        let differs = !real.is_1_0();
+        let notice = "a: claude runs in permission mode default instead of bypassPermissions";
+        assert_eq!(outcome.stderr.matches(notice).count(), usize::from(differs), "{everything}");
+        assert_eq!(outcome.instance("a")["permission_mode_differs"], differs, "{everything}");
+        assert_eq!(outcome.stdout.contains("- a: default instead of bypassPermissions\n"), differs, "{everything}");
+        assert_eq!(made(real).is_empty(), differs, "{everything}");
+        write_settings(real, "{}");
+        for mode in ["default", "acceptEdits", "plan"] {
+            let outcome = run_tools(real, &json!({ "permission_mode": mode }), &[]).expect_code(0);
+            assert!(!outcome.stderr.contains("permission mode"), "{mode}\n{}", real.everything(&outcome));
+        }
+        let strict = json!({"permission_mode": "bypassPermissions", "allowed_tools": ["Read"]});
+        let outcome = run_tools(real, &strict, &[]).expect_code(0);
+        assert!(!outcome.stderr.contains("permission mode default instead"), "{}", real.everything(&outcome));
+    });
+}
+
+#[test]
+fn real_manual_is_the_default_permission_mode() {
+    on_the_newest(1, |real| {
+        let outcome = run_tools(real, &json!({"permission_mode": "manual"}), &[]).expect_code(0);
+        let everything = real.everything(&outcome);
+        let a = outcome.instance("a");
+        assert_eq!(
+            (&a["permission_mode"], &a["permission_mode_differs"]),
+            (&json!("default"), &json!(false)),
+            "{everything}"
+        );
+        assert!(!outcome.stderr.contains("claude runs in permission mode"), "{everything}");
+    });
+}
+
+/// claude ignores the whole file without a word, in all generations.
+#[test]
+fn real_settings_that_claude_cannot_parse_are_reported() {
+    on_each_generation(1, |real| {
+        for (n, text) in [
+            r#"{"permissions": {"deny": ["Write"]},}"#,
+            "// x\n{\"permissions\": {\"deny\": [\"Write\"]}}",
+            r#"{"permissions": {"deny": ["Write"]}"#,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            write_settings(real, text);
+            let name = format!("made-{n}");
+            let outcome = run_tools(real, &json!({}), &[write(real, &name)]).expect_code(0);
+            let everything = format!("{text}\n{}", real.everything(&outcome));
+            assert_eq!(outcome.stderr.matches("settings.json is not valid JSON").count(), 1, "{everything}");
+            assert!(made(real).contains(&name), "{everything}");
+        }
+        for text in ["", "\u{feff}{}", r#"{"x": 1e999, "permissions": {"deny": ["Write"]}, "y": "\ud83d"}"#] {
+            write_settings(real, text);
+            let outcome = run_tools(real, &json!({}), &[]).expect_code(0);
+            assert!(!outcome.stderr.contains("settings.json"), "{text}\n{}", real.everything(&outcome));
+        }
+        let deny = r#"{"x": "\ud83d", "permissions": {"deny": ["Write"]}}"#;
+        write_settings(real, &format!("\u{feff}{deny}"));
+        let outcome = run_tools(real, &json!({}), &[write(real, "made-x")]).expect_code(0);
+        assert_eq!(denied(&outcome), ["Write"], "{}", real.everything(&outcome));
     });
 }
