@@ -59,6 +59,8 @@ pub(super) struct Dialogue {
     tools_ended_early: bool,
     /// The uses of tools that have not ended: the result of one can be that it was denied.
     open_uses: VecDeque<ToolUse>,
+    /// The uses of tools in this turn that were counted as denied for their file: the result may list them again.
+    denied_files: HashSet<String>,
     /// Why it is to end with the message that it is in.
     pub(super) ending: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
@@ -314,6 +316,9 @@ impl Attempt {
             self.dialogue.tools_at_work.remove(&id);
             let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
             self.dialogue.background.tool_ended(&id, leaves);
+            if missing == Some(Missing::DeniedFile) && self.dialogue.denied_files.len() < MAX_OPEN_USES {
+                self.dialogue.denied_files.insert(id.clone());
+            }
             if let (Some(used), Some(missing)) = (self.dialogue.use_ends(&id), missing)
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
@@ -342,7 +347,12 @@ impl Attempt {
         }
         self.meter.settle(result.settlement.clone());
         self.told.retry = None;
-        result.permission_denials.iter().cloned().for_each(|denial| self.told.deny(denial));
+        for (at, denial) in result.permission_denials.iter().enumerate() {
+            if result.denied_ids.get(at).is_none_or(|id| !self.dialogue.denied_files.contains(id)) {
+                self.told.deny(denial.clone());
+            }
+        }
+        self.dialogue.denied_files.clear();
         self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
         if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
             return Vec::new(); // not the result of anything that was sent

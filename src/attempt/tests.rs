@@ -93,6 +93,7 @@ fn result(change: impl FnOnce(&mut TurnResult)) -> Event {
         api_error: None,
         settlement: Settlement::None,
         permission_denials: Vec::new(),
+        denied_ids: Vec::new(),
     };
     change(&mut result);
     Event::Result(Box::new(result))
@@ -831,6 +832,26 @@ fn a_file_that_settings_deny_is_a_denial() {
         attempt.event(good(), at(2));
         let verdict = end(&mut attempt, Exit::Code(0), at(3));
         assert_eq!(error(&verdict), format!("Permission denied: {tool}"));
+    }
+}
+
+/// 2.1 lists a denied file in its result too.
+#[test]
+fn a_denied_file_that_the_result_lists_too_is_counted_once() {
+    for (listed, expected) in [("id", 1), ("other", 2)] {
+        let mut attempt = in_turn(&["x"]);
+        let Event::Message(mut message) = message_uses(&["id"]) else { unreachable!() };
+        message.tools[0].tool = "Read".into();
+        attempt.event(Event::Message(message), at(1));
+        attempt.event(tool_ended("id", Some(Missing::DeniedFile), false), at(1));
+        attempt.event(
+            result(|r| {
+                r.permission_denials = vec![Denial { tool: "Read".into(), on: "x".into() }];
+                r.denied_ids = vec![listed.into()];
+            }),
+            at(2),
+        );
+        assert_eq!(attempt.told.denials.len(), expected, "{listed}");
     }
 }
 

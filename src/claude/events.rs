@@ -261,6 +261,8 @@ pub struct TurnResult {
     pub settlement: Settlement,
     /// The tools that were refused.
     pub permission_denials: Vec<Denial>,
+    /// The ids of these uses of tools, one for each; empty if claude gives none.
+    pub denied_ids: Vec<String>,
 }
 
 impl TurnResult {
@@ -557,6 +559,7 @@ fn result(line: &Value) -> Event {
         api_error_status: line["api_error_status"].as_u64(),
         api_error: word(&line["api_error"]),
         settlement: settlement(line),
+        denied_ids: denials.clone().map(|d| word(&d["tool_use_id"]).unwrap_or_default()).collect(),
         permission_denials: denials
             .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
             .collect(),

@@ -17,7 +17,7 @@ pub enum Missing {
     Disabled,
     /// It is there, and zen's hook denied this use of it.
     Denied(IsListed),
-    /// It is there, and a rule denies this file: 2.0 does not list that in its result.
+    /// It is there, and a rule denies this file: 2.1 lists that in its result too, 2.0 does not (measured).
     DeniedFile,
 }
 
