@@ -362,7 +362,8 @@ impl<'a> Run<'a> {
         } else {
             self.schedule.next_start_at()
         };
-        let json = self.json.is_stale.then_some(self.json.not_before);
+        // Without a directory it stays stale, and nothing is due.
+        let json = (self.json.is_stale && self.directory.is_some()).then_some(self.json.not_before);
         deadlines.chain(report).chain(start).chain(json).min()
     }
 

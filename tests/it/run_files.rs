@@ -574,3 +574,23 @@ fn a_directory_that_goes_away_stops_nobody() {
     assert!(outcome.stdout.ends_with("Exit code: 2 (report.json is incomplete)\n"), "{}", outcome.everything());
     assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.everything());
 }
+
+/// Where there is no report.json, that it is out of date must not wake the loop.
+#[test]
+fn run_without_files_waits_without_cpu_time() {
+    const MAX_TICKS: u64 = 100; // a second; a busy loop takes all of the three
+    let place = Place::new();
+    let zen = place.start(&place.prompts(&["[[wait 3s]] [[say Done.]]"]), &["--no-logs"]);
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", zen.pid())).unwrap_or_default();
+        let fields: Vec<String> = stat.rsplit(") ").next().unwrap_or("").split(' ').map(str::to_owned).collect();
+        [11, 12].iter().filter_map(|&at| fields.get(at)?.parse::<u64>().ok()).sum::<u64>()
+    };
+    let mut last = 0;
+    crate::support::wait_until("its end", || {
+        last = last.max(ticks());
+        zen.is_zombie()
+    });
+    zen.outcome().expect_code(0);
+    assert!(last < MAX_TICKS, "{last} ticks of CPU time");
+}
