@@ -18,8 +18,8 @@ const MAX_DENIALS_SHOWN: usize = 3;
 
 /// Of those that a signal or a usage limit kept from starting, it is enough to name some.
 const MAX_UNSTARTED_SHOWN: usize = 10;
-/// What is shorter is no repetition of the error, though it stands in it.
-const MIN_BYTES_SAID_TWICE: usize = 12;
+/// The length from which a part of the error counts as a repetition: shorter ones occur in many errors.
+const MIN_BYTES_REPEATED: usize = 12;
 const MAX_LAST_WORDS: usize = 5;
 
 /// How a run ended, and what it leaves.
@@ -108,11 +108,17 @@ fn failed(view: &View, style: Style) -> String {
     titled("Failed Instances", &lines)
 }
 
-/// Its last few lines, but for what the error says already.
+/// Returns the last few lines of output, without those that repeat the error.
 fn last_words<'a>(record: &'a Record, error: &str) -> impl Iterator<Item = &'a String> {
     let last = record.last_words.iter().skip(record.last_words.len().saturating_sub(MAX_LAST_WORDS));
-    // A word or two stand in many an error, and yet are its last words.
-    last.filter(move |line| line.len() < MIN_BYTES_SAID_TWICE || !error.contains(line.as_str()))
+    let error = text::clean(error).into_owned();
+    last.filter(move |line| !repeats(line, &error))
+}
+
+/// True if a line is the text of the cleaned error, or a part of it that is too long to be there by chance.
+fn repeats(line: &str, error: &str) -> bool {
+    let line = text::clean(line);
+    line == error || line.len() >= MIN_BYTES_REPEATED && error.contains(&*line)
 }
 
 fn skipped(view: &View, style: Style) -> String {
@@ -363,6 +369,26 @@ Total Time: 45.3s
         let told = told(&plan, &records, UNICODE);
         assert!(told.contains("does-not-exist\n    it\n    Bash: make\n    not\n    bye\n\nTotal"), "{told}");
         assert!(!told.contains("all well"));
+    }
+
+    #[test]
+    fn last_output_does_not_repeat_the_error() {
+        for (line, error, is_repeated) in [
+            ("Stop", "Stop", true),
+            ("Stop", "Stop hook failed", false),
+            ("first line of two", "first line of two\nand the second", true),
+            ("first line of two and the second", "first line of two\n  and the second\n", true),
+            ("no \u{1b}[31mroute to\u{1b}[0m host", "no route  to host", true),
+            ("reading Cargo.toml", "no route to host", false),
+            ("no route to host: retry", "no route to host", false),
+        ] {
+            assert_eq!(repeats(line, &text::clean(error)), is_repeated, "{line:?} {error:?}");
+            let (plan, mut records) = summary_of_the_seed();
+            records[1].status = failed(error);
+            records[1].last_words = vec![line.into()];
+            let lines = told(&plan, &records, UNICODE).lines().filter(|l| l.starts_with("    ")).count();
+            assert_eq!(lines, usize::from(!is_repeated), "{line:?} {error:?}");
+        }
     }
 
     #[test]
