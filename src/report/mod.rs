@@ -166,11 +166,18 @@ impl Style {
         full_cell.repeat(full) + &empty.repeat(cells.saturating_sub(full))
     }
 
-    /// A title in a box, with its newlines.
+    /// Returns a title in a box, with its newlines.
     fn title(self, title: &str) -> String {
+        self.title_within(title, None)
+    }
+
+    /// Returns a title in a box that fits a screen of so many columns, with its newlines.
+    fn title_within(self, title: &str, screen: Option<usize>) -> String {
         let Glyphs { corners: [above_left, above_right, below_left, below_right], horizontal, vertical, .. } =
             self.glyphs();
-        let columns = BOX_COLUMNS.max(text::width(title) + 4);
+        let max_columns = screen.map_or(usize::MAX, |screen| screen.saturating_sub(2).max(4));
+        let columns = BOX_COLUMNS.max(text::width(title) + 4).min(max_columns);
+        let title = &text::cut(title, columns - 2, self.glyphs().ellipsis);
         let edge = horizontal.repeat(columns);
         let title = text::pad(title, columns - 2);
         format!("{above_left}{edge}{above_right}\n{vertical}  {title}{vertical}\n{below_left}{edge}{below_right}\n")

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Mark, Style, View, budget, counted, full_cells, stages, usage_limit};
+use super::{MAX_NAME_COLUMNS, Mark, Style, View, budget, counted, full_cells, stages, usage_limit};
 use crate::ledger::{Scope, Unit};
 use crate::outcome::{Reason, Status};
 use crate::plan::Instance;
@@ -13,7 +13,19 @@ use crate::text;
 
 const HEADER: [&str; 6] = ["Name", "Status", "PID", "Tokens", "Time", "Progress"];
 const MIN_COLUMNS: [usize; 6] = [19, STATUS_COLUMNS, 6, 7, 6, PROGRESS_CELLS];
+const NAME: usize = 0;
 const STATUS: usize = 1;
+const TOKENS: usize = 3;
+const PID: usize = 2;
+const TIME: usize = 4;
+const PROGRESS: usize = 5;
+/// The columns that a narrow screen leaves out, the most dispensable first.
+const DISPENSABLE: [usize; 4] = [PROGRESS, PID, TIME, TOKENS];
+const SEPARATOR: &str = " | ";
+/// The fewest columns that a name is shortened to while another cell can be left out.
+const MIN_NAME_COLUMNS: usize = 7;
+/// The most columns that a name takes on a wide screen.
+const WIDE_NAME_COLUMNS: usize = 100;
 const STATUS_COLUMNS: usize = 11;
 const PROGRESS_CELLS: usize = 8;
 const BUDGET_CELLS: usize = 16;
@@ -27,13 +39,16 @@ const MAX_ROWS_OF_STATUS: usize = 20;
 const MAX_RETRIES_SHOWN: usize = 10;
 const MAX_RETRY_ERROR_COLUMNS: usize = 80;
 
-/// The report, with its last newline.
+/// Returns the report, with its last newline. The table fits a terminal of `screen` columns; without one its layout is
+/// fixed.
 #[must_use]
-pub fn status(view: &View, style: Style) -> String {
+pub fn status(view: &View, style: Style, screen: Option<usize>) -> String {
     let title = format!("ZEN Orchestrator - Instance Status ({} elapsed)", whole_seconds(view.elapsed));
     let rows = rows(view);
-    let mut report = style.title(&title) + "\n";
-    report += &table(view, &rows, style);
+    let mut report = style.title_within(&title, screen) + "\n";
+    let (header, lines) = table(view, &rows, style, screen);
+    report += &header;
+    report.extend(lines);
     report += &retries(view, style);
     report += &awaited(view, style);
     report += &next_attempts(view, style);
@@ -48,10 +63,25 @@ pub fn status(view: &View, style: Style) -> String {
         let (counts, shown, all) = (view.counts().words(), rows.len(), view.records.len());
         report += &format!("Instances: {counts}; {shown} of {all} shown\n");
     }
-    report += &overall(view, style);
-    report += &commands(view, style);
-    report += &spent(view, style).unwrap_or_default();
+    report += &used(view, style);
     report
+}
+
+/// Returns the end of a report that was printed a moment ago, at `since`: the rows of the instances that have ended since
+/// then, and the totals.
+#[must_use]
+pub fn completion(view: &View, style: Style, screen: Option<usize>, since: Duration) -> String {
+    let rows = rows(view);
+    let (_, lines) = table(view, &rows, style, screen);
+    let lines = rows.iter().zip(lines).filter(|((_, record), _)| record.ended.is_some_and(|at| at >= since));
+    let mut text: String = lines.map(|(_, line)| line).collect();
+    text += &used(view, style);
+    text
+}
+
+/// Returns the totals and their budgets.
+fn used(view: &View, style: Style) -> String {
+    overall(view, style) + &commands(view, style) + &spent(view, style).unwrap_or_default()
 }
 
 /// `15s`; from 100 s on as everywhere.
@@ -80,20 +110,56 @@ fn rows<'a>(view: &View<'a>) -> Vec<(&'a Instance, &'a Record)> {
     view.instances().filter(|(_, record)| has_row(&record.status)).collect()
 }
 
-fn table(view: &View, rows: &[(&Instance, &Record)], style: Style) -> String {
-    let cells: Vec<[String; 6]> = rows.iter().map(|(instance, record)| cells(view, instance, record, style)).collect();
-    let columns = columns(&cells);
-    let mut table = line(&HEADER, &columns) + &rule(&columns);
-    for row in &cells {
-        table += &line(&row.each_ref().map(String::as_str), &columns);
+/// Returns the header of the table, with its rule, and a line for each row.
+fn table(view: &View, rows: &[(&Instance, &Record)], style: Style, screen: Option<usize>) -> (String, Vec<String>) {
+    let mut cells: Vec<[String; 6]> =
+        rows.iter().map(|(instance, record)| cells(view, instance, record, style)).collect();
+    let widths = widths(&cells);
+    let layout = screen.map_or_else(Layout::fixed, |screen| Layout::fitted(&widths, screen));
+    for (row, (instance, _)) in cells.iter_mut().zip(rows) {
+        row[NAME] = style.shown(&instance.name, layout.max_name);
     }
-    table
+    let mut widths = self::widths(&cells);
+    widths[NAME] = widths[NAME].min(layout.max_name);
+    let header = line(&HEADER, &widths, &layout) + &rule(&widths, &layout);
+    (header, cells.iter().map(|row| line(&row.each_ref().map(String::as_str), &widths, &layout)).collect())
+}
+
+/// The shape of the table: the cells of a row that are shown, and the room for a name.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    shown: Vec<usize>,
+    max_name: usize,
+}
+
+impl Layout {
+    /// Returns the layout for output that is no terminal.
+    fn fixed() -> Self {
+        Layout { shown: (0..HEADER.len()).collect(), max_name: MAX_NAME_COLUMNS }
+    }
+
+    /// Returns the layout for a screen: names are shortened first, then whole columns are left out.
+    fn fitted(widths: &[usize; 6], screen: usize) -> Self {
+        let mut layout = Layout::fixed();
+        let mut dispensable = DISPENSABLE.iter();
+        loop {
+            let others: usize = layout.shown[1..].iter().map(|&i| SEPARATOR.len() + widths[i]).sum();
+            let rule_end = usize::from(layout.shown.contains(&PROGRESS));
+            let room = screen.saturating_sub(others + rule_end);
+            layout.max_name = room.clamp(1, WIDE_NAME_COLUMNS);
+            if room >= MIN_NAME_COLUMNS {
+                return layout;
+            }
+            let Some(left_out) = dispensable.next() else { return layout };
+            layout.shown.retain(|i| i != left_out);
+        }
+    }
 }
 
 fn cells(view: &View, instance: &Instance, record: &Record, style: Style) -> [String; 6] {
     let sureness = style.sureness(record.used.tokens_certainty);
     [
-        style.name(&instance.name),
+        String::new(),
         status_cell(&record.status, style),
         record.pid.filter(|_| record.status != Status::Pending).map_or("-".into(), |pid| pid.to_string()),
         format!("{sureness}{}", text::thousands(record.used.tokens.total())),
@@ -131,28 +197,29 @@ fn reached_cells(view: &View, instance: &Instance, record: &Record) -> usize {
     by_turns.max(by_tokens)
 }
 
-fn columns(rows: &[[String; 6]]) -> [usize; 6] {
-    let mut columns = MIN_COLUMNS;
+/// Returns the widths of the columns, of which the name's is still the least.
+fn widths(rows: &[[String; 6]]) -> [usize; 6] {
+    let mut widths = MIN_COLUMNS;
     for row in rows {
         for (i, cell) in row.iter().enumerate().filter(|&(i, _)| i != STATUS) {
-            columns[i] = columns[i].max(text::width(cell));
+            widths[i] = widths[i].max(text::width(cell));
         }
     }
-    columns
+    widths
 }
 
-fn line(cells: &[&str; 6], columns: &[usize; 6]) -> String {
-    let padded: Vec<String> = cells.iter().zip(columns).map(|(cell, &columns)| text::pad(cell, columns)).collect();
-    padded.join(" | ") + "\n"
+fn line(cells: &[&str; 6], widths: &[usize; 6], layout: &Layout) -> String {
+    let padded: Vec<String> = layout.shown.iter().map(|&i| text::pad(cells[i], widths[i])).collect();
+    padded.join(SEPARATOR) + "\n"
 }
 
-fn rule(columns: &[usize; 6]) -> String {
-    let [name, others @ ..] = columns;
-    let mut rule = "-".repeat(name + 1);
-    for columns in others {
-        rule += &format!("|{}", "-".repeat(columns + 2));
-    }
-    rule + "\n"
+fn rule(widths: &[usize; 6], layout: &Layout) -> String {
+    let dashes: Vec<String> = layout.shown.iter().map(|&i| "-".repeat(widths[i])).collect();
+    let last = match layout.shown.last() {
+        Some(&PROGRESS) => "-",
+        _ => "",
+    };
+    dashes.join("-|-") + last + "\n"
 }
 
 /// Who waits to ask the API again.

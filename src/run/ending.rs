@@ -107,7 +107,7 @@ impl Run<'_> {
         let (code, is_cut_short) = self.finish_report_json(code);
         let is_silent = code == ExitCode::Completed && self.settings.on_success == OnSuccess::Silent;
         if self.reports_status() && !is_silent {
-            self.print_status(now);
+            self.print_last_status(now);
         }
         let limits = self.ledger.limits();
         let footer = report::summary::Footer {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Json, Run};
 use crate::edge::files::RunDirectory;
+use crate::edge::output::columns;
 use crate::edge::report_file::FinalReport;
 use crate::edge::signals::stops_a_run;
 use crate::exit::ExitCode;
@@ -28,6 +29,15 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The reason that the short version of the final report gives.
 const OMITTED: &str = "results, answers and last output: the whole report could not be written to disk";
+
+/// The age up to which an interval report makes the last one a repetition.
+const RECENT_REPORT: Duration = Duration::from_secs(1);
+
+/// Returns the time of the last interval report if it is recent at the end of a run. With an interval below a second, none
+/// is: the user asked for reports that follow each other as fast.
+fn recent_report(last: Option<Duration>, now: Duration, interval: Duration) -> Option<Duration> {
+    last.filter(|last| interval >= RECENT_REPORT && now.saturating_sub(*last) < RECENT_REPORT)
+}
 
 impl Run<'_> {
     /// Copies what the attempt knows to the record that the reports read.
@@ -99,13 +109,36 @@ impl Run<'_> {
         for index in self.running() {
             self.copy_to_record(index);
         }
-        let mut text = report::status::status(&self.view(&self.ledger.limits(), now), self.settings.style);
+        let mut text = report::status::status(&self.view(&self.ledger.limits(), now), self.settings.style, columns());
+        text += &self.recent_lines();
+        self.print_report(text);
+    }
+
+    /// Prints the last status report; after one that was printed a moment ago, only what has changed since.
+    pub(super) fn print_last_status(&mut self, now: Duration) {
+        let Some(since) = recent_report(self.last_report, now, self.settings.report_interval) else {
+            return self.print_status(now);
+        };
+        let limits = self.ledger.limits();
+        let view = self.view(&limits, now);
+        let mut text = report::status::completion(&view, self.settings.style, columns(), since);
+        text += &self.recent_lines();
+        self.print_report(text);
+    }
+
+    /// Returns the output of the instances since the last report.
+    fn recent_lines(&mut self) -> String {
+        let mut text = String::new();
         for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
             for line in recent.take(&instance.name, self.settings.style) {
                 text += &line;
                 text.push('\n');
             }
         }
+        text
+    }
+
+    fn print_report(&mut self, mut text: String) {
         text.push('\n');
         self.stdout.print(&text);
         self.tell_lost_output("no more reports");
@@ -206,6 +239,27 @@ impl Run<'_> {
         if self.settings.log_level >= LogLevel::Detailed {
             let at = crate::text::seconds(self.now());
             self.message(&format!("{at} {}: {text}", self.name(index)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_report_and_the_last_one_are_not_printed_within_a_second() {
+        for (last, now, interval, is_whole) in [
+            (None, 300, 5_000, true),
+            (Some(5_000), 5_000, 5_000, false),
+            (Some(5_000), 5_999, 5_000, false),
+            (Some(5_000), 6_000, 5_000, true),
+            (Some(1_000), 1_300, 1_000, false),
+            (Some(1_000), 1_100, 200, true),
+        ] {
+            let last = last.map(Duration::from_millis);
+            let [now, interval] = [now, interval].map(Duration::from_millis);
+            assert_eq!(recent_report(last, now, interval).is_none(), is_whole, "{last:?} {now:?} {interval:?}");
         }
     }
 }

@@ -226,6 +226,26 @@ fn on_terminal(place: &Place, arguments: &[&str], columns: u16) -> String {
 }
 
 #[test]
+fn status_table_fits_the_terminal() {
+    let place = Place::new();
+    let name = "name-".repeat(7);
+    let config = place.config(&format!(r#"{{"instances": [{{"name": "{name}", "prompt": "[[say done]]"}}]}}"#));
+    let config = config.to_str().expect("a path in UTF-8");
+    let arguments = ["--workspace", "workspace", "--startup-delay", "0", "--config", config];
+    for (columns, has_whole_name, has_progress) in [(40, false, false), (80, false, true), (200, true, true)] {
+        let text = on_terminal(&place, &arguments, columns);
+        let header = text.lines().position(|line| line.starts_with("Name ")).expect("a table");
+        let table: Vec<&str> = text.lines().skip(header).take(3).collect();
+        for line in &table {
+            let line = line.replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
+            assert!(unicode_width::UnicodeWidthStr::width(line.trim_end()) <= columns.into(), "{columns}: {text}");
+        }
+        assert_eq!(table[2].starts_with(&name), has_whole_name, "{columns}: {text}");
+        assert_eq!(table[0].contains("Progress"), has_progress, "{columns}: {text}");
+    }
+}
+
+#[test]
 fn every_kind_of_example_is_a_config_that_runs() {
     let place = Place::new();
     let list = ask(&place, &["--list-examples"]).expect_code(0).stdout;

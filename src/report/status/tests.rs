@@ -43,6 +43,10 @@ Budget: ####............ $0.42 / $5.00
 ";
 
 fn at_15s(plan: &Plan, records: &[Record], style: Style) -> String {
+    on_screen(plan, records, style, None)
+}
+
+fn on_screen(plan: &Plan, records: &[Record], style: Style, screen: Option<usize>) -> String {
     let stages = &Stages::new(&plan.instances);
     status(
         &View {
@@ -55,6 +59,7 @@ fn at_15s(plan: &Plan, records: &[Record], style: Style) -> String {
             usage_limit: None,
         },
         style,
+        screen,
     )
 }
 
@@ -307,4 +312,57 @@ proptest! {
             prop_assert_eq!(bars(row), bars(lines[4]), "{}", report);
         }
     }
+}
+
+#[test]
+fn the_table_fits_terminals_of_40_80_and_200_columns() {
+    let (mut plan, records) = status_of_the_seed();
+    plan.instances[0].name = "collector-".repeat(12);
+    for (screen, header, has_progress) in [
+        (40, "Name    | Status      | Tokens  | Time  ", false),
+        (60, "Name               | Status      | PID    | Tokens  | Time  ", false),
+        (61, "Name    | Status      | PID    | Tokens  | Time   | Progress", true),
+        (80, "Name                       | Status      | PID    | Tokens  | Time   | Progress", true),
+    ] {
+        let report = on_screen(&plan, &records, UNICODE, Some(screen));
+        let table: Vec<&str> = report.lines().skip(4).take(5).collect();
+        assert_eq!(table[0], header, "{report}");
+        assert_eq!(report.contains("Progress"), has_progress, "{report}");
+        assert!(table.iter().all(|line| text::width(line) <= screen), "{report}");
+        assert!(report.lines().take(3).all(|line| text::width(line) <= screen), "{report}");
+    }
+    let wide = on_screen(&plan, &records, UNICODE, Some(200));
+    assert!(wide.contains(&"collector-".repeat(9)) && wide.lines().all(|line| text::width(line) <= 200), "{wide}");
+}
+
+#[test]
+fn every_terminal_that_has_room_for_a_status_gets_a_table_that_fits() {
+    let (mut plan, records) = status_of_the_seed();
+    plan.instances[0].name = "collector-".repeat(12);
+    for (screen, style) in (22..250).flat_map(|screen| [UNICODE, ASCII].map(|style| (screen, style))) {
+        let report = on_screen(&plan, &records, style, Some(screen));
+        let table = report.lines().take_while(|line| !line.starts_with("Overall"));
+        for line in table {
+            assert!(text::width(line) <= screen, "{screen}: {line}");
+        }
+    }
+    for screen in 0..22 {
+        on_screen(&plan, &records, UNICODE, Some(screen));
+    }
+}
+
+#[test]
+fn completion_has_the_rows_that_ended_since_and_the_totals() {
+    let (plan, mut records) = status_of_the_seed();
+    records[0].ended = Some(Duration::from_secs(8));
+    records[1].ended = Some(Duration::from_secs(15));
+    records[1].status = Status::Completed;
+    let stages = &Stages::new(&plan.instances);
+    let elapsed = Duration::from_secs(15);
+    let view = View { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+    let text = completion(&view, UNICODE, None, Duration::from_secs(15));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("analyzer            | ✓ completed | 12346  | 1,823   |"), "{text}");
+    assert!(lines[1].starts_with("Overall: ") && lines[2].starts_with("Budget: "), "{text}");
 }

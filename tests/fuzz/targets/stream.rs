@@ -165,7 +165,7 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
         incomplete_files: Vec::new(),
         exit: ExitCode::Completed,
     };
-    let texts = [report::status::status(&view, STYLE), report::summary::summary(&view, STYLE, &footer)];
+    let texts = [report::status::status(&view, STYLE, None), report::summary::summary(&view, STYLE, &footer)];
     for text in texts {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
