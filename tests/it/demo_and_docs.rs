@@ -62,3 +62,41 @@ fn the_readme_s_config_is_a_good_one() {
     let outcome = place.run(&place.config(config), &["--dry-run"]).expect_code(0);
     assert!(outcome.stdout.starts_with("3 instances configured"), "{}", outcome.everything());
 }
+
+/// The lines of a mail that cron sends, without the numbers and names of one run.
+fn shape(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.map(|line| match line.split_once(": /") {
+        Some((label, _)) => label.to_owned(),
+        None => line.replace("31m20s", "#s"),
+    });
+    let without_numbers = |line: String| {
+        let mut kept = String::new();
+        for c in line.chars().filter(|c| !".,".contains(*c)) {
+            match c.is_ascii_digit() && !line.starts_with(['+', 'x', 'E']) {
+                true if kept.ends_with('#') => {}
+                true => kept.push('#'),
+                false => kept.push(c),
+            }
+        }
+        kept
+    };
+    lines.map(without_numbers).collect()
+}
+
+#[test]
+fn readme_s_mail_is_what_a_run_prints() {
+    let readme = read("README.md");
+    let mail = readme.split("plain ASCII; elsewhere").nth(1).and_then(|rest| rest.split("Nobody is there").next());
+    let (_, mail) = mail.and_then(|mail| mail.split_once('\n')).expect("a mail");
+    let place = crate::support::Place::new();
+    let audit = "[[say Reading the lock file.]] [[tool Bash {\"command\": \"npm audit\"}]] [[wait 600s]]";
+    let instance = |name: &str, prompt: &str| serde_json::json!({"name": name, "prompt": prompt});
+    let mut instances = vec![instance("audit", audit)];
+    instances[0]["timeout"] = 3.into();
+    instances.extend(["b", "c", "d"].map(|name| instance(name, "[[say done]]")));
+    let config = serde_json::json!({"budget": {"overall_cost_budget": 5.0}, "instances": instances});
+    let mut zen = place.zen_on(&place.config(&config.to_string()), &["--quiet"]);
+    let outcome = place.started(zen.env("LC_ALL", "C")).outcome().expect_code(4);
+    assert_eq!(shape(&(outcome.stderr.clone() + &outcome.stdout)), shape(mail), "{}", outcome.everything());
+}
