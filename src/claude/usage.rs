@@ -223,9 +223,12 @@ impl Meter {
         past.micros = past.micros.saturating_add(message.estimate_micros);
     }
 
-    /// The message that was told last is being streamed: its last count is still to come.
+    /// Notes that the last message is being streamed: its last count is still to come.
+    ///
+    /// A message before it without a last count was cut off: 2.1.332 repeats the request after a reset connection, and
+    /// guesses the output of the first message.
     pub fn stream_begins(&mut self) {
-        self.has_open_message = true;
+        self.was_cut_off |= std::mem::replace(&mut self.has_open_message, true);
     }
 
     /// The message under way has come to its end.
@@ -471,6 +474,19 @@ mod tests {
         meter.settle(Settlement::Cumulative { models: models(300, 60, 1_800), main });
         assert_eq!((meter.used().tokens, meter.used().micros), (tokens(400, 100), 1_800 + 900));
         assert_eq!(meter.used().tokens_certainty, Certainty::AtLeast);
+    }
+
+    #[test]
+    fn a_message_that_a_repeated_request_follows_was_cut_off() {
+        let mut meter = Meter::default();
+        for id in ["m1", "m2"] {
+            meter.message(id, "opus", tokens(100, 1), false);
+            meter.stream_begins();
+        }
+        meter.message_so_far(tokens(100, 20));
+        meter.stream_ended();
+        meter.settle(Settlement::SinceLast(models(200, 25, 0)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(200, 25), Certainty::AtLeast));
     }
 
     #[test]
