@@ -81,6 +81,8 @@ pub enum Outcome {
     ClientWentAway,
     /// This HTTP status was answered in place of a message.
     Refused(u16),
+    /// The message was broken off after its first block had begun, as scripted.
+    Broken,
 }
 
 /// A running server; dropping it cuts its connections and ends its threads.
@@ -375,6 +377,9 @@ fn answer(
     }
     let mut message = match conversation.next_message(served.kind, shared) {
         Ok(message) => message,
+        Err(refusal) if matches!(refusal.status, script::RESET | script::GARBLED) => {
+            return break_off(client, refusal.status, shared, served);
+        }
         Err(refusal) => {
             served.outcome = Outcome::Refused(refusal.status);
             return client.send_json(refusal.status, &refusal.headers, &error_body(refusal.status, &refusal.message));
@@ -397,6 +402,23 @@ fn answer(
     let answer = Answer { id, model: &served.model, message: &message, is_open: &is_open };
     answer.send(client, served.streaming, &mut served.announced)?;
     served.outcome = Outcome::Complete;
+    Ok(())
+}
+
+/// Sends the beginning of a message, and then resets the connection or sends an event that is no JSON.
+fn break_off(client: &mut Client<'_>, status: u16, shared: &Shared, served: &mut Served) -> io::Result<()> {
+    let message = Message { steps: vec![Step::Say("The beginning of".to_owned())], ..Message::default() };
+    let id = format!("msg_{}{:04}", shared.name, served.index);
+    served.message_id = Some(id.clone());
+    served.usage = message.usage.into();
+    let answer = Answer { id, model: &served.model, message: &message, is_open: &|_| true };
+    answer.send_beginning(client, served.streaming, &mut served.announced)?;
+    if status == script::GARBLED {
+        client.send_garbled_event()?
+    } else {
+        client.reset()?
+    }
+    served.outcome = Outcome::Broken;
     Ok(())
 }
 

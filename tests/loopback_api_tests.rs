@@ -158,6 +158,23 @@ fn a_scripted_status_comes_as_often_as_it_says() {
 }
 
 #[test]
+fn a_message_is_reset_or_garbled_in_mid_stream() {
+    let api = LoopbackApi::start();
+    let body = body(&[user("[[status garbled]][[status reset]][[say well]]")]);
+    let garbled = request(&api, "/v1/messages", &body);
+    assert!(garbled.contains("message_start") && garbled.contains("text_delta"), "{garbled}");
+    let last = garbled.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().expect("an event");
+    assert!(serde_json::from_str::<Value>(last).is_err(), "{last}");
+    let mut stream = connect(&api, "POST", "/v1/messages", &body.to_string());
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("the connection is reset");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(joined(&request(&api, "/v1/messages", &body), "text"), "well");
+    let outcomes: Vec<Outcome> = api.log().iter().map(|served| served.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Broken, Outcome::Broken, Outcome::Complete]);
+    assert_eq!(api.log()[1].announced.output_tokens, 1);
+}
+
+#[test]
 fn a_client_that_goes_away_ends_its_request_at_once() {
     let api = LoopbackApi::start();
     let started = Instant::now();

@@ -2,11 +2,13 @@
 //! which one and to whom. One request a connection: that is all the HTTP that a test needs.
 
 use super::script::{Message, Step, Usage};
+use nix::libc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -181,14 +183,39 @@ impl Answer<'_> {
         }
     }
 
-    fn stream(&self, client: &mut Client<'_>, announced: &mut TokenCount) -> io::Result<()> {
-        let whole = TokenCount::from(self.message.usage);
+    /// Sends the head, the start of the message and its first block up to the last delta.
+    ///
+    /// # Errors
+    /// As soon as the client is gone.
+    pub fn send_beginning(
+        &self,
+        client: &mut Client<'_>,
+        streaming: bool,
+        announced: &mut TokenCount,
+    ) -> io::Result<()> {
+        if !streaming {
+            return client.send_head(200, "application/json", None, &self.message.headers);
+        }
+        self.start_stream(client, announced)?;
+        let blocks = self.message.steps.iter().filter_map(|step| self.block(0, step));
+        for block in blocks.take(1) {
+            start_block(client, 0, block)?;
+        }
+        Ok(())
+    }
+
+    fn start_stream(&self, client: &mut Client<'_>, announced: &mut TokenCount) -> io::Result<()> {
         client.send_head(200, "text/event-stream; charset=utf-8", None, &self.message.headers)?;
         // As the real API does: the input is known at once, the output is a placeholder.
-        let at_start = TokenCount { output_tokens: 1, ..whole };
+        let at_start = TokenCount { output_tokens: 1, ..TokenCount::from(self.message.usage) };
         client.send_event(&Event::MessageStart { message: self.envelope(Vec::new(), None, at_start) })?;
         *announced = at_start;
-        client.send_event(&Event::Ping)?;
+        client.send_event(&Event::Ping)
+    }
+
+    fn stream(&self, client: &mut Client<'_>, announced: &mut TokenCount) -> io::Result<()> {
+        let whole = TokenCount::from(self.message.usage);
+        self.start_stream(client, announced)?;
         let mut index = 0;
         for step in &self.message.steps {
             self.pause(client, step)?;
@@ -220,12 +247,18 @@ impl Answer<'_> {
 }
 
 fn stream_block(client: &mut Client<'_>, index: usize, block: Block) -> io::Result<()> {
+    start_block(client, index, block)?;
+    client.send_event(&Event::ContentBlockStop { index })
+}
+
+/// Sends the start of the block and all its deltas.
+fn start_block(client: &mut Client<'_>, index: usize, block: Block) -> io::Result<()> {
     let (empty, deltas) = block.taken_apart();
     client.send_event(&Event::ContentBlockStart { index, content_block: empty })?;
     for delta in deltas {
         client.send_event(&Event::ContentBlockDelta { index, delta })?;
     }
-    client.send_event(&Event::ContentBlockStop { index })
+    Ok(())
 }
 
 /// Any text: nobody here can check it.
@@ -421,5 +454,27 @@ impl Client<'_> {
     fn send_event(&mut self, event: &Event<'_>) -> io::Result<()> {
         let data = serde_json::to_string(event)?;
         self.stream.write_all(format!("event: {}\ndata: {data}\n\n", event.name()).as_bytes())
+    }
+
+    /// Sends an event whose data is no JSON.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub fn send_garbled_event(&mut self) -> io::Result<()> {
+        self.stream.write_all(b"event: content_block_delta\ndata: {\"type\": \"content_block_de\n\n")
+    }
+
+    /// Resets the connection. The client may lose data that it has not read.
+    ///
+    /// # Errors
+    /// If the connection is gone already.
+    pub fn reset(&self) -> io::Result<()> {
+        // SAFETY: zeros are a valid value of this plain C structure; the family 0 is AF_UNSPEC.
+        let address: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+        // connect(2): AF_UNSPEC dissolves the association. That sends RST even if the socket has other descriptors.
+        // SAFETY: connect reads one sockaddr, which lives for the call.
+        let code = unsafe { libc::connect(self.stream.as_raw_fd(), &raw const address, length) };
+        if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }

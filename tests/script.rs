@@ -55,9 +55,15 @@ pub enum Step {
     },
 }
 
-/// An HTTP status answered in place of the message.
+/// Pseudo-status of a message whose connection is reset in mid-stream: `[[status reset]]`.
+pub const RESET: u16 = 598;
+/// Pseudo-status of a message whose stream ends with an event that is no JSON: `[[status garbled]]`.
+pub const GARBLED: u16 = 599;
+
+/// An answer of the API in place of the message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
+    /// An HTTP status, or `RESET` or `GARBLED`.
     pub status: u16,
     pub times: u32,
     pub headers: Vec<(String, String)>,
@@ -265,7 +271,11 @@ fn parse_duration(args: &str) -> Result<Duration, String> {
 
 fn parse_status(args: &str) -> Result<Failure, String> {
     let (status, times) = split_word(args);
-    let status = status.parse().ok().filter(|code| (100..600).contains(code)).ok_or("expected an HTTP status")?;
+    let status = match status {
+        "reset" => RESET,
+        "garbled" => GARBLED,
+        _ => status.parse().ok().filter(|code| (100..RESET).contains(code)).ok_or("expected an HTTP status")?,
+    };
     let times = match times.strip_prefix('x') {
         Some(count) => count.parse().map_err(|_| format!("`x{count}` is no number of times"))?,
         None if times.is_empty() => 1,
@@ -379,6 +389,11 @@ mod script_tests {
         assert_eq!(messages[0].failures, vec![Failure { status: 529, times: 3, headers }]);
         assert_eq!(messages[0].headers, vec![pair("A", "b: c"), pair("D", "e")]);
         assert_eq!(script("[[status 401]]")[0].failures[0].times, 1);
+        let broken = script("[[status reset x2]][[status garbled]]")[0].failures.clone();
+        assert_eq!(
+            broken.iter().map(|failure| (failure.status, failure.times)).collect::<Vec<_>>(),
+            [(RESET, 2), (GARBLED, 1)]
+        );
     }
 
     #[test]
@@ -403,6 +418,7 @@ mod script_tests {
             "[[wait NaNs]]",
             "[[status]]",
             "[[status 999]]",
+            "[[status 598]]",
             "[[status 529 3]]",
             "[[header x]]",
             "[[stand-in]]",

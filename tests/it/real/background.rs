@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Real, on_each_generation};
-use crate::support::Outcome;
+use super::{Real, on_each_generation, on_the_newest};
+use crate::support::{Outcome, PATIENCE};
 
 /// Both versions of 2.1: only they report what runs in the background.
 fn on_2_1(test: impl Fn(&Real) + Sync) {
@@ -75,7 +75,6 @@ fn real_background_command_is_stopped_and_listed() {
     });
 }
 
-/// The shortest wake-up takes a minute, so that only its being dropped is tried.
 #[test]
 fn real_wakeup_is_background_work_and_cron_is_refused() {
     on_2_1(|real| {
@@ -86,6 +85,20 @@ fn real_wakeup_is_background_work_and_cron_is_refused() {
         let outcome = run(real, "CronCreate", &input, &json!({})).expect_code(0);
         let denials = &outcome.instance("build")["permission_denials"];
         assert_eq!(denials, &json!([{"tool": "CronCreate", "on": "hi"}]), "{}", real.everything(&outcome));
+    });
+}
+
+/// The shortest delay that claude accepts is a minute, and it wakes up at a whole minute: this takes up to two.
+#[test]
+fn real_wakeup_is_waited_for() {
+    on_the_newest(1, |real| {
+        let input = json!({"delaySeconds": 60, "prompt": "Look again.", "reason": "a build"});
+        let prompt = format!("Go. [[tool ScheduleWakeup {input}]] [[say Later.]] [[next]] [[say Looked.]]");
+        let outcome = real.start(&real.place.prompts(&[&prompt]), &[]).outcome_within(3 * PATIENCE).expect_code(0);
+        let everything = real.everything(&outcome);
+        assert_eq!(outcome.instance("a")["result"], "Looked.", "{everything}");
+        assert!(real.conversation().iter().any(|served| served.last_user_text.contains("Look again.")), "{everything}");
+        real.assert_books_balance(&outcome);
     });
 }
 

@@ -246,18 +246,27 @@ impl Real {
         let log = self.api.log();
         let (small, others): (Vec<_>, Vec<_>) = log[first..].iter().partition(|served| self.is_small_call(served));
         let (whole, cut): (Vec<&Served>, Vec<&Served>) =
-            others.iter().partition(|served| served.outcome != End::ClientWentAway);
-        // What the API had written of a message when claude was interrupted, claude may have read or not; so be it, but
-        // then the books must not claim to be exact.
+            others.iter().partition(|served| !matches!(served.outcome, End::ClientWentAway | End::Broken));
+        // claude may or may not have read what the API wrote of a message that was interrupted or broken off; the books
+        // must not claim to be exact then. Of a broken message, 2.1 guesses the output.
         let mut wholes = vec![whole.iter().map(|served| served.announced).fold(TokenCount::default(), sum)];
         for message in &cut {
             wholes.extend(wholes.clone().into_iter().map(|read| sum(read, message.announced)));
         }
+        let guesses: u64 = cut
+            .iter()
+            .filter(|served| served.outcome == End::Broken)
+            .map(|served| served.usage.output_tokens - served.announced.output_tokens)
+            .sum();
         let booked = tokens_of(&outcome.report["totals"]);
+        let balances = |sum: &TokenCount| {
+            let guess = booked.output_tokens.saturating_sub(sum.output_tokens);
+            booked == TokenCount { output_tokens: sum.output_tokens + guess, ..*sum } && guess <= guesses
+        };
         let mut balanced = wholes;
         let mut told = None;
         for calls in 0..=small.len() {
-            if balanced.contains(&booked) {
+            if balanced.iter().any(balances) {
                 told = Some(calls);
                 break;
             }

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::on_the_newest;
-use crate::support::Outcome;
+use super::{Real, on_the_newest};
+use crate::support::{Outcome, PATIENCE};
 
 /// The verdict that an instance must have: the exit of its work, and words of its error.
 struct Row {
@@ -24,7 +24,18 @@ fn completes(name: &'static str, prompt: &str, words: &'static str) -> Row {
     row(name, json!({ "prompt": prompt }), "completed", "", words)
 }
 
-fn rows() -> Vec<Row> {
+/// A folder whose settings block each prompt.
+fn hooked(real: &Real) -> String {
+    let folder = real.place.path("hooked");
+    std::fs::create_dir_all(folder.join(".claude")).expect("a directory");
+    let hook = json!({"type": "command", "command": "echo not tonight >&2; exit 2"});
+    let settings = json!({"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}});
+    std::fs::write(folder.join(".claude/settings.json"), settings.to_string()).expect("a file");
+    folder.to_str().expect("a path in UTF-8").to_owned()
+}
+
+fn rows(real: &Real) -> Vec<Row> {
+    real.place.command("fails", "The state is: !`exit 3`\n\nGo on.");
     let background = json!({"command": "sleep 3", "run_in_background": true, "description": "x"});
     let denied = json!({"command": "touch made-by-night", "description": "x"});
     let wake_up = json!({"delaySeconds": 60, "reason": "x", "prompt": "Look again."});
@@ -50,8 +61,26 @@ fn rows() -> Vec<Row> {
             "error",
             "Permission denied: Bash",
         ),
-        completes("background", &format!("Go. [[tool Bash {background}]] [[say It runs.]] [[say It ended.]]"), ""),
-        completes("wake-up", &format!("Go. [[tool ScheduleWakeup {wake_up}]] [[say Later.]] [[say Looked.]]"), ""),
+        completes(
+            "background",
+            &format!("Go. [[tool Bash {background}]] [[say It runs.]] [[next]] [[say It ended.]]"),
+            "It ended.",
+        ),
+        // A wake-up that is waited for takes a minute or two: `real_wakeup_is_waited_for` does that.
+        row(
+            "wake-up",
+            json!({
+                "prompt": format!("Go. [[tool ScheduleWakeup {wake_up}]] [[say Later.]] [[next]] [[say Looked.]]"),
+                "background": "stop",
+            }),
+            "completed",
+            "",
+            "Later.",
+        ),
+        completes("reset", "Go. [[status reset]] [[say After a reset.]]", "After a reset."),
+        completes("garbled", "Go. [[status garbled]] [[say After noise.]]", "After noise."),
+        row("hooked", json!({"prompt": "Never asked.", "cwd": hooked(real)}), "failed", "error", "not tonight"),
+        row("bash-fails", json!({"command": "/fails"}), "failed", "error", "Shell command failed"),
         row("empty", json!({"prompt": "Go. [[say ]]"}), "completed", "", ""),
         completes("last", "Go. [[say Good night.]]", "Good night."),
     ]
@@ -60,7 +89,7 @@ fn rows() -> Vec<Row> {
 #[test]
 fn real_night_has_right_verdicts() {
     on_the_newest(4, |real| {
-        let rows = rows();
+        let rows = rows(real);
         let instances: Vec<Value> = rows
             .iter()
             .map(|row| {
@@ -71,9 +100,17 @@ fn real_night_has_right_verdicts() {
             .collect();
         let config = real.place.config(&json!({ "instances": instances }).to_string());
         let run = real.start(&config, &["--max-parallel", "4"]);
-        let outcome = run.outcome_within(3 * crate::support::PATIENCE).expect_code(2);
+        let outcome = run.outcome_within(2 * PATIENCE).expect_code(2);
         let wrong: Vec<String> = rows.iter().filter_map(|row| wrong(row, &outcome)).collect();
         assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), real.everything(&outcome));
+        // claude 2.1.332 itself sends the same request six times.
+        assert_eq!(outcome.instance("refused")["attempts"], 1, "{}", real.everything(&outcome));
+        let stopped = &outcome.instance("wake-up")["background_stopped"];
+        assert_eq!(stopped, &json!(["wake-up: Look again."]), "{}", real.everything(&outcome));
+        for name in ["reset", "garbled"] {
+            let certainty = &outcome.instance(name)["tokens_certainty"];
+            assert_eq!(certainty, "at_least", "{name}\n{}", real.everything(&outcome));
+        }
         assert!(!real.place.workspace().join("made-by-night").exists());
         real.assert_books_balance(&outcome);
     });
