@@ -378,7 +378,7 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
         ("completed", "completed", Value::Null, Value::Null, 1),
         ("failed", "failed", json!("error"), json!("it broke"), 1),
         ("crashed", "failed", json!("error"), json!("claude ended with signal 9 without a result"), 1),
-        ("missing", "failed", json!("command not found"), json!("Command not found: /this-command-does-not-exist"), 1),
+        ("missing", "failed", json!("command not found"), json!("Command not found: /this-command-does-not-exist"), 0),
         ("skipped", "skipped", Value::Null, json!("depends on failed, which failed"), 0),
         ("timed-out", "failed", json!("timeout"), json!("Timeout after 0.5s"), 1),
         ("interrupted", "failed", json!("interrupted"), json!("Stopped by SIGTERM"), 1),

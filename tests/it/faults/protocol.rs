@@ -166,11 +166,11 @@ fn retries_and_the_report_says_so() {
 #[test]
 fn is_not_logged_in() {
     let place = Place::new();
-    let retries = with(bad("[[status 401 x11]]"), "env", json!({ "STAND_IN_RETRY_MS": "30000" }));
+    let retries = with(bad("[[status 401 x11]]"), "env", json!({ "STAND_IN_RETRY_MS": "300" }));
     let outcome = run(&place, &[retries], &[]).expect_code(2);
-    let error = "Authentication failed: the API answered 401: log in (run claude once and type /login) \
+    let error = "Authentication failed: the API answered 401 4 times: log in (run claude once and type /login) \
                  or set ANTHROPIC_API_KEY";
-    expect_failed(&outcome, "bad", "error", error);
+    expect_failed(&outcome, "bad", "account", error);
     assert!(outcome.ran("bad") < Duration::from_secs(25), "{:?}", outcome.ran("bad"));
     assert!(outcome.stdout.contains(error), "{}", outcome.everything());
 }

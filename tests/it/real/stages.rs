@@ -36,9 +36,10 @@ fn real_result_goes_on_as_text_and_is_no_command() {
 fn real_failed_attempt_is_followed_by_another_in_its_session() {
     on_each_generation(1, |real| {
         // A message that was paid for, and then an answer that claude gives up at.
-        let broken = format!("{} [[status 400 x1000]]", super::read_tool(real));
+        let broken = format!("{} [[status 500 x1000]]", super::read_tool(real));
         real.place.command("flaky", &broken);
-        let instance = json!({"name": "a", "command": "/flaky", "session_id": "diary", "retries": 2, "retry_delay": 3});
+        let instance = json!({"name": "a", "command": "/flaky", "session_id": "diary", "retries": 2, "retry_delay": 3,
+            "env": {"CLAUDE_CODE_MAX_RETRIES": "0"}});
         let config = real.place.config(&json!({"instances": [instance]}).to_string());
         let run = real.start(&config, &[]);
         wait_until("the retry", || run.stderr().contains("retry 1 of 2 in 3.0s"));
