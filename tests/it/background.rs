@@ -107,8 +107,10 @@ fn wakeup_is_waited_for_or_dropped() {
     let place = Place::new();
     let input = json!({"delaySeconds": 60, "prompt": "Look again", "reason": "a build"});
     let script = format!("[[tool ScheduleWakeup {input}]] [[say Scheduled.]] [[next]] [[say Woken.]]");
-    for (background, result) in [("wait", "Woken."), ("stop", "Scheduled.")] {
-        let instance = json!({"name": "build", "prompt": script, "background": background});
+    // One that is to be dropped comes so late that a busy machine cannot let it come first.
+    for (background, wakeup_ms, result) in [("wait", "100", "Woken."), ("stop", "60000", "Scheduled.")] {
+        let env = json!({"STAND_IN_WAKEUP_MS": wakeup_ms});
+        let instance = json!({"name": "build", "prompt": script, "background": background, "env": env});
         let config = place.config(&json!({ "instances": [instance] }).to_string());
         let outcome = place.run(&config, &[]).expect_code(0);
         assert_eq!(outcome.instance("build")["result"], result, "{}", outcome.everything());

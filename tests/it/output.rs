@@ -399,7 +399,9 @@ fn a_long_plan_is_told_in_numbers() {
     };
     let instances: Vec<Value> = (0..44).map(instance).collect();
     let config = place.config(&json!({ "instances": instances }).to_string());
-    let outcome = place.run(&config, &["--max-parallel", "8", "--max-console-lines", "0"]).expect_code(2);
+    let outcome = place
+        .run(&config, &["--max-parallel", "8", "--max-console-lines", "0", "--status-report-interval", "600"])
+        .expect_code(2);
     let last = outcome.stdout.split("Instance Status (").last().expect("a report");
     for expected in [
         "Instances: 41 completed, 3 failed; 3 of 44 shown\n",
