@@ -10,7 +10,7 @@ DESTDIR ?=
 REAL_CLAUDE = target/claude
 NEWEST_CLAUDE = $$(grep -v '^\#' tests/real_cli_versions.txt | head -n 1)
 
-.PHONY: demo test generations fuzz soak coverage bench check static reproducible install real-claude newest-claude clean
+.PHONY: demo test generations fuzz soak coverage bench check figures static reproducible install real-claude newest-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -53,6 +53,10 @@ coverage:
 	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --no-fail-fast --skip-clean --timeout 1800 \
 		--target-dir target/coverage --objects target/coverage/debug/zen --include-files 'src/*' --out Lcov --output-dir target/coverage \
 		-- --skip real:: --test-threads 8
+
+# Prose, code shape and imports of the sources, with the limits that the suite holds them to.
+figures:
+	@$(CARGO) test --quiet --test source -- --nocapture
 
 check:
 	$(CARGO) fmt --check

@@ -262,7 +262,7 @@ impl SyntaxError {
 fn hint(text: &str, at: usize) -> Option<&'static str> {
     match &text.as_bytes()[at..] {
         [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
-        [..=0x1f, ..] if !text[..at].trim_end().ends_with([',', '{', '[', ':']) => {
+        [0..=0x1f, ..] if !text[..at].trim_end().ends_with([',', '{', '[', ':']) => {
             Some("a line break in a string is written \\n, a tab \\t")
         }
         [b'\'', ..] => Some("JSON strings stand in double quotes"),
