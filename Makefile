@@ -24,10 +24,10 @@ demo:
 # The same random cases each time; new ones are for `make fuzz`.
 test: export PROPTEST_RNG_SEED ?= 1
 test: newest-claude
-	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 6
+	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 4
 
 generations: real-claude
-	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 4
+	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 2
 
 # The real CLI in each generation of the list, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
