@@ -1,4 +1,4 @@
-//! Work that goes on after the last turn: commands in the background and wake-ups that the agent has scheduled. claude
+//! Work that outlives the last turn: commands in the background and wake-ups that the agent has scheduled. claude
 //! takes a turn of its own when a command ends, and that turn belongs to the instance.
 //!
 //! Measured on 2.1.330 and 2.1.332. 2.0 and 1.0 report the start of such a command, and nothing of its end.
@@ -16,7 +16,7 @@ use crate::outcome::{Failure, Reason};
 /// input is closed, and the turn counts all the same.
 const FOLLOW_UP: Duration = Duration::from_secs(5);
 
-/// Tools whose commands can go on in the background, and the one that schedules a wake-up.
+/// Tools whose commands can run in the background, and the one that schedules a wake-up.
 const TOOLS: [&str; 3] = ["Bash", "Monitor", WAKEUP];
 const WAKEUP: &str = "ScheduleWakeup";
 
@@ -112,7 +112,7 @@ impl Attempt {
         self.dialogue.background_agents > 0 || waits
     }
 
-    /// All turns are answered well: waits for what goes on in the background, or ends it.
+    /// Waits for background work, or stops it, after all turns have succeeded.
     pub(super) fn answered(&mut self, now: Duration) -> Vec<Effect> {
         if self.dialogue.turn_under_way || self.dialogue.background.is_cut_off {
             return Vec::new();
