@@ -287,7 +287,6 @@ fn real_file_that_settings_deny_is_refused_once() {
     });
 }
 
-/// 1.0 does not know the setting.
 #[test]
 fn real_permission_mode_that_settings_forbid_is_reported() {
     on_each_generation(1, |real| {
@@ -298,12 +297,11 @@ fn real_permission_mode_that_settings_forbid_is_reported() {
         write_settings(real, r#"{"permissions": {"disableBypassPermissionsMode": "disable"}}"#);
         let outcome = run_tools(real, &json!({}), &[write(real, "made-by-write")]).expect_code(0);
         let everything = real.everything(&outcome);
-        let differs = !real.is_1_0();
         let notice = "a: claude runs in permission mode default instead of bypassPermissions";
-        assert_eq!(outcome.stderr.matches(notice).count(), usize::from(differs), "{everything}");
-        assert_eq!(outcome.instance("a")["permission_mode_differs"], differs, "{everything}");
-        assert_eq!(outcome.stdout.contains("- a: default instead of bypassPermissions\n"), differs, "{everything}");
-        assert_eq!(made(real).is_empty(), differs, "{everything}");
+        assert_eq!(outcome.stderr.matches(notice).count(), 1, "{everything}");
+        assert_eq!(outcome.instance("a")["permission_mode_differs"], true, "{everything}");
+        assert!(outcome.stdout.contains("- a: default instead of bypassPermissions\n"), "{everything}");
+        assert!(made(real).is_empty(), "{everything}");
         write_settings(real, "{}");
         for mode in ["default", "acceptEdits", "plan"] {
             let outcome = run_tools(real, &json!({ "permission_mode": mode }), &[]).expect_code(0);
@@ -355,8 +353,19 @@ fn real_settings_that_claude_cannot_parse_are_reported() {
             assert!(!outcome.stderr.contains("settings.json"), "{text}\n{}", real.everything(&outcome));
         }
         let deny = r#"{"x": "\ud83d", "permissions": {"deny": ["Write"]}}"#;
-        write_settings(real, &format!("\u{feff}{deny}"));
-        let outcome = run_tools(real, &json!({}), &[write(real, "made-x")]).expect_code(0);
-        assert_eq!(denied(&outcome), ["Write"], "{}", real.everything(&outcome));
+        let with_bom = format!("\u{feff}{deny}");
+        for text in [deny, &with_bom] {
+            write_settings(real, text);
+            let outcome = run_tools(real, &json!({}), &[write(real, "made-x")]).expect_code(0);
+            // 1.0.128 ignores a file that begins with a byte order mark.
+            let is_read = !(real.is_1_0() && text == with_bom);
+            assert_eq!(
+                denied(&outcome),
+                if is_read { vec!["Write"] } else { vec![] },
+                "{text}\n{}",
+                real.everything(&outcome)
+            );
+            std::fs::remove_file(real.place.workspace().join("made-x")).ok();
+        }
     });
 }
