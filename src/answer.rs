@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::catalogue::{self, Catalogue};
+use crate::catalogue::{self, CommandCatalog};
 use crate::claude::command_line;
 use crate::claude::{control, listing};
 use crate::config;
-use crate::edge::ask::{self, Query};
+use crate::edge::ask::{self, ProbeCommand};
 use crate::edge::{command_files, output};
 use crate::examples;
-use crate::flags::{Options, Question};
+use crate::flags::{Options, Query};
 use crate::prepare::find_claude;
 use crate::prompt_template::prompt_template;
 use crate::workspace;
@@ -21,7 +21,7 @@ const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct QueryOutput {
     /// For standard output.
     pub text: String,
     /// For standard error.
@@ -32,47 +32,47 @@ pub struct Answer {
 ///
 /// # Errors
 /// Why there is no answer, each a message.
-pub fn answer(question: &Question, options: &Options) -> Result<Answer, Vec<String>> {
-    let plain = |text: String| Ok(Answer { text, notes: Vec::new() });
+pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<String>> {
+    let plain = |text: String| Ok(QueryOutput { text, notes: Vec::new() });
     match question {
-        Question::Commands => {
+        Query::Commands => {
             let (catalogue, notes) = catalogue(options)?;
-            Ok(Answer { text: catalogue::text::list(&catalogue, output::columns()), notes })
+            Ok(QueryOutput { text: catalogue::text::list(&catalogue, output::columns()), notes })
         }
-        Question::Command(called) => {
+        Query::Command(called) => {
             let (catalogue, notes) = catalogue(options)?;
             match catalogue.find(called) {
-                Ok(command) => Ok(Answer { text: catalogue::text::inspection(command, output::columns()), notes }),
+                Ok(command) => Ok(QueryOutput { text: catalogue::text::inspection(command, output::columns()), notes }),
                 Err(problem) => Err(notes.into_iter().chain([problem]).collect()),
             }
         }
-        Question::Examples => plain(examples::list()),
-        Question::Example(example) => plain(example.config.to_owned()),
-        Question::PromptTemplate => plain(prompt_template()),
-        Question::Schema => plain(format!("{:#}\n", config::schema())),
+        Query::Examples => plain(examples::list()),
+        Query::Example(example) => plain(example.config.to_owned()),
+        Query::PromptTemplate => plain(prompt_template()),
+        Query::Schema => plain(format!("{:#}\n", config::schema())),
     }
 }
 
 /// The workspace's slash commands, and a note where claude could not be asked.
-fn catalogue(options: &Options) -> Result<(Catalogue, Vec<String>), Vec<String>> {
-    let (workspace, remark) = workspace::of(options.workspace.as_deref());
+fn catalogue(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<String>> {
+    let (workspace, remark) = workspace::resolve(options.workspace.as_deref());
     let note = remark.map(workspace::Remark::into_text);
-    if let Some(problem) = workspace::problem(&workspace) {
+    if let Some(problem) = workspace::validate(&workspace) {
         return Err(vec![problem]);
     }
     let listed = find_claude(options).and_then(|claude| {
-        let arguments = command_line::arguments_to_ask();
+        let arguments = command_line::stream_args();
         let (arguments, env, limit) = (&arguments, &BTreeMap::new(), LIST_LIMIT);
-        let query = Query { claude: &claude, arguments, cwd: &workspace, env, limit };
-        let asked = ask::answer_of(&query, &control::initialize(), listing::answer);
+        let command = ProbeCommand { claude: &claude, arguments, cwd: &workspace, env, limit };
+        let asked = ask::query(&command, &control::initialize(), listing::answer);
         asked
             .and_then(|listed| listed)
-            .map_err(|why| format!("{} does not list its commands: {why}", workspace::shown(&claude)))
+            .map_err(|why| format!("{} does not list its commands: {why}", workspace::display_path(&claude)))
     });
     let mut notes: Vec<String> = note.into_iter().collect();
     let listed = listed.map_err(|why| {
         let what_is_left = "this is what the files say; commands of claude itself and of plugins are left out";
         notes.push(format!("{why}: {what_is_left}"));
     });
-    Ok((Catalogue::new(listed.ok(), command_files::find(&workspace)), notes))
+    Ok((CommandCatalog::new(listed.ok(), command_files::find(&workspace)), notes))
 }

@@ -15,7 +15,7 @@ pub enum ExitCode {
     /// At least one instance timed out, and none failed otherwise.
     TimedOut,
     /// The run should be tried again later.
-    TryLater,
+    TempFail,
     /// Stopped by the signal of this number.
     Signal(u8),
 }
@@ -30,14 +30,14 @@ impl ExitCode {
             ExitCode::Failed => 2,
             ExitCode::Budget => 3,
             ExitCode::TimedOut => 4,
-            ExitCode::TryLater => 75,
+            ExitCode::TempFail => 75,
             ExitCode::Signal(signal) => 128_u8.saturating_add(signal),
         }
     }
 
     /// Which of two codes a run ends with that has cause for both: the first of 128+N, 2, 75, 4, 3, 0.
     #[must_use]
-    pub fn or_worse(self, other: ExitCode) -> ExitCode {
+    pub fn max_severity(self, other: ExitCode) -> ExitCode {
         if other.precedence() < self.precedence() { other } else { self }
     }
 
@@ -46,7 +46,7 @@ impl ExitCode {
             ExitCode::Signal(_) => 0,
             ExitCode::NotLaunched => 1,
             ExitCode::Failed => 2,
-            ExitCode::TryLater => 3,
+            ExitCode::TempFail => 3,
             ExitCode::TimedOut => 4,
             ExitCode::Budget => 5,
             ExitCode::Completed => 6,
@@ -77,7 +77,7 @@ mod tests {
             ExitCode::Failed,
             ExitCode::Budget,
             ExitCode::TimedOut,
-            ExitCode::TryLater,
+            ExitCode::TempFail,
         ];
         let numbers: Vec<String> = codes.iter().map(|c| c.number().to_string()).collect();
         let rows: Vec<&str> = TABLE.iter().map(|(code, _)| *code).filter(|c| *c != "128+N").collect();
@@ -89,15 +89,15 @@ mod tests {
         let order = [
             ExitCode::Signal(2),
             ExitCode::Failed,
-            ExitCode::TryLater,
+            ExitCode::TempFail,
             ExitCode::TimedOut,
             ExitCode::Budget,
             ExitCode::Completed,
         ];
         for (i, &a) in order.iter().enumerate() {
             for &b in &order[i..] {
-                assert_eq!(a.or_worse(b), a);
-                assert_eq!(b.or_worse(a), a);
+                assert_eq!(a.max_severity(b), a);
+                assert_eq!(b.max_severity(a), a);
             }
         }
     }

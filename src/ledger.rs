@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::claude::prices::Prices;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::{ModelUse, Used};
+use crate::claude::usage::{ModelUsage, Usage};
 use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
 use crate::plan::Instance;
 use crate::text;
@@ -25,16 +25,16 @@ pub const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(20);
 
 /// Whether an instance may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Admission {
     /// It may start now.
-    Start,
+    Admit,
     /// It may never start.
-    Refuse(Refusal),
+    Deny(Denial),
 }
 
 /// Why an instance may never start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Denial {
     /// Why, in the seed's words.
     pub why: String,
     /// Whether the budget for all refuses it, and so all behind it.
@@ -43,7 +43,7 @@ pub struct Refusal {
 
 /// A limit that was reached while instances ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct LimitReached {
     /// Which limit, and how much of it was used: "Overall budget reached: 10,120 / 10,000 tokens".
     pub what: String,
     /// Whether it is what one instance has announced, and so concerns nobody else.
@@ -54,7 +54,7 @@ pub struct Reached {
 
 /// A limit as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitState {
+pub struct LimitUsage {
     /// What it limits.
     pub scope: Scope,
     /// What it counts.
@@ -87,11 +87,11 @@ pub enum Unit {
 
 /// The books of a run.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Budget {
     enforcement: Enforcement,
     basis: TokenBasis,
     limits: Vec<Limit>,
-    accounts: Vec<Account>,
+    accounts: Vec<InstanceBudget>,
     refusals: Vec<(usize, String)>,
     /// The first in the config's order whom the overall budget has refused: it refuses all behind it.
     overall_refused: Option<usize>,
@@ -118,7 +118,7 @@ struct Limit {
 }
 
 #[derive(Debug)]
-struct Account {
+struct InstanceBudget {
     /// The limits that it shares, by index.
     limits: Vec<usize>,
     /// The estimate: for all attempts together if it was announced, else for each.
@@ -153,7 +153,7 @@ impl Amounts {
     }
 }
 
-impl Account {
+impl InstanceBudget {
     /// Returns the estimate for an attempt that begins now. Dollars are in proportion to the tokens: their price is unknown
     /// before.
     fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
@@ -185,12 +185,12 @@ impl Account {
     }
 }
 
-impl Ledger {
+impl Budget {
     /// Books with nothing in them.
     #[must_use]
     pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
         let limits = limits(budget, instances);
-        let account = |instance: &Instance| Account {
+        let account = |instance: &Instance| InstanceBudget {
             limits: Vec::new(),
             estimate: estimate(instance, prices),
             has_announced: instance.max_tokens.is_some(),
@@ -200,13 +200,13 @@ impl Ledger {
             expected_then: Amounts::default(),
             is_running: false,
         };
-        let mut accounts: Vec<Account> = instances.iter().map(account).collect();
+        let mut accounts: Vec<InstanceBudget> = instances.iter().map(account).collect();
         for (l, limit) in limits.iter().enumerate() {
             for &member in &limit.members {
                 accounts[member].limits.push(l);
             }
         }
-        Ledger {
+        Budget {
             enforcement: budget.enforcement.unwrap_or_default(),
             basis: budget.token_basis.unwrap_or_default(),
             limits,
@@ -222,12 +222,12 @@ impl Ledger {
     /// True if a limit is enforced and an instance announces nothing, so that estimates are learned.
     #[must_use]
     pub fn learns_estimates(&self) -> bool {
-        let is_unannounced = |account: &Account| !account.has_announced && !account.limits.is_empty();
+        let is_unannounced = |account: &InstanceBudget| !account.has_announced && !account.limits.is_empty();
         self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
     }
 
     /// Takes the sum of an earlier run of the same instance as its estimate, unless it announces one.
-    pub fn expect_as_before(&mut self, instance: usize, used: &ModelUse) {
+    pub fn expect_as_before(&mut self, instance: usize, used: &ModelUsage) {
         let earlier = self.counted(&used.tokens, used.micros);
         let account = &mut self.accounts[instance];
         account.earlier = Some(earlier).filter(|_| !account.has_announced);
@@ -245,14 +245,14 @@ impl Ledger {
     ///
     /// One that waits holds back no other that leaves it enough.
     #[must_use]
-    pub fn next(&self, ready: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Answer)> {
+    pub fn admit_first(&self, ready: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Admission)> {
         if self.enforcement == Enforcement::Warn {
-            return ready.map(|instance| (instance, Answer::Start)).next();
+            return ready.map(|instance| (instance, Admission::Admit)).next();
         }
         let mut reserved = vec![0_u64; self.limits.len()];
         for instance in ready {
             if let Some(refusal) = self.refusal(instance) {
-                return Some((instance, Answer::Refuse(refusal)));
+                return Some((instance, Admission::Deny(refusal)));
             }
             let account = &self.accounts[instance];
             let expected = account.expected(self.largest_first);
@@ -265,7 +265,7 @@ impl Ledger {
                 limit.is_own() || fits || !is_waited_for
             });
             if has_room && !self.waits_for_first_message(account, now) {
-                return Some((instance, Answer::Start));
+                return Some((instance, Admission::Admit));
             }
             for &l in &account.limits {
                 reserved[l] = reserved[l].saturating_add(expected.of(self.limits[l].unit));
@@ -275,14 +275,14 @@ impl Ledger {
     }
 
     /// Whether it must wait until a first message shows how much it may use.
-    fn waits_for_first_message(&self, account: &Account, now: Duration) -> bool {
+    fn waits_for_first_message(&self, account: &InstanceBudget, now: Duration) -> bool {
         let has_estimate = account.has_announced || account.earlier.is_some();
         !has_estimate && !account.limits.is_empty() && self.first_message_due(now).is_some()
     }
 
-    fn refusal(&self, instance: usize) -> Option<Refusal> {
+    fn refusal(&self, instance: usize) -> Option<Denial> {
         if self.overall_refused.is_some_and(|first| instance > first) {
-            return Some(Refusal { why: "Overall budget exceeded".to_owned(), is_overall: true });
+            return Some(Denial { why: "Overall budget exceeded".to_owned(), is_overall: true });
         }
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
@@ -295,18 +295,18 @@ impl Ledger {
                 }
             };
             let is_overall = limit.scope == Scope::Overall;
-            (is_over && Self::is_certain(limit)).then(|| Refusal { why: limit.would_exceed(estimate), is_overall })
+            (is_over && Self::is_final(limit)).then(|| Denial { why: limit.would_exceed(estimate), is_overall })
         })
     }
 
     /// Whether what was used of a limit can only grow. Dollars are estimates while an instance runs, and may turn out too
     /// high when claude says what it was.
-    fn is_certain(limit: &Limit) -> bool {
+    fn is_final(limit: &Limit) -> bool {
         limit.unit == Unit::Tokens || limit.running == 0
     }
 
     /// An instance was refused, for this reason.
-    pub fn refused(&mut self, instance: usize, refusal: Refusal) {
+    pub fn refused(&mut self, instance: usize, refusal: Denial) {
         if refusal.is_overall && self.overall_refused.is_none_or(|first| instance < first) {
             self.overall_refused = Some(instance);
         }
@@ -329,7 +329,7 @@ impl Ledger {
 
     /// Learns from the first message of an attempt, which has come to this size: others that announce nothing are expected
     /// to use as much, also those that run and have shown no message.
-    pub fn first_message(&mut self, instance: usize, message: &ModelUse) {
+    pub fn first_message(&mut self, instance: usize, message: &ModelUsage) {
         let size = self.counted(&message.tokens, message.micros);
         if size == Amounts::default() || self.enforcement == Enforcement::Warn {
             return;
@@ -357,7 +357,7 @@ impl Ledger {
     }
 
     /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
-    pub fn book(&mut self, instance: usize, used: &Used) -> Vec<Reached> {
+    pub fn charge(&mut self, instance: usize, used: &Usage) -> Vec<LimitReached> {
         let now = self.counted(&used.tokens, used.micros);
         if self.accounts[instance].used == now {
             return Vec::new();
@@ -380,7 +380,7 @@ impl Ledger {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),
             };
-            reached.push(Reached { what: limit.told(self.enforcement), is_own: limit.is_own(), stop });
+            reached.push(LimitReached { what: limit.told(self.enforcement), is_own: limit.is_own(), stop });
         }
         reached
     }
@@ -408,8 +408,8 @@ impl Ledger {
 
     /// Every limit with its use; an instance's own limits last.
     #[must_use]
-    pub fn limits(&self) -> Vec<LimitState> {
-        let state = |l: &Limit| LimitState { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
+    pub fn limits(&self) -> Vec<LimitUsage> {
+        let state = |l: &Limit| LimitUsage { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
         self.limits.iter().map(state).collect()
     }
 
@@ -420,9 +420,9 @@ impl Ledger {
     }
 
     /// Changes an account, and the sums of the limits that it shares by the same.
-    fn change(&mut self, instance: usize, change: impl FnOnce(&mut Account)) {
+    fn change(&mut self, instance: usize, change: impl FnOnce(&mut InstanceBudget)) {
         let account = &mut self.accounts[instance];
-        let amounts = |account: &Account, unit| (account.used.of(unit), account.committed(unit));
+        let amounts = |account: &InstanceBudget, unit| (account.used.of(unit), account.committed(unit));
         let before = [Unit::Tokens, Unit::Micros].map(|unit| amounts(account, unit));
         let ran = account.is_running;
         change(account);

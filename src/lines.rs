@@ -20,9 +20,9 @@ const MAX_SPARE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line within the bound.
-    Whole(&'a [u8]),
+    Complete(&'a [u8]),
     /// A line over the bound: its first bytes, and how many it had.
-    TooLong {
+    Oversized {
         /// The first bytes of it.
         head: &'a [u8],
         /// Its whole length in bytes.
@@ -32,7 +32,7 @@ pub enum Line<'a> {
 
 /// Collects the pieces of one stream.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineSplitter {
     partial: Vec<u8>,
     /// Empty, but with room for a long line, if there was one.
     spare: Vec<u8>,
@@ -41,25 +41,25 @@ pub struct Lines {
     max_line_bytes: usize,
 }
 
-impl Default for Lines {
+impl Default for LineSplitter {
     fn default() -> Self {
-        Lines::with_bound(MAX_LINE_BYTES)
+        LineSplitter::with_bound(MAX_LINE_BYTES)
     }
 }
 
-impl Lines {
+impl LineSplitter {
     /// Lines of at most so many bytes.
     #[must_use]
     pub fn with_bound(max_line_bytes: usize) -> Self {
-        Lines { partial: Vec::new(), spare: Vec::new(), too_long_bytes: None, max_line_bytes }
+        LineSplitter { partial: Vec::new(), spare: Vec::new(), too_long_bytes: None, max_line_bytes }
     }
 
     /// Takes the next piece of the stream and tells each line that it completes.
-    pub fn feed(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
+    pub fn push(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
         while let Some(newline) = find_newline(bytes) {
             let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
             if self.partial.is_empty() && self.too_long_bytes.is_none() && line.len() <= self.max_line_bytes {
-                tell(Line::Whole(line)); // the usual case: nothing is copied
+                tell(Line::Complete(line)); // the usual case: nothing is copied
             } else {
                 self.append(line);
                 self.complete(&mut tell);
@@ -78,7 +78,7 @@ impl Lines {
 
     /// Exchanges the spare buffer. To the system memory is cheap to ask for and dear to touch for the first time: whoever
     /// reads many streams lends one buffer to each in turn, and the long lines of all are put together in it.
-    pub fn swap_spare(&mut self, spare: &mut Vec<u8>) {
+    pub fn lend_scratch(&mut self, spare: &mut Vec<u8>) {
         std::mem::swap(&mut self.spare, spare);
     }
 
@@ -103,8 +103,8 @@ impl Lines {
 
     fn complete(&mut self, tell: &mut impl FnMut(Line)) {
         match self.too_long_bytes.take() {
-            None => tell(Line::Whole(&self.partial)),
-            Some(bytes) => tell(Line::TooLong { head: &self.partial, bytes }),
+            None => tell(Line::Complete(&self.partial)),
+            Some(bytes) => tell(Line::Oversized { head: &self.partial, bytes }),
         }
         self.partial.clear();
         if self.partial.capacity() > KEPT_CAPACITY_BYTES {
@@ -128,16 +128,16 @@ mod tests {
     use super::*;
 
     fn collect(bound: usize, pieces: &[&[u8]]) -> Vec<String> {
-        let mut lines = Lines::with_bound(bound);
+        let mut lines = LineSplitter::with_bound(bound);
         let mut told = Vec::new();
         let mut tell = |line: Line| {
             told.push(match line {
-                Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                Line::TooLong { head, bytes } => format!("{}… {bytes}", String::from_utf8_lossy(head)),
+                Line::Complete(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Line::Oversized { head, bytes } => format!("{}… {bytes}", String::from_utf8_lossy(head)),
             });
         };
         for piece in pieces {
-            lines.feed(piece, &mut tell);
+            lines.push(piece, &mut tell);
         }
         lines.finish(&mut tell);
         told
@@ -163,15 +163,15 @@ mod tests {
 
     #[test]
     fn memory_does_not_grow_with_a_line_over_the_bound() {
-        let mut lines = Lines::with_bound(1 << 20);
+        let mut lines = LineSplitter::with_bound(1 << 20);
         let piece = vec![b'x'; 64 * 1024];
         for _ in 0..1000 {
-            lines.feed(&piece, |_| panic!("no line has ended"));
+            lines.push(&piece, |_| panic!("no line has ended"));
             assert!(lines.partial.capacity() <= 2 << 20);
         }
         let mut bytes_told = 0;
-        lines.feed(b"\n", |line| {
-            if let Line::TooLong { bytes, .. } = line {
+        lines.push(b"\n", |line| {
+            if let Line::Oversized { bytes, .. } = line {
                 bytes_told = bytes;
             }
         });
@@ -181,17 +181,17 @@ mod tests {
 
     #[test]
     fn a_long_line_leaves_its_buffer_to_the_next() {
-        let (mut one, mut other, mut spare) = (Lines::default(), Lines::default(), Vec::new());
+        let (mut one, mut other, mut spare) = (LineSplitter::default(), LineSplitter::default(), Vec::new());
         let piece = vec![b'x'; KEPT_CAPACITY_BYTES];
-        for lines in [&mut one, &mut other, &mut Lines::default()] {
+        for lines in [&mut one, &mut other, &mut LineSplitter::default()] {
             let had = spare.capacity();
-            lines.swap_spare(&mut spare);
+            lines.lend_scratch(&mut spare);
             for _ in 0..8 {
-                lines.feed(&piece, |_| panic!("no line has ended"));
+                lines.push(&piece, |_| panic!("no line has ended"));
             }
             assert!(had == 0 || lines.partial.capacity() == had);
-            lines.feed(b"\nx", |line| assert!(matches!(line, Line::Whole(bytes) if bytes.len() == 8 * piece.len())));
-            lines.swap_spare(&mut spare);
+            lines.push(b"\nx", |line| assert!(matches!(line, Line::Complete(bytes) if bytes.len() == 8 * piece.len())));
+            lines.lend_scratch(&mut spare);
             assert!(lines.partial.capacity() <= KEPT_CAPACITY_BYTES && lines.spare.capacity() == 0);
             assert!(spare.is_empty() && spare.capacity() >= 8 * piece.len());
         }

@@ -6,27 +6,27 @@ use std::process::ExitCode as ProcessExitCode;
 
 use zen::claude::command_line::{arguments, tool_policy_arguments};
 use zen::claude::tool_policy::hook::MODE;
+use zen::edge::error_text;
 use zen::edge::files::RunDirectory;
 use zen::edge::local_time::utc_offset_s;
-use zen::edge::lock::{Holder, Lock, Refusal};
+use zen::edge::lock::{Holder, Lock, LockError};
 use zen::edge::memory;
 use zen::edge::output::Output;
 use zen::edge::process::raise_descriptor_limit;
 use zen::edge::random::random_token;
-use zen::edge::reason;
 use zen::edge::session_locks::SessionLocks;
 use zen::edge::signals;
 use zen::edge::tool_hook;
 use zen::exit::ExitCode;
-use zen::flags::{self, ConfigSource, LockFile, LogLevel, Logs, Options, Request};
-use zen::ledger::Ledger;
+use zen::flags::{self, ConfigSource, LockPolicy, LogDir, LogLevel, Options, Request};
+use zen::ledger::Budget;
 use zen::plan::{Instance, Plan};
-use zen::prepare::{LockPlace, Prepared, lock_place, locks_directory, log_base, prepare, unchecked_commands};
+use zen::prepare::{LockTarget, PreparedRun, lock_place, locks_directory, log_base, prepare, unchecked_commands};
 use zen::probe::{self, Unchecked};
 use zen::report::{self, Style};
-use zen::run::{Run, Settings, epoch_ms, later, no_session_locks, session_entry};
+use zen::run::{Settings, Supervisor, epoch_ms, later, no_session_locks, session_entry};
 use zen::run_clock::Pauses;
-use zen::schedule::Pace;
+use zen::schedule::LaunchPolicy;
 use zen::{calendar, text, usage_limit};
 
 fn main() -> ProcessExitCode {
@@ -53,7 +53,7 @@ fn main() -> ProcessExitCode {
 fn run(options: &Options) -> ExitCode {
     let (mut stdout, mut stderr) = (Output::stdout(), Output::stderr());
     let style = style(&stdout);
-    signals::unblock();
+    signals::reset_mask();
     memory::give_large_blocks_back();
     let due_ms = options.start_at.map(|at| at.epoch_ms(epoch_ms(), utc_offset_s));
     let prepared = match prepare(options) {
@@ -90,14 +90,14 @@ fn run(options: &Options) -> ExitCode {
     };
     let waited = match due_ms.map(|due_ms| later::wait_until(due_ms, say)).transpose() {
         Ok(waited) => waited,
-        Err(error) => return refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
+        Err(error) => return refuse(&[format!("signals cannot be caught: {}", error_text(&error))]),
     };
     let started_epoch_ms = epoch_ms();
     let name = format!("{}-{}", calendar::compact_utc(started_epoch_ms), std::process::id());
     let (lock, no_lock) = match take_lock(options, &prepared.workspace, &name, started_epoch_ms) {
         Ok(lock) => (lock, None),
-        Err(NoLock::Refused(code)) => return code,
-        Err(NoLock::GoesOn(why)) => (None, Some(why)),
+        Err(LockOutcome::Abort(code)) => return code,
+        Err(LockOutcome::Continue(why)) => (None, Some(why)),
     };
     let CheckedCommands { missing_commands, notices } = find_missing_commands(&prepared);
     stderr.print(&messages(&notices));
@@ -112,7 +112,7 @@ fn run(options: &Options) -> ExitCode {
             directory
         }
         // Where the user named a directory, a run without files is not what was asked for.
-        Err(problem) if matches!(options.logs, Logs::In(_)) => return refuse(&[other_directory(&problem)]),
+        Err(problem) if matches!(options.logs, LogDir::Path(_)) => return refuse(&[other_directory(&problem)]),
         Err(problem) => {
             let and_no_lock = if no_lock.is_some() { " and holds no lock" } else { "" };
             let what = format!("{problem}: this run keeps no files{and_no_lock}; --log-dir DIR names another place");
@@ -120,9 +120,9 @@ fn run(options: &Options) -> ExitCode {
             None
         }
     };
-    let Prepared { plan, config_sha256, workspace, claude, abilities, .. } = prepared;
+    let PreparedRun { plan, config_sha256, workspace, claude, abilities, .. } = prepared;
     let settings = Settings {
-        pace: Pace { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
+        pace: LaunchPolicy { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
         limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
         halt: options.halt.or(plan.halt),
@@ -137,7 +137,7 @@ fn run(options: &Options) -> ExitCode {
         hook: tool_hook::program(),
         missing_commands,
         descriptor_limit: raise_descriptor_limit(),
-        facts: report::json::RunFacts {
+        facts: report::json::RunMetadata {
             run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
             config: match &options.config {
                 Some(ConfigSource::File(path)) => Some(path.display().to_string()),
@@ -149,23 +149,23 @@ fn run(options: &Options) -> ExitCode {
             claude: claude.unwrap_or_default().display().to_string(),
             started_epoch_ms,
             pauses: Pauses::default(),
-            ..report::json::RunFacts::default()
+            ..report::json::RunMetadata::default()
         },
     };
-    match Run::new(&plan, settings, directory, lock, session_locks, stdout, stderr) {
+    match Supervisor::new(&plan, settings, directory, lock, session_locks, stdout, stderr) {
         Ok(run) => {
             drop(waited); // from here on, the run takes the signals itself
             run.run()
         }
-        Err(error) => refuse(&[format!("signals cannot be caught: {}", reason(&error))]),
+        Err(error) => refuse(&[format!("signals cannot be caught: {}", error_text(&error))]),
     }
 }
 
 /// Returns the commands that are missing before the wait for a later start.
-fn early_warnings(prepared: &Prepared) -> Vec<String> {
+fn early_warnings(prepared: &PreparedRun) -> Vec<String> {
     let missing = find_missing_commands(prepared).missing_commands.into_iter();
     let warning = |(index, error): (usize, String)| {
-        let name = text::clean(&prepared.plan.instances[index].name).into_owned();
+        let name = text::sanitize_line(&prepared.plan.instances[index].name).into_owned();
         format!("instance '{name}': {error}: it fails at the start if that is still so then")
     };
     missing.map(warning).collect()
@@ -178,7 +178,7 @@ struct CheckedCommands {
 }
 
 /// Asks claude which commands of the plan are missing. What cannot be asked is checked when its instance starts.
-fn find_missing_commands(prepared: &Prepared) -> CheckedCommands {
+fn find_missing_commands(prepared: &PreparedRun) -> CheckedCommands {
     let Some(claude) = &prepared.claude else {
         return CheckedCommands { missing_commands: Vec::new(), notices: Vec::new() };
     };
@@ -193,51 +193,56 @@ fn find_missing_commands(prepared: &Prepared) -> CheckedCommands {
 const NO_STATE_HOME: &str = "neither XDG_STATE_HOME nor HOME says where it goes";
 
 /// What comes of a run that has no lock and was to have one.
-enum NoLock {
+enum LockOutcome {
     /// It is over, and why was said.
-    Refused(ExitCode),
+    Abort(ExitCode),
     /// It goes on, and this is why.
-    GoesOn(String),
+    Continue(String),
 }
 
 /// The lock of the run, if it is to have one.
-fn take_lock(options: &Options, workspace: &Path, run: &str, started_epoch_ms: u64) -> Result<Option<Lock>, NoLock> {
+fn take_lock(
+    options: &Options,
+    workspace: &Path,
+    run: &str,
+    started_epoch_ms: u64,
+) -> Result<Option<Lock>, LockOutcome> {
     let Some(place) = lock_place(options, workspace, |name| std::env::var_os(name)) else { return Ok(None) };
     let since = calendar::rfc3339_utc(started_epoch_ms);
     let holder = Holder { pid: std::process::id(), run, since: &since };
     let (taken, which) = match &place {
-        LockPlace::Named(path) => (Lock::take(path, holder), path.display().to_string()),
-        LockPlace::OfConfig(directory, name) => (Lock::take_in(directory, name, holder), "of this config".to_owned()),
-        LockPlace::Nowhere => {
-            return Err(NoLock::GoesOn(NO_STATE_HOME.to_owned()));
+        LockTarget::File(path) => (Lock::take(path, holder), path.display().to_string()),
+        LockTarget::PerConfig(directory, name) => (Lock::take_in(directory, name, holder), "of this config".to_owned()),
+        LockTarget::Disabled => {
+            return Err(LockOutcome::Continue(NO_STATE_HOME.to_owned()));
         }
     };
     match taken {
         Ok(lock) => Ok(Some(lock)),
-        Err(Refusal::Held(holder)) => {
+        Err(LockError::Held(holder)) => {
             let holder = if holder.is_empty() { "one that has just begun" } else { &holder };
             let what = format!(
                 "another run holds the lock {which}: {holder}: nothing was launched, try again when it has ended \
                  (--no-lock runs beside it)"
             );
-            refuse(&[text::clean(&what).into_owned()]);
-            Err(NoLock::Refused(ExitCode::TryLater))
+            refuse(&[text::sanitize_line(&what).into_owned()]);
+            Err(LockOutcome::Abort(ExitCode::TempFail))
         }
         // Where the user named a file, a run without it is not what was asked for.
-        Err(Refusal::Unusable(why)) if matches!(place, LockPlace::Named(_)) => {
-            Err(NoLock::Refused(refuse(&[other_lock(&which, &why)])))
+        Err(LockError::Unusable(why)) if matches!(place, LockTarget::File(_)) => {
+            Err(LockOutcome::Abort(refuse(&[other_lock(&which, &why)])))
         }
-        Err(Refusal::Unusable(why)) => Err(NoLock::GoesOn(why)),
+        Err(LockError::Unusable(why)) => Err(LockOutcome::Continue(why)),
     }
 }
 
 /// Why a run that is to start later would be refused then: nobody is to wait for that.
 fn check_places(options: &Options) -> Result<(), String> {
-    if let (Logs::In(_), Some(base)) = (&options.logs, log_base(&options.logs, |name| std::env::var_os(name))) {
+    if let (LogDir::Path(_), Some(base)) = (&options.logs, log_base(&options.logs, |name| std::env::var_os(name))) {
         RunDirectory::check(&base).map_err(|error| other_directory(&no_directory(&error)))?;
     }
-    if let LockFile::At(path) = &options.lock
-        && let Err(Refusal::Unusable(why)) = Lock::check(path)
+    if let LockPolicy::File(path) = &options.lock
+        && let Err(LockError::Unusable(why)) = Lock::check(path)
     {
         return Err(other_lock(&path.display().to_string(), &why));
     }
@@ -245,7 +250,7 @@ fn check_places(options: &Options) -> Result<(), String> {
 }
 
 fn no_directory(error: &std::io::Error) -> String {
-    format!("no directory for the run's files: {}", text::clean(&reason(error)))
+    format!("no directory for the run's files: {}", text::sanitize_line(&error_text(error)))
 }
 
 fn other_directory(problem: &str) -> String {
@@ -253,7 +258,7 @@ fn other_directory(problem: &str) -> String {
 }
 
 fn other_lock(which: &str, why: &str) -> String {
-    text::clean(&format!("lock {which}: {why}: give another with --lock FILE")).into_owned()
+    text::sanitize_line(&format!("lock {which}: {why}: give another with --lock FILE")).into_owned()
 }
 
 /// The locks of sessions, where there is a session.
@@ -262,11 +267,11 @@ fn session_locks(plan: &Plan) -> Result<Option<SessionLocks>, String> {
         return Ok(None);
     }
     let directory = locks_directory(|name| std::env::var_os(name)).ok_or(NO_STATE_HOME)?;
-    SessionLocks::in_directory(&directory).map(Some)
+    SessionLocks::open(&directory).map(Some)
 }
 
-fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String> {
-    if *logs == Logs::Nowhere {
+fn make_directory(logs: &LogDir, run: &str) -> Result<Option<RunDirectory>, String> {
+    if *logs == LogDir::Disabled {
         return Ok(None);
     }
     let Some(base) = log_base(logs, |name| std::env::var_os(name)) else {
@@ -276,10 +281,10 @@ fn make_directory(logs: &Logs, run: &str) -> Result<Option<RunDirectory>, String
     directory.map(Some).map_err(|error| no_directory(&error))
 }
 
-fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: Style) -> String {
+fn dry_run(prepared: &PreparedRun, options: &Options, due_ms: Option<u64>, style: Style) -> String {
     let plan = &prepared.plan;
     let claude = prepared.claude.as_deref().unwrap_or(Path::new("claude")).display().to_string();
-    let ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
     let hook = tool_hook::program();
     let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
         let uuid = |instance: &Instance| instance.session.as_ref().map(|session| session.uuid.clone());
@@ -292,10 +297,10 @@ fn dry_run(prepared: &Prepared, options: &Options, due_ms: Option<u64>, style: S
     let command_lines = plan.instances.iter().enumerate().map(command_line);
     let mut settings = vec![
         ("workspace", prepared.workspace.display().to_string()),
-        ("startup delay", text::seconds(options.startup_delay)),
+        ("startup delay", text::format_duration(options.startup_delay)),
         ("in parallel", options.max_parallel.map_or_else(|| "all".to_owned(), |max| max.to_string())),
     ];
-    settings.extend(due_ms.map(|due_ms| ("starts at", later::in_words(due_ms))));
+    settings.extend(due_ms.map(|due_ms| ("starts at", later::describe_start(due_ms))));
     settings.extend(prepared.overrides.iter().map(|what| ("budget", what.clone())));
     report::plan::plan(plan, &prepared.workspace, command_lines, &settings, style)
 }
@@ -321,7 +326,7 @@ fn answer(text: &str) -> ExitCode {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            refuse(&[format!("standard output: {}", reason(&error))])
+            refuse(&[format!("standard output: {}", error_text(&error))])
         }
         _ => ExitCode::Completed,
     }
@@ -341,7 +346,7 @@ fn tell(messages_told: &[String]) {
 
 /// The lines of standard error that say this, in the characters that it has.
 fn messages(problems: &[String]) -> String {
-    printable(problems.iter().map(|problem| format!("zen: {}\n", text::without_controls(problem))).collect())
+    printable(problems.iter().map(|problem| format!("zen: {}\n", text::strip_controls(problem))).collect())
 }
 
 /// The same in the characters that the locale has.

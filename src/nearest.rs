@@ -2,7 +2,7 @@
 
 /// The known name that `mistyped` begins, else the one that the fewest edits lead to, if they are few for its length.
 #[must_use]
-pub fn nearest<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     const MIN_BEGINNING_BYTES: usize = 2;
     const MAX_BYTES: usize = 100;
     let begun = known.clone().into_iter().find(|name| name.starts_with(mistyped));
@@ -28,7 +28,7 @@ pub fn nearest_few<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str>,
     let mut known: Vec<&str> = known.into_iter().collect();
     let mut few = Vec::new();
     while few.len() < max
-        && let Some(name) = nearest(mistyped, known.iter().copied())
+        && let Some(name) = closest_match(mistyped, known.iter().copied())
     {
         known.retain(|other| *other != name);
         few.push(name);
@@ -65,14 +65,14 @@ mod tests {
             ("max_parallel", "max-parallel"),
             ("idletimeout", "idle-timeout"),
         ] {
-            assert_eq!(nearest(mistyped, KNOWN), Some(meant));
+            assert_eq!(closest_match(mistyped, KNOWN), Some(meant));
         }
     }
 
     #[test]
     fn a_beginning_is_understood() {
-        assert_eq!(nearest("idle", KNOWN), Some("idle-timeout"));
-        assert_eq!(nearest("max-c", KNOWN), Some("max-console-lines"));
+        assert_eq!(closest_match("idle", KNOWN), Some("idle-timeout"));
+        assert_eq!(closest_match("max-c", KNOWN), Some("max-console-lines"));
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_is_far_from_everything_has_no_nearest() {
         for unlike in ["", "x", "verbose", "parallel-jobs"] {
-            assert_eq!(nearest(unlike, KNOWN), None, "{unlike}");
+            assert_eq!(closest_match(unlike, KNOWN), None, "{unlike}");
         }
     }
 

@@ -51,17 +51,17 @@ const MAX_ERROR_BYTES: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind of reason.
-    pub reason: Reason,
+    pub reason: FailureKind,
     /// The error in a sentence, for a person.
     pub error: String,
     /// Whether another attempt could not come to anything else.
-    pub is_hopeless: bool,
+    pub is_permanent: bool,
 }
 
 impl Failure {
     /// A failure of this kind.
     #[must_use]
-    pub fn new(reason: Reason, error: impl Into<String>) -> Self {
+    pub fn new(reason: FailureKind, error: impl Into<String>) -> Self {
         let mut error = error.into();
         // claude's own text can have megabytes, and an instance has a failure for each attempt.
         if error.len() > MAX_ERROR_BYTES {
@@ -70,44 +70,47 @@ impl Failure {
             error.shrink_to_fit();
             error += " [...]";
         }
-        Failure { reason, error, is_hopeless: false }
+        Failure { reason, error, is_permanent: false }
     }
 
     /// A failure that another attempt would come to as well.
     #[must_use]
-    pub fn hopeless(reason: Reason, error: impl Into<String>) -> Self {
-        Failure { is_hopeless: true, ..Failure::new(reason, error) }
+    pub fn permanent(reason: FailureKind, error: impl Into<String>) -> Self {
+        Failure { is_permanent: true, ..Failure::new(reason, error) }
     }
 
     /// The same, of an instance that was to be tried again and cannot be, for this reason.
     #[must_use]
-    pub fn not_tried_again(&self, why: &str) -> Self {
-        Failure::hopeless(self.reason, format!("{}; not tried again: {why}", self.error))
+    pub fn with_retry_cancelled(&self, why: &str) -> Self {
+        Failure::permanent(self.reason, format!("{}; not tried again: {why}", self.error))
     }
 
     /// It ran longer than it may. `cause` is the known cause, if there is one: "claude was retrying the API".
     #[must_use]
     pub fn timeout(limit: Duration, cause: Option<&str>) -> Self {
-        Failure::new(Reason::Timeout, format!("Timeout after {}{}", whole_seconds(limit), while_clause(cause)))
+        Failure::new(FailureKind::Timeout, format!("Timeout after {}{}", whole_seconds(limit), while_clause(cause)))
     }
 
     /// It wrote nothing for longer than it may.
     #[must_use]
     pub fn idle_timeout(limit: Duration, cause: Option<&str>) -> Self {
-        Failure::new(Reason::Timeout, format!("Timeout: no output for {}{}", whole_seconds(limit), while_clause(cause)))
+        Failure::new(
+            FailureKind::Timeout,
+            format!("Timeout: no output for {}{}", whole_seconds(limit), while_clause(cause)),
+        )
     }
 
     /// claude did not answer `initialize` in time.
     #[must_use]
     pub fn startup_timeout(limit: Duration) -> Self {
         let error = format!("Timeout: claude did not answer initialize within {}", whole_seconds(limit));
-        Failure::new(Reason::Timeout, error)
+        Failure::new(FailureKind::Timeout, error)
     }
 
     /// The run was stopped by a signal.
     #[must_use]
     pub fn interrupted(signal_name: &str) -> Self {
-        Failure::new(Reason::Interrupted, format!("Stopped by {signal_name}"))
+        Failure::new(FailureKind::Interrupted, format!("Stopped by {signal_name}"))
     }
 }
 
@@ -122,7 +125,7 @@ fn whole_seconds(limit: Duration) -> String {
 
 /// The kinds of reasons for which an instance fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum FailureKind {
     /// A slash command of it does not exist.
     CommandNotFound,
     /// claude said that it failed, or ended without saying anything.
@@ -145,21 +148,21 @@ pub enum Reason {
     Halted,
 }
 
-impl Reason {
+impl FailureKind {
     /// The word for it in reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
-            Reason::CommandNotFound => "command not found",
-            Reason::Error => "error",
-            Reason::Timeout => "timeout",
-            Reason::Budget => "budget",
-            Reason::Limit => "limit",
-            Reason::Account => "account",
-            Reason::Spawn => "spawn",
-            Reason::Interrupted => "interrupted",
-            Reason::Unfinished => "unfinished",
-            Reason::Halted => "halted",
+            FailureKind::CommandNotFound => "command not found",
+            FailureKind::Error => "error",
+            FailureKind::Timeout => "timeout",
+            FailureKind::Budget => "budget",
+            FailureKind::Limit => "limit",
+            FailureKind::Account => "account",
+            FailureKind::Spawn => "spawn",
+            FailureKind::Interrupted => "interrupted",
+            FailureKind::Unfinished => "unfinished",
+            FailureKind::Halted => "halted",
         }
     }
 
@@ -167,22 +170,22 @@ impl Reason {
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self {
-            Reason::CommandNotFound
-            | Reason::Error
-            | Reason::Spawn
-            | Reason::Interrupted
-            | Reason::Unfinished
-            | Reason::Account => ExitCode::Failed,
-            Reason::Timeout => ExitCode::TimedOut,
-            Reason::Budget => ExitCode::Budget,
-            Reason::Limit => ExitCode::TryLater,
+            FailureKind::CommandNotFound
+            | FailureKind::Error
+            | FailureKind::Spawn
+            | FailureKind::Interrupted
+            | FailureKind::Unfinished
+            | FailureKind::Account => ExitCode::Failed,
+            FailureKind::Timeout => ExitCode::TimedOut,
+            FailureKind::Budget => ExitCode::Budget,
+            FailureKind::Limit => ExitCode::TempFail,
             // The failures that stopped the run decide.
-            Reason::Halted => ExitCode::Completed,
+            FailureKind::Halted => ExitCode::Completed,
         }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -190,18 +193,18 @@ impl fmt::Display for Reason {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitStatus {
     /// By itself, with this status.
     Code(i32),
     /// By this signal.
     Signal(i32),
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Exit::Code(code) => write!(f, "exit status {code}"),
-            Exit::Signal(signal) => write!(f, "signal {signal}"),
+            ExitStatus::Code(code) => write!(f, "exit status {code}"),
+            ExitStatus::Signal(signal) => write!(f, "signal {signal}"),
         }
     }
 }
@@ -217,34 +220,34 @@ pub fn exit_code<'a>(statuses: impl IntoIterator<Item = &'a Status>) -> ExitCode
             // A run that ends has nobody left in these; if it had, nobody shall be told that all went well.
             Status::Pending | Status::Running => ExitCode::Failed,
         })
-        .fold(ExitCode::Completed, ExitCode::or_worse)
+        .fold(ExitCode::Completed, ExitCode::max_severity)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn failed(reason: Reason) -> Status {
+    fn failed(reason: FailureKind) -> Status {
         Status::Failed(Failure::new(reason, "x"))
     }
 
     #[test]
     fn of_a_long_error_the_beginning_is_kept() {
-        let failure = Failure::new(Reason::Error, "\u{e9}".repeat(1_000_000));
+        let failure = Failure::new(FailureKind::Error, "\u{e9}".repeat(1_000_000));
         assert!(failure.error.len() < 10_010 && failure.error.ends_with("\u{e9} [...]"), "{}", failure.error.len());
     }
 
     #[test]
     fn each_reason_has_its_exit_code() {
         for (reason, code) in [
-            (Reason::CommandNotFound, 2),
-            (Reason::Error, 2),
-            (Reason::Spawn, 2),
-            (Reason::Unfinished, 2),
-            (Reason::Account, 2),
-            (Reason::Timeout, 4),
-            (Reason::Budget, 3),
-            (Reason::Limit, 75),
+            (FailureKind::CommandNotFound, 2),
+            (FailureKind::Error, 2),
+            (FailureKind::Spawn, 2),
+            (FailureKind::Unfinished, 2),
+            (FailureKind::Account, 2),
+            (FailureKind::Timeout, 4),
+            (FailureKind::Budget, 3),
+            (FailureKind::Limit, 75),
         ] {
             assert_eq!(exit_code(&[Status::Completed, failed(reason)]).number(), code, "{reason}");
         }
@@ -253,7 +256,12 @@ mod tests {
 
     #[test]
     fn with_several_the_order_of_the_design_decides() {
-        let all = [failed(Reason::Budget), failed(Reason::Timeout), failed(Reason::Limit), failed(Reason::Error)];
+        let all = [
+            failed(FailureKind::Budget),
+            failed(FailureKind::Timeout),
+            failed(FailureKind::Limit),
+            failed(FailureKind::Error),
+        ];
         let expected = [3, 4, 75, 2];
         for (upto, code) in expected.into_iter().enumerate() {
             assert_eq!(exit_code(&all[..=upto]).number(), code);
@@ -262,7 +270,7 @@ mod tests {
 
     #[test]
     fn whoever_depended_on_a_timed_out_one_does_not_change_the_code() {
-        assert_eq!(exit_code(&[failed(Reason::Timeout), Status::Skipped("x".into())]).number(), 4);
+        assert_eq!(exit_code(&[failed(FailureKind::Timeout), Status::Skipped("x".into())]).number(), 4);
     }
 
     #[test]

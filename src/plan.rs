@@ -12,16 +12,16 @@ use std::time::Duration;
 use crate::claude::prices::Prices;
 use crate::claude::{commands, extra_args, session, tools};
 use crate::config::{
-    Background, BudgetConfig, BudgetType, Config, Enforcement, InstanceConfig, MAX_MISTAKES, Mistake, Place, When,
-    budget_command,
+    Background, BudgetConfig, BudgetType, Config, DependencyCondition, Diagnostic, Enforcement, InstanceConfig,
+    MAX_MISTAKES, Position, budget_command,
 };
 use crate::halt::Halt;
-use crate::nearest::nearest;
-use crate::retries::{self, Retries};
-use crate::template::{self, Insertion};
-use crate::text::as_written;
+use crate::nearest::closest_match;
+use crate::retries::{self, RetryPolicy};
+use crate::template::{self, Placeholder};
+use crate::text::quote_input;
 pub use waiting::waits_for;
-use waiting::{dependent_pairs, rings, waits_for_itself};
+use waiting::{cycle_message, cycles, dependent_pairs};
 
 /// What instances get that do not say otherwise.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Defaults {
 }
 
 /// What planning must know of the machine.
-pub trait Surroundings {
+pub trait HostFiles {
     /// True if there is a file or directory at this absolute path.
     fn exists(&self, path: &Path) -> bool;
     /// Whether this is a directory that can be entered.
@@ -81,9 +81,9 @@ pub struct Instance {
     /// How long claude may take from its start to its answer to `initialize`.
     pub startup_timeout: Duration,
     /// How often it is tried again when it has failed.
-    pub retries: Retries,
+    pub retries: RetryPolicy,
     /// The instances that must have ended before it starts, by index.
-    pub after: Vec<(usize, When)>,
+    pub depends_on: Vec<(usize, DependencyCondition)>,
     /// Its session, if it has a named one.
     pub session: Option<Session>,
     /// The only tools it can use; `None`: all.
@@ -95,7 +95,7 @@ pub struct Instance {
     /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
     pub disables_shell_blocks: bool,
     /// Whether it has failed when a tool was refused to it.
-    pub fails_on_denied: bool,
+    pub fail_on_denied: bool,
     /// The treatment of commands that run in the background after the last turn.
     pub background: Background,
     /// The longest wait for them.
@@ -122,22 +122,22 @@ pub struct Turn {
     /// The slash command that it calls, without the slash, if it calls one.
     pub command: Option<String>,
     /// True if the command's name is also a path (`/tmp is full`). If claude has no such command, the error says so.
-    pub is_path: bool,
+    pub may_be_path: bool,
     /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
     pub is_clear: bool,
     /// The place of its text in the config.
-    pub place: Option<Place>,
+    pub place: Option<Position>,
     /// Where in the text the results of others come in; these have ended when it is sent.
-    pub results: Vec<Insertion>,
+    pub results: Vec<Placeholder>,
 }
 
 /// Turns of an instance in one conversation: what a process of it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leg {
+pub struct ConversationSegment {
     /// Which of its turns.
     pub turns: Range<usize>,
     /// Whether what was said before is cleared.
-    pub is_cleared: bool,
+    pub starts_fresh: bool,
 }
 
 impl Turn {
@@ -159,19 +159,19 @@ impl Instance {
     /// Returns true if its conversation is cleared before its first turn.
     #[must_use]
     pub fn starts_cleared(&self) -> bool {
-        self.legs().first().is_some_and(|leg| leg.is_cleared)
+        self.segments().first().is_some_and(|leg| leg.starts_fresh)
     }
 
     /// Its turns, parted where the conversation is cleared; without those that do that.
     #[must_use]
-    pub fn legs(&self) -> Vec<Leg> {
-        let mut legs: Vec<Leg> = Vec::new();
+    pub fn segments(&self) -> Vec<ConversationSegment> {
+        let mut legs: Vec<ConversationSegment> = Vec::new();
         let mut is_cleared = false;
         for (i, turn) in self.turns.iter().enumerate() {
             match legs.last_mut() {
                 _ if turn.clears() => is_cleared = true,
                 Some(leg) if !is_cleared => leg.turns.end = i + 1,
-                _ => legs.push(Leg { turns: i..i + 1, is_cleared: std::mem::take(&mut is_cleared) }),
+                _ => legs.push(ConversationSegment { turns: i..i + 1, starts_fresh: std::mem::take(&mut is_cleared) }),
             }
         }
         legs
@@ -204,18 +204,18 @@ pub fn plan(
     config: Config,
     workspace: &Path,
     defaults: &Defaults,
-    surroundings: &dyn Surroundings,
-) -> Result<Plan, Vec<Mistake>> {
+    surroundings: &dyn HostFiles,
+) -> Result<Plan, Vec<Diagnostic>> {
     let names = names(&config.instances);
     let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
     let mut instances = Vec::with_capacity(names.len());
     let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
-    let mut known = Names { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
+    let mut known = NameIndex { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
     // Of two with one name, which is a mistake, the first has it.
     known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
-    let mistake_of = |i: usize, field: &str, what: String| Mistake {
-        place: config.instances[i].place_of(field).unwrap_or(Place { line: 1, column: 1 }),
-        instance: format!("instance '{}'", as_written(&names[i])),
+    let mistake_of = |i: usize, field: &str, what: String| Diagnostic {
+        place: config.instances[i].place_of(field).unwrap_or(Position { line: 1, column: 1 }),
+        instance: format!("instance '{}'", quote_input(&names[i])),
         field: field.into(),
         what,
     };
@@ -229,7 +229,7 @@ pub fn plan(
         let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
         if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
             let path = cwd.to_string_lossy();
-            mistake("cwd", format!("{} is no directory that can be entered", crate::text::clean(&path)));
+            mistake("cwd", format!("{} is no directory that can be entered", crate::text::sanitize_line(&path)));
         }
         // claude keeps conversations by directory.
         let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
@@ -242,20 +242,20 @@ pub fn plan(
             timeout: entry.timeout.unwrap_or(defaults.timeout),
             idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
             startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
-            retries: Retries {
+            retries: RetryPolicy {
                 count: entry.retries.unwrap_or(0),
                 first_delay: entry.retry_delay.unwrap_or(retries::DEFAULT_FIRST_DELAY),
             },
-            after,
+            depends_on: after,
             session: entry
                 .session_id
                 .as_ref()
                 .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
-            allowed_tools: entry.allowed_tools.as_deref().map(tools::apart),
-            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::apart).unwrap_or_default(),
+            allowed_tools: entry.allowed_tools.as_deref().map(tools::split_list),
+            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::split_list).unwrap_or_default(),
             denied_by_settings: Arc::default(),
             disables_shell_blocks: false,
-            fails_on_denied: entry.fail_on_denied.unwrap_or(false),
+            fail_on_denied: entry.fail_on_denied.unwrap_or(false),
             background: entry.background.unwrap_or_default(),
             background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
             fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
@@ -268,16 +268,18 @@ pub fn plan(
         let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
         let allowed_set: HashSet<&String> = allowed.iter().collect();
         for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)] {
-            tools.iter().filter_map(|tool| tools::malformed(tool)).for_each(|what| mistake(field, what));
+            tools.iter().filter_map(|tool| tools::syntax_error(tool)).for_each(|what| mistake(field, what));
             let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
             let doubt = |tool: &String| match is_in_both(tool) {
-                true => Some(format!("'{}' is in allowed_tools too: it is refused", as_written(tool))),
-                false if field == "allowed_tools" => tools::near_miss(tool).or_else(|| tools::runs_any_program(tool)),
-                false => tools::near_miss(tool),
+                true => Some(format!("'{}' is in allowed_tools too: it is refused", quote_input(tool))),
+                false if field == "allowed_tools" => {
+                    tools::typo_suggestion(tool).or_else(|| tools::runs_any_program(tool))
+                }
+                false => tools::typo_suggestion(tool),
             };
             let doubts = tools.iter().filter_map(doubt);
             let line = entry.place_of(field).map_or(1, |place| place.line);
-            let told = |what| format!("line {line}: instance '{}': {field}: {what}", as_written(&names[i]));
+            let told = |what| format!("line {line}: instance '{}': {field}: {what}", quote_input(&names[i]));
             doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
@@ -296,7 +298,7 @@ pub fn plan(
         if let Some(session) = &entry.session_id {
             let (first, where_first) = homes.entry(session).or_insert((i, instance.cwd.clone()));
             if *where_first != instance.cwd {
-                let first = as_written(&names[*first]);
+                let first = quote_input(&names[*first]);
                 mistake(
                     "session_id",
                     format!(
@@ -329,15 +331,12 @@ pub fn plan(
             }
         }
     }
-    let rings = rings(&instances);
+    let rings = cycles(&instances);
     mistakes.extend(
-        rings
-            .iter()
-            .take(MAX_MISTAKES)
-            .map(|ring| mistake_of(ring[0], "depends_on", waits_for_itself(ring, &instances))),
+        rings.iter().take(MAX_MISTAKES).map(|ring| mistake_of(ring[0], "depends_on", cycle_message(ring, &instances))),
     );
     if !mistakes.is_empty() {
-        Mistake::sort(&mut mistakes);
+        Diagnostic::sort(&mut mistakes);
         return Err(mistakes);
     }
     warnings.extend(budgets_of_nobody(&config.budget, &instances));
@@ -345,7 +344,7 @@ pub fn plan(
         instances,
         budget: config.budget,
         halt: config.halt,
-        prices: Prices::with_own(config.pricing),
+        prices: Prices::with_overrides(config.pricing),
         warnings,
         notes: config.warnings,
     })
@@ -360,7 +359,7 @@ fn estimate_above_a_limit(instance: &Instance, budget: &BudgetConfig) -> Option<
     let overall = budget.overall_tokens.map(|cap| ("the overall budget".to_owned(), cap));
     let command = instance.budget_command.as_ref();
     let of_command = command
-        .and_then(|name| Some((format!("the budget of {}", as_written(name)), *budget.command_tokens.get(name)?)));
+        .and_then(|name| Some((format!("the budget of {}", quote_input(name)), *budget.command_tokens.get(name)?)));
     let (limit, cap) = overall.into_iter().chain(of_command).find(|&(_, cap)| estimate > cap)?;
     Some(format!("must be at most {limit}, which is {cap} tokens, got {estimate}: in block mode it could never start"))
 }
@@ -386,7 +385,7 @@ fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static 
 }
 
 /// The messages of an instance, in order.
-fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn Surroundings) -> Vec<Turn> {
+fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn HostFiles) -> Vec<Turn> {
     let is_clear = |name: &str| match name {
         "clear" => true,
         // Aliases on 2.1. To the older generations they are unknown commands.
@@ -395,12 +394,12 @@ fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn Surroundings) ->
     };
     let of_command = |field: &str, text: &str| {
         let text = commands::trimmed(text);
-        let command = commands::called_by(text);
+        let command = commands::parse_invocation(text);
         Turn {
             text: text.to_owned(),
             is_clear: command.is_some_and(is_clear),
             command: command.map(str::to_owned),
-            is_path: command.is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
+            may_be_path: command.is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
             place: entry.place_of(field),
             results: Vec::new(),
         }
@@ -430,7 +429,7 @@ fn names(entries: &[InstanceConfig]) -> Vec<String> {
     for entry in entries {
         let name = entry.name.clone().unwrap_or_else(|| {
             let text = entry.command.as_ref().or(entry.prompt.as_ref()).map_or("instance", String::as_str);
-            let text = crate::text::clean(text).into_owned();
+            let text = crate::text::sanitize_line(text).into_owned();
             let base = match text.strip_prefix('/').and_then(|t| t.split_whitespace().next()) {
                 Some(command) => format!("/{command}"),
                 None if text.chars().count() > MADE_CHARS => text.chars().take(MADE_CHARS).collect::<String>() + "...",
@@ -450,13 +449,13 @@ fn names(entries: &[InstanceConfig]) -> Vec<String> {
 }
 
 /// The names of all instances.
-struct Names<'a> {
+struct NameIndex<'a> {
     all: &'a [String],
     by_name: HashMap<&'a str, usize>,
     suggestions_left: usize,
 }
 
-impl Names<'_> {
+impl NameIndex<'_> {
     /// Returns the instance that a placeholder names; blanks around the name are allowed.
     fn in_placeholder(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).or_else(|| self.by_name.get(name.trim())).copied()
@@ -467,18 +466,18 @@ impl Names<'_> {
         let has_suggestion = self.suggestions_left > 0;
         self.suggestions_left = self.suggestions_left.saturating_sub(1);
         let all = self.all.iter().map(String::as_str).filter(|other| *other != self.all[index]);
-        let near = has_suggestion.then(|| nearest(name, all)).flatten();
-        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", as_written(near)));
-        format!("there is no instance '{}'{hint}", as_written(name))
+        let near = has_suggestion.then(|| closest_match(name, all)).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", quote_input(near)));
+        format!("there is no instance '{}'{hint}", quote_input(name))
     }
 }
 
 fn dependencies(
     entry: &InstanceConfig,
     index: usize,
-    known: &mut Names,
+    known: &mut NameIndex,
     mistake: &mut dyn FnMut(String),
-) -> Vec<(usize, When)> {
+) -> Vec<(usize, DependencyCondition)> {
     let mut after = Vec::new();
     for dependency in entry.depends_on.iter().flatten() {
         match known.by_name.get(dependency.name.as_str()) {
@@ -491,12 +490,12 @@ fn dependencies(
 }
 
 /// Returns the pairs `(instance, other)` of all placeholders: an instance, and the one that it wants the result of.
-fn asked_results(instances: &[Instance], known: &Names) -> Vec<(usize, usize)> {
+fn asked_results(instances: &[Instance], known: &NameIndex) -> Vec<(usize, usize)> {
     let mut asked = Vec::new();
     for (i, instance) in instances.iter().enumerate() {
         for turn in &instance.turns {
             // What is wrong with a placeholder is reported when it is resolved.
-            let _ = template::insertions(&turn.text, |name| {
+            let _ = template::parse(&turn.text, |name| {
                 let other = known.in_placeholder(name).ok_or_else(String::new)?;
                 asked.push((i, other));
                 Ok(other)
@@ -512,13 +511,13 @@ fn results(
     index: usize,
     text: &str,
     needs: impl Fn(usize) -> bool,
-    known: &mut Names,
-) -> Result<Vec<Insertion>, Vec<String>> {
-    template::insertions(text, |name| match known.in_placeholder(name) {
+    known: &mut NameIndex,
+) -> Result<Vec<Placeholder>, Vec<String>> {
+    template::parse(text, |name| match known.in_placeholder(name) {
         Some(other) if other == index => Err("it is the instance itself".into()),
         Some(other) if needs(other) => Ok(other),
         Some(other) => {
-            let name = as_written(&known.all[other]);
+            let name = quote_input(&known.all[other]);
             Err(format!("it does not depend on '{name}': name that in its 'depends_on'"))
         }
         None => Err(known.unknown(name, index)),
@@ -530,9 +529,9 @@ fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Strin
     let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
     let of_nobody = budget.limited_commands().into_iter().filter(|command| !run.contains(command));
     let warning = |(i, command): (usize, &str)| {
-        let near = (i < MAX_SUGGESTIONS).then(|| nearest(command, run.iter().copied())).flatten();
-        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", as_written(near)));
-        format!("budget: no instance runs '{}'{hint}", as_written(command))
+        let near = (i < MAX_SUGGESTIONS).then(|| closest_match(command, run.iter().copied())).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", quote_input(near)));
+        format!("budget: no instance runs '{}'{hint}", quote_input(command))
     };
     of_nobody.enumerate().map(warning).collect()
 }
@@ -542,7 +541,7 @@ fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Strin
 #[cfg(test)]
 pub(crate) fn planned(config: &str) -> Plan {
     struct Machine;
-    impl Surroundings for Machine {
+    impl HostFiles for Machine {
         fn exists(&self, _: &Path) -> bool {
             false
         }

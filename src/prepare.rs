@@ -10,16 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::claude::abilities::Abilities;
+use crate::claude::abilities::Capabilities;
 use crate::claude::command_line;
 use crate::claude::environment::is_sandbox;
-use crate::claude::grants::{Effect, argument_with_effect, effect, is_understood};
+use crate::claude::grants::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::claude::permissions;
-use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, MAX_CONFIG_BYTES, MAX_MISTAKES, Mistake, Place};
-use crate::edge::grants::{self, Grant, Reader};
-use crate::edge::{ask, command_files, find, reason};
-use crate::flags::{ConfigSource, LockFile, Logs, Options, at_home};
-use crate::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use crate::config::{
+    BudgetConfig, BudgetType, Config, ConfigError, Diagnostic, MAX_CONFIG_BYTES, MAX_MISTAKES, Position,
+};
+use crate::edge::grants::{self, PermissionRule, Reader};
+use crate::edge::{ask, command_files, error_text, find};
+use crate::flags::{ConfigSource, LockPolicy, LogDir, Options, expand_tilde};
+use crate::plan::{Defaults, HostFiles, Instance, Plan, plan};
 use crate::probe::{self, MissingCommand, Unchecked};
 use crate::workspace::{self, Remark, absolute};
 use crate::{sha256, text};
@@ -29,7 +31,7 @@ const HELP_LIMIT: Duration = Duration::from_secs(30);
 
 /// All that a run needs to know, found good.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedRun {
     /// The plan.
     pub plan: Plan,
     /// The hash of the config's bytes, if there is a config. A dry run needs none.
@@ -39,7 +41,7 @@ pub struct Prepared {
     /// The claude program. Missing only in a dry run.
     pub claude: Option<PathBuf>,
     /// What it can do.
-    pub abilities: Abilities,
+    pub abilities: Capabilities,
     /// Which limits are the command line's, and what of the config they beat.
     pub overrides: Vec<String>,
     /// What is probably a mistake, and no reason not to start: somebody relies on what will not hold.
@@ -54,11 +56,11 @@ pub struct Prepared {
 ///
 /// # Errors
 /// All problems, each a message of one or more lines.
-pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
+pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
     let mut problems = Vec::new();
     let mut lacking = Vec::new();
-    let (workspace, found) = workspace::of(options.workspace.as_deref());
-    problems.extend(workspace::problem(&workspace));
+    let (workspace, found) = workspace::resolve(options.workspace.as_deref());
+    problems.extend(workspace::validate(&workspace));
     let claude = find_claude(options).map_err(|problem| lacking.push(problem)).ok();
     let config_name = match &options.config {
         Some(ConfigSource::File(path)) => shown(path),
@@ -72,7 +74,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     };
     let text = options.config.as_ref().map(read_config).transpose().map_err(|problem| vec![problem]);
     let planned = text.and_then(|text| {
-        let (plan, overrides) = plan_of(text.as_deref(), options, &workspace, &defaults)
+        let (plan, overrides) = build_plan(text.as_deref(), options, &workspace, &defaults)
             .map_err(|error| vec![config_problem(&config_name, error)])?;
         let of_a_run = text.filter(|_| !options.dry_run);
         Ok((plan, overrides, of_a_run.map(|text| sha256::hex(&sha256::sha256(text.as_bytes())))))
@@ -89,10 +91,10 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     let asked = claude.as_deref().filter(|_| problems.is_empty());
     let abilities = abilities(&plan, asked).unwrap_or_else(|problem| {
         problems.push(problem);
-        Abilities::newest()
+        Capabilities::newest()
     });
     let mut warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("{config_name}: {warning}")).collect();
-    match limits_that_do_not_count(&plan.budget) {
+    match ignored_limits(&plan.budget) {
         Ok(warning) => warnings.extend(warning),
         Err(problem) => problems.push(problem),
     }
@@ -106,7 +108,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
     problems.extend(effects);
     warnings.extend(unknown);
     problems.extend(agents_problems(&plan.instances, abilities));
-    lacking.extend(root_problem(&plan.instances, abilities));
+    lacking.extend(root_permission_error(&plan.instances, abilities));
     if options.dry_run {
         lacking.extend(asked.into_iter().flat_map(|claude| commands_problem(&config_name, &plan, claude)));
     } else {
@@ -121,7 +123,7 @@ pub fn prepare(options: &Options) -> Result<Prepared, Vec<String>> {
         Some(Remark::Foreign(warning)) => warnings.push(warning),
         None => {}
     }
-    Ok(Prepared { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes, problems: lacking })
+    Ok(PreparedRun { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes, problems: lacking })
 }
 
 /// Returns the commands that a dry run finds missing, as mistakes of the config, and what it could not check.
@@ -130,15 +132,15 @@ fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String
     let mistake = |missing: &MissingCommand| {
         let instance = &plan.instances[missing.instance];
         let is_last = missing.turn + 1 == instance.turns.len();
-        Mistake {
-            place: instance.turns[missing.turn].place.unwrap_or(Place { line: 1, column: 1 }),
-            instance: format!("instance '{}'", text::as_written(&instance.name)),
+        Diagnostic {
+            place: instance.turns[missing.turn].place.unwrap_or(Position { line: 1, column: 1 }),
+            instance: format!("instance '{}'", text::quote_input(&instance.name)),
             field: if is_last { "command" } else { "pre_commands" }.to_owned(),
             what: missing.error.clone(),
         }
     };
-    let mut found: Vec<Mistake> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
-    Mistake::sort(&mut found);
+    let mut found: Vec<Diagnostic> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
+    Diagnostic::sort(&mut found);
     let mut problems: Vec<String> =
         Some(found).filter(|f| !f.is_empty()).iter().map(|f| mistakes(config_name, f)).collect();
     problems.extend(findings.unchecked.iter().map(|unchecked| unchecked_commands(&plan.instances, unchecked)));
@@ -153,12 +155,15 @@ pub fn unchecked_commands(instances: &[Instance], unchecked: &Unchecked) -> Stri
         0 | 1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    let why = text::clean(&unchecked.why);
-    format!("instance '{}'{others}: slash commands not checked: claude did not list them: {why}", text::clean(first))
+    let why = text::sanitize_line(&unchecked.why);
+    format!(
+        "instance '{}'{others}: slash commands not checked: claude did not list them: {why}",
+        text::sanitize_line(first)
+    )
 }
 
 /// What to say of limits that are set and hold nobody back. With no other ones that is a problem: somebody relies on them.
-fn limits_that_do_not_count(budget: &BudgetConfig) -> Result<Option<String>, String> {
+fn ignored_limits(budget: &BudgetConfig) -> Result<Option<String>, String> {
     let word = budget.budget_type.map_or("", BudgetType::word);
     match budget.limits_that_do_not_count() {
         (fields, _) if fields.is_empty() => Ok(None),
@@ -206,11 +211,11 @@ fn overrides(config: &BudgetConfig, flags: &BudgetConfig) -> Vec<String> {
 
 /// Where the directories of runs stand, by the option or by the user's state home; `None`: no files are to be written.
 #[must_use]
-pub fn log_base(logs: &Logs, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+pub fn log_base(logs: &LogDir, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     match logs {
-        Logs::Nowhere => None,
-        Logs::In(directory) => Some(absolute(directory)),
-        Logs::InStateHome => state_directory(variable),
+        LogDir::Disabled => None,
+        LogDir::Path(directory) => Some(absolute(directory)),
+        LogDir::Default => state_directory(variable),
     }
 }
 
@@ -230,13 +235,13 @@ pub fn locks_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<Pa
 
 /// The lock that a run has to hold, if it has to hold one.
 #[derive(Debug, PartialEq, Eq)]
-pub enum LockPlace {
+pub enum LockTarget {
     /// This file, which the user has named.
-    Named(PathBuf),
+    File(PathBuf),
     /// The lock of the config in the workspace: a directory, and a name in it. A run goes on where it cannot be had.
-    OfConfig(PathBuf, String),
+    PerConfig(PathBuf, String),
     /// The same, and nothing says where it would be.
-    Nowhere,
+    Disabled,
 }
 
 /// Where the lock of a run is.
@@ -245,17 +250,17 @@ pub fn lock_place(
     options: &Options,
     workspace: &Path,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Option<LockPlace> {
+) -> Option<LockTarget> {
     match (&options.lock, &options.config) {
-        (LockFile::At(path), _) => Some(LockPlace::Named(path.clone())),
+        (LockPolicy::File(path), _) => Some(LockTarget::File(path.clone())),
         // Two commands that share the budget of a config are not one run of it.
-        (LockFile::OfConfig, Some(ConfigSource::File(config))) if options.one_command().is_none() => {
-            let Some(directory) = locks_directory(variable) else { return Some(LockPlace::Nowhere) };
+        (LockPolicy::PerConfig, Some(ConfigSource::File(config))) if options.single_instance().is_none() => {
+            let Some(directory) = locks_directory(variable) else { return Some(LockTarget::Disabled) };
             let both = [absolute(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
             let name = format!("{}.lock", &sha256::hex(&sha256::sha256(&both))[..32]);
-            Some(LockPlace::OfConfig(directory, name))
+            Some(LockTarget::PerConfig(directory, name))
         }
-        (LockFile::OfConfig | LockFile::Nothing, _) => None,
+        (LockPolicy::PerConfig | LockPolicy::Disabled, _) => None,
     }
 }
 
@@ -264,7 +269,7 @@ pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (path, home) = (std::env::var_os("PATH"), variable("HOME"));
     let in_environment = match (variable("ZEN_CLAUDE"), &home) {
-        (Some(claude), Some(home)) => Some(at_home(&claude, home)),
+        (Some(claude), Some(home)) => Some(expand_tilde(&claude, home)),
         (claude, _) => claude,
     };
     let (given, by) = match (&options.claude, &in_environment) {
@@ -282,21 +287,21 @@ const NO_CLAUDE: &str = "Claude CLI not found in PATH or ~/.local/bin: install i
                          @anthropic-ai/claude-code', or give its path with --claude PATH or ZEN_CLAUDE";
 
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
-fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Abilities, String> {
+fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Capabilities, String> {
     match claude {
-        Some(claude) if command_line::needs_abilities(plan) => ask::help_of(claude, HELP_LIMIT)
-            .map(|help| Abilities::of_help(&help))
+        Some(claude) if command_line::requires_capabilities(plan) => ask::help_text(claude, HELP_LIMIT)
+            .map(|help| Capabilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
-        _ => Ok(Abilities::newest()),
+        _ => Ok(Capabilities::newest()),
     }
 }
 
 /// What this claude cannot enforce, each a message.
-fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
+fn tools_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
     let of_instance = |instance: &Instance| {
-        let name = text::clean(&instance.name).into_owned();
+        let name = text::sanitize_line(&instance.name).into_owned();
         let problem = move |(field, what)| format!("instance '{name}': {field}: {what}");
-        permissions::unenforceable_here(instance, abilities).into_iter().map(problem)
+        permissions::unsupported_rules(instance, abilities).into_iter().map(problem)
     };
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
@@ -304,7 +309,7 @@ fn tools_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
 /// Returns the instances that `allowed_tools` restrict, with their names as messages show them.
 fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<String>, &mut Instance)> {
     let restricted = instances.iter_mut().filter_map(|instance| Some((instance.allowed_tools.clone()?, instance)));
-    restricted.map(|(allowed, instance)| (text::clean(&instance.name).into_owned(), allowed, instance))
+    restricted.map(|(allowed, instance)| (text::sanitize_line(&instance.name).into_owned(), allowed, instance))
 }
 
 /// Reads which tools the settings files deny, so that a denied use can be told from one of a tool that does not exist.
@@ -325,7 +330,7 @@ fn settings_warnings(instances: &[Instance], reader: &mut Reader) -> Vec<String>
     let mut seen = HashSet::new();
     let files = instances.iter().flat_map(|instance| reader.unusable_settings(instance));
     let files = files.filter(|(file, _)| seen.insert(file.clone()));
-    files.take(MAX_MISTAKES).map(|(file, why)| format!("{} {}", shown(&file), text::clean(&why))).collect()
+    files.take(MAX_MISTAKES).map(|(file, why)| format!("{} {}", shown(&file), text::sanitize_line(&why))).collect()
 }
 
 /// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself, or is
@@ -334,16 +339,16 @@ fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String>
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances) {
         let found = reader.of_instance(instance);
-        for Grant { file, rule } in found.grants {
+        for PermissionRule { file, rule } in found.grants {
             match effect(&allowed, &rule) {
-                Effect::None => {}
-                Effect::Refusable if instance.disallowed_tools.contains(&rule) => {}
-                Effect::Refusable => instance.disallowed_tools.push(rule),
-                Effect::Widening => problems.push(format!(
+                RuleOverlap::Covered => {}
+                RuleOverlap::Deniable if instance.disallowed_tools.contains(&rule) => {}
+                RuleOverlap::Deniable => instance.disallowed_tools.push(rule),
+                RuleOverlap::Conflicting => problems.push(format!(
                     "instance '{name}': allowed_tools: {} allows '{}', which is more and cannot be shut out: take it out \
                      there, or allow it here",
                     shown(&file),
-                    text::clean(&rule)
+                    text::sanitize_line(&rule)
                 )),
             }
         }
@@ -352,7 +357,7 @@ fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String>
             format!(
                 "instance '{name}': allowed_tools: {} {}: correct it, or move it away",
                 shown(&file),
-                text::clean(&why)
+                text::sanitize_line(&why)
             )
         }));
         problems.truncate(MAX_MISTAKES);
@@ -362,7 +367,7 @@ fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String>
 
 /// Keeps commands and skills from running what Bash may not: claude does not ask its hooks about their !`...`. 2.1 can be told
 /// to run none; an older one is a message.
-fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities, reader: &mut Reader) -> Vec<String> {
+fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reader: &mut Reader) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances).filter(|(_, allowed, _)| permissions::restrict_bash(allowed))
     {
@@ -384,7 +389,7 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Abilities, reader: 
         if let Some((command, _)) = open.filter(|(name, files)| !files.is_empty() || name.contains(':')) {
             problems.push(format!(
                 "instance '{name}': allowed_tools: what the file of /{} allows is not understood: {way_out}",
-                text::clean(command)
+                text::sanitize_line(command)
             ));
         }
         problems.truncate(MAX_MISTAKES);
@@ -398,7 +403,7 @@ fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<Str
     for instance in instances {
         for turn in instance.turns.iter().filter(|turn| !turn.results.is_empty()) {
             let Some(command) = &turn.command else { continue };
-            let (name, called) = (text::clean(&instance.name), text::clean(command));
+            let (name, called) = (text::sanitize_line(&instance.name), text::sanitize_line(command));
             let files = reader.commands_of(instance, command);
             let effect = files.iter().find_map(|file| Some((file, argument_with_effect(file.text()?)?)));
             if let Some((file, place)) = effect.filter(|_| problems.len() < MAX_MISTAKES) {
@@ -406,7 +411,7 @@ fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<Str
                     "instance '{name}': {} has '{}': a result in the arguments of /{called} would be run by the shell or name a \
                      file: give it to a prompt",
                     shown(file.path()),
-                    text::as_written(place)
+                    text::quote_input(place)
                 ));
             }
             if files.is_empty() && warnings.len() < MAX_MISTAKES {
@@ -421,11 +426,11 @@ fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<Str
 }
 
 /// Agents that this claude would let do more than an instance's `allowed_tools`, each a message.
-fn agents_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> {
-    let yielding = instances.iter().filter(|instance| permissions::yield_to_agents(instance, abilities));
+fn agents_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
+    let yielding = instances.iter().filter(|instance| permissions::agents_can_override_mode(instance, abilities));
     let of_instance = |instance: &Instance| {
-        let name = text::clean(&instance.name).into_owned();
-        grants::lenient_agents(instance).into_iter().map(move |Grant { file, rule }| {
+        let name = text::sanitize_line(&instance.name).into_owned();
+        grants::lenient_agents(instance).into_iter().map(move |PermissionRule { file, rule }| {
             format!(
                 "instance '{name}': allowed_tools: {} has permissionMode {rule}, in which this claude does not hold an agent \
                  to them: take it out there, do not allow Task here, or install claude 2.1",
@@ -437,7 +442,7 @@ fn agents_problems(instances: &[Instance], abilities: Abilities) -> Vec<String> 
 }
 
 /// claude itself would refuse, once for each instance and after the start.
-fn root_problem(instances: &[Instance], abilities: Abilities) -> Option<String> {
+fn root_permission_error(instances: &[Instance], abilities: Capabilities) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
@@ -446,7 +451,7 @@ fn root_problem(instances: &[Instance], abilities: Abilities) -> Option<String> 
         .filter(|instance| permissions::mode(instance, abilities) == "bypassPermissions" && !runs_in_sandbox(instance))
         .map(|instance| instance.name.as_str())
         .collect();
-    let first = text::clean(refused.first()?);
+    let first = text::sanitize_line(refused.first()?);
     let whose = match refused.len() {
         1 => format!("instance '{first}'"),
         count => format!("{count} instances, '{first}' the first,"),
@@ -466,19 +471,19 @@ fn runs_in_sandbox(instance: &Instance) -> bool {
 
 /// The plan of a config's text, or of the one command with what the config says beside its instances, and where the command
 /// line beats it; or all that is wrong with it: what it says, and what that means here.
-fn plan_of(
+fn build_plan(
     text: Option<&str>,
     options: &Options,
     workspace: &Path,
     defaults: &Defaults,
 ) -> Result<(Plan, Vec<String>), ConfigError> {
     let (mut config, mut mistakes) =
-        text.map(Config::read_through).transpose().map_err(ConfigError::Syntax)?.unwrap_or_default();
+        text.map(Config::read_with_diagnostics).transpose().map_err(ConfigError::Syntax)?.unwrap_or_default();
     let overrides = overrides(&config.budget, &options.budget);
-    config.budget = config.budget.overridden_by(&options.budget);
-    let one_command = options.one_command();
+    config.budget = config.budget.merged_with(&options.budget);
+    let one_command = options.single_instance();
     if let Some(command) = one_command {
-        config = config.with_one_instance(command);
+        config = config.with_single_instance(command);
         // A config for budgets alone has none.
         mistakes.retain(|mistake| mistake.field != "instances");
     }
@@ -491,8 +496,8 @@ fn plan_of(
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
     }
-    Mistake::sort(&mut mistakes);
-    Err(ConfigError::Mistakes(mistakes))
+    Diagnostic::sort(&mut mistakes);
+    Err(ConfigError::Invalid(mistakes))
 }
 
 /// The config's text, or why it cannot be had.
@@ -509,7 +514,7 @@ fn read_config(source: &ConfigSource) -> Result<String, String> {
     };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::IsADirectory => format!("{name} is a directory: give the config's file with --config FILE"),
-        _ => format!("{name} cannot be read: {}", reason(&error)),
+        _ => format!("{name} cannot be read: {}", error_text(&error)),
     })?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
         return Err(format!("{name} is no config: it is larger than {} MB", MAX_CONFIG_BYTES / 1024 / 1024));
@@ -534,11 +539,11 @@ fn config_problem(name: &str, error: ConfigError) -> String {
             let excerpt = error.excerpt.replace('\n', "\n    ");
             format!("{name}: JSON parsing error at line {line}, column {column}: {}\n    {excerpt}", error.what)
         }
-        ConfigError::Mistakes(found) => mistakes(name, &found),
+        ConfigError::Invalid(found) => mistakes(name, &found),
     }
 }
 
-fn mistakes(name: &str, found: &[Mistake]) -> String {
+fn mistakes(name: &str, found: &[Diagnostic]) -> String {
     const MAX_SHOWN: usize = 50;
     let count = match found.len() {
         1 => "1 mistake".to_owned(),
@@ -559,12 +564,12 @@ fn mistakes(name: &str, found: &[Mistake]) -> String {
 
 /// A path as a message shows it.
 fn shown(path: &Path) -> String {
-    workspace::shown(path)
+    workspace::display_path(path)
 }
 
 struct Machine;
 
-impl Surroundings for Machine {
+impl HostFiles for Machine {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }

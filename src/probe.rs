@@ -14,7 +14,7 @@ use crate::claude::commands::Commands;
 use crate::claude::control::{self, INITIALIZE_ID};
 use crate::claude::events::{Event, decode};
 use crate::claude::{command_line, commands};
-use crate::edge::ask::{self, Query};
+use crate::edge::ask::{self, ProbeCommand};
 use crate::plan::Instance;
 
 /// The limit for all questions before a run. An idle machine answers in one second, a busy one in ten.
@@ -99,8 +99,8 @@ pub fn missing_commands(instances: &[Instance], claude: &Path, limit: Duration) 
 fn missing_of(index: usize, instance: &Instance, commands: &Commands) -> Vec<MissingCommand> {
     let turns = instance.turns.iter().enumerate();
     let missing = turns.filter_map(|(turn, called)| {
-        let name = called.command_to_check().filter(|name| !commands.have(name))?;
-        Some(MissingCommand { instance: index, turn, error: commands.not_found(name, called.is_path) })
+        let name = called.command_to_check().filter(|name| !commands.contains(name))?;
+        Some(MissingCommand { instance: index, turn, error: commands.not_found(name, called.may_be_path) })
     });
     missing.collect()
 }
@@ -158,12 +158,12 @@ fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
 }
 
 fn ask_one(group: &Group, claude: &Path, limit: Duration) -> Answer {
-    let query = Query { claude, arguments: &group.arguments, cwd: group.cwd, env: group.env, limit };
+    let command = ProbeCommand { claude, arguments: &group.arguments, cwd: group.cwd, env: group.env, limit };
     let answer = |line: &[u8]| match decode(line) {
-        Event::Answer { request_id, commands, .. } if request_id == INITIALIZE_ID => Some(commands),
+        Event::InitializeResponse { request_id, commands, .. } if request_id == INITIALIZE_ID => Some(commands),
         _ => None,
     };
-    ask::answer_of(&query, &control::initialize(), answer).and_then(|names| names).map(Commands::new)
+    ask::query(&command, &control::initialize(), answer).and_then(|names| names).map(Commands::new)
 }
 
 #[cfg(test)]

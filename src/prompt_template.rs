@@ -59,15 +59,15 @@ fn fields<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
 
 fn in_words(shape: &Shape) -> String {
     match shape {
-        Shape::Text | Shape::Filled => "string".to_owned(),
+        Shape::String | Shape::NonEmptyString => "string".to_owned(),
         Shape::Boolean => "true or false".to_owned(),
-        Shape::Word(words) => format!("one of {}", words.join(", ")),
-        Shape::Texts | Shape::Arguments => "array of strings".to_owned(),
+        Shape::Enum(words) => format!("one of {}", words.join(", ")),
+        Shape::NonEmptyStrings | Shape::Strings => "array of strings".to_owned(),
         Shape::Number { unit, is_whole: true, .. } => format!("whole number of {unit}"),
         Shape::Number { unit, .. } => format!("number of {unit}"),
-        Shape::Count { .. } => "whole number, 0 or above".to_owned(),
+        Shape::UnsignedInt { .. } => "whole number, 0 or above".to_owned(),
         Shape::PerCommand(Shape::Number { unit, .. }) => format!("object: for each command a number of {unit}"),
-        Shape::PerCommand(_) | Shape::Variables => "object of strings".to_owned(),
+        Shape::PerCommand(_) | Shape::EnvVars => "object of strings".to_owned(),
         Shape::Dependencies(_) => "array of names".to_owned(),
     }
 }

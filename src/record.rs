@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::claude::usage::Used;
-use crate::outcome::{Exit, Failure, Reason, Status};
-use crate::told::Told;
+use crate::claude::usage::Usage;
+use crate::outcome::{ExitStatus, Failure, FailureKind, Status};
+use crate::told::AttemptProgress;
 
 /// What is known of one instance.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub struct InstanceRecord {
     /// Where it stands.
     pub status: Status,
     /// The process id of its last process.
@@ -20,11 +20,11 @@ pub struct Record {
     /// Its attempts that failed, and were not the last.
     pub failed_attempts: Vec<FailedAttempt>,
     /// When it is tried again, if it waits for that.
-    pub again_at: Option<Duration>,
+    pub next_attempt_at: Option<Duration>,
     /// What keeps it from starting, if that is its session, which another run is in.
-    pub waits_for: Option<String>,
+    pub blocked_on: Option<String>,
     /// The one that it depends on and that did not complete, by index: for it this one was skipped.
-    pub skipped_because_of: Option<usize>,
+    pub skipped_due_to: Option<usize>,
     /// The conversation that the next attempt continues: the last one left background work unfinished.
     pub continues: Option<String>,
     /// True if claude has kept the conversation of its named session; `None` until its work is done.
@@ -32,15 +32,15 @@ pub struct Record {
     /// When it ended, since the run began.
     pub ended: Option<Duration>,
     /// How its last process ended.
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitStatus>,
     /// What it has used, in all its attempts.
-    pub used: Used,
+    pub used: Usage,
     /// What its last attempt has told of itself.
-    pub told: Told,
+    pub progress: AttemptProgress,
     /// The last lines that it said, or wrote to standard error; cleaned, oldest first.
-    pub last_words: Vec<String>,
+    pub last_output: Vec<String>,
     /// Processes of it that could not be ended, by id.
-    pub survivors: Vec<i32>,
+    pub surviving_pids: Vec<i32>,
 }
 
 /// An attempt that failed, and after which the instance was to be tried again.
@@ -53,18 +53,18 @@ pub struct FailedAttempt {
     /// When it ended, since the run began.
     pub ended: Duration,
     /// How its process ended.
-    pub exit: Option<Exit>,
+    pub exit: Option<ExitStatus>,
     /// What it has used, it alone.
-    pub used: Used,
+    pub used: Usage,
     /// Why it failed.
     pub failure: Failure,
 }
 
-impl Record {
+impl InstanceRecord {
     /// What its failed attempts have used together.
     #[must_use]
-    pub fn used_before(&self) -> Used {
-        self.failed_attempts.iter().fold(Used::default(), |mut sum, attempt| {
+    pub fn usage_of_failed_attempts(&self) -> Usage {
+        self.failed_attempts.iter().fold(Usage::default(), |mut sum, attempt| {
             sum += attempt.used;
             sum
         })
@@ -72,7 +72,7 @@ impl Record {
 
     /// How often it was tried. An attempt that was to follow, and did not, is none.
     #[must_use]
-    pub fn attempts_made(&self) -> usize {
+    pub fn attempt_count(&self) -> usize {
         let failed = self.failed_attempts.len();
         let is_underway = self.failed_attempts.last().is_none_or(|last| self.attempt_started > Some(last.started));
         failed + usize::from(is_underway && self.attempt_started.is_some())
@@ -80,14 +80,14 @@ impl Record {
 
     /// How many retries were made, or are to be made now: attempts after a usage limit are none.
     #[must_use]
-    pub fn retries_made(&self) -> u32 {
-        let failed = self.failed_attempts.iter().filter(|attempt| attempt.failure.reason != Reason::Limit);
+    pub fn retry_count(&self) -> u32 {
+        let failed = self.failed_attempts.iter().filter(|attempt| attempt.failure.reason != FailureKind::Limit);
         u32::try_from(failed.count()).unwrap_or(u32::MAX)
     }
 
     /// How long it has run up to `now`.
     #[must_use]
-    pub fn ran(&self, now: Duration) -> Option<Duration> {
+    pub fn elapsed(&self, now: Duration) -> Option<Duration> {
         self.started.map(|started| self.ended.unwrap_or(now).saturating_sub(started))
     }
 }

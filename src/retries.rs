@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Failure, Reason};
+use crate::outcome::{Failure, FailureKind};
 
 /// The wait before the first retry where the config says nothing.
 pub const DEFAULT_FIRST_DELAY: Duration = Duration::from_secs(5);
@@ -12,14 +12,14 @@ const MAX_DELAY: Duration = Duration::from_secs(600);
 
 /// How often an instance is tried again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retries {
+pub struct RetryPolicy {
     /// How many attempts may follow the first one.
     pub count: u32,
     /// The wait before the first of them; it doubles each time.
     pub first_delay: Duration,
 }
 
-impl Retries {
+impl RetryPolicy {
     /// How long to wait before the next attempt, when one has failed like this and `made` retries were made before it;
     /// `None`: there is none.
     ///
@@ -27,14 +27,16 @@ impl Retries {
     #[must_use]
     pub fn delay_after(&self, failure: &Failure, made: u32) -> Option<Duration> {
         let may_pass = match failure.reason {
-            Reason::Error | Reason::Timeout | Reason::Spawn | Reason::Unfinished => !failure.is_hopeless,
+            FailureKind::Error | FailureKind::Timeout | FailureKind::Spawn | FailureKind::Unfinished => {
+                !failure.is_permanent
+            }
             // A usage limit has a policy of its own for the whole run.
-            Reason::CommandNotFound
-            | Reason::Budget
-            | Reason::Limit
-            | Reason::Interrupted
-            | Reason::Account
-            | Reason::Halted => false,
+            FailureKind::CommandNotFound
+            | FailureKind::Budget
+            | FailureKind::Limit
+            | FailureKind::Interrupted
+            | FailureKind::Account
+            | FailureKind::Halted => false,
         };
         let doubled = self.first_delay.saturating_mul(2_u32.saturating_pow(made));
         (may_pass && made < self.count).then(|| doubled.min(MAX_DELAY.max(self.first_delay)))
@@ -45,33 +47,33 @@ impl Retries {
 mod tests {
     use super::*;
 
-    const THREE: Retries = Retries { count: 3, first_delay: Duration::from_secs(5) };
+    const THREE: RetryPolicy = RetryPolicy { count: 3, first_delay: Duration::from_secs(5) };
 
     #[test]
     fn what_may_pass_is_tried_again_and_nothing_else() {
         for (reason, is_retried) in [
-            (Reason::Error, true),
-            (Reason::Timeout, true),
-            (Reason::Spawn, true),
-            (Reason::Unfinished, true),
-            (Reason::CommandNotFound, false),
-            (Reason::Budget, false),
-            (Reason::Limit, false),
-            (Reason::Interrupted, false),
-            (Reason::Account, false),
-            (Reason::Halted, false),
+            (FailureKind::Error, true),
+            (FailureKind::Timeout, true),
+            (FailureKind::Spawn, true),
+            (FailureKind::Unfinished, true),
+            (FailureKind::CommandNotFound, false),
+            (FailureKind::Budget, false),
+            (FailureKind::Limit, false),
+            (FailureKind::Interrupted, false),
+            (FailureKind::Account, false),
+            (FailureKind::Halted, false),
         ] {
             assert_eq!(THREE.delay_after(&Failure::new(reason, "x"), 0).is_some(), is_retried, "{reason}");
-            assert_eq!(THREE.delay_after(&Failure::hopeless(reason, "x"), 0), None, "{reason}");
-            assert_eq!(Retries::default().delay_after(&Failure::new(reason, "x"), 0), None, "{reason}");
+            assert_eq!(THREE.delay_after(&Failure::permanent(reason, "x"), 0), None, "{reason}");
+            assert_eq!(RetryPolicy::default().delay_after(&Failure::new(reason, "x"), 0), None, "{reason}");
         }
     }
 
     #[test]
     fn the_delay_doubles_up_to_a_bound() {
         let delays = |count, first_s| {
-            let retries = Retries { count, first_delay: Duration::from_secs(first_s) };
-            let delay = |made| retries.delay_after(&Failure::new(Reason::Error, "x"), made).map(|d| d.as_secs());
+            let retries = RetryPolicy { count, first_delay: Duration::from_secs(first_s) };
+            let delay = |made| retries.delay_after(&Failure::new(FailureKind::Error, "x"), made).map(|d| d.as_secs());
             (0..=count).map(delay).collect::<Vec<_>>()
         };
         assert_eq!(delays(3, 5), [Some(5), Some(10), Some(20), None]);

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::When;
+use crate::config::DependencyCondition;
 use crate::plan::{Instance, waits_for};
 
 /// How fast instances are started.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct LaunchPolicy {
     /// Launches are at least this far apart: parallel starts of claude race on its own files.
     pub startup_delay: Duration,
     /// How many run at once; `None`: as many as there are.
@@ -30,11 +30,11 @@ pub struct Skip {
 /// The instances that have not started, and what they wait for.
 #[derive(Debug)]
 pub struct Schedule {
-    pace: Pace,
+    pace: LaunchPolicy,
     /// How many others each one waits for.
     blockers: Vec<usize>,
     /// Who waits for each one.
-    followers: Vec<Vec<Follower>>,
+    followers: Vec<Vec<Dependent>>,
     state: Vec<State>,
     /// Those that wait for nobody, in the order of the config.
     ready: BTreeSet<usize>,
@@ -49,7 +49,7 @@ pub struct Schedule {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Follower {
+struct Dependent {
     instance: usize,
     /// Whether it starts only if this one has completed.
     needs_completed: bool,
@@ -65,13 +65,13 @@ enum State {
 impl Schedule {
     /// Everybody waits, and the first may start at once.
     #[must_use]
-    pub fn new(instances: &[Instance], pace: Pace) -> Self {
+    pub fn new(instances: &[Instance], pace: LaunchPolicy) -> Self {
         let waits_for = waits_for(instances);
         let mut followers = vec![Vec::new(); instances.len()];
         for (i, others) in waits_for.iter().enumerate() {
             for &other in others {
-                let needs_completed = instances[i].after.contains(&(other, When::Completed));
-                followers[other].push(Follower { instance: i, needs_completed });
+                let needs_completed = instances[i].depends_on.contains(&(other, DependencyCondition::Completed));
+                followers[other].push(Dependent { instance: i, needs_completed });
             }
         }
         let blockers: Vec<usize> = waits_for.iter().map(Vec::len).collect();
@@ -105,13 +105,13 @@ impl Schedule {
     #[must_use]
     pub fn next_start_at(&self) -> Option<Duration> {
         let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
-        let at = if self.ready.is_empty() { self.next_again_at()? } else { Duration::ZERO };
+        let at = if self.ready.is_empty() { self.next_deferred_at()? } else { Duration::ZERO };
         (has_slot && !self.stopped).then_some(at.max(self.next_launch))
     }
 
     /// When the delay of the next one ends that is to be tried again, or was put off.
     #[must_use]
-    pub fn next_again_at(&self) -> Option<Duration> {
+    pub fn next_deferred_at(&self) -> Option<Duration> {
         self.delayed.first().map(|&(at, _)| at)
     }
 
@@ -124,7 +124,7 @@ impl Schedule {
     }
 
     /// Nothing starts before this.
-    pub fn hold_until(&mut self, at: Duration) {
+    pub fn pause_until(&mut self, at: Duration) {
         self.next_launch = self.next_launch.max(at);
     }
 
@@ -144,14 +144,14 @@ impl Schedule {
 
     /// An instance that runs has ended, and is to be started again at `at` or later. Until then it takes no slot, and
     /// whoever waits for it waits on.
-    pub fn again(&mut self, instance: usize, at: Duration) {
+    pub fn retry_at(&mut self, instance: usize, at: Duration) {
         self.state[instance] = State::Waiting;
         self.running -= 1;
         self.delayed.insert((at, instance));
     }
 
     /// An instance that could start does not yet: it is asked for again at `at`, and keeps nobody else back.
-    pub fn put_off(&mut self, instance: usize, at: Duration) {
+    pub fn defer_until(&mut self, instance: usize, at: Duration) {
         if self.ready.remove(&instance) {
             self.delayed.insert((at, instance));
         }
@@ -205,7 +205,7 @@ impl Schedule {
 
     /// Whether everything has ended that ever will.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.open == 0
     }
 }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn schedule(text: &str, delay_s: u64, max_parallel: Option<usize>) -> Schedule {
-        Schedule::new(&instances(text), Pace { startup_delay: Duration::from_secs(delay_s), max_parallel })
+        Schedule::new(&instances(text), LaunchPolicy { startup_delay: Duration::from_secs(delay_s), max_parallel })
     }
 
     const fn at(seconds: u64) -> Duration {
@@ -250,7 +250,7 @@ mod tests {
             schedule.started(i, start);
         }
         assert_eq!(schedule.next_start_at(), None);
-        assert!(!schedule.is_over());
+        assert!(!schedule.is_finished());
     }
 
     #[test]
@@ -309,8 +309,8 @@ mod tests {
         );
         schedule.started(0, at(0));
         assert_eq!(schedule.next_start_at(), None, "one slot");
-        schedule.again(0, at(10));
-        assert_eq!((schedule.next_start_at(), schedule.next_again_at()), (Some(at(2)), Some(at(10))));
+        schedule.retry_at(0, at(10));
+        assert_eq!((schedule.next_start_at(), schedule.next_deferred_at()), (Some(at(2)), Some(at(10))));
         assert_eq!(schedule.due(at(2)), Some(3), "neither its session nor its dependent");
         schedule.started(3, at(2));
         schedule.ended(3, true);
@@ -319,24 +319,24 @@ mod tests {
         schedule.ended(4, true);
         assert_eq!((schedule.next_start_at(), schedule.due(at(11))), (Some(at(11)), Some(0)), "launches stay apart");
         schedule.started(0, at(11));
-        schedule.again(0, at(30));
+        schedule.retry_at(0, at(30));
         assert_eq!((schedule.next_start_at(), schedule.due(at(29))), (Some(at(30)), None));
         assert_eq!(schedule.stop(), [0, 1, 2]);
-        assert_eq!((schedule.next_start_at(), schedule.next_again_at()), (None, None));
+        assert_eq!((schedule.next_start_at(), schedule.next_deferred_at()), (None, None));
         for instance in 0..3 {
             schedule.ended(instance, false);
         }
-        assert!(schedule.is_over());
+        assert!(schedule.is_finished());
     }
 
     #[test]
     fn one_that_is_put_off_takes_no_slot_and_keeps_nobody_else_back() {
         let mut schedule = schedule(THREE, 5, Some(1));
         assert_eq!(schedule.due(at(0)), Some(0));
-        schedule.put_off(0, at(1));
-        assert_eq!((schedule.due(at(0)), schedule.next_again_at()), (Some(1), Some(at(1))));
-        schedule.put_off(1, at(1));
-        schedule.put_off(2, at(1));
+        schedule.defer_until(0, at(1));
+        assert_eq!((schedule.due(at(0)), schedule.next_deferred_at()), (Some(1), Some(at(1))));
+        schedule.defer_until(1, at(1));
+        schedule.defer_until(2, at(1));
         assert_eq!((schedule.due(at(0)), schedule.next_start_at()), (None, Some(at(1))));
         assert_eq!(schedule.due(at(1)), Some(0), "its place in the order is kept");
         schedule.started(0, at(1));
@@ -344,20 +344,20 @@ mod tests {
         schedule.ended(0, true);
         assert_eq!((schedule.due(at(2)), schedule.next_start_at()), (None, Some(at(6))), "launches stay apart");
         schedule.ready(at(6)).next();
-        schedule.put_off(1, at(7));
+        schedule.defer_until(1, at(7));
         assert_eq!(schedule.ended(1, false), []);
         assert_eq!(schedule.stop(), [2]);
         schedule.ended(2, false);
-        assert!(schedule.is_over());
+        assert!(schedule.is_finished());
     }
 
     #[test]
     fn while_it_is_held_nothing_starts() {
         let mut schedule = schedule(THREE, 5, None);
         schedule.started(0, at(0));
-        schedule.hold_until(at(3600));
-        schedule.hold_until(at(60));
-        schedule.again(0, at(3600));
+        schedule.pause_until(at(3600));
+        schedule.pause_until(at(60));
+        schedule.retry_at(0, at(3600));
         assert_eq!((schedule.next_start_at(), schedule.due(at(3599))), (Some(at(3600)), None));
         assert_eq!(schedule.due(at(3600)), Some(0));
         schedule.started(0, at(3600));
@@ -388,17 +388,17 @@ mod tests {
             ));
             for (i, other, done) in edges {
                 let other = other % i;
-                if instances[i].after.iter().all(|&(o, _)| o != other) {
-                    instances[i].after.push((other, if done { When::Done } else { When::Completed }));
+                if instances[i].depends_on.iter().all(|&(o, _)| o != other) {
+                    instances[i].depends_on.push((other, if done { DependencyCondition::Ended } else { DependencyCondition::Completed }));
                 }
             }
-            let mut schedule = Schedule::new(&instances, Pace { startup_delay: Duration::ZERO, max_parallel });
+            let mut schedule = Schedule::new(&instances, LaunchPolicy { startup_delay: Duration::ZERO, max_parallel });
             let mut outcome: Vec<Option<bool>> = vec![None; 12];
             let mut running = Vec::new();
-            while !schedule.is_over() {
+            while !schedule.is_finished() {
                 while let Some(i) = schedule.due(at(0)) {
-                    for &(other, when) in &instances[i].after {
-                        prop_assert!(outcome[other].is_some_and(|completed| completed || when == When::Done));
+                    for &(other, when) in &instances[i].depends_on {
+                        prop_assert!(outcome[other].is_some_and(|completed| completed || when == DependencyCondition::Ended));
                     }
                     schedule.started(i, at(0));
                     running.push(i);
@@ -408,8 +408,8 @@ mod tests {
                 let i = if pick_last { running.pop() } else { Some(running.remove(0)) }.expect("somebody runs");
                 outcome[i] = Some(completes[i]);
                 for skip in schedule.ended(i, completes[i]) {
-                    let needed = (skip.because_of, When::Completed);
-                    prop_assert!(instances[skip.instance].after.contains(&needed));
+                    let needed = (skip.because_of, DependencyCondition::Completed);
+                    prop_assert!(instances[skip.instance].depends_on.contains(&needed));
                     prop_assert_eq!(outcome[skip.because_of], Some(false));
                     prop_assert_eq!(outcome[skip.instance].replace(false), None, "skipped once");
                 }

@@ -19,10 +19,10 @@ impl Stages {
     #[must_use]
     pub fn new(instances: &[Instance]) -> Self {
         let mut of = vec![0; instances.len()];
-        let mut open: Vec<usize> = instances.iter().map(|instance| instance.after.len()).collect();
+        let mut open: Vec<usize> = instances.iter().map(|instance| instance.depends_on.len()).collect();
         let mut followers = vec![Vec::new(); instances.len()];
         for (i, instance) in instances.iter().enumerate() {
-            for &(other, _) in &instance.after {
+            for &(other, _) in &instance.depends_on {
                 followers[other].push(i);
             }
         }
@@ -71,7 +71,7 @@ impl Stages {
 
     /// Whether there is anything to tell: where nobody depends on anybody, all are of one stage.
     #[must_use]
-    pub fn are_told(&self) -> bool {
+    pub fn has_multiple(&self) -> bool {
         self.count() > 1
     }
 }
@@ -99,6 +99,6 @@ mod tests {
     #[test]
     fn without_dependencies_there_is_nothing_to_tell() {
         let plan = planned(r#"{"instances": [{"command": "x"}, {"command": "y"}]}"#);
-        assert!(!Stages::new(&plan.instances).are_told());
+        assert!(!Stages::new(&plan.instances).has_multiple());
     }
 }

@@ -33,7 +33,7 @@ impl StartAt {
     /// What is wrong with it, to be put behind the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim().to_ascii_lowercase();
-        if let Some(clock) = clock(&text) {
+        if let Some(clock) = parse_clock_time(&text) {
             return clock;
         }
         match seconds_of(&text) {
@@ -82,7 +82,7 @@ fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> 
 }
 
 /// `14:30`, `1am` or `10:30pm`; `None` if it looks like something else.
-fn clock(text: &str) -> Option<Result<StartAt, String>> {
+fn parse_clock_time(text: &str) -> Option<Result<StartAt, String>> {
     let (half, digits) = match (text.strip_suffix("am"), text.strip_suffix("pm")) {
         (Some(digits), _) => (Some(0), digits.trim_end()),
         (None, Some(digits)) => (Some(12), digits.trim_end()),
@@ -125,7 +125,7 @@ fn seconds_of(text: &str) -> Option<f64> {
 /// With how many seconds left it is said next that a run is going to start, where `left_s` are left now: at every full
 /// hour, and more often towards the end.
 #[must_use]
-pub fn said_next_s(left_s: u64) -> u64 {
+pub fn next_countdown_s(left_s: u64) -> u64 {
     const LAST_HOUR_S: [u64; 7] = [3600, 1800, 900, 300, 60, 30, 10];
     match left_s {
         3601.. => (left_s - 1) / 3600 * 3600,
@@ -314,7 +314,7 @@ mod tests {
         let mut said = Vec::new();
         let mut left = 3 * 3600 + 100;
         while left > 0 {
-            left = said_next_s(left);
+            left = next_countdown_s(left);
             said.push(left);
         }
         assert_eq!(said, [10_800, 7200, 3600, 1800, 900, 300, 60, 30, 10, 0]);

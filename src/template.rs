@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use crate::nearest::nearest;
-use crate::text::as_written;
+use crate::nearest::closest_match;
+use crate::text::quote_input;
 
 /// Of a longer result the beginning is put in: about what a model's context has room for beside the work itself.
 pub const MAX_RESULT_BYTES: usize = 100_000;
@@ -16,7 +16,7 @@ const CLOSE: &str = "}}";
 
 /// A place in a message where the result of an instance comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Insertion {
+pub struct Placeholder {
     /// The placeholder that it takes the place of, in bytes of the message.
     pub at: Range<usize>,
     /// Whose result it is, by index.
@@ -27,10 +27,7 @@ pub struct Insertion {
 ///
 /// # Errors
 /// All that is wrong with them.
-pub fn insertions(
-    text: &str,
-    mut find: impl FnMut(&str) -> Result<usize, String>,
-) -> Result<Vec<Insertion>, Vec<String>> {
+pub fn parse(text: &str, mut find: impl FnMut(&str) -> Result<usize, String>) -> Result<Vec<Placeholder>, Vec<String>> {
     let (mut insertions, mut wrong) = (Vec::new(), Vec::new());
     let end_of_command = end_of_command_name(text);
     let mut from = 0;
@@ -39,28 +36,28 @@ pub fn insertions(
         let Some(head) = head(&text[start..]) else {
             if let Some((misspelled, name)) = misspelled(&text[start..], &mut find) {
                 from = start + misspelled.len();
-                wrong.push(format!("'{}' must be written {OPEN}{name}{CLOSE}", as_written(misspelled)));
+                wrong.push(format!("'{}' must be written {OPEN}{name}{CLOSE}", quote_input(misspelled)));
             }
             continue;
         };
         let name_start = start + head.len();
-        let line = longest_name(&text[name_start..]);
+        let line = name_candidate(&text[name_start..]);
         let Some(name) = line.find(CLOSE).map(|end| &line[..end]) else {
-            wrong.push(format!("'{}' has no '{CLOSE}' behind it", as_written(&text[start..name_start + line.len()])));
+            wrong.push(format!("'{}' has no '{CLOSE}' behind it", quote_input(&text[start..name_start + line.len()])));
             continue;
         };
         let at = start..name_start + name.len() + CLOSE.len();
-        let whole = as_written(&text[at.clone()]);
+        let whole = quote_input(&text[at.clone()]);
         from = at.end;
         if head != OPEN {
-            wrong.push(format!("'{whole}' must be written {OPEN}{}{CLOSE}", as_written(name.trim())));
+            wrong.push(format!("'{whole}' must be written {OPEN}{}{CLOSE}", quote_input(name.trim())));
         } else if name.trim().is_empty() {
             wrong.push(format!("'{whole}' names no instance"));
         } else if start < end_of_command {
             wrong.push(format!("'{whole}' stands in the name of the command, which is the config's own to say"));
         } else {
             match find(name) {
-                Ok(of) => insertions.push(Insertion { at, of }),
+                Ok(of) => insertions.push(Placeholder { at, of }),
                 Err(what) => wrong.push(format!("'{whole}': {what}")),
             }
         }
@@ -79,23 +76,23 @@ fn head(text: &str) -> Option<&str> {
 /// Returns a placeholder that was probably meant for a result, as `{{results:a}}`, `{{result}}`, `{{result a}}`, and the
 /// name in it. Other templates stay text: `{{ name }}`, `{{ result.total }}`.
 fn misspelled<'a>(text: &'a str, find: &mut impl FnMut(&str) -> Result<usize, String>) -> Option<(&'a str, String)> {
-    let line = longest_name(text);
+    let line = name_candidate(text);
     let end = line.find(CLOSE)?;
     let inner = line[2..end].trim();
     let word_end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(inner.len());
     let (word, rest) = inner.split_at(word_end);
     let rest = rest.trim_start();
-    if nearest(word, ["result", "results"]).is_none_or(|near| near.len().abs_diff(word.len()) > 2) {
+    if closest_match(word, ["result", "results"]).is_none_or(|near| near.len().abs_diff(word.len()) > 2) {
         return None;
     }
     let name = rest.trim_start_matches([':', '=', '.', '(', ' ']).trim_end_matches(')').trim();
     let is_meant = rest.is_empty() || rest.starts_with(':') || (!name.is_empty() && find(name).is_ok());
-    let name = if name.is_empty() { "NAME".to_owned() } else { as_written(name) };
+    let name = if name.is_empty() { "NAME".to_owned() } else { quote_input(name) };
     is_meant.then(|| (&text[..end + CLOSE.len()], name))
 }
 
 /// As much of a text as can be a name: the rest of its line, or the beginning of that.
-fn longest_name(text: &str) -> &str {
+fn name_candidate(text: &str) -> &str {
     const MAX_NAME_BYTES: usize = 4096;
     let end = (0..=text.len().min(MAX_NAME_BYTES)).rev().find(|&end| text.is_char_boundary(end));
     text[..end.unwrap_or(0)].lines().next().unwrap_or("")
@@ -117,11 +114,11 @@ fn end_of_command_name(text: &str) -> usize {
 ///   an order: an `@` of a result gets a space behind it wherever it could begin such a word.
 /// - 1.0 and 2.0 run !`...` in the arguments of a command: a space keeps the two characters apart.
 #[must_use]
-pub fn filled<'a>(text: &str, insertions: &[Insertion], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
+pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
     let target = if calls_a_command(text) { Target::Arguments } else { Target::Prompt };
     let mut filled = String::with_capacity(text.len());
     let mut from = 0;
-    for Insertion { at, of } in insertions {
+    for Placeholder { at, of } in insertions {
         filled += &text[from..at.start];
         from = at.end;
         let (_, result) = told(*of);
@@ -210,7 +207,7 @@ mod tests {
     }
 
     fn fill(text: &str, results: [&str; 3]) -> String {
-        let insertions = insertions(text, find).expect(text);
+        let insertions = parse(text, find).expect(text);
         filled(text, &insertions, |of| (NAMES[of], results[of]))
     }
 
@@ -222,7 +219,7 @@ mod tests {
         for text in
             ["{{ name }}", "{{ result.total }}", "{{", "{{é", "{{{", "{{resulé:", "${{ x.y }}", "{{re}}", "{{ res }}"]
         {
-            assert_eq!(insertions(text, find), Ok(Vec::new()), "{text}");
+            assert_eq!(parse(text, find), Ok(Vec::new()), "{text}");
             assert_eq!(fill(text, ["1", "2", "3"]), text);
         }
     }
@@ -230,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_all_at_once() {
         let wrong =
-            insertions("{{result:}} {{result:c}} {{ Result : a}} {{result: }} {{{result:a}} {{result:a\n}}", |name| {
+            parse("{{result:}} {{result:c}} {{ Result : a}} {{result: }} {{{result:a}} {{result:a\n}}", |name| {
                 find(name)
             });
         assert_eq!(
@@ -257,14 +254,14 @@ mod tests {
             ("{{result.a}}", "'{{result.a}}' must be written {{result:a}}"),
             ("{{ result:a }}", "'{{ result:a }}' must be written {{result:a}}"),
         ] {
-            assert_eq!(insertions(text, find), Err(vec![expected.to_owned()]), "{text}");
+            assert_eq!(parse(text, find), Err(vec![expected.to_owned()]), "{text}");
         }
     }
 
     #[test]
     fn no_result_names_a_command() {
         for text in ["/{{result:a}}", "/review-{{result:a}} x", " /{{result:a}}"] {
-            let wrong = insertions(text, find).expect_err(text);
+            let wrong = parse(text, find).expect_err(text);
             assert!(wrong[0].contains("stands in the name of the command"), "{wrong:?}");
         }
         assert_eq!(fill("{{result:a}} x", ["/compact", "", ""]), "Result of a:\n/compact x");
@@ -321,7 +318,7 @@ mod tests {
         fn what_was_said_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
             for result in [result.as_str(), "{{result:b c}}", "/compact", "}}"] {
                 let whole = format!("{text}{{{{result:a}}}}{text}");
-                let Ok(found) = insertions(&whole, find) else { continue };
+                let Ok(found) = parse(&whole, find) else { continue };
                 let filled = filled(&whole, &found, |of| (NAMES[of], if of == 0 { result } else { "SECOND" }));
                 let without_spaces = |text: &str| text.replace(' ', "");
                 prop_assert!(without_spaces(&filled).contains(&without_spaces(result)), "{filled}");
@@ -339,7 +336,7 @@ mod tests {
             after in "[a@!`/\" ]{0,3}",
         ) {
             let text = format!("{before}{{{{result:a}}}}{after}");
-            let Ok(found) = insertions(&text, find) else { return Ok(()) };
+            let Ok(found) = parse(&text, find) else { return Ok(()) };
             let filled = filled(&text, &found, |_| ("a", result.as_str()));
             let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
             let references = |text: &str| -> usize {
@@ -366,7 +363,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "(\\{\\{| |result|:|\\}\\}|/|é|\\n){0,12}") {
-            if let Ok(found) = insertions(&text, find) {
+            if let Ok(found) = parse(&text, find) {
                 let _ = filled(&text, &found, |of| (NAMES[of], "/x"));
             }
         }

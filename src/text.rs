@@ -28,21 +28,21 @@ pub fn width(text: &str) -> usize {
 pub fn character_width(character: char) -> usize {
     match character {
         ' '..='~' => 1,
-        _ if stands_in(widths::ZERO, character) => 0,
-        _ if stands_in(widths::WIDE, character) => 2,
+        _ if in_ranges(widths::ZERO, character) => 0,
+        _ if in_ranges(widths::WIDE, character) => 2,
         _ => 1,
     }
 }
 
 /// Whether an odd number of the sorted `turns` lies at or before `character`: each of them turns membership on or off.
-fn stands_in(turns: &[u32], character: char) -> bool {
+fn in_ranges(turns: &[u32], character: char) -> bool {
     turns.partition_point(|&turn| turn <= u32::from(character)) % 2 == 1
 }
 
 /// `text` in at most `max_columns`; where something had to go, it ends in `ellipsis`. Marks stay with the character
 /// that they stand on.
 #[must_use]
-pub fn cut<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a, str> {
+pub fn truncate<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a, str> {
     if beginning(text, max_columns).len() == text.len() {
         return Cow::Borrowed(text);
     }
@@ -75,7 +75,7 @@ pub fn pad(text: &str, columns: usize) -> String {
 /// goes: bidi controls, joiners, variation selectors, tags. So does a mark with nothing under it, or with eight before
 /// it. The work grows with the length of `text`: give it no more than is to be shown.
 #[must_use]
-pub fn clean(text: &str) -> Cow<'_, str> {
+pub fn sanitize_line(text: &str) -> Cow<'_, str> {
     let text = text.trim_matches(' ');
     if is_plain(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -101,12 +101,12 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 /// What the user wrote, as a message quotes it: on one line, not too long, and what nobody would see as its JSON escape.
 #[must_use]
-pub fn as_written(text: &str) -> String {
+pub fn quote_input(text: &str) -> String {
     const MAX_COLUMNS: usize = 60;
     const MAX_CHARS: usize = 4 * MAX_COLUMNS;
     let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
     let mut shown = Cow::Borrowed(&text[..end]);
-    if clean(&shown) != shown.trim_matches(' ') {
+    if sanitize_line(&shown) != shown.trim_matches(' ') {
         let is_seen = |c: char| !(c.is_control() || is_invisible(c) || c.is_whitespace() && c != ' ');
         let (mut escaped, mut marks) = (String::new(), MAX_MARKS);
         for c in shown.chars() {
@@ -119,14 +119,14 @@ pub fn as_written(text: &str) -> String {
         }
         shown = Cow::Owned(escaped);
     }
-    let cut = cut(&shown, MAX_COLUMNS, "...");
+    let cut = truncate(&shown, MAX_COLUMNS, "...");
     if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
 }
 
 /// Where in a JSON text `\ud83d` or the like stands without the other half of its pair. Parsers step over it, and no string can
 /// have it.
 #[must_use]
-pub fn half_a_character(json: &str) -> Option<usize> {
+pub fn find_lone_surrogate(json: &str) -> Option<usize> {
     let unit = |at: usize| {
         let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
         u16::from_str_radix(digits, 16).ok()
@@ -147,7 +147,7 @@ pub fn half_a_character(json: &str) -> Option<usize> {
 /// What zen says in several lines, harmless for a terminal: its lines and their indentation stay, and every other control
 /// character becomes U+FFFD.
 #[must_use]
-pub fn without_controls(text: &str) -> String {
+pub fn strip_controls(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -221,7 +221,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
     }
     let mut replaced = String::with_capacity(text.len());
     for character in text.chars() {
-        match lookalike(character) {
+        match ascii_equivalent(character) {
             Some(ascii) => replaced.push(ascii),
             None => replaced.extend(std::iter::repeat_n('?', character_width(character))),
         }
@@ -230,7 +230,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
 }
 
 /// The ASCII character that says the same in as many columns, for those that agents use most.
-fn lookalike(character: char) -> Option<char> {
+fn ascii_equivalent(character: char) -> Option<char> {
     match character {
         _ if character.is_ascii() => Some(character),
         '\u{a0}' | '\u{202f}' => Some(' '),
@@ -263,7 +263,7 @@ pub fn thousands(number: u64) -> String {
 
 /// How long something took: `8.2s` below 100 s, `12m05s` below an hour, then `3h02m`.
 #[must_use]
-pub fn seconds(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let tenths = (duration.as_millis() + 50) / 100;
     let seconds = duration.as_secs();
     match seconds {
@@ -373,13 +373,13 @@ mod tests {
 
     #[test]
     fn cut_keeps_what_fits_and_says_that_it_cut() {
-        assert_eq!(cut("plain", 5, "…"), "plain");
-        assert_eq!(cut("plainer", 5, "…"), "plai…");
-        assert_eq!(cut("plainer", 5, "..."), "pl...");
-        assert_eq!(cut("日本語", 4, "…"), "日…");
-        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 2, "…"), "e\u{301}…");
-        assert_eq!(cut("plain", 2, "..."), "..");
-        assert_eq!(cut("plain", 0, "…"), "");
+        assert_eq!(truncate("plain", 5, "…"), "plain");
+        assert_eq!(truncate("plainer", 5, "…"), "plai…");
+        assert_eq!(truncate("plainer", 5, "..."), "pl...");
+        assert_eq!(truncate("日本語", 4, "…"), "日…");
+        assert_eq!(truncate("e\u{301}e\u{301}e\u{301}", 2, "…"), "e\u{301}…");
+        assert_eq!(truncate("plain", 2, "..."), "..");
+        assert_eq!(truncate("plain", 0, "…"), "");
     }
 
     #[test]
@@ -390,42 +390,45 @@ mod tests {
 
     #[test]
     fn clean_takes_escape_sequences_out_whole() {
-        assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m \u{1b}[?25lx"), "red x");
-        assert_eq!(clean("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{1b}P1$r\u{9c}c"), "abc");
-        assert_eq!(clean("\u{9b}2Ja\u{9d}0;title\u{9c}b"), "ab");
-        assert_eq!(clean("\u{1b}(Ba\u{1b}7b\u{1b}cd"), "abd");
-        assert_eq!(clean("a\u{1b}"), "a");
-        assert_eq!(clean("a\u{1b}["), "a");
-        assert_eq!(clean("a\u{1b}]0;never ended\nb"), "a b");
-        assert_eq!(clean("\u{1b}[\u{1b}[31mx"), "x");
+        assert_eq!(sanitize_line("\u{1b}[1;31mred\u{1b}[0m \u{1b}[?25lx"), "red x");
+        assert_eq!(sanitize_line("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{1b}P1$r\u{9c}c"), "abc");
+        assert_eq!(sanitize_line("\u{9b}2Ja\u{9d}0;title\u{9c}b"), "ab");
+        assert_eq!(sanitize_line("\u{1b}(Ba\u{1b}7b\u{1b}cd"), "abd");
+        assert_eq!(sanitize_line("a\u{1b}"), "a");
+        assert_eq!(sanitize_line("a\u{1b}["), "a");
+        assert_eq!(sanitize_line("a\u{1b}]0;never ended\nb"), "a b");
+        assert_eq!(sanitize_line("\u{1b}[\u{1b}[31mx"), "x");
     }
 
     #[test]
     fn clean_puts_everything_on_one_line() {
-        assert_eq!(clean("  one\r\n\ttwo\u{2028}three  "), "one two three");
+        assert_eq!(sanitize_line("  one\r\n\ttwo\u{2028}three  "), "one two three");
     }
 
     #[test]
     fn clean_shows_control_characters_as_what_they_are_not() {
-        assert_eq!(clean("a\u{8}\u{0}b\u{7f}"), "a\u{fffd}\u{fffd}b\u{fffd}");
+        assert_eq!(sanitize_line("a\u{8}\u{0}b\u{7f}"), "a\u{fffd}\u{fffd}b\u{fffd}");
     }
 
     #[test]
     fn clean_takes_out_what_is_meant_to_be_invisible() {
-        assert_eq!(clean("\u{feff}a\u{202e}b\u{2066}c\u{200f}d\u{200d}e\u{e0041}"), "abcde");
-        assert_eq!(clean("❤\u{fe0f}"), "❤");
+        assert_eq!(sanitize_line("\u{feff}a\u{202e}b\u{2066}c\u{200f}d\u{200d}e\u{e0041}"), "abcde");
+        assert_eq!(sanitize_line("❤\u{fe0f}"), "❤");
     }
 
     #[test]
     fn clean_leaves_honest_marks_alone_and_stacks_none() {
-        assert_eq!(clean("e\u{301}"), "e\u{301}");
-        assert_eq!(clean("\u{301}e"), "e");
-        assert_eq!(clean(&format!("e{}x", "\u{301}".repeat(1000))), format!("e{}x", "\u{301}".repeat(MAX_MARKS)));
+        assert_eq!(sanitize_line("e\u{301}"), "e\u{301}");
+        assert_eq!(sanitize_line("\u{301}e"), "e");
+        assert_eq!(
+            sanitize_line(&format!("e{}x", "\u{301}".repeat(1000))),
+            format!("e{}x", "\u{301}".repeat(MAX_MARKS))
+        );
     }
 
     #[test]
     fn clean_borrows_what_is_clean() {
-        assert!(matches!(clean("data-collector – 日本"), Cow::Borrowed(_)));
+        assert!(matches!(sanitize_line("data-collector – 日本"), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -445,7 +448,7 @@ mod tests {
 
     #[test]
     fn seconds_are_as_precise_as_they_are_short() {
-        let written = |ms| seconds(Duration::from_millis(ms));
+        let written = |ms| format_duration(Duration::from_millis(ms));
         assert_eq!(written(0), "0.0s");
         assert_eq!(written(8_150), "8.2s");
         assert_eq!(written(75_300), "75.3s");
@@ -454,7 +457,7 @@ mod tests {
         assert_eq!(written(725_900), "12m05s");
         assert_eq!(written(3_599_999), "59m59s");
         assert_eq!(written(10_920_000), "3h02m");
-        assert_eq!(seconds(Duration::MAX), "5124095576030431h00m");
+        assert_eq!(format_duration(Duration::MAX), "5124095576030431h00m");
     }
 
     #[test]
@@ -499,7 +502,7 @@ mod tests {
         fn cut_is_never_wider_and_keeps_a_beginning(
             text in hostile(), max_columns in 0_usize..20, ellipsis in "…|\\.\\.\\.|"
         ) {
-            let shown = cut(&text, max_columns, &ellipsis);
+            let shown = truncate(&text, max_columns, &ellipsis);
             prop_assert!(width(&shown) <= max_columns);
             if shown != text {
                 prop_assert!(width(&text) > max_columns);
@@ -516,7 +519,7 @@ mod tests {
 
         #[test]
         fn clean_is_harmless(text in hostile()) {
-            let cleaned = clean(&text);
+            let cleaned = sanitize_line(&text);
             prop_assert!(!cleaned.chars().any(|c| c.is_control() || is_invisible(c)));
             prop_assert!(cleaned.chars().all(|c| c == ' ' || !c.is_whitespace()));
             prop_assert!(!cleaned.contains("  "));
@@ -525,13 +528,13 @@ mod tests {
 
         #[test]
         fn clean_is_idempotent(text in hostile()) {
-            let cleaned = clean(&text).into_owned();
-            prop_assert!(matches!(clean(&cleaned), Cow::Borrowed(again) if again == cleaned));
+            let cleaned = sanitize_line(&text).into_owned();
+            prop_assert!(matches!(sanitize_line(&cleaned), Cow::Borrowed(again) if again == cleaned));
         }
 
         #[test]
         fn ascii_is_as_wide_as_what_it_stands_for(text in hostile()) {
-            let cleaned = clean(&text);
+            let cleaned = sanitize_line(&text);
             let replaced = ascii(&cleaned);
             prop_assert!(replaced.is_ascii());
             prop_assert_eq!(width(&replaced), width(&cleaned));

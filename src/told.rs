@@ -8,7 +8,7 @@ const MAX_DENIALS: usize = 100;
 
 /// What an attempt has told of itself.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct AttemptProgress {
     /// The session that claude gave it.
     pub session_id: Option<String>,
     /// The model that answers.
@@ -38,14 +38,14 @@ pub struct Told {
     /// How many requests were retried.
     pub retries: u64,
     /// Lines that were no event.
-    pub garbage_lines: u64,
+    pub invalid_lines: u64,
     /// Lines over the bound.
-    pub long_lines: u64,
+    pub oversized_lines: u64,
     /// When the usage limit ends, in seconds since 1970.
     pub limit_resets_at: Option<u64>,
 }
 
-impl Told {
+impl AttemptProgress {
     /// Adds a tool that was refused.
     pub fn deny(&mut self, denial: Denial) {
         if self.denials.len() < MAX_DENIALS {
@@ -58,8 +58,8 @@ impl Told {
     /// Returns what the record of an instance keeps: of a long result the beginning, which is as much as a message of
     /// another instance can insert. result.txt has the whole.
     #[must_use]
-    pub fn for_record(&self) -> Told {
-        Told {
+    pub fn for_record(&self) -> AttemptProgress {
+        AttemptProgress {
             session_id: self.session_id.clone(),
             model: self.model.clone(),
             permission_mode: self.permission_mode.clone(),
@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn record_keeps_the_beginning_of_a_long_result() {
         let whole = "x".repeat(MAX_RESULT_BYTES);
-        let told = |result: &str| Told { result: Some(result.to_owned()), ..Told::default() }.for_record().result;
+        let told = |result: &str| {
+            AttemptProgress { result: Some(result.to_owned()), ..AttemptProgress::default() }.for_record().result
+        };
         assert_eq!(told(&whole).as_deref(), Some(whole.as_str()));
         let cut = told(&"\u{e9}".repeat(2_000_000)).expect("a result");
         assert!(cut.len() <= MAX_RESULT_BYTES, "{}", cut.len());
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_hundred_denials_are_kept_and_the_others_counted() {
-        let mut told = Told::default();
+        let mut told = AttemptProgress::default();
         (0..250).for_each(|i| told.deny(Denial { tool: format!("T{i}"), on: String::new() }));
         assert_eq!((told.denials.len(), told.more_denials), (MAX_DENIALS, 150));
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::edge::reason;
+use crate::edge::error_text;
 use crate::text;
 
 /// What a project's root holds.
@@ -32,7 +32,7 @@ impl Remark {
 
 /// Returns the workspace, absolute, and a remark on how it was found.
 #[must_use]
-pub fn of(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
+pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| absolute(Path::new(&home)));
     let current = absolute(Path::new("."));
     if let Some(given) = given {
@@ -40,16 +40,18 @@ pub fn of(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
     }
     match project_of(&current, home.as_deref(), |path| path.symlink_metadata().is_ok(), distrust) {
         Some(Project::Own(root, mark)) if root != current => {
-            let note =
-                format!("the workspace is {}, which holds {mark}: give another with --workspace DIR", shown(root));
+            let note = format!(
+                "the workspace is {}, which holds {mark}: give another with --workspace DIR",
+                display_path(root)
+            );
             (root.to_owned(), Some(Remark::Above(note)))
         }
         Some(Project::Foreign(root, mark, why)) => {
             let note = format!(
                 "{} is ignored: {why}: the workspace is the current directory; to work there all the same, give \
                  --workspace {}",
-                shown(&root.join(mark)),
-                shown(root)
+                display_path(&root.join(mark)),
+                display_path(root)
             );
             (current, Some(Remark::Foreign(note)))
         }
@@ -97,14 +99,14 @@ fn distrust(path: &Path) -> Option<String> {
     let user = nix::unistd::geteuid().as_raw();
     // A link itself, and what it points to.
     for metadata in [path.symlink_metadata(), path.metadata()] {
-        let Ok(metadata) = metadata else { return Some(format!("{} cannot be read", shown(path))) };
+        let Ok(metadata) = metadata else { return Some(format!("{} cannot be read", display_path(path))) };
         let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
         if owner != user && owner != 0 {
-            return Some(format!("{} belongs to another user", shown(path)));
+            return Some(format!("{} belongs to another user", display_path(path)));
         }
         let is_writable = is_writable_by_others(user, group, mode);
         if is_writable && !metadata.file_type().is_symlink() {
-            return Some(format!("other users can write to {}", shown(path)));
+            return Some(format!("other users can write to {}", display_path(path)));
         }
     }
     None
@@ -124,14 +126,14 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Why nobody can work there.
-pub(crate) fn problem(workspace: &Path) -> Option<String> {
-    let path = shown(workspace);
+pub(crate) fn validate(workspace: &Path) -> Option<String> {
+    let path = display_path(workspace);
     let what = match workspace.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
-        Err(error) => format!("cannot be read: {}", reason(&error)),
+        Err(error) => format!("cannot be read: {}", error_text(&error)),
         Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
         Ok(_) => match (std::fs::read_dir(workspace), can_enter(workspace)) {
-            (Err(error), _) => format!("cannot be read: {}", reason(&error)),
+            (Err(error), _) => format!("cannot be read: {}", error_text(&error)),
             (Ok(_), false) => "cannot be entered: permission denied".to_owned(),
             (Ok(_), true) => return None,
         },
@@ -144,8 +146,8 @@ pub(crate) fn can_enter(directory: &Path) -> bool {
 }
 
 /// A path as a message shows it.
-pub(crate) fn shown(path: &Path) -> String {
-    text::clean(&path.to_string_lossy()).into_owned()
+pub(crate) fn display_path(path: &Path) -> String {
+    text::sanitize_line(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Attempt, Effect, Phase};
+use super::{Action, Attempt, Phase};
 use crate::claude::control;
 use crate::claude::events::{Leaves, Task, ToolUse};
 use crate::config::Background;
-use crate::outcome::{Failure, Reason};
+use crate::outcome::{Failure, FailureKind};
 
 /// How long claude may take to begin the turn that follows the end of a command. It takes 40 ms. If it takes longer, its
 /// input is closed, and the turn counts all the same.
@@ -113,11 +113,11 @@ impl Attempt {
     }
 
     /// Waits for background work, or stops it, after all turns have succeeded.
-    pub(super) fn answered(&mut self, now: Duration) -> Vec<Effect> {
+    pub(super) fn on_all_turns_answered(&mut self, now: Duration) -> Vec<Action> {
         if self.dialogue.turn_under_way || self.dialogue.background.is_cut_off {
             return Vec::new();
         }
-        self.told.awaited.clear();
+        self.progress.awaited.clear();
         let running = &mut self.dialogue.background;
         if running.is_empty() && self.dialogue.background_agents == 0 {
             return if running.turn_follows { self.await_turn(now) } else { self.completed(now) };
@@ -137,35 +137,35 @@ impl Attempt {
                 let labels = self.dialogue.background.labels();
                 let mut effects = self.end_commands();
                 let error = format!("Unfinished: still running in the background: {}", labels.join("; "));
-                effects.extend(self.fail(Failure::new(Reason::Unfinished, error), now));
+                effects.extend(self.fail(Failure::new(FailureKind::Unfinished, error), now));
                 effects
             }
         }
     }
 
     /// The list of what runs in the background has changed.
-    pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<Effect> {
+    pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<Action> {
         self.dialogue.background.changed(commands);
         self.background_moved(now)
     }
 
     /// A scheduled wake-up has come.
-    pub(super) fn woke_up(&mut self, now: Duration) -> Vec<Effect> {
+    pub(super) fn woke_up(&mut self, now: Duration) -> Vec<Action> {
         self.dialogue.background.wakeup = None;
         self.dialogue.background.turn_follows = true;
         self.background_moved(now)
     }
 
-    fn background_moved(&mut self, now: Duration) -> Vec<Effect> {
-        if self.process.phase != Phase::FollowingUp || self.dialogue.turn_under_way {
+    fn background_moved(&mut self, now: Duration) -> Vec<Action> {
+        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
             return Vec::new();
         }
-        self.answered(now)
+        self.on_all_turns_answered(now)
     }
 
     /// The moment at which [`background_is_due`](Self::background_is_due) has something to do.
     pub(super) fn background_deadline(&self) -> Option<Duration> {
-        if self.process.phase != Phase::FollowingUp || self.dialogue.turn_under_way {
+        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
             return None;
         }
         let running = &self.dialogue.background;
@@ -174,12 +174,12 @@ impl Attempt {
     }
 
     /// A wait in the background is over.
-    pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<Effect> {
+    pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<Action> {
         let running = &mut self.dialogue.background;
         if running.follow_up_by.is_some_and(|at| at <= now) {
             running.turn_begins();
         }
-        self.answered(now)
+        self.on_all_turns_answered(now)
     }
 
     /// Ends what was to be waited for, or claude has ended before: the instance has not completed.
@@ -195,10 +195,10 @@ impl Attempt {
         let labels = running.labels();
         running.stopped.extend(running.commands.drain(..).map(|task| task.id));
         running.wakeup = None;
-        self.told.awaited.clear();
+        self.progress.awaited.clear();
         for label in labels {
-            if self.told.background_stopped.len() < MAX_COMMANDS {
-                self.told.background_stopped.push(label);
+            if self.progress.background_stopped.len() < MAX_COMMANDS {
+                self.progress.background_stopped.push(label);
             }
         }
     }
@@ -211,36 +211,36 @@ impl Attempt {
         }
         if self.background == Background::Fail && self.process.verdict == Some(super::Verdict::Completed) {
             let error = format!("Unfinished: still running in the background: {}", unreported.join("; "));
-            self.process.verdict = Some(super::Verdict::Failed(Failure::new(Reason::Unfinished, error)));
+            self.process.verdict = Some(super::Verdict::Failed(Failure::new(FailureKind::Unfinished, error)));
         }
-        self.told.background_stopped.extend(unreported);
+        self.progress.background_stopped.extend(unreported);
     }
 
     /// Leaves claude's input open, so that it can be interrupted.
-    fn follow_up(&mut self) -> Vec<Effect> {
-        if self.process.phase == Phase::InTurn {
-            self.process.phase = Phase::FollowingUp;
+    fn follow_up(&mut self) -> Vec<Action> {
+        if self.process.phase == Phase::AwaitingResult {
+            self.process.phase = Phase::AwaitingBackground;
         }
-        self.told.awaited = self.dialogue.background.labels();
+        self.progress.awaited = self.dialogue.background.labels();
         Vec::new()
     }
 
-    fn await_turn(&mut self, now: Duration) -> Vec<Effect> {
+    fn await_turn(&mut self, now: Duration) -> Vec<Action> {
         self.dialogue.background.follow_up_by.get_or_insert(now.saturating_add(FOLLOW_UP));
         self.follow_up()
     }
 
     /// Stops the commands; agents are still waited for.
-    fn stop_commands(&mut self, now: Duration) -> Vec<Effect> {
+    fn stop_commands(&mut self, now: Duration) -> Vec<Action> {
         let mut effects = self.end_commands();
         let rest = if self.dialogue.background_agents > 0 { self.follow_up() } else { self.completed(now) };
         effects.extend(rest);
         effects
     }
 
-    fn end_commands(&mut self) -> Vec<Effect> {
+    fn end_commands(&mut self) -> Vec<Action> {
         let tasks = self.dialogue.background.commands.iter();
-        let effects = tasks.map(|task| Effect::Send(control::stop_task(&task.id))).collect();
+        let effects = tasks.map(|task| Action::Send(control::stop_task(&task.id))).collect();
         self.list_stopped_background();
         effects
     }

@@ -5,42 +5,42 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::background::Running;
-use super::{Attempt, Effect, Phase, Verdict};
+use super::{Action, Attempt, Phase, Verdict};
 use crate::claude::commands::{Commands, is_local};
 use crate::claude::control;
-use crate::claude::events::{Denial, Event, Message, Retry, Said, ToolEnd, ToolUse, TurnResult, is_result};
+use crate::claude::events::{ContentBlock, Denial, Event, Message, Retry, ToolResult, ToolUse, TurnResult, is_result};
 use crate::claude::permissions::is_same_mode;
 use crate::claude::tool_policy::hook::IsListed;
 use crate::claude::verdict::{
-    Judgement, MAX_REFUSED_LOGINS, TurnFacts, is_refused_login, judge, refused_logins, refused_shell_command, said,
-    without_model,
+    MAX_REFUSED_LOGINS, TurnFacts, TurnOutcome, classify, is_refused_login, refused_logins, refused_shell_command,
+    result_text, without_model,
 };
-use crate::claude::withheld::Missing;
-use crate::outcome::{Failure, Reason};
-use crate::text::cut;
+use crate::claude::withheld::UnavailableTool;
+use crate::outcome::{Failure, FailureKind};
+use crate::text::truncate;
 
 /// Of an answer to one of several turns so much is remembered; the last one is whole.
 const MAX_ANSWER_COLUMNS: usize = 500;
 
 /// The message of the main conversation that is under way, if one is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Streamed {
+pub(super) enum MessageState {
     /// None is; another may follow in the same turn.
     #[default]
-    None,
+    Idle,
     /// The model was asked for one: it is paid for, and has not begun to come.
-    Asked,
+    Requested,
     /// One is.
-    Open,
+    Streaming,
     /// One is, and tools will be used after it.
-    OpenForTools,
+    ToolCalls,
     /// One is, or has ended, and the turn ends with it: its result follows.
-    Answer,
+    Final,
 }
 
 /// What one process has said, as far as the next step depends on it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Dialogue {
+pub(super) struct Conversation {
     pub(super) initialized: bool,
     /// How many turns of the instance were sent, by this process and those before it; 0: none by this one.
     turns_sent: usize,
@@ -50,7 +50,7 @@ pub(super) struct Dialogue {
     /// The other work in the background.
     pub(super) background: Running,
     /// The message that the model writes at this moment.
-    pub(super) message: Streamed,
+    pub(super) message: MessageState,
     /// The last text of the main conversation.
     last_text: String,
     /// The tools of the main conversation that have not ended, by id.
@@ -81,7 +81,7 @@ pub(super) struct Dialogue {
     safety_stops: u64,
 }
 
-impl Dialogue {
+impl Conversation {
     /// Forgets what belongs to the turn before.
     fn begin_turn(&mut self) {
         self.model_answered = false;
@@ -96,7 +96,7 @@ const MAX_TOOLS_AT_WORK: usize = 1_000;
 /// The number of uses of tools that are remembered until they end.
 const MAX_OPEN_USES: usize = 100;
 
-impl Dialogue {
+impl Conversation {
     fn tool_begins(&mut self, id: &str) {
         if self.tools_at_work.len() < MAX_TOOLS_AT_WORK {
             self.tools_at_work.insert(id.to_owned());
@@ -119,45 +119,47 @@ impl Dialogue {
 
 impl Attempt {
     /// One decoded line of its standard output.
-    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
-            Event::Answer { request_id, commands, prices, tells_usage } if request_id == control::INITIALIZE_ID => {
+            Event::InitializeResponse { request_id, commands, prices, tells_usage }
+                if request_id == control::INITIALIZE_ID =>
+            {
                 if !tells_usage {
-                    self.meter.hides_calls();
+                    self.meter.mark_hidden_calls();
                 }
                 for (model, price) in prices {
-                    self.meter.learn(&model, price);
+                    self.meter.set_price(&model, price);
                 }
                 self.initialized(commands, now)
             }
             Event::Init { session_id, model, permission_mode, mcp_failed } => {
-                self.told.session_id = session_id.or(self.told.session_id.take());
-                self.told.model = model.or(self.told.model.take());
-                self.turn_began(now);
+                self.progress.session_id = session_id.or(self.progress.session_id.take());
+                self.progress.model = model.or(self.progress.model.take());
+                self.on_turn_start(now);
                 let mut effects = self.mcp_servers_failed(mcp_failed, now);
                 effects.extend(permission_mode.and_then(|mode| self.permission_mode_reported(mode)));
                 effects
             }
             Event::Message(message) => self.message(*message, now),
-            Event::MessageSoFar { tokens, uses_tools, ended, paused } => {
-                self.meter.message_so_far(tokens);
+            Event::MessageDelta { tokens, uses_tools, ended, paused } => {
+                self.meter.update_streaming(tokens);
                 self.dialogue.paused = paused;
                 if ended {
                     self.meter.stream_ended();
                 }
                 self.dialogue.message = match (uses_tools, ended) {
-                    (true, _) => Streamed::OpenForTools,
-                    (false, true) => Streamed::Answer,
-                    (false, false) => Streamed::Open,
+                    (true, _) => MessageState::ToolCalls,
+                    (false, true) => MessageState::Final,
+                    (false, false) => MessageState::Streaming,
                 };
                 Vec::new()
             }
-            Event::MessageEnded => self.message_ended(now),
+            Event::MessageStop => self.on_message_stop(now),
             Event::CompactionBegins => {
-                self.dialogue.message = Streamed::Asked;
+                self.dialogue.message = MessageState::Requested;
                 Vec::new()
             }
-            Event::ToolsEnded { tools, of_subagent } => {
+            Event::ToolResults { tools, of_subagent } => {
                 self.tools_ended(tools, of_subagent);
                 Vec::new()
             }
@@ -168,10 +170,10 @@ impl Attempt {
                     return Vec::new();
                 }
                 self.dialogue.limit_rejected = Some(resets_at);
-                self.told.limit_resets_at = resets_at;
-                vec![Effect::LimitReached { resets_at_epoch_s: resets_at }]
+                self.progress.limit_resets_at = resets_at;
+                vec![Action::LimitReached { resets_at_epoch_s: resets_at }]
             }
-            Event::Background { agents, commands } => {
+            Event::BackgroundTasks { agents, commands } => {
                 self.dialogue.background_agents = agents;
                 self.background_changed(commands, now)
             }
@@ -188,18 +190,18 @@ impl Attempt {
                 self.meter.conversation_reset();
                 Vec::new()
             }
-            Event::Garbage => {
-                self.told.garbage_lines += 1;
+            Event::Invalid => {
+                self.progress.invalid_lines += 1;
                 Vec::new()
             }
-            Event::UnreadableResult => self.unread_result("is JSON that zen cannot read", now),
-            Event::Answer { .. } | Event::Other => Vec::new(),
+            Event::MalformedResult => self.unread_result("is JSON that zen cannot read", now),
+            Event::InitializeResponse { .. } | Event::Other => Vec::new(),
         }
     }
 
     /// A line of its standard output that was longer than is kept.
-    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Effect> {
-        self.told.long_lines += 1;
+    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Action> {
+        self.progress.oversized_lines += 1;
         if is_result(head) {
             return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
         }
@@ -207,18 +209,18 @@ impl Attempt {
     }
 
     /// A result came that tells nothing, and no other one will.
-    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Effect> {
+    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Action> {
         match self.process.phase {
-            Phase::FollowingUp if !self.dialogue.turn_under_way => Vec::new(),
-            Phase::InTurn | Phase::FollowingUp => {
-                self.fail(Failure::new(Reason::Error, format!("claude's result {why}")), now)
+            Phase::AwaitingBackground if !self.dialogue.turn_under_way => Vec::new(),
+            Phase::AwaitingResult | Phase::AwaitingBackground => {
+                self.fail(Failure::new(FailureKind::Error, format!("claude's result {why}")), now)
             }
             _ => Vec::new(),
         }
     }
 
-    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Effect> {
-        if self.process.phase != Phase::Asking {
+    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Action> {
+        if self.process.phase != Phase::Initializing {
             return Vec::new(); // answered twice, or while it is being stopped
         }
         let commands = match commands {
@@ -228,286 +230,286 @@ impl Attempt {
             }
             Err(error) => {
                 let error = format!("claude did not initialize: {error}");
-                return self.fail(Failure::new(Reason::Error, error), now);
+                return self.fail(Failure::new(FailureKind::Error, error), now);
             }
         };
-        let turns = self.turns.iter().skip(self.told.turns_done).filter(|turn| !turn.clears());
-        let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.is_path)));
-        match called.find(|(name, _)| !commands.have(name)) {
+        let turns = self.turns.iter().skip(self.progress.turns_done).filter(|turn| !turn.clears());
+        let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.may_be_path)));
+        match called.find(|(name, _)| !commands.contains(name)) {
             Some((name, is_path)) => {
-                let failure = Failure::new(Reason::CommandNotFound, commands.not_found(name, is_path));
+                let failure = Failure::new(FailureKind::CommandNotFound, commands.not_found(name, is_path));
                 self.fail(failure, now)
             }
             None => self.send_turn(now),
         }
     }
 
-    fn send_turn(&mut self, now: Duration) -> Vec<Effect> {
-        match self.turns[..self.end_of_leg()].get(self.told.turns_done) {
+    fn send_turn(&mut self, now: Duration) -> Vec<Action> {
+        match self.turns[..self.segment_end()].get(self.progress.turns_done) {
             Some(turn) => {
-                self.process.phase = Phase::InTurn;
-                self.dialogue.turns_sent = self.told.turns_done + 1;
+                self.process.phase = Phase::AwaitingResult;
+                self.dialogue.turns_sent = self.progress.turns_done + 1;
                 self.dialogue.begin_turn();
                 let line = if turn.command.is_some() { control::user } else { control::text };
-                vec![Effect::Send(line(&turn.text))]
+                vec![Action::Send(line(&turn.text))]
             }
             None => self.completed(now),
         }
     }
 
-    fn message(&mut self, message: Message, now: Duration) -> Vec<Effect> {
+    fn message(&mut self, message: Message, now: Duration) -> Vec<Action> {
         self.dialogue.has_effect = true;
-        self.told.retry = None;
-        self.dialogue.model_answered |= message.is_of_model() && !message.of_subagent;
+        self.progress.retry = None;
+        self.dialogue.model_answered |= message.is_of_model() && !message.from_subagent;
         if message.is_of_model() {
             self.dialogue.refused_logins = 0;
         }
-        if !message.of_subagent {
+        if !message.from_subagent {
             self.dialogue.api_error.clone_from(&message.error);
         }
         if let Some(id) = &message.id {
-            self.meter.message(id, &message.model, message.tokens, message.of_subagent);
+            self.meter.message(id, &message.model, message.tokens, message.from_subagent);
         }
-        if message.begins && !message.of_subagent {
-            self.dialogue.message = Streamed::Open;
+        if message.is_start && !message.from_subagent {
+            self.dialogue.message = MessageState::Streaming;
             self.dialogue.tools_ended_early = false;
             self.meter.stream_begins();
         }
         let text = message.said.iter().rev().find_map(|said| match said {
-            Said::Text(text) if !message.of_subagent => Some(text),
+            ContentBlock::Text(text) if !message.from_subagent => Some(text),
             _ => None,
         });
         if let Some(text) = text {
             self.dialogue.last_text.clone_from(text);
         }
         // One that is told whole and was never streamed: its end is all that comes of it.
-        let is_whole = self.dialogue.message == Streamed::Asked && !message.begins && !message.of_subagent;
+        let is_whole = self.dialogue.message == MessageState::Requested && !message.is_start && !message.from_subagent;
         let ends_for_tools = is_whole && !message.tools.is_empty();
         for used in message.tools {
             self.dialogue.background.tool_used(&used);
-            if !message.of_subagent {
+            if !message.from_subagent {
                 self.dialogue.tool_begins(&used.id);
                 self.dialogue.tools_ended_early = false;
             }
             self.dialogue.use_begins(used);
         }
-        let mut effects: Vec<Effect> = message.said.into_iter().map(Effect::Tell).collect();
+        let mut effects: Vec<Action> = message.said.into_iter().map(Action::RecordOutput).collect();
         if ends_for_tools {
-            self.dialogue.message = Streamed::OpenForTools;
-            effects.extend(self.message_ended(now));
+            self.dialogue.message = MessageState::ToolCalls;
+            effects.extend(self.on_message_stop(now));
         }
         effects
     }
 
-    fn message_ended(&mut self, now: Duration) -> Vec<Effect> {
-        if self.dialogue.message != Streamed::OpenForTools {
+    fn on_message_stop(&mut self, now: Duration) -> Vec<Action> {
+        if self.dialogue.message != MessageState::ToolCalls {
             return Vec::new();
         }
         let is_asked_already = std::mem::take(&mut self.dialogue.tools_ended_early) && self.dialogue.turn_under_way;
-        self.dialogue.message = if is_asked_already { Streamed::Asked } else { Streamed::None };
+        self.dialogue.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
         self.dialogue.ending.take().map_or_else(Vec::new, |why| self.stop(why, now))
     }
 
     /// When all tools have ended, claude asks the model for the next message.
-    fn tools_ended(&mut self, ended: Vec<ToolEnd>, of_subagent: bool) {
+    fn tools_ended(&mut self, ended: Vec<ToolResult>, of_subagent: bool) {
         // What has ended until now is part of the next request, and begins no turn of its own.
         self.dialogue.background.turn_follows &= of_subagent;
-        for ToolEnd { id, missing, leaves } in ended {
+        for ToolResult { id, missing, leaves } in ended {
             self.dialogue.tools_at_work.remove(&id);
-            let is_listed_anyway = missing == Some(Missing::Denied(IsListed::ByResult)) && !of_subagent;
+            let is_listed_anyway = missing == Some(UnavailableTool::Denied(IsListed::ByResult)) && !of_subagent;
             self.dialogue.background.tool_ended(&id, leaves);
-            if missing == Some(Missing::DeniedFile) && self.dialogue.denied_files.len() < MAX_OPEN_USES {
+            if missing == Some(UnavailableTool::DeniedFile) && self.dialogue.denied_files.len() < MAX_OPEN_USES {
                 self.dialogue.denied_files.insert(id.clone());
             }
             if let (Some(used), Some(missing)) = (self.dialogue.use_ends(&id), missing)
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
             {
-                self.told.deny(Denial { tool: used.tool, on: used.on });
+                self.progress.deny(Denial { tool: used.tool, on: used.on });
             }
         }
         if of_subagent || !self.dialogue.tools_at_work.is_empty() {
             return;
         }
         match self.dialogue.message {
-            Streamed::None if self.dialogue.turn_under_way => self.dialogue.message = Streamed::Asked,
-            Streamed::Open | Streamed::OpenForTools => self.dialogue.tools_ended_early = true,
-            Streamed::None | Streamed::Asked | Streamed::Answer => {}
+            MessageState::Idle if self.dialogue.turn_under_way => self.dialogue.message = MessageState::Requested,
+            MessageState::Streaming | MessageState::ToolCalls => self.dialogue.tools_ended_early = true,
+            MessageState::Idle | MessageState::Requested | MessageState::Final => {}
         }
     }
 
-    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Effect> {
+    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Action> {
         // Where claude begins its turns with an init, a result without one was told before.
         if self.dialogue.announces_turns && !self.dialogue.turn_under_way {
             return Vec::new();
         }
         self.dialogue.has_effect = true;
         if result.was_streaming() {
-            self.meter.message_was_cut_off();
+            self.meter.mark_truncated();
         }
         self.meter.settle(result.settlement.clone());
-        self.told.retry = None;
+        self.progress.retry = None;
         for (at, denial) in result.permission_denials.iter().enumerate() {
             if result.denied_ids.get(at).is_none_or(|id| !self.dialogue.denied_files.contains(id)) {
-                self.told.deny(denial.clone());
+                self.progress.deny(denial.clone());
             }
         }
         self.dialogue.denied_files.clear();
-        self.told.session_id = result.session_id.clone().or(self.told.session_id.take());
+        self.progress.session_id = result.session_id.clone().or(self.progress.session_id.take());
         if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
             return Vec::new(); // not the result of anything that was sent
         }
-        let unasked = result.unasked || self.told.turns_done == self.dialogue.turns_sent;
+        let unasked = result.is_unsolicited || self.progress.turns_done == self.dialogue.turns_sent;
         self.dialogue.turn_under_way = false;
         self.dialogue.tools_at_work.clear();
-        let is_answered = std::mem::replace(&mut self.dialogue.message, Streamed::None) == Streamed::Answer;
+        let is_answered = std::mem::replace(&mut self.dialogue.message, MessageState::Idle) == MessageState::Final;
         let limit_rejected = self.dialogue.limit_rejected.take();
         let judgement = self.judge(&result, limit_rejected, is_answered);
         let did_work = result.used_model || self.dialogue.model_answered;
         self.dialogue.model_answered = false;
         let judgement = match judgement {
-            Judgement::Good if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
-            Judgement::Good if !did_work && self.stopping.is_some() => Judgement::Interrupted,
+            TurnOutcome::Succeeded if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
+            TurnOutcome::Succeeded if !did_work && self.stopping.is_some() => TurnOutcome::Interrupted,
             judgement => judgement,
         };
-        self.told.result = match said(&result) {
-            nothing if nothing.is_empty() && judgement == Judgement::Interrupted => {
+        self.progress.result = match result_text(&result) {
+            nothing if nothing.is_empty() && judgement == TurnOutcome::Interrupted => {
                 Some(self.dialogue.last_text.clone()).filter(|text| !text.is_empty())
             }
             said => Some(said),
         };
         let judgement = match judgement {
             // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
-            Judgement::Bad(failure) if is_answered && failure.reason == Reason::Budget => {
-                self.told.result = Some(std::mem::take(&mut self.dialogue.last_text));
+            TurnOutcome::Failed(failure) if is_answered && failure.reason == FailureKind::Budget => {
+                self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
                 self.dialogue.ending.get_or_insert(failure);
-                Judgement::Good
+                TurnOutcome::Succeeded
             }
-            Judgement::Good if self.fails_on_denied && !self.told.denials.is_empty() => {
-                Judgement::Bad(denied(&self.told.denials))
+            TurnOutcome::Succeeded if self.fails_on_denied && !self.progress.denials.is_empty() => {
+                TurnOutcome::Failed(denied(&self.progress.denials))
             }
             judgement => judgement,
         };
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
-            Judgement::Good => {
+            TurnOutcome::Succeeded => {
                 if !unasked {
-                    self.told.turns_done += 1;
-                    let answer = self.told.result.as_deref().unwrap_or_default();
-                    self.told.answers.push(cut(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
+                    self.progress.turns_done += 1;
+                    let answer = self.progress.result.as_deref().unwrap_or_default();
+                    self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
                 }
-                let all_answered = self.told.turns_done == self.end_of_leg();
+                let all_answered = self.progress.turns_done == self.segment_end();
                 match self.dialogue.ending.take() {
-                    Some(why) if !all_answered || self.is_followed() || self.needs_background_work() => {
+                    Some(why) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
                         self.stop(why, now)
                     }
-                    _ if all_answered => self.answered(now),
-                    _ if !unasked && self.process.phase == Phase::InTurn => self.send_turn(now),
+                    _ if all_answered => self.on_all_turns_answered(now),
+                    _ if !unasked && self.process.phase == Phase::AwaitingResult => self.send_turn(now),
                     _ => Vec::new(),
                 }
             }
-            Judgement::Interrupted | Judgement::Bad(_) if self.stopping.is_some() => Vec::new(),
-            Judgement::Interrupted => {
-                self.fail(Failure::new(Reason::Error, "claude says that it was interrupted, and not by zen"), now)
+            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => Vec::new(),
+            TurnOutcome::Interrupted => {
+                self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
             }
-            Judgement::Bad(failure) => {
-                let is_news = failure.reason == Reason::Limit && limit_rejected.is_none();
+            TurnOutcome::Failed(failure) => {
+                let is_news = failure.reason == FailureKind::Limit && limit_rejected.is_none();
                 let mut effects = self.fail(failure, now);
-                effects.extend(is_news.then_some(Effect::LimitReached { resets_at_epoch_s: None }));
+                effects.extend(is_news.then_some(Action::LimitReached { resets_at_epoch_s: None }));
                 effects
             }
         }
     }
 
     /// A turn began after all were answered: claude tells its agents' results to the model.
-    fn turn_began(&mut self, now: Duration) {
+    fn on_turn_start(&mut self, now: Duration) {
         self.dialogue.turn_under_way = true;
-        self.dialogue.message = Streamed::Asked;
+        self.dialogue.message = MessageState::Requested;
         self.dialogue.announces_turns = true;
         self.dialogue.background.turn_begins();
-        self.told.awaited.clear();
+        self.progress.awaited.clear();
         let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
         let has_time = now < self.started.saturating_add(self.timeout);
-        if has_answered && has_time && matches!(self.process.phase, Phase::Leaving(_)) {
+        if has_answered && has_time && matches!(self.process.phase, Phase::Closing(_)) {
             self.process.verdict = None;
-            self.process.phase = Phase::FollowingUp;
+            self.process.phase = Phase::AwaitingBackground;
         }
     }
 
     /// Records MCP servers that could not be used; with `fail_on_mcp` the instance fails before it does any work.
-    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Effect> {
-        servers.retain(|server| !self.told.mcp_failed.contains(server));
+    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Action> {
+        servers.retain(|server| !self.progress.mcp_failed.contains(server));
         if servers.is_empty() {
             return Vec::new();
         }
         let error = format!("MCP server failed: {}", servers.join(", "));
-        self.told.mcp_failed.append(&mut servers);
-        let mut effects = vec![Effect::Notice(error.clone())];
-        let is_active = matches!(self.process.phase, Phase::InTurn | Phase::FollowingUp);
+        self.progress.mcp_failed.append(&mut servers);
+        let mut effects = vec![Action::Notice(error.clone())];
+        let is_active = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground);
         if self.fails_on_mcp && is_active {
-            effects.push(Effect::Send(control::interrupt()));
-            effects.extend(self.fail(Failure::new(Reason::Error, error), now));
+            effects.push(Action::Send(control::interrupt()));
+            effects.extend(self.fail(Failure::new(FailureKind::Error, error), now));
         }
         effects
     }
 
     /// Judges a result by its fields and by what this process reported before it.
-    fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> Judgement {
+    fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> TurnOutcome {
         let facts = TurnFacts {
             limit_rejected,
             api_error: self.dialogue.api_error.as_deref(),
             paused: std::mem::take(&mut self.dialogue.paused),
             safety_stops_before: self.dialogue.safety_stops,
         };
-        let judgement = judge(result, facts);
+        let judgement = classify(result, facts);
         self.dialogue.safety_stops = result.safety_stops;
         // 1.0 and 2.0 report a whole but empty answer like an interruption.
         let is_empty_answer = is_answered && result.terminal_reason.is_none() && self.stopping.is_none();
-        if judgement == Judgement::Interrupted && is_empty_answer { Judgement::Good } else { judgement }
+        if judgement == TurnOutcome::Interrupted && is_empty_answer { TurnOutcome::Succeeded } else { judgement }
     }
 
     /// True if the turn that was sent is a command that claude answers without a model.
     fn is_local_turn(&self) -> bool {
-        let turn = self.turns.get(self.told.turns_done);
+        let turn = self.turns.get(self.progress.turns_done);
         turn.and_then(|turn| turn.command.as_deref()).is_some_and(is_local)
     }
 
     /// Fails a turn that claude calls a success and that never reached the model.
-    fn did_no_work(&mut self, result: &TurnResult) -> Judgement {
+    fn did_no_work(&mut self, result: &TurnResult) -> TurnOutcome {
         let refused = refused_shell_command(result);
         let is_refused = refused.is_some();
-        self.told.denials.extend(refused);
+        self.progress.denials.extend(refused);
         if self.fails_on_denied && is_refused {
-            return Judgement::Bad(denied(&self.told.denials));
+            return TurnOutcome::Failed(denied(&self.progress.denials));
         }
-        Judgement::Bad(without_model(result))
+        TurnOutcome::Failed(without_model(result))
     }
 
     /// Records the permission mode that claude reports, and returns a notice if it is not the one that it was given.
-    fn permission_mode_reported(&mut self, mode: String) -> Option<Effect> {
+    fn permission_mode_reported(&mut self, mode: String) -> Option<Action> {
         let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
-        let is_news = self.told.mode_instead_of.is_none();
+        let is_news = self.progress.mode_instead_of.is_none();
         if let Some(requested) = requested.filter(|_| is_news) {
             let notice = format!(
                 "claude runs in permission mode {mode} instead of {requested}: check 'permissions' in its settings files"
             );
-            self.told.permission_mode = Some(mode);
-            self.told.mode_instead_of = Some(requested);
-            return Some(Effect::Notice(notice));
+            self.progress.permission_mode = Some(mode);
+            self.progress.mode_instead_of = Some(requested);
+            return Some(Action::Notice(notice));
         }
         if is_news {
-            self.told.permission_mode = Some(mode);
+            self.progress.permission_mode = Some(mode);
         }
         None
     }
 
-    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Effect> {
-        self.told.retries += 1;
+    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Action> {
+        self.progress.retries += 1;
         self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
         let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
         let refused = refused.then(|| refused_logins(&retry));
-        self.told.retry = Some(retry);
-        self.dialogue.message = Streamed::None; // what was asked for is refused, and costs nothing
+        self.progress.retry = Some(retry);
+        self.dialogue.message = MessageState::Idle; // what was asked for is refused, and costs nothing
         let why = refused.or_else(|| self.dialogue.ending.take());
         why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
@@ -522,5 +524,5 @@ fn denied(denials: &[Denial]) -> Failure {
         }
     }
     // Nobody will be there to allow it the next time.
-    Failure::hopeless(Reason::Error, format!("Permission denied: {}", tools.join(", ")))
+    Failure::permanent(FailureKind::Error, format!("Permission denied: {}", tools.join(", ")))
 }

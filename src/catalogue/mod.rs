@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::claude::commands::UNLISTED;
 use crate::claude::front_matter;
-use crate::claude::listing::{Listed, Source};
+use crate::claude::listing::{CommandSource, ListedCommand};
 use crate::nearest::nearest_few;
 
 /// Where a command comes from.
@@ -59,7 +59,7 @@ pub struct Command {
 
 /// All of them, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catalogue {
+pub struct CommandCatalog {
     commands: Vec<Command>,
 }
 
@@ -89,10 +89,10 @@ impl CommandFile {
     }
 }
 
-impl Catalogue {
+impl CommandCatalog {
     /// Joins what claude lists, if it could be asked, with files in the order of their precedence.
     #[must_use]
-    pub fn new(listed: Option<Vec<Listed>>, files: Vec<CommandFile>) -> Self {
+    pub fn new(listed: Option<Vec<ListedCommand>>, files: Vec<CommandFile>) -> Self {
         let named: Vec<(String, CommandFile)> = files.into_iter().map(|file| (file.called(), file)).collect();
         let of_name = |name: &str| -> Vec<CommandFile> {
             named.iter().filter(|(n, _)| n == name).map(|(_, file)| file.clone()).collect()
@@ -112,11 +112,12 @@ impl Catalogue {
             }
         }
         for (name, description) in UNLISTED.iter().filter(|(name, _)| !names.iter().any(|n| n == name)) {
-            let listed = Listed { name: (*name).into(), description: (*description).into(), ..Listed::default() };
+            let listed =
+                ListedCommand { name: (*name).into(), description: (*description).into(), ..ListedCommand::default() };
             commands.push(joined(listed, Vec::new()));
         }
         commands.sort_by_cached_key(|command| (command.name.to_lowercase(), command.name.clone()));
-        Catalogue { commands }
+        CommandCatalog { commands }
     }
 
     /// The commands, sorted by name.
@@ -154,29 +155,29 @@ impl Catalogue {
     }
 }
 
-fn of_file(name: &str, file: &CommandFile) -> Listed {
-    Listed {
+fn of_file(name: &str, file: &CommandFile) -> ListedCommand {
+    ListedCommand {
         name: name.to_owned(),
         description: file.description(),
         argument_hint: file.field("argument-hint").unwrap_or_default(),
         aliases: Vec::new(),
-        source: Source::Project,
+        source: CommandSource::Project,
     }
 }
 
-fn joined(listed: Listed, files: Vec<CommandFile>) -> Command {
+fn joined(listed: ListedCommand, files: Vec<CommandFile>) -> Command {
     let (origin, files) = match (listed.source, files.first()) {
-        (Source::Claude, _) => (Origin::BuiltIn, Vec::new()),
-        (Source::Plugin(plugin), _) => (Origin::Plugin(plugin), Vec::new()),
-        (Source::Project | Source::User, Some(file)) => (file.origin.clone(), files),
-        (Source::Project, None) => (Origin::Project, files),
-        (Source::User, None) => (Origin::User, files),
+        (CommandSource::Claude, _) => (Origin::BuiltIn, Vec::new()),
+        (CommandSource::Plugin(plugin), _) => (Origin::Plugin(plugin), Vec::new()),
+        (CommandSource::Project | CommandSource::User, Some(file)) => (file.origin.clone(), files),
+        (CommandSource::Project, None) => (Origin::Project, files),
+        (CommandSource::User, None) => (Origin::User, files),
     };
     let description = match files.first() {
         Some(file) if front_matter::is_block_mark(&listed.description) => file.description(),
         _ => listed.description,
     };
-    let Listed { name, argument_hint, aliases, .. } = listed;
+    let ListedCommand { name, argument_hint, aliases, .. } = listed;
     Command { name, origin, description, argument_hint, aliases, files }
 }
 

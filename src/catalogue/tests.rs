@@ -5,8 +5,8 @@ fn file(name: &str, origin: Origin, text: &str) -> CommandFile {
     CommandFile { name: name.into(), origin, path, text: Ok(text.into()) }
 }
 
-fn listed(name: &str, description: &str, source: Source) -> Listed {
-    Listed { name: name.into(), description: description.into(), source, ..Listed::default() }
+fn listed(name: &str, description: &str, source: CommandSource) -> ListedCommand {
+    ListedCommand { name: name.into(), description: description.into(), source, ..ListedCommand::default() }
 }
 
 fn files() -> Vec<CommandFile> {
@@ -35,21 +35,21 @@ const OF_FILES: &str = "\
 
 #[test]
 fn without_claude_the_files_say_what_there_is() {
-    assert_eq!(text::list(&Catalogue::new(None, files()), None), OF_FILES);
+    assert_eq!(text::list(&CommandCatalog::new(None, files()), None), OF_FILES);
 }
 
 #[test]
 fn with_claude_its_list_counts_and_the_files_say_where_from() {
     let listed = vec![
-        listed("analyze", "The user's", Source::Project),
-        listed("analyze", "The project's", Source::Project),
-        listed("sub:generate", ">", Source::Project),
-        listed("of-a-parent", "Elsewhere", Source::Project),
-        listed("p:do", "Do it", Source::Plugin("p".into())),
-        listed("tidy", "Not that one", Source::Claude),
-        Listed { aliases: vec!["new".into()], ..listed("clear", "Its own words", Source::Claude) },
+        listed("analyze", "The user's", CommandSource::Project),
+        listed("analyze", "The project's", CommandSource::Project),
+        listed("sub:generate", ">", CommandSource::Project),
+        listed("of-a-parent", "Elsewhere", CommandSource::Project),
+        listed("p:do", "Do it", CommandSource::Plugin("p".into())),
+        listed("tidy", "Not that one", CommandSource::Claude),
+        ListedCommand { aliases: vec!["new".into()], ..listed("clear", "Its own words", CommandSource::Claude) },
     ];
-    let catalogue = Catalogue::new(Some(listed), files());
+    let catalogue = CommandCatalog::new(Some(listed), files());
     let expected = "\
 /analyze       user      The user's
 /clear         built-in  Its own words
@@ -66,14 +66,14 @@ fn with_claude_its_list_counts_and_the_files_say_where_from() {
 
 #[test]
 fn lines_fit_the_screen_in_columns() {
-    let listing = text::list(&Catalogue::new(None, files()), Some(28));
+    let listing = text::list(&CommandCatalog::new(None, files()), Some(28));
     assert!(listing.lines().all(|line| crate::text::width(line) <= 28), "{listing}");
     assert!(listing.ends_with("/表示          project   ...\n"), "{listing}");
 }
 
 #[test]
 fn a_command_is_shown_in_full() {
-    let catalogue = Catalogue::new(None, files());
+    let catalogue = CommandCatalog::new(None, files());
     let shown = |called: &str| text::inspection(catalogue.find(called).expect("it is there"), None);
     let expected = "\
 /analyze
@@ -102,7 +102,7 @@ fn a_command_is_shown_in_full() {
 #[test]
 fn a_long_text_is_shown_in_part_with_its_indentation() {
     let body = (1..=30).map(|n| format!("    line {n}\n")).collect::<String>();
-    let catalogue = Catalogue::new(None, vec![file("long", Origin::Project, &format!("first\n{body}"))]);
+    let catalogue = CommandCatalog::new(None, vec![file("long", Origin::Project, &format!("first\n{body}"))]);
     let shown = text::inspection(&catalogue.commands()[3], None);
     assert!(shown.contains("\n  first\n      line 1\n"), "{shown}");
     assert!(shown.ends_with("\n      line 19\n  ... and 11 more lines\n"), "{shown}");
@@ -110,7 +110,7 @@ fn a_long_text_is_shown_in_part_with_its_indentation() {
 
 #[test]
 fn one_that_is_not_there_is_told_with_the_nearest_names() {
-    let catalogue = Catalogue::new(None, files());
+    let catalogue = CommandCatalog::new(None, files());
     for (called, told) in [
         ("/analyse", "Command not found: /analyse (did you mean /analyze?)"),
         ("generate now", "Command not found: /generate (did you mean /sub:generate?)"),
@@ -119,7 +119,7 @@ fn one_that_is_not_there_is_told_with_the_nearest_names() {
     ] {
         assert_eq!(catalogue.find(called), Err(told.to_owned()));
     }
-    let many = Catalogue::new(None, ["a1", "a2", "a3", "a4"].map(|n| file(n, Origin::User, "x")).to_vec());
+    let many = CommandCatalog::new(None, ["a1", "a2", "a3", "a4"].map(|n| file(n, Origin::User, "x")).to_vec());
     assert_eq!(many.find("a"), Err("Command not found: /a (did you mean /a1, /a2 or /a3?)".into()));
 }
 
@@ -129,14 +129,14 @@ fn what_others_wrote_is_harmless_and_breaks_no_line() {
     let mut bad = file(hostile, Origin::Project, &format!("---\ndescription: \"{hostile}\"\n---\n{hostile}\n"));
     bad.path = PathBuf::from(format!("/{hostile}"));
     let unreadable = CommandFile { text: Err(format!("no {hostile}")), ..bad.clone() };
-    let listed = Listed {
+    let listed = ListedCommand {
         aliases: vec![hostile.into()],
         argument_hint: hostile.into(),
-        ..listed(hostile, hostile, Source::User)
+        ..listed(hostile, hostile, CommandSource::User)
     };
     for file in [bad, unreadable] {
         for listed in [None, Some(vec![listed.clone()])] {
-            let catalogue = Catalogue::new(listed, vec![file.clone()]);
+            let catalogue = CommandCatalog::new(listed, vec![file.clone()]);
             let listing = text::list(&catalogue, None);
             assert_eq!(listing.lines().count(), 4, "{listing:?}");
             for shown in catalogue.commands().iter().map(|command| text::inspection(command, Some(80))).chain([listing])
@@ -152,6 +152,6 @@ fn what_others_wrote_is_harmless_and_breaks_no_line() {
 
 #[test]
 fn a_huge_description_is_shown_in_part() {
-    let catalogue = Catalogue::new(None, vec![file("huge", Origin::User, &"é".repeat(100_000))]);
+    let catalogue = CommandCatalog::new(None, vec![file("huge", Origin::User, &"é".repeat(100_000))]);
     assert!(text::list(&catalogue, None).len() < 10_000);
 }

@@ -1,8 +1,8 @@
 //! How slash commands are shown: one line each, or one in full. What others wrote is cleaned, so that it can neither move a
 //! cursor nor break a line. Knows the width of the screen only as a number.
 
-use super::{Catalogue, Command, Origin};
-use crate::text::{clean, cut, pad, width};
+use super::{Command, CommandCatalog, Origin};
+use crate::text::{pad, sanitize_line, truncate, width};
 
 /// A longer name pushes its own line to the right, and no other.
 const MAX_NAME_COLUMNS: usize = 32;
@@ -15,7 +15,7 @@ const MAX_INDENT_COLUMNS: usize = 24;
 
 /// One line for each command: its name, where it comes from, what it does. Lines are cut where a screen has so many columns.
 #[must_use]
-pub fn list(catalogue: &Catalogue, columns: Option<usize>) -> String {
+pub fn list(catalogue: &CommandCatalog, columns: Option<usize>) -> String {
     let rows: Vec<[String; 3]> = catalogue.commands().iter().map(row).collect();
     let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
     let (names, origins) = (widest(0).min(MAX_NAME_COLUMNS), widest(1));
@@ -90,12 +90,12 @@ fn origin(origin: &Origin) -> String {
 
 fn fitted(line: &str, columns: Option<usize>) -> String {
     let line = line.trim_end();
-    format!("{}\n", columns.map_or(line.into(), |columns| cut(line, columns, "...")))
+    format!("{}\n", columns.map_or(line.into(), |columns| truncate(line, columns, "...")))
 }
 
 /// What others wrote, on one line and harmless.
 pub(super) fn shown(text: &str) -> String {
     let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
     let ellipsis = if end < text.len() { "..." } else { "" };
-    format!("{}{ellipsis}", clean(&text[..end]))
+    format!("{}{ellipsis}", sanitize_line(&text[..end]))
 }

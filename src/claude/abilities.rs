@@ -2,7 +2,7 @@
 
 /// What a generation of claude can do, found in what its `--help` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abilities {
+pub struct Capabilities {
     /// `--tools`: only these tools exist (2.0 and later).
     pub tools: bool,
     /// `--max-budget-usd`: it stops by itself at so many dollars (2.0 and later).
@@ -11,18 +11,18 @@ pub struct Abilities {
     pub wildcards: bool,
 }
 
-impl Abilities {
+impl Capabilities {
     /// Reads them off the text of `claude --help`.
     #[must_use]
     pub fn of_help(help: &str) -> Self {
         let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
         let wildcards = help.contains("\"Bash(git *)");
-        Abilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd"), wildcards }
+        Capabilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd"), wildcards }
     }
 
     /// Those of the newest generation.
     #[must_use]
     pub fn newest() -> Self {
-        Abilities { tools: true, max_budget_usd: true, wildcards: true }
+        Capabilities { tools: true, max_budget_usd: true, wildcards: true }
     }
 }

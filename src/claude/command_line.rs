@@ -1,19 +1,19 @@
 //! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
 
-use super::abilities::Abilities;
+use super::abilities::Capabilities;
 use super::permissions;
-use super::session::{self, Entry, Way};
+use super::session::{self, OpenMode, SessionEntry};
 use super::tool_policy::hook::{self, HookProgram};
 use crate::plan::{Instance, Plan};
 
 /// What claude must be able to do for a plan, beyond what all generations can.
 #[must_use]
-pub fn needs_abilities(plan: &Plan) -> bool {
-    plan.budget.blocks_dollars() || plan.instances.iter().any(permissions::depend_on_abilities)
+pub fn requires_capabilities(plan: &Plan) -> bool {
+    plan.budget.blocks_dollars() || plan.instances.iter().any(permissions::requires_capabilities)
 }
 
 /// What every process that is spoken to over its standard input is called with.
-const SPOKEN_TO: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+const STREAM_ARGS: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
 
 const DOLLARS_FLAG: &str = "--max-budget-usd";
 
@@ -21,8 +21,8 @@ const SETTINGS_FLAG: &str = "--settings";
 
 /// The arguments for a process that is asked something, and has no turn.
 #[must_use]
-pub fn arguments_to_ask() -> Vec<String> {
-    SPOKEN_TO.map(str::to_owned).to_vec()
+pub fn stream_args() -> Vec<String> {
+    STREAM_ARGS.map(str::to_owned).to_vec()
 }
 
 /// Returns the arguments to ask for the commands of an instance with these arguments of its own.
@@ -31,7 +31,7 @@ pub fn arguments_to_ask() -> Vec<String> {
 /// to 30 s, unless one of them provides a command.
 #[must_use]
 pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<String> {
-    let mut arguments = arguments_to_ask();
+    let mut arguments = stream_args();
     arguments.extend(["--permission-mode", "default", "--settings", r#"{"disableAllHooks":true}"#].map(str::to_owned));
     if !needs_servers {
         arguments.push("--strict-mcp-config".to_owned());
@@ -42,23 +42,28 @@ pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<St
 
 /// The arguments for one process of an instance, which may cost `max_micros` at most.
 #[must_use]
-pub fn arguments(instance: &Instance, entry: Entry, abilities: Abilities, max_micros: Option<u64>) -> Vec<String> {
+pub fn arguments(
+    instance: &Instance,
+    entry: SessionEntry,
+    abilities: Capabilities,
+    max_micros: Option<u64>,
+) -> Vec<String> {
     let permissions = permissions::permissions(instance, abilities);
-    let mut arguments = arguments_to_ask();
+    let mut arguments = stream_args();
     arguments.extend(["--include-partial-messages", "--permission-mode", &permissions.mode].map(str::to_owned));
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     if let Some(model) = &instance.model {
         add("--model", model.clone());
     }
     if let Some(session) = &instance.session {
-        let uuid = session::uuid_of(&session.uuid, entry.conversation);
+        let uuid = session::conversation_uuid(&session.uuid, entry.conversation);
         match entry.way {
-            Way::New | Way::Afresh => add("--session-id", uuid),
-            Way::Resume => add("--resume", uuid),
+            OpenMode::CreateOrResume | OpenMode::Create => add("--session-id", uuid),
+            OpenMode::Resume => add("--resume", uuid),
         }
     }
     // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
-    let is_resumed = entry.way == Way::Resume;
+    let is_resumed = entry.way == OpenMode::Resume;
     if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
         add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }

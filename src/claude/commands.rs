@@ -3,7 +3,7 @@
 //! claude itself takes an unknown command for text, or for nothing at all, and calls either a success; so zen asks
 //! first. The rule for what is a command is claude's own.
 
-use crate::nearest::nearest;
+use crate::nearest::closest_match;
 
 /// Answered by every generation, and listed by none.
 const ALWAYS_THERE: &[&str] = &["help"];
@@ -82,7 +82,7 @@ pub fn trimmed(text: &str) -> &str {
 /// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has, so it is text.
 /// `/tmp is full` calls a command: sent as text it would cost tokens for what may be a typo.
 #[must_use]
-pub fn called_by(message: &str) -> Option<&str> {
+pub fn parse_invocation(message: &str) -> Option<&str> {
     let word = message.split_whitespace().next()?;
     let name = word.strip_prefix('/')?;
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_');
@@ -104,7 +104,7 @@ impl Commands {
 
     /// Whether there is a command of this name.
     #[must_use]
-    pub fn have(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         ALWAYS_THERE.contains(&name) || self.names.iter().any(|n| n == name)
     }
 
@@ -112,7 +112,7 @@ impl Commands {
     #[must_use]
     pub fn not_found(&self, name: &str, is_path: bool) -> String {
         let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());
-        match nearest(name, known) {
+        match closest_match(name, known) {
             Some(near) => format!("Command not found: /{name} (did you mean /{near}?)"),
             None if is_path => format!("Command not found: /{name} (text that begins with a path belongs in 'prompt')"),
             None => format!("Command not found: /{name}"),
@@ -141,14 +141,14 @@ mod tests {
             ("What does /help do?", None),
             ("", None),
         ] {
-            assert_eq!(called_by(message), command, "{message:?}");
+            assert_eq!(parse_invocation(message), command, "{message:?}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_told_with_the_nearest_name() {
         let commands = Commands::new(vec!["analyze-code".into(), "compact".into()]);
-        assert!(commands.have("compact") && commands.have("help") && !commands.have("clear"));
+        assert!(commands.contains("compact") && commands.contains("help") && !commands.contains("clear"));
         assert_eq!(
             commands.not_found("analyse-code", true),
             "Command not found: /analyse-code (did you mean /analyze-code?)"

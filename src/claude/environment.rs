@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 /// Set by claude for what it runs. A claude that sees them takes itself for one nested in another, and refuses to start
 /// or behaves as if someone else spoke to it.
-pub const NOT_PASSED_ON: &[&str] = &[
+pub const SCRUBBED_VARIABLES: &[&str] = &[
     "AI_AGENT",
     "CLAUDECODE",
     "CLAUDE_CODE_CHILD_NOTES_DIR",
@@ -25,7 +25,7 @@ pub const NOT_PASSED_ON: &[&str] = &[
 
 /// Set for a claude that is only asked a question. 2.0 sends two requests of its own at every start, to warm the prompt
 /// cache up for its subagents, and leaves them out where nothing is cached; nothing else of it reads this before a request.
-pub const SET_TO_ASK: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1"), ("DISABLE_PROMPT_CACHING", "1")];
+pub const PROBE_VARIABLES: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1"), ("DISABLE_PROMPT_CACHING", "1")];
 
 /// Variables that every instance gets unless its `env` sets or removes them. A claude that updates itself in the middle of
 /// a run would replace the program under the instances that start later.

@@ -16,15 +16,15 @@ use serde_json::value::RawValue;
 use super::control::INITIALIZE_ID;
 use super::prices::{self, Price};
 use super::tokens::Tokens;
-use super::usage::{ModelUse, Settlement};
-use super::withheld::{Missing, missing};
-use crate::text::half_a_character;
+use super::usage::{ModelUsage, ReportedUsage};
+use super::withheld::{UnavailableTool, missing};
+use crate::text::find_lone_surrogate;
 
 /// One line of the stream.
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// The answer to a control request.
-    Answer {
+    InitializeResponse {
         /// Which request it answers.
         request_id: String,
         /// The session's slash commands, their other names among them, without their slashes, if the answer has them; or what went wrong.
@@ -48,7 +48,7 @@ pub enum Event {
     /// A message of the model has begun, or a part of it has come.
     Message(Box<Message>),
     /// The message under way has come to these counts.
-    MessageSoFar {
+    MessageDelta {
         /// Its counts; a kind that is not said is 0.
         tokens: Tokens,
         /// Whether claude will use tools next, and go on with another message.
@@ -59,11 +59,11 @@ pub enum Event {
         paused: bool,
     },
     /// The message under way has ended.
-    MessageEnded,
+    MessageStop,
     /// Tools have ended. The model is asked again when all that it used have.
-    ToolsEnded {
+    ToolResults {
         /// Which ones.
-        tools: Vec<ToolEnd>,
+        tools: Vec<ToolResult>,
         /// Whether a subagent used them.
         of_subagent: bool,
     },
@@ -79,7 +79,7 @@ pub enum Event {
         resets_at: Option<u64>,
     },
     /// What claude does in the background has changed (2.1).
-    Background {
+    BackgroundTasks {
         /// The number of agents at work there.
         agents: usize,
         /// The commands that run there: of Bash, and of Monitor.
@@ -99,13 +99,13 @@ pub enum Event {
     /// The model is asked to sum up the conversation (2.0, 2.1); that message is not told.
     CompactionBegins,
     /// A turn's result that is nested beyond what is decoded.
-    UnreadableResult,
+    MalformedResult,
     /// The conversation began anew; later events carry another session id.
     ConversationReset,
     /// Nothing that zen acts on.
     Other,
     /// No JSON object with a `type`.
-    Garbage,
+    Invalid,
 }
 
 /// A message of the model, or the part of it that one line brings.
@@ -118,11 +118,11 @@ pub struct Message {
     /// Its counts so far; the output is a placeholder.
     pub tokens: Tokens,
     /// Whether a subagent's.
-    pub of_subagent: bool,
+    pub from_subagent: bool,
     /// Whether it is being streamed from here on, to its [`Event::MessageEnded`].
-    pub begins: bool,
+    pub is_start: bool,
     /// What it says and which tools it uses, in words.
-    pub said: Vec<Said>,
+    pub said: Vec<ContentBlock>,
     /// The tools that claude is to use for it.
     pub tools: Vec<ToolUse>,
     /// claude's word for an API error that this message reports (2.0, 2.1): `billing_error`, …
@@ -173,18 +173,18 @@ pub enum Leaves {
 
 /// The end of the use of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolEnd {
+pub struct ToolResult {
     /// Its id.
     pub id: String,
     /// Whether there is no such tool, in claude's words.
-    pub missing: Option<Missing>,
+    pub missing: Option<UnavailableTool>,
     /// Work that it has left.
     pub leaves: Leaves,
 }
 
 /// A part of a message, for a person to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum ContentBlock {
     /// Text of the agent.
     Text(String),
     /// A tool it uses, and on what.
@@ -238,7 +238,7 @@ pub struct TurnResult {
     /// What went wrong, in claude's words.
     pub errors: Vec<String>,
     /// Whether nothing that was sent asked for it: claude began the turn itself, when something in the background ended (2.1).
-    pub unasked: bool,
+    pub is_unsolicited: bool,
     /// The session it belongs to.
     pub session_id: Option<String>,
     /// Why it ended, where claude says so (2.1).
@@ -258,7 +258,7 @@ pub struct TurnResult {
     /// claude's word for that error (2.1).
     pub api_error: Option<String>,
     /// claude's numbers.
-    pub settlement: Settlement,
+    pub settlement: ReportedUsage,
     /// The tools that were refused.
     pub permission_denials: Vec<Denial>,
     /// The ids of these uses of tools, one for each; empty if claude gives none.
@@ -314,7 +314,7 @@ pub fn decode(line: &[u8]) -> Event {
     if let Some(event) = long::decode(line) {
         return event;
     }
-    decoded(line).or_else(|| decoded(&mended(line)?)).unwrap_or_else(|| undecodable(line))
+    decoded(line).or_else(|| decoded(&replace_lone_surrogates(line)?)).unwrap_or_else(|| undecodable(line))
 }
 
 /// A line that can be decoded.
@@ -329,7 +329,7 @@ fn decoded(line: &[u8]) -> Option<Event> {
         ("system", Some("task_notification")) => task_notification,
         ("command_lifecycle", _) => command_lifecycle,
         ("system", Some("status")) => status,
-        ("stream_event", _) if is_asked_for(head.event) => stream_event,
+        ("stream_event", _) if needs_decoding(head.event) => stream_event,
         ("assistant", _) => assistant,
         ("user", _) => user,
         ("result", _) => result,
@@ -342,11 +342,11 @@ fn decoded(line: &[u8]) -> Option<Event> {
 
 /// The line with U+FFFD in place of what is no character: programs that cut texts leave halves of some. `None` if there was
 /// nothing to mend.
-fn mended(line: &[u8]) -> Option<Vec<u8>> {
+fn replace_lone_surrogates(line: &[u8]) -> Option<Vec<u8>> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut text = String::from_utf8_lossy(line).into_owned();
     let mut from = 0;
-    while let Some(at) = half_a_character(&text[from..]).map(|at| from + at) {
+    while let Some(at) = find_lone_surrogate(&text[from..]).map(|at| from + at) {
         from = at + REPLACEMENT.len();
         text.replace_range(at..from, REPLACEMENT);
     }
@@ -357,19 +357,19 @@ fn mended(line: &[u8]) -> Option<Vec<u8>> {
 /// for: no other would come.
 fn undecodable(line: &[u8]) -> Event {
     match serde_json::from_slice::<Head>(line).ok().as_ref().map(|head| head.kind.as_ref()) {
-        Some("result") => Event::UnreadableResult,
-        Some("control_response") => Event::Answer {
+        Some("result") => Event::MalformedResult,
+        Some("control_response") => Event::InitializeResponse {
             request_id: INITIALIZE_ID.to_owned(),
             commands: Err("its answer is JSON that zen cannot read".to_owned()),
             prices: Vec::new(),
             tells_usage: false,
         },
-        _ => Event::Garbage,
+        _ => Event::Invalid,
     }
 }
 
 /// A delta of a text needs no tree: of most lines that stream a message nothing is asked.
-fn is_asked_for(event: Option<&RawValue>) -> bool {
+fn needs_decoding(event: Option<&RawValue>) -> bool {
     let kind = event.and_then(|event| serde_json::from_str::<Kind>(event.get()).ok());
     kind.is_some_and(|event| matches!(event.kind.as_ref(), "message_start" | "message_delta" | "message_stop"))
 }
@@ -396,12 +396,18 @@ fn answer(line: &Value) -> Event {
         }
     };
     let models = response["response"]["models"].as_array().into_iter().flatten();
-    let price =
-        |model: &Value| Some((text(&model["resolvedModel"])?, prices::in_description(model["description"].as_str()?)?));
+    let price = |model: &Value| {
+        Some((text(&model["resolvedModel"])?, prices::parse_description(model["description"].as_str()?)?))
+    };
     let prices = models.filter_map(price).collect();
     let mut capabilities = response["response"]["capabilities"].as_array().into_iter().flatten();
     let tells_usage = capabilities.any(|c| c.as_str().is_some_and(|name| name.starts_with("get_usage")));
-    Event::Answer { request_id: text(&response["request_id"]).unwrap_or_default(), commands, prices, tells_usage }
+    Event::InitializeResponse {
+        request_id: text(&response["request_id"]).unwrap_or_default(),
+        commands,
+        prices,
+        tells_usage,
+    }
 }
 
 fn init(line: &Value) -> Event {
@@ -435,13 +441,13 @@ fn stream_event(line: &Value) -> Event {
     let event = &line["event"];
     match event["type"].as_str() {
         Some("message_start") => message(&event["message"], is_of_subagent(line), true, None),
-        Some("message_delta") if !is_of_subagent(line) => Event::MessageSoFar {
+        Some("message_delta") if !is_of_subagent(line) => Event::MessageDelta {
             tokens: tokens(&event["usage"]),
             uses_tools: event["delta"]["stop_reason"] == "tool_use",
             ended: event["delta"]["stop_reason"].is_string(),
             paused: event["delta"]["stop_reason"] == "pause_turn",
         },
-        Some("message_stop") if !is_of_subagent(line) => Event::MessageEnded,
+        Some("message_stop") if !is_of_subagent(line) => Event::MessageStop,
         _ => Event::Other,
     }
 }
@@ -465,13 +471,13 @@ fn user(line: &Value) -> Event {
             _ if answer.is_some_and(|answer| answer.starts_with(IN_BACKGROUND)) => Leaves::Command,
             _ => Leaves::Nothing,
         };
-        Some(ToolEnd { id: word(&block["tool_use_id"])?, missing: error.and_then(missing), leaves })
+        Some(ToolResult { id: word(&block["tool_use_id"])?, missing: error.and_then(missing), leaves })
     });
     tools_ended(tools.collect(), is_of_subagent(line))
 }
 
-fn tools_ended(tools: Vec<ToolEnd>, of_subagent: bool) -> Event {
-    if tools.is_empty() { Event::Other } else { Event::ToolsEnded { tools, of_subagent } }
+fn tools_ended(tools: Vec<ToolResult>, of_subagent: bool) -> Event {
+    if tools.is_empty() { Event::Other } else { Event::ToolResults { tools, of_subagent } }
 }
 
 fn is_of_subagent(line: &Value) -> bool {
@@ -486,24 +492,24 @@ fn message(message: &Value, of_subagent: bool, begins: bool, error: Option<Strin
         tools: tools
             .filter_map(|block| {
                 let tool = word(&block["name"]).unwrap_or_default();
-                Some(ToolUse { id: word(&block["id"])?, tool, on: essence(&block["input"]) })
+                Some(ToolUse { id: word(&block["id"])?, tool, on: input_summary(&block["input"]) })
             })
             .collect(),
         id: word(&message["id"]),
         model: word(&message["model"]).unwrap_or_default(),
         tokens: tokens(&message["usage"]),
-        of_subagent,
-        begins,
+        from_subagent: of_subagent,
+        is_start: begins,
         said: content.filter_map(said).collect(),
         error,
     }))
 }
 
-fn said(block: &Value) -> Option<Said> {
+fn said(block: &Value) -> Option<ContentBlock> {
     match block["type"].as_str()? {
-        "text" => text(&block["text"]).filter(|t| !t.trim().is_empty()).map(Said::Text),
+        "text" => text(&block["text"]).filter(|t| !t.trim().is_empty()).map(ContentBlock::Text),
         "tool_use" | "server_tool_use" => {
-            Some(Said::Tool { name: word(&block["name"])?, on: essence(&block["input"]) })
+            Some(ContentBlock::Tool { name: word(&block["name"])?, on: input_summary(&block["input"]) })
         }
         _ => None,
     }
@@ -531,7 +537,7 @@ fn word(value: &Value) -> Option<String> {
 }
 
 /// Returns the value in a tool's input that says most about it, of a long one the beginning.
-fn essence(input: &Value) -> String {
+fn input_summary(input: &Value) -> String {
     const TELLING: &[&str] =
         &["command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt", "skill"];
     let told = TELLING.iter().find_map(|key| text(&input[*key]));
@@ -548,7 +554,7 @@ fn result(line: &Value) -> Event {
         is_error: line["is_error"].as_bool().unwrap_or(true),
         text: text(&line["result"]).unwrap_or_default(),
         errors: errors.filter_map(text).collect(),
-        unasked: line["origin"].is_object(),
+        is_unsolicited: line["origin"].is_object(),
         session_id: word(&line["session_id"]),
         terminal_reason: word(&line["terminal_reason"]),
         stop_reason: word(&line["stop_reason"]),
@@ -561,7 +567,7 @@ fn result(line: &Value) -> Event {
         settlement: settlement(line),
         denied_ids: denials.clone().map(|d| word(&d["tool_use_id"]).unwrap_or_default()).collect(),
         permission_denials: denials
-            .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: essence(&d["tool_input"]) })
+            .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: input_summary(&d["tool_input"]) })
             .collect(),
     }))
 }
@@ -578,13 +584,13 @@ fn used_model(line: &Value) -> bool {
     }
 }
 
-fn settlement(line: &Value) -> Settlement {
+fn settlement(line: &Value) -> ReportedUsage {
     if let Some(models) = line["model_usage_since_last_result"].as_object() {
-        return Settlement::SinceLast(by_model(models));
+        return ReportedUsage::Delta(by_model(models));
     }
     match line["modelUsage"].as_object() {
-        Some(models) => Settlement::Cumulative { models: by_model(models), main: main_tokens(line) },
-        None => Settlement::None,
+        Some(models) => ReportedUsage::Cumulative { models: by_model(models), main: main_tokens(line) },
+        None => ReportedUsage::Absent,
     }
 }
 
@@ -593,7 +599,7 @@ fn main_tokens(line: &Value) -> Option<Tokens> {
     (line["usage"].is_object() && line["subtype"] != "error_max_budget_usd").then(|| tokens(&line["usage"]))
 }
 
-fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUse> {
+fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUsage> {
     let mut used = BTreeMap::new();
     for (model, said) in models {
         let tokens = Tokens {
@@ -603,7 +609,7 @@ fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUs
             cache_read: count(&said["cacheReadInputTokens"]),
         };
         let micros = micros(&said["costUSD"]);
-        used.entry(bounded(model.clone(), MAX_WORD_BYTES)).or_insert_with(ModelUse::default).add(tokens, micros);
+        used.entry(bounded(model.clone(), MAX_WORD_BYTES)).or_insert_with(ModelUsage::default).add(tokens, micros);
     }
     used
 }
@@ -616,7 +622,7 @@ fn background(line: &Value) -> Event {
     let task = |task: &&Value| {
         Some(Task { id: text(&task["task_id"])?, description: text(&task["description"]).unwrap_or_default() })
     };
-    Event::Background { agents: agents.len(), commands: commands.iter().filter_map(task).collect() }
+    Event::BackgroundTasks { agents: agents.len(), commands: commands.iter().filter_map(task).collect() }
 }
 
 fn task_started(line: &Value) -> Event {
@@ -689,7 +695,7 @@ mod tests {
         let line = format!(
             r#"{{"type":"control_response","response":{{"subtype":"success","response":{{"commands":{commands}}}}}}}"#
         );
-        let Event::Answer { commands, .. } = decode(line.as_bytes()) else { panic!("an answer") };
+        let Event::InitializeResponse { commands, .. } = decode(line.as_bytes()) else { panic!("an answer") };
         assert_eq!(commands, Ok(vec!["code-review".into(), "review".into(), "a".into()]));
     }
 
@@ -702,22 +708,22 @@ mod tests {
             )
         };
         for (parent, of_subagent) in [("null", false), ("\"t\"", true)] {
-            let tools = vec![ToolEnd { id: "a".into(), missing: None, leaves: Leaves::Nothing }];
-            assert_eq!(decode(line(parent).as_bytes()), Event::ToolsEnded { tools, of_subagent });
+            let tools = vec![ToolResult { id: "a".into(), missing: None, leaves: Leaves::Nothing }];
+            assert_eq!(decode(line(parent).as_bytes()), Event::ToolResults { tools, of_subagent });
         }
     }
 
     #[test]
     fn a_tool_that_is_missing_is_told_by_its_end() {
         let why = "<tool_use_error>Error: No such tool available: Write</tool_use_error>";
-        for (is_error, expected) in [("true", Some(Missing::NotThere)), ("false", None), ("null", None)] {
+        for (is_error, expected) in [("true", Some(UnavailableTool::Unknown)), ("false", None), ("null", None)] {
             for beginning in ["{\"type\"", "{ \"type\""] {
                 let line = format!(
                     r#"{beginning}:"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"a","content":"{why}",
                     "is_error":{is_error}}}]}},"parent_tool_use_id":null}}"#
                 );
-                let tools = vec![ToolEnd { id: "a".into(), missing: expected, leaves: Leaves::Nothing }];
-                assert_eq!(decode(line.as_bytes()), Event::ToolsEnded { tools, of_subagent: false }, "{line}");
+                let tools = vec![ToolResult { id: "a".into(), missing: expected, leaves: Leaves::Nothing }];
+                assert_eq!(decode(line.as_bytes()), Event::ToolResults { tools, of_subagent: false }, "{line}");
             }
         }
     }
@@ -726,15 +732,15 @@ mod tests {
     fn garbage_is_told_as_such() {
         let nested = format!(r#"{{"type":"result","x":{}"#, "[".repeat(100_000));
         for line in [&b""[..], b"{", b"\xff\xfe", b"null", b"[1]", b"{\"type\":1}", b"text", nested.as_bytes()] {
-            assert_eq!(decode(line), Event::Garbage, "{:?}", &line[..line.len().min(40)]);
+            assert_eq!(decode(line), Event::Invalid, "{:?}", &line[..line.len().min(40)]);
         }
     }
 
     #[test]
     fn a_result_nested_beyond_reason_is_no_garbage() {
         let nested = |kind: &str| format!(r#"{{"type":"{kind}","x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
-        assert_eq!(decode(nested("result").as_bytes()), Event::UnreadableResult);
-        assert_eq!(decode(nested("assistant").as_bytes()), Event::Garbage);
+        assert_eq!(decode(nested("result").as_bytes()), Event::MalformedResult);
+        assert_eq!(decode(nested("assistant").as_bytes()), Event::Invalid);
     }
 
     #[test]
@@ -755,7 +761,7 @@ mod tests {
         let tasks = br#"{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"b1","task_type":"local_bash","description":"Sleep"},
             {"task_id":"a1","task_type":"local_agent","description":"Count"}],"session_id":"s"}"#;
         let task = Task { id: "b1".into(), description: "Sleep".into() };
-        assert_eq!(decode(tasks), Event::Background { agents: 1, commands: vec![task] });
+        assert_eq!(decode(tasks), Event::BackgroundTasks { agents: 1, commands: vec![task] });
         let started = br#"{"type":"system","subtype":"task_started","task_id":"b1","tool_use_id":"t1","is_backgrounded":true,"task_type":"local_bash"}"#;
         let named = Event::CommandInBackground { task_id: "b1".into(), tool_use_id: "t1".into() };
         assert_eq!(decode(started), named);
@@ -773,7 +779,7 @@ mod tests {
             let line = format!(
                 r#"{{"type":"user","message":{{"role":"user","content":[{block}]}},"parent_tool_use_id":null,"tool_use_result":{result}}}"#
             );
-            let Event::ToolsEnded { tools, .. } = decode(line.as_bytes()) else { panic!("{line}") };
+            let Event::ToolResults { tools, .. } = decode(line.as_bytes()) else { panic!("{line}") };
             tools[0].leaves
         };
         let scheduled = r#"{"scheduledFor":1795863000000,"clampedDelaySeconds":60,"wasClamped":false}"#;
@@ -786,13 +792,13 @@ mod tests {
     #[test]
     fn everything_may_be_missing() {
         for kind in ["control_response", "stream_event", "assistant", "rate_limit_event", "conversation_reset"] {
-            assert_ne!(decode(format!(r#"{{"type":"{kind}"}}"#).as_bytes()), Event::Garbage, "{kind}");
+            assert_ne!(decode(format!(r#"{{"type":"{kind}"}}"#).as_bytes()), Event::Invalid, "{kind}");
         }
         let Event::Result(result) = decode(br#"{"type":"result","usage":null,"modelUsage":7,"errors":{"a":1}}"#) else {
             panic!("a result is a result");
         };
         assert!(result.is_error, "what does not say that it is none is an error");
-        assert_eq!(result.settlement, Settlement::None);
+        assert_eq!(result.settlement, ReportedUsage::Absent);
     }
 
     #[test]
@@ -802,8 +808,8 @@ mod tests {
             {"type":"tool_use","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
             {"type":"tool_use","name":"mcp__a__b","input":{"n":1,"what":"this"}}]}}"#;
         let Event::Message(message) = decode(line.as_bytes()) else { panic!("a message") };
-        let tool = |name: &str, on: &str| Said::Tool { name: name.into(), on: on.into() };
-        let said = [Said::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
+        let tool = |name: &str, on: &str| ContentBlock::Tool { name: name.into(), on: on.into() };
+        let said = [ContentBlock::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
         assert_eq!(message.said, said);
     }
 
@@ -817,9 +823,9 @@ mod tests {
         };
         assert_eq!(told.text, "cut \u{fffd}");
         let answer = br#"{"type":"control_response","response":{"request_id":"zen-initialize","response":{"commands":[{"name":"review","description":"\udc00"}]}}}"#;
-        assert!(matches!(decode(answer), Event::Answer { commands: Ok(names), .. } if names == ["review"]));
+        assert!(matches!(decode(answer), Event::InitializeResponse { commands: Ok(names), .. } if names == ["review"]));
         let deep = format!(r#"{{"type":"control_response","response":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
-        assert!(matches!(decode(deep.as_bytes()), Event::Answer { commands: Err(_), .. }));
+        assert!(matches!(decode(deep.as_bytes()), Event::InitializeResponse { commands: Err(_), .. }));
     }
 
     #[test]
@@ -829,7 +835,7 @@ mod tests {
                 r#"{{"type":"stream_event","event":{{"type":"message_start","message":{{"id":"m","model":"x","content":{content}}}}}}}"#
             );
             let Event::Message(message) = decode(start.as_bytes()) else { panic!("{start}") };
-            assert!(message.begins && message.said.is_empty() && message.tools.is_empty());
+            assert!(message.is_start && message.said.is_empty() && message.tools.is_empty());
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::permissions;
 use crate::config::BudgetConfig;
 use crate::plan::Instance;
-use crate::text::as_written;
+use crate::text::quote_input;
 
 /// The number of values that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub fn problems(instance: &Instance, budget: &BudgetConfig, exists: Exists) -> V
                 add(value_problem(name, option, word, instance, exists));
                 open = open.filter(|_| option.arity == Arity::Many);
             }
-            None => add(Some(format!("'{}' is no option: give text in 'prompt'", as_written(word)))),
+            None => add(Some(format!("'{}' is no option: give text in 'prompt'", quote_input(word)))),
         }
     }
     if let Some((name, Some(CliOption { arity: Arity::One, rule: Rule::Free | Rule::File | Rule::JsonOrFile, .. }))) =
@@ -219,7 +219,9 @@ fn option_problem(name: &str, option: &CliOption, instance: &Instance, budget: &
             NO_PERSISTENCE if instance.session.is_some() => {
                 Some(format!("{name} would lose the conversation of 'session_id': leave one of them out"))
             }
-            RESTRICTED if !permissions::is_made_strict(instance) && instance.permission_mode == "bypassPermissions" => {
+            RESTRICTED
+                if !permissions::is_mode_overridden(instance) && instance.permission_mode == "bypassPermissions" =>
+            {
                 Some(format!(
                     "{name} does not work in permission mode bypassPermissions: set the field 'permission_mode'"
                 ))
@@ -234,9 +236,9 @@ fn value_problem(name: &str, option: &CliOption, value: &str, instance: &Instanc
         || value.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
     let is_file = || exists(&instance.cwd.join(value));
     match option.rule {
-        Rule::File if !is_file() => Some(format!("{name}: '{}' does not exist", as_written(value))),
+        Rule::File if !is_file() => Some(format!("{name}: '{}' does not exist", quote_input(value))),
         Rule::JsonOrFile if !is_json() && !is_file() => {
-            Some(format!("{name}: '{}' is neither a JSON object nor a file that exists", as_written(value)))
+            Some(format!("{name}: '{}' is neither a JSON object nor a file that exists", quote_input(value)))
         }
         _ => None,
     }

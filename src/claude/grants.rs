@@ -138,52 +138,52 @@ fn rules(list: &str) -> Vec<String> {
 
 /// What a rule is beside what an instance is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum RuleOverlap {
     /// It allows nothing more.
-    None,
+    Covered,
     /// It allows something else, which can be refused.
-    Refusable,
+    Deniable,
     /// It allows more of something that is allowed in part: who refuses it refuses that as well.
-    Widening,
+    Conflicting,
 }
 
 /// What a rule does beside `allowed`. A rule can allow more of a tool that is allowed by patterns, and tools of MCP servers,
 /// which are there in any case; other tools are not there at all.
 #[must_use]
-pub fn effect(allowed: &[String], rule: &str) -> Effect {
+pub fn effect(allowed: &[String], rule: &str) -> RuleOverlap {
     let is_allowed = |whole: &str| allowed.iter().any(|tool| tool == whole);
     if let Some(rest) = rule.strip_prefix("mcp__") {
         let server = rest.split("__").next().unwrap_or(rest);
         let has_part_of_it = allowed.iter().any(|tool| tool.strip_prefix(rule).is_some_and(|t| t.starts_with("__")));
         return match has_part_of_it {
-            _ if is_allowed(rule) || is_allowed(&format!("mcp__{server}")) => Effect::None,
-            true => Effect::Widening,
-            false => Effect::Refusable,
+            _ if is_allowed(rule) || is_allowed(&format!("mcp__{server}")) => RuleOverlap::Covered,
+            true => RuleOverlap::Conflicting,
+            false => RuleOverlap::Deniable,
         };
     }
     let name = tools::name(rule);
     let known: Vec<_> = allowed.iter().map(|tool| tools::rule(tool)).collect();
-    let is_of_part = tools::share_rule(&name).iter().any(|name| tools::has_pattern_only(allowed, name));
+    let is_of_part = tools::tools_sharing_rule(&name).iter().any(|name| tools::has_pattern_only(allowed, name));
     match tools::command_prefix(rule) {
-        _ if !is_of_part || known.contains(&tools::rule(rule)) => Effect::None,
-        Some(prefix) if known.iter().any(|own| begin_with(own, prefix)) => Effect::None,
+        _ if !is_of_part || known.contains(&tools::rule(rule)) => RuleOverlap::Covered,
+        Some(prefix) if known.iter().any(|own| covers_prefix(own, prefix)) => RuleOverlap::Covered,
         Some(prefix)
-            if known.iter().filter_map(|tool| tools::command_prefix(tool)).all(|own| are_apart(prefix, own)) =>
+            if known.iter().filter_map(|tool| tools::command_prefix(tool)).all(|own| are_disjoint(prefix, own)) =>
         {
-            Effect::Refusable
+            RuleOverlap::Deniable
         }
-        _ => Effect::Widening,
+        _ => RuleOverlap::Conflicting,
     }
 }
 
 /// Whether this allowed pattern is for all commands that begin with that.
-fn begin_with(allowed: &str, prefix: &str) -> bool {
+fn covers_prefix(allowed: &str, prefix: &str) -> bool {
     let own = allowed.strip_prefix("Bash(").and_then(|rest| rest.strip_suffix(":*)"));
     own.and_then(|own| prefix.strip_prefix(own)).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// Whether no command begins with both.
-fn are_apart(a: &str, b: &str) -> bool {
+fn are_disjoint(a: &str, b: &str) -> bool {
     !a.contains('*') && !b.contains('*') && !a.starts_with(b) && !b.starts_with(a)
 }
 
@@ -285,10 +285,10 @@ mod tests {
     fn a_rule_widens_where_only_a_part_is_allowed() {
         let allowed = ["Read", "Bash(git *)", "Write(docs/**)", "mcp__s__look", "mcp__all"].map(str::to_owned);
         for rule in ["Bash", "Bash(g*)", "Bash(gi:*)", "Edit(src/**)", "Edit", "mcp__s"] {
-            assert_eq!(effect(&allowed, rule), Effect::Widening, "{rule}");
+            assert_eq!(effect(&allowed, rule), RuleOverlap::Conflicting, "{rule}");
         }
         for rule in ["Bash(touch:*)", "Bash(npm run build)", "mcp__s__change", "mcp__other__x", "mcp__other"] {
-            assert_eq!(effect(&allowed, rule), Effect::Refusable, "{rule}");
+            assert_eq!(effect(&allowed, rule), RuleOverlap::Deniable, "{rule}");
         }
         for rule in [
             "Read",
@@ -300,8 +300,8 @@ mod tests {
             "mcp__s__look",
             "mcp__all__x",
         ] {
-            assert_eq!(effect(&allowed, rule), Effect::None, "{rule}");
+            assert_eq!(effect(&allowed, rule), RuleOverlap::Covered, "{rule}");
         }
-        assert_eq!(effect(&["Bash".to_owned()], "Bash(touch *)"), Effect::None);
+        assert_eq!(effect(&["Bash".to_owned()], "Bash(touch *)"), RuleOverlap::Covered);
     }
 }

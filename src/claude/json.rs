@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::text::half_a_character;
+use crate::text::find_lone_surrogate;
 
 /// Parses JSON with a byte-order mark, with bytes that are no UTF-8, or with halves of surrogate pairs in it.
 ///
@@ -21,7 +21,7 @@ fn with_whole_characters(text: &str) -> Cow<'_, str> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut text = Cow::Borrowed(text);
     let mut from = 0;
-    while let Some(at) = half_a_character(&text[from..]).map(|at| from + at) {
+    while let Some(at) = find_lone_surrogate(&text[from..]).map(|at| from + at) {
         from = at + REPLACEMENT.len();
         text.to_mut().replace_range(at..from, REPLACEMENT);
     }

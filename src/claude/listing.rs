@@ -7,7 +7,7 @@ use super::control::INITIALIZE_ID;
 
 /// A slash command as claude lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedCommand {
     /// Its name, without the slash.
     pub name: String,
     /// What it does, without the words that say where it comes from.
@@ -17,13 +17,13 @@ pub struct Listed {
     /// Other names of it (2.1).
     pub aliases: Vec<String>,
     /// Where it comes from, as claude says.
-    pub source: Source,
+    pub source: CommandSource,
 }
 
 /// Where claude says that a command comes from. 1.0 says of a user's own that it is the project's, so a file is the better
 /// witness.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub enum CommandSource {
     /// It says nothing: claude's own.
     #[default]
     Claude,
@@ -38,7 +38,7 @@ pub enum Source {
 /// The commands that a line of claude's output lists, if it is the answer to [`initialize`](super::control::initialize);
 /// or why it lists none.
 #[must_use]
-pub fn answer(line: &[u8]) -> Option<Result<Vec<Listed>, String>> {
+pub fn answer(line: &[u8]) -> Option<Result<Vec<ListedCommand>, String>> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let response = &line["response"];
     if line["type"] != "control_response" || response["request_id"] != INITIALIZE_ID {
@@ -51,34 +51,34 @@ pub fn answer(line: &[u8]) -> Option<Result<Vec<Listed>, String>> {
     Some(Ok(commands.filter_map(listed).collect()))
 }
 
-fn listed(command: &Value) -> Option<Listed> {
+fn listed(command: &Value) -> Option<ListedCommand> {
     let text = |key: &str| command[key].as_str().unwrap_or_default().trim().to_owned();
     let name = text("name").trim_start_matches('/').to_owned();
     let (source, description) = match command["builtin"] == true {
-        true => (Source::Claude, text("description")),
+        true => (CommandSource::Claude, text("description")),
         false => source(&name, &text("description")),
     };
     let aliases = command["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let argument_hint = text("argumentHint");
-    (!name.is_empty()).then(|| Listed { name, description, argument_hint, aliases: aliases.collect(), source })
+    (!name.is_empty()).then(|| ListedCommand { name, description, argument_hint, aliases: aliases.collect(), source })
 }
 
 /// "What it does (project)", "What it does (plugin:NAME@SHOP)" in 2.0, "(NAME) What it does" in 2.1.
-fn source(name: &str, description: &str) -> (Source, String) {
+fn source(name: &str, description: &str) -> (CommandSource, String) {
     if let Some((plugin, _)) = name.split_once(':')
         && let Some(rest) = description.strip_prefix(&format!("({plugin}) "))
     {
-        return (Source::Plugin(plugin.to_owned()), rest.trim().to_owned());
+        return (CommandSource::Plugin(plugin.to_owned()), rest.trim().to_owned());
     }
     let last = description.strip_suffix(')').and_then(|rest| rest.rsplit_once('('));
     let (rest, source) = match last {
-        Some((rest, "user")) => (rest, Source::User),
-        Some((rest, "project" | "project, gitignored")) => (rest, Source::Project),
+        Some((rest, "user")) => (rest, CommandSource::User),
+        Some((rest, "project" | "project, gitignored")) => (rest, CommandSource::Project),
         Some((rest, of)) if of.starts_with("plugin:") => {
             let plugin = of["plugin:".len()..].split('@').next().unwrap_or_default();
-            (rest, Source::Plugin(plugin.to_owned()))
+            (rest, CommandSource::Plugin(plugin.to_owned()))
         }
-        _ => (description, Source::Claude),
+        _ => (description, CommandSource::Claude),
     };
     (source, rest.trim().to_owned())
 }
@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn generations_say_in_their_own_words_where_one_comes_from() {
         for (name, description, expected, rest) in [
-            ("a", "Do it (project)", Source::Project, "Do it"),
-            ("a", "Do it (project, gitignored)", Source::Project, "Do it"),
-            ("a", "Do it (fast) (user)", Source::User, "Do it (fast)"),
-            ("p:a", "(p) Do it", Source::Plugin("p".into()), "Do it"),
-            ("p:a", "Do it (plugin:p@shop)", Source::Plugin("p".into()), "Do it"),
-            ("a", "Do it (dynamic workflow)", Source::Claude, "Do it (dynamic workflow)"),
-            ("a", "(removed) Do it", Source::Claude, "(removed) Do it"),
-            ("a", "", Source::Claude, ""),
+            ("a", "Do it (project)", CommandSource::Project, "Do it"),
+            ("a", "Do it (project, gitignored)", CommandSource::Project, "Do it"),
+            ("a", "Do it (fast) (user)", CommandSource::User, "Do it (fast)"),
+            ("p:a", "(p) Do it", CommandSource::Plugin("p".into()), "Do it"),
+            ("p:a", "Do it (plugin:p@shop)", CommandSource::Plugin("p".into()), "Do it"),
+            ("a", "Do it (dynamic workflow)", CommandSource::Claude, "Do it (dynamic workflow)"),
+            ("a", "(removed) Do it", CommandSource::Claude, "(removed) Do it"),
+            ("a", "", CommandSource::Claude, ""),
         ] {
             assert_eq!(source(name, description), (expected, rest.to_owned()), "{description}");
         }
@@ -113,9 +113,9 @@ mod tests {
             let listed = asked.lines().find_map(|line| answer(line.as_bytes())).expect("an answer").expect("commands");
             let command = |name: &str| listed.iter().find(|listed| listed.name == name).expect("it is listed");
             let analyze = command("analyze-code");
-            assert_eq!((analyze.description.as_str(), &analyze.source), ("Analyze the code", &Source::Project));
+            assert_eq!((analyze.description.as_str(), &analyze.source), ("Analyze the code", &CommandSource::Project));
             assert_eq!(analyze.argument_hint, "PATH");
-            assert_eq!(command("compact").source, Source::Claude);
+            assert_eq!(command("compact").source, CommandSource::Claude);
         }
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let odd =
             refused.replace("error", "success").replace("\"no\"", r#"0,"response":{"commands":[7,{},{"name":"/a"}]}"#);
         let listed = answer(odd.as_bytes()).expect("an answer").expect("commands");
-        assert_eq!(listed, [Listed { name: "a".into(), ..Listed::default() }]);
+        assert_eq!(listed, [ListedCommand { name: "a".into(), ..ListedCommand::default() }]);
         for line in ["", "{}", "[]", "{\"type\":\"control_response\"}", "\u{fffd}"] {
             assert_eq!(answer(line.as_bytes()), None);
         }

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::abilities::Abilities;
+use super::abilities::Capabilities;
 use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
 use crate::plan::Instance;
 
@@ -31,7 +31,7 @@ pub struct Permissions {
 
 /// The permissions of an instance, for a claude that can do this much.
 #[must_use]
-pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
+pub fn permissions(instance: &Instance, abilities: Capabilities) -> Permissions {
     let mode = mode(instance, abilities).to_owned();
     let mut refused: Vec<String> = instance.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
     if abilities.wildcards && !refused.iter().any(|tool| tool == NEVER_ENDS) {
@@ -46,7 +46,7 @@ pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
     // The older generations take what needs no asking for more than the plan mode forbids.
     let needs_no_asking = |tool: &&String| mode != "plan" || !WRITING.contains(&name(tool));
     let rules = allowed.iter().filter(needs_no_asking).map(|tool| rule(tool).into_owned()).collect();
-    if passes_redirections(allowed, abilities) {
+    if allows_redirections(allowed, abilities) {
         refused.push("Edit(//**)".to_owned());
     }
     if !abilities.tools {
@@ -58,7 +58,7 @@ pub fn permissions(instance: &Instance, abilities: Abilities) -> Permissions {
 
 /// Whether what an instance may use is told to each generation in another way, or cannot be told to some.
 #[must_use]
-pub fn depend_on_abilities(instance: &Instance) -> bool {
+pub fn requires_capabilities(instance: &Instance) -> bool {
     let refused = &instance.disallowed_tools;
     instance.allowed_tools.is_some()
         || instance.permission_mode == "dontAsk"
@@ -68,24 +68,24 @@ pub fn depend_on_abilities(instance: &Instance) -> bool {
 /// Whether an agent of the project can have a mode of its own, which is then more than the instance's tools allow: so it is
 /// on 2.0, where an instance may use agents.
 #[must_use]
-pub fn yield_to_agents(instance: &Instance, abilities: Abilities) -> bool {
+pub fn agents_can_override_mode(instance: &Instance, abilities: Capabilities) -> bool {
     let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
     abilities.tools && !abilities.wildcards && instance.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
 /// Whether claude is given another mode than the config says, because in that one nobody would be asked.
 #[must_use]
-pub fn is_made_strict(instance: &Instance) -> bool {
+pub fn is_mode_overridden(instance: &Instance) -> bool {
     instance.allowed_tools.is_some() && LENIENT_MODES.contains(&instance.permission_mode.as_str())
 }
 
 /// The mode that claude is really given.
 #[must_use]
-pub fn mode(instance: &Instance, abilities: Abilities) -> &str {
+pub fn mode(instance: &Instance, abilities: Capabilities) -> &str {
     // Where nobody can answer, 1.0 refuses in its usual mode what has to be asked for.
     let strict = if abilities.tools { "dontAsk" } else { "default" };
     match instance.permission_mode.as_str() {
-        _ if is_made_strict(instance) => strict,
+        _ if is_mode_overridden(instance) => strict,
         "dontAsk" => strict,
         mode => mode,
     }
@@ -100,7 +100,7 @@ pub fn is_same_mode(requested: &str, reported: &str) -> bool {
 
 /// 2.0 lets every command write to files of the workspace by a redirection, whatever the patterns say, unless all writing is
 /// refused. Whoever may use a tool that writes could do so anyhow.
-fn passes_redirections(allowed: &[String], abilities: Abilities) -> bool {
+fn allows_redirections(allowed: &[String], abilities: Capabilities) -> bool {
     abilities.tools
         && !abilities.wildcards
         && has_pattern_only(allowed, "Bash")
@@ -121,7 +121,7 @@ pub fn call_commands(allowed: &[String]) -> bool {
 
 /// What of an instance's tools this claude cannot enforce: the field, and why.
 #[must_use]
-pub fn unenforceable_here(instance: &Instance, abilities: Abilities) -> Vec<(&'static str, String)> {
+pub fn unsupported_rules(instance: &Instance, abilities: Capabilities) -> Vec<(&'static str, String)> {
     if abilities.wildcards {
         return Vec::new();
     }
@@ -149,9 +149,9 @@ mod tests {
     use super::*;
     use crate::plan::planned;
 
-    const V1_0: Abilities = Abilities { tools: false, max_budget_usd: false, wildcards: false };
-    const V2_0: Abilities = Abilities { tools: true, max_budget_usd: true, wildcards: false };
-    const V2_1: Abilities = Abilities { tools: true, max_budget_usd: true, wildcards: true };
+    const V1_0: Capabilities = Capabilities { tools: false, max_budget_usd: false, wildcards: false };
+    const V2_0: Capabilities = Capabilities { tools: true, max_budget_usd: true, wildcards: false };
+    const V2_1: Capabilities = Capabilities { tools: true, max_budget_usd: true, wildcards: true };
 
     fn instance(fields: &str) -> Instance {
         planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).instances.remove(0)
@@ -214,7 +214,7 @@ mod tests {
             ("", false),
         ] {
             let instance = instance(fields);
-            let told = [V1_0, V2_0, V2_1].map(|abilities| yield_to_agents(&instance, abilities));
+            let told = [V1_0, V2_0, V2_1].map(|abilities| agents_can_override_mode(&instance, abilities));
             assert_eq!(told, [false, expected, false], "{fields}");
         }
     }
@@ -237,8 +237,8 @@ mod tests {
             (r#", "allowed_tools": ["Bash", "Edit(src/**)"]"#, 0),
         ] {
             let instance = instance(fields);
-            assert_eq!(unenforceable_here(&instance, V2_0).len(), count_2_0, "{fields}");
-            assert_eq!(unenforceable_here(&instance, V2_1), [], "{fields}");
+            assert_eq!(unsupported_rules(&instance, V2_0).len(), count_2_0, "{fields}");
+            assert_eq!(unsupported_rules(&instance, V2_1), [], "{fields}");
         }
     }
 }

@@ -21,13 +21,13 @@ impl Price {
     /// From the two prices that are always named, in micro-dollars per million. A cache write costs 1.25 of the input
     /// price, a read a tenth of it, unless the table says otherwise.
     #[must_use]
-    pub const fn of_input_and_output(input: u64, output: u64) -> Self {
+    pub const fn from_base_prices(input: u64, output: u64) -> Self {
         Price { input, output, cache_write: input.saturating_add(input / 4), cache_read: input / 10 }
     }
 }
 
 const fn dollars(input: u64, output: u64) -> Price {
-    Price::of_input_and_output(input * 1_000_000, output * 1_000_000)
+    Price::from_base_prices(input * 1_000_000, output * 1_000_000)
 }
 
 const fn with_cheap_reads(price: Price, cache_read: u64) -> Price {
@@ -42,12 +42,12 @@ const TABLE: &[(&str, Price)] = &[
     ("claude-fable-5", dollars(10, 50)),
     ("claude-sonnet-5-5", with_cheap_reads(dollars(2, 10), 100_000)),
     ("claude-sonnet-5", dollars(2, 10)),
-    ("claude-haiku-5", Price::of_input_and_output(100_000, 500_000)),
+    ("claude-haiku-5", Price::from_base_prices(100_000, 500_000)),
     ("claude-opus-4-1", dollars(15, 75)),
     ("claude-opus-4-2025", dollars(15, 75)),
     ("claude-opus-4", dollars(5, 25)),
     ("claude-haiku-4", dollars(1, 5)),
-    ("claude-3-5-haiku", Price::of_input_and_output(800_000, 4_000_000)),
+    ("claude-3-5-haiku", Price::from_base_prices(800_000, 4_000_000)),
     ("claude-3-opus", dollars(15, 75)),
 ];
 
@@ -64,7 +64,7 @@ pub struct Prices {
 impl Prices {
     /// The user's own, by the beginning of a model's name.
     #[must_use]
-    pub fn with_own(own: BTreeMap<String, Price>) -> Self {
+    pub fn with_overrides(own: BTreeMap<String, Price>) -> Self {
         Prices { own, told: BTreeMap::new() }
     }
 
@@ -76,7 +76,7 @@ impl Prices {
 
     /// The price of a model.
     #[must_use]
-    pub fn of(&self, model: &str) -> Price {
+    pub fn for_model(&self, model: &str) -> Price {
         let longest = |names: &BTreeMap<String, Price>| {
             // Of two names that one model begins with, the longer one comes later in the order.
             names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
@@ -87,7 +87,7 @@ impl Prices {
     /// What these tokens cost, in micro-dollars, rounded up.
     #[must_use]
     pub fn estimate_micros(&self, model: &str, tokens: &Tokens) -> u64 {
-        let price = self.of(model);
+        let price = self.for_model(model);
         let by_kind = [
             (tokens.input, price.input),
             (tokens.output, price.output),
@@ -106,10 +106,10 @@ fn of_table(model: &str) -> Option<Price> {
 
 /// The price in the description of a model, as `initialize` has it: "Opus 5.5 · … · $4/$20 per Mtok".
 #[must_use]
-pub fn in_description(description: &str) -> Option<Price> {
+pub fn parse_description(description: &str) -> Option<Price> {
     let (before, _) = description.split_once(" per Mtok")?;
     let (input, output) = before.rsplit_once(['·', ' ']).map_or(before, |(_, last)| last).split_once("/$")?;
-    Some(Price::of_input_and_output(micros(input.strip_prefix('$')?)?, micros(output)?))
+    Some(Price::from_base_prices(micros(input.strip_prefix('$')?)?, micros(output)?))
 }
 
 /// "0.10" dollars in micro-dollars.
@@ -136,26 +136,26 @@ mod tests {
     #[test]
     fn the_longer_name_wins_and_the_user_s_own_beats_all() {
         let mut prices = Prices::default();
-        assert_eq!(prices.of("claude-opus-4-1-20250805").input, 15_000_000);
-        assert_eq!(prices.of("claude-opus-4-20250514").input, 15_000_000);
-        assert_eq!(prices.of("claude-opus-4-5-20251101").input, 5_000_000);
-        assert_eq!(prices.of("claude-haiku-4-5").output, 5_000_000);
+        assert_eq!(prices.for_model("claude-opus-4-1-20250805").input, 15_000_000);
+        assert_eq!(prices.for_model("claude-opus-4-20250514").input, 15_000_000);
+        assert_eq!(prices.for_model("claude-opus-4-5-20251101").input, 5_000_000);
+        assert_eq!(prices.for_model("claude-haiku-4-5").output, 5_000_000);
         prices.learn("claude-opus-5-5", dollars(7, 8));
-        assert_eq!(prices.of("claude-opus-5-5").input, 7_000_000);
+        assert_eq!(prices.for_model("claude-opus-5-5").input, 7_000_000);
         let own = [("claude", dollars(1, 1)), ("claude-opus", dollars(2, 2))].map(|(n, p)| (n.to_owned(), p));
         prices.own = BTreeMap::from(own);
-        assert_eq!(prices.of("claude-opus-5-5").input, 2_000_000);
-        assert_eq!(prices.of("claude-sonnet-5-5").input, 1_000_000);
+        assert_eq!(prices.for_model("claude-opus-5-5").input, 2_000_000);
+        assert_eq!(prices.for_model("claude-sonnet-5-5").input, 1_000_000);
     }
 
     #[test]
     fn what_claude_names_does_not_make_cache_reads_dearer_than_they_are() {
         let mut prices = Prices::default();
-        assert_eq!(prices.of("claude-opus-5-5").cache_read, 200_000);
+        assert_eq!(prices.for_model("claude-opus-5-5").cache_read, 200_000);
         prices.learn("claude-opus-5-5", dollars(4, 20));
-        assert_eq!(prices.of("claude-opus-5-5").cache_read, 200_000);
+        assert_eq!(prices.for_model("claude-opus-5-5").cache_read, 200_000);
         prices.learn("claude-opus-5-5", dollars(6, 20));
-        assert_eq!(prices.of("claude-opus-5-5").cache_read, 600_000);
+        assert_eq!(prices.for_model("claude-opus-5-5").cache_read, 600_000);
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
             ("$x/$y per Mtok", None),
             ("", None),
         ] {
-            let found = in_description(description).map(|p| (p.input, p.output));
+            let found = parse_description(description).map(|p| (p.input, p.output));
             assert_eq!(found, price, "{description}");
         }
     }

@@ -10,13 +10,13 @@ use crate::sha256;
 /// always the same, so that the next run goes on with the conversation.
 #[must_use]
 pub fn uuid(name: &str, directory: &str) -> String {
-    if is_uuid(name) { name.to_ascii_lowercase() } else { made_of(&format!("zen session\0{directory}\0{name}")) }
+    if is_uuid(name) { name.to_ascii_lowercase() } else { derive_uuid(&format!("zen session\0{directory}\0{name}")) }
 }
 
 /// The UUID of a session's conversation number `conversation`, counted from 0, when `uuid` is that of the first.
 #[must_use]
-pub fn uuid_of(uuid: &str, conversation: u32) -> String {
-    if conversation == 0 { uuid.to_owned() } else { made_of(&format!("zen conversation\0{uuid}\0{conversation}")) }
+pub fn conversation_uuid(uuid: &str, conversation: u32) -> String {
+    if conversation == 0 { uuid.to_owned() } else { derive_uuid(&format!("zen conversation\0{uuid}\0{conversation}")) }
 }
 
 /// The last conversation of a session, if `is_there` knows one by its UUID. claude deletes old ones, so that there are gaps.
@@ -25,7 +25,7 @@ pub fn last_conversation(uuid: &str, is_there: impl Fn(&str) -> bool) -> Option<
     const MAX_GAP: u32 = 4096;
     let (mut last, mut next) = (None, 0);
     while next < last.map_or(0, |last: u32| last + 1) + MAX_GAP {
-        if is_there(&uuid_of(uuid, next)) {
+        if is_there(&conversation_uuid(uuid, next)) {
             last = Some(next);
         }
         next += 1;
@@ -35,56 +35,56 @@ pub fn last_conversation(uuid: &str, is_there: impl Fn(&str) -> bool) -> Option<
 
 /// How a process enters its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct SessionEntry {
     /// Which conversation of the session it is, counted from 0.
     pub conversation: u32,
     /// Whether claude is to know it.
-    pub way: Way,
+    pub way: OpenMode,
 }
 
 /// Whether claude is to know a conversation that is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum OpenMode {
     /// It is there, and is gone on with.
     Resume,
     /// It is not there; if it is after all, it is gone on with.
-    New,
+    CreateOrResume,
     /// It begins here, in any case.
-    Afresh,
+    Create,
 }
 
-impl Entry {
+impl SessionEntry {
     /// Where the session goes on, when `last` is its last conversation; or where it goes on after it was cleared.
     #[must_use]
-    pub fn into_session(last: Option<u32>, is_cleared: bool) -> Self {
+    pub fn open(last: Option<u32>, is_cleared: bool) -> Self {
         match (last, is_cleared) {
-            (Some(last), true) => Entry { conversation: last, way: Way::Resume }.cleared(),
-            (Some(last), false) => Entry { conversation: last, way: Way::Resume },
-            (None, true) => Entry { conversation: 0, way: Way::Afresh },
-            (None, false) => Entry { conversation: 0, way: Way::New },
+            (Some(last), true) => SessionEntry { conversation: last, way: OpenMode::Resume }.next_conversation(),
+            (Some(last), false) => SessionEntry { conversation: last, way: OpenMode::Resume },
+            (None, true) => SessionEntry { conversation: 0, way: OpenMode::Create },
+            (None, false) => SessionEntry { conversation: 0, way: OpenMode::CreateOrResume },
         }
     }
 
     /// Into the conversation after this one.
     #[must_use]
-    pub fn cleared(self) -> Self {
-        Entry { conversation: self.conversation + 1, way: Way::Afresh }
+    pub fn next_conversation(self) -> Self {
+        SessionEntry { conversation: self.conversation + 1, way: OpenMode::Create }
     }
 
     /// What to try when claude says that the conversation is there, or that it is not, and this one took it for the
     /// contrary. A process of 2.0 that was told nothing leaves one that is there and cannot be gone on with.
     #[must_use]
-    pub fn when_refused(self, is_there: bool) -> Option<Self> {
+    pub fn fallback(self, is_there: bool) -> Option<Self> {
         match (self.way, is_there) {
-            (Way::Resume, false) => Some(Entry { way: Way::Afresh, ..self }),
-            (Way::New, true) => Some(Entry { way: Way::Resume, ..self }),
-            (Way::Afresh, true) => Some(self.cleared()),
-            (Way::Resume, true) | (Way::New | Way::Afresh, false) => None,
+            (OpenMode::Resume, false) => Some(SessionEntry { way: OpenMode::Create, ..self }),
+            (OpenMode::CreateOrResume, true) => Some(SessionEntry { way: OpenMode::Resume, ..self }),
+            (OpenMode::Create, true) => Some(self.next_conversation()),
+            (OpenMode::Resume, true) | (OpenMode::CreateOrResume | OpenMode::Create, false) => None,
         }
     }
 }
 
-fn made_of(text: &str) -> String {
+fn derive_uuid(text: &str) -> String {
     let mut bytes = sha256::sha256(text.as_bytes());
     bytes[6] = bytes[6] & 0x0f | 0x80; // version 8: made by a rule of one's own (RFC 9562)
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -136,41 +136,41 @@ mod tests {
     fn a_cleared_session_goes_on_in_the_next_conversation() {
         let uuid = uuid("analysis", "/a");
         let there = |numbers: &'static [u32]| {
-            let uuids: Vec<String> = numbers.iter().map(|&n| uuid_of(&uuid, n)).collect();
+            let uuids: Vec<String> = numbers.iter().map(|&n| conversation_uuid(&uuid, n)).collect();
             last_conversation(&uuid, move |wanted| uuids.iter().any(|known| known == wanted))
         };
-        assert_eq!(uuid_of(&uuid, 0), uuid);
-        assert!(is_uuid(&uuid_of(&uuid, 1)) && uuid_of(&uuid, 1) != uuid_of(&uuid, 2));
+        assert_eq!(conversation_uuid(&uuid, 0), uuid);
+        assert!(is_uuid(&conversation_uuid(&uuid, 1)) && conversation_uuid(&uuid, 1) != conversation_uuid(&uuid, 2));
         for (numbers, last) in [(&[][..], None), (&[0], Some(0)), (&[0, 1, 2], Some(2)), (&[900], Some(900))] {
             assert_eq!(there(numbers), last);
         }
-        let entry = |conversation, way| Entry { conversation, way };
+        let entry = |conversation, way| SessionEntry { conversation, way };
         for (last, is_cleared, expected) in [
-            (None, false, entry(0, Way::New)),
-            (None, true, entry(0, Way::Afresh)),
-            (Some(3), false, entry(3, Way::Resume)),
-            (Some(3), true, entry(4, Way::Afresh)),
+            (None, false, entry(0, OpenMode::CreateOrResume)),
+            (None, true, entry(0, OpenMode::Create)),
+            (Some(3), false, entry(3, OpenMode::Resume)),
+            (Some(3), true, entry(4, OpenMode::Create)),
         ] {
-            assert_eq!(Entry::into_session(last, is_cleared), expected);
+            assert_eq!(SessionEntry::open(last, is_cleared), expected);
         }
     }
 
     #[test]
     fn claude_knows_better_which_conversations_there_are() {
-        let entry = |conversation, way| Entry { conversation, way };
-        let mut tried = vec![entry(1, Way::New)];
+        let entry = |conversation, way| SessionEntry { conversation, way };
+        let mut tried = vec![entry(1, OpenMode::CreateOrResume)];
         for is_there in [true, false, true, true] {
-            tried.extend(tried[tried.len() - 1].when_refused(is_there));
+            tried.extend(tried[tried.len() - 1].fallback(is_there));
         }
         let expected = [
-            entry(1, Way::New),
-            entry(1, Way::Resume),
-            entry(1, Way::Afresh),
-            entry(2, Way::Afresh),
-            entry(3, Way::Afresh),
+            entry(1, OpenMode::CreateOrResume),
+            entry(1, OpenMode::Resume),
+            entry(1, OpenMode::Create),
+            entry(2, OpenMode::Create),
+            entry(3, OpenMode::Create),
         ];
         assert_eq!(tried, expected);
-        assert_eq!(entry(1, Way::Resume).when_refused(true), None);
-        assert_eq!(entry(1, Way::Afresh).when_refused(false), None);
+        assert_eq!(entry(1, OpenMode::Resume).fallback(true), None);
+        assert_eq!(entry(1, OpenMode::Create).fallback(false), None);
     }
 }

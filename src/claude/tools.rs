@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::tool_policy;
-use crate::nearest::nearest;
-use crate::text::as_written;
+use crate::nearest::closest_match;
+use crate::text::quote_input;
 
 /// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
 pub(super) const OF_1_0: &[&str] = &[
@@ -61,7 +61,7 @@ pub(super) const WRITING: &[&str] = &["Edit", "MultiEdit", "NotebookEdit", "Writ
 const READING: &[&str] = &["Glob", "Grep", "LS", "Read"];
 
 /// Tools that no mode asks for, as long as they stay in the workspace: a pattern of them restricts nothing.
-const UNASKED: &[&str] = &["Agent", "Glob", "Grep", "LS", "Read", "Task", "TodoWrite"];
+const NEVER_PROMPTED: &[&str] = &["Agent", "Glob", "Grep", "LS", "Read", "Task", "TodoWrite"];
 
 /// Whether claude has ever had a tool of this name; another one is the model's invention.
 pub(super) fn is_known(tool: &str) -> bool {
@@ -70,7 +70,7 @@ pub(super) fn is_known(tool: &str) -> bool {
 
 /// The elements of a list of tools, each by itself: to claude, a comma outside of brackets parts them too.
 #[must_use]
-pub fn apart(list: &[String]) -> Vec<String> {
+pub fn split_list(list: &[String]) -> Vec<String> {
     let mut apart = Vec::with_capacity(list.len());
     for element in list {
         let mut depth = 0_usize;
@@ -89,16 +89,16 @@ pub fn apart(list: &[String]) -> Vec<String> {
 
 /// What is wrong with one of them, if claude could not take it for a tool or a pattern of one.
 #[must_use]
-pub fn malformed(tool: &str) -> Option<String> {
+pub fn syntax_error(tool: &str) -> Option<String> {
     let named = name(tool);
     let is_name = |c: char| c.is_alphanumeric() || "_-.:/".contains(c) || (c == '*' && named.starts_with("mcp__"));
     let is_closed = !tool.contains('(') || tool.ends_with(')');
     if named.is_empty() || !named.chars().all(is_name) || !is_closed {
-        return Some(format!("'{}' is no tool: write Read, Bash(git log *) or mcp__server__tool", as_written(tool)));
+        return Some(format!("'{}' is no tool: write Read, Bash(git log *) or mcp__server__tool", quote_input(tool)));
     }
     // To claude it would be a tool that is not there, and restrict nothing.
     let spelled = known().find(|known| known.eq_ignore_ascii_case(named) && *known != named)?;
-    (!is_known(named)).then(|| format!("'{}' is no tool, did you mean '{spelled}'?", as_written(named)))
+    (!is_known(named)).then(|| format!("'{}' is no tool, did you mean '{spelled}'?", quote_input(named)))
 }
 
 /// All the tools that claude has ever had.
@@ -108,13 +108,13 @@ fn known() -> impl Iterator<Item = &'static str> + Clone {
 
 /// What to say of a tool that claude has never had and that is written almost like one that it has.
 #[must_use]
-pub fn near_miss(tool: &str) -> Option<String> {
+pub fn typo_suggestion(tool: &str) -> Option<String> {
     let named = name(tool);
     if is_known(named) || named.starts_with("mcp__") {
         return None;
     }
-    let near = nearest(named, known()).filter(|near| !near.eq_ignore_ascii_case(named))?;
-    Some(format!("claude has no tool '{}', did you mean '{near}'?", as_written(named)))
+    let near = closest_match(named, known()).filter(|near| !near.eq_ignore_ascii_case(named))?;
+    Some(format!("claude has no tool '{}', did you mean '{near}'?", quote_input(named)))
 }
 
 /// The tool that a name or a pattern is about.
@@ -143,7 +143,7 @@ pub(super) fn rule(tool: &str) -> Cow<'_, str> {
 }
 
 /// The tools that a rule for this one is for.
-pub(super) fn share_rule<'a>(name: &'a &'a str) -> &'a [&'a str] {
+pub(super) fn tools_sharing_rule<'a>(name: &'a &'a str) -> &'a [&'a str] {
     [WRITING, READING].into_iter().find(|tools| tools.contains(name)).unwrap_or(std::slice::from_ref(name))
 }
 
@@ -247,7 +247,7 @@ pub fn runs_any_program(allowed: &str) -> Option<String> {
     (is_open && RUNNERS.contains(&base)).then(|| {
         format!(
             "'{}' allows any program, because {base} runs others: name a subcommand, as in Bash(git log *)",
-            as_written(allowed)
+            quote_input(allowed)
         )
     })
 }
@@ -256,12 +256,12 @@ pub fn runs_any_program(allowed: &str) -> Option<String> {
 #[must_use]
 pub fn unenforceable(allowed: &str) -> Option<String> {
     let name = name(allowed);
-    if !tool_policy::can_decide(allowed) && !UNASKED.contains(&name) {
+    if !tool_policy::can_decide(allowed) && !NEVER_PROMPTED.contains(&name) {
         return Some(format!(
             "'{allowed}' cannot be enforced: zen does not understand this pattern, allow {name} or leave it out"
         ));
     }
-    (pattern(allowed).is_some() && UNASKED.contains(&name)).then(|| {
+    (pattern(allowed).is_some() && NEVER_PROMPTED.contains(&name)).then(|| {
         format!(
             "'{allowed}' cannot be enforced, for claude asks nobody before it uses {name} in the workspace: allow {name}, \
              and name in disallowed_tools what is to be refused"
@@ -294,26 +294,29 @@ mod tests {
     #[test]
     fn a_comma_parts_tools_but_not_in_brackets() {
         let list = ["Grep,Read(src/**)", " Bash(git log, *) ", "Bash(echo (a,b)), LS"].map(str::to_owned);
-        assert_eq!(apart(&list), ["Grep", "Read(src/**)", "Bash(git log, *)", "Bash(echo (a,b))", "LS"]);
+        assert_eq!(split_list(&list), ["Grep", "Read(src/**)", "Bash(git log, *)", "Bash(echo (a,b))", "LS"]);
     }
 
     #[test]
     fn what_cannot_be_a_tool_is_told() {
         for tool in ["Read", "Bash(git *)", "mcp__my-server__do.it", "mcp__*", "Bash(a (b) c)", "Skill(plugin:x)"] {
-            assert_eq!(malformed(tool), None, "{tool}");
+            assert_eq!(syntax_error(tool), None, "{tool}");
         }
         for tool in ["", "Read (src/**)", "Bash(git", "Read Grep", "(x)", "\u{200b}Read", "*", "bash", "BASH(git *)"] {
-            assert!(malformed(tool).is_some_and(|what| what.contains("is no tool")), "{tool}");
+            assert!(syntax_error(tool).is_some_and(|what| what.contains("is no tool")), "{tool}");
         }
     }
 
     #[test]
     fn a_slip_of_the_finger_is_told_and_a_new_tool_is_not() {
         for (tool, meant) in [("Bsh", "Bash"), ("Wirte", "Write"), ("WebFecth(domain:x)", "WebFetch")] {
-            assert!(near_miss(tool).is_some_and(|what| what.ends_with(&format!("did you mean '{meant}'?"))), "{tool}");
+            assert!(
+                typo_suggestion(tool).is_some_and(|what| what.ends_with(&format!("did you mean '{meant}'?"))),
+                "{tool}"
+            );
         }
         for tool in ["Bash(git *)", "Task", "mcp__bash", "Telescope"] {
-            assert_eq!(near_miss(tool), None, "{tool}");
+            assert_eq!(typo_suggestion(tool), None, "{tool}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! result decide. Text decides only if claude marks the result as an error: answers speak of limits and errors too.
 
 use super::events::{Denial, Retry, TurnResult};
-use crate::outcome::{Failure, Reason};
+use crate::outcome::{Failure, FailureKind};
 
 /// Prefix of a line about claude's own inner state, among the errors of 2.1.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
@@ -12,13 +12,13 @@ pub const MAX_REFUSED_LOGINS: u32 = 4;
 
 /// Verdict of one turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum TurnOutcome {
     /// It did its work.
-    Good,
+    Succeeded,
     /// It was ended before it had.
     Interrupted,
     /// It failed.
-    Bad(Failure),
+    Failed(Failure),
 }
 
 /// Facts about a turn that its result does not carry.
@@ -115,29 +115,29 @@ fn decision(result: &TurnResult, facts: TurnFacts) -> Meaning {
 
 /// Judges the result of a turn.
 #[must_use]
-pub fn judge(result: &TurnResult, facts: TurnFacts) -> Judgement {
+pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
     if is_interruption(result) {
-        return Judgement::Interrupted;
+        return TurnOutcome::Interrupted;
     }
     if result.subtype != "success" || result.is_error {
-        return Judgement::Bad(failure(result, facts));
+        return TurnOutcome::Failed(failure(result, facts));
     }
     match decision(result, facts) {
-        Meaning::Done => Judgement::Good,
-        Meaning::Interrupted => Judgement::Interrupted,
-        Meaning::NotDone(why) => Judgement::Bad(Failure::new(Reason::Error, why)),
-        Meaning::Permanent(why) => Judgement::Bad(Failure::hopeless(Reason::Error, why)),
+        Meaning::Done => TurnOutcome::Succeeded,
+        Meaning::Interrupted => TurnOutcome::Interrupted,
+        Meaning::NotDone(why) => TurnOutcome::Failed(Failure::new(FailureKind::Error, why)),
+        Meaning::Permanent(why) => TurnOutcome::Failed(Failure::permanent(FailureKind::Error, why)),
     }
 }
 
 /// Returns the failure of a result that claude marks as an error.
 fn failure(result: &TurnResult, facts: TurnFacts) -> Failure {
-    let error = words(result);
+    let error = error_message(result);
     if facts.limit_rejected.is_some() || result.api_error.as_deref() == Some("usage_limit_reached") {
-        return Failure::new(Reason::Limit, error);
+        return Failure::new(FailureKind::Limit, error);
     }
     if result.subtype == "error_max_budget_usd" {
-        return Failure::new(Reason::Budget, error);
+        return Failure::new(FailureKind::Budget, error);
     }
     let status = api_status(result);
     if status == Some(401) {
@@ -147,13 +147,13 @@ fn failure(result: &TurnResult, facts: TurnFacts) -> Failure {
         || matches!(facts.api_error, Some("billing_error" | "authentication_failed"))
         || result.text.starts_with("Credit balance is too low");
     if is_account {
-        return Failure::hopeless(Reason::Account, error);
+        return Failure::permanent(FailureKind::Account, error);
     }
     let is_permanent = matches!(status, Some(400 | 404 | 413))
         || facts.api_error == Some("model_not_found")
         || result.text.starts_with("Prompt is too long")
         || matches!(decision(result, facts), Meaning::Permanent(_));
-    Failure { is_hopeless: is_permanent, ..Failure::new(Reason::Error, error) }
+    Failure { is_permanent: is_permanent, ..Failure::new(FailureKind::Error, error) }
 }
 
 /// Returns the HTTP status of the error. The older generations have no field for it: the text of an error is claude's own.
@@ -167,7 +167,7 @@ fn api_status(result: &TurnResult) -> Option<u64> {
 
 /// Returns the text of a turn: the model's, or claude's about what went wrong, without claude's notes on its own state.
 #[must_use]
-pub fn said(result: &TurnResult) -> String {
+pub fn result_text(result: &TurnResult) -> String {
     if !result.text.is_empty() {
         return result.text.clone();
     }
@@ -199,11 +199,11 @@ pub fn refused_logins(retry: &Retry) -> Failure {
 
 fn authentication(what: &str) -> Failure {
     let hint = "log in (run claude once and type /login) or set ANTHROPIC_API_KEY";
-    Failure::hopeless(Reason::Account, format!("Authentication failed: {what}: {hint}"))
+    Failure::permanent(FailureKind::Account, format!("Authentication failed: {what}: {hint}"))
 }
 
 /// Returns the error in claude's words.
-fn words(result: &TurnResult) -> String {
+fn error_message(result: &TurnResult) -> String {
     let said = if result.errors.is_empty() { result.text.clone() } else { result.errors.join("; ") };
     match (result.subtype.as_str(), said.trim()) {
         ("success" | "", "") => "claude reported an error and no reason".to_owned(),
@@ -222,12 +222,12 @@ pub fn without_model(result: &TurnResult) -> Failure {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     match lines.join(" ") {
         text if text.is_empty() => Failure::new(
-            Reason::Error,
+            FailureKind::Error,
             "claude ended the turn without a request to the model and gave no reason: a hook may have blocked it, or a \
              !`bash` line of the command failed",
         ),
-        text if refused_shell_command(result).is_some() => Failure::hopeless(Reason::Error, text),
-        text => Failure::new(Reason::Error, text),
+        text if refused_shell_command(result).is_some() => Failure::permanent(FailureKind::Error, text),
+        text => Failure::new(FailureKind::Error, text),
     }
 }
 
@@ -271,12 +271,12 @@ mod tests {
             };
             let facts = TurnFacts { safety_stops_before: 1, ..TurnFacts::default() };
             let expected = match meaning {
-                Meaning::Done => Judgement::Good,
-                Meaning::Interrupted => Judgement::Interrupted,
-                Meaning::NotDone(why) => Judgement::Bad(Failure::new(Reason::Error, why)),
-                Meaning::Permanent(why) => Judgement::Bad(Failure::hopeless(Reason::Error, why)),
+                Meaning::Done => TurnOutcome::Succeeded,
+                Meaning::Interrupted => TurnOutcome::Interrupted,
+                Meaning::NotDone(why) => TurnOutcome::Failed(Failure::new(FailureKind::Error, why)),
+                Meaning::Permanent(why) => TurnOutcome::Failed(Failure::permanent(FailureKind::Error, why)),
             };
-            assert_eq!(judge(&result(&fields), facts), expected, "{field} {value}");
+            assert_eq!(classify(&result(&fields), facts), expected, "{field} {value}");
         }
     }
 
@@ -284,21 +284,21 @@ mod tests {
     fn unknown_values_and_old_safety_stops_decide_nothing() {
         let fields = r#","terminal_reason":"new","stop_reason":"newer","safety_stops":2"#;
         let facts = TurnFacts { safety_stops_before: 2, ..TurnFacts::default() };
-        assert_eq!(judge(&result(fields), facts), Judgement::Good);
+        assert_eq!(classify(&result(fields), facts), TurnOutcome::Succeeded);
     }
 
     #[test]
     fn paused_message_of_an_older_generation_is_not_done() {
         let facts = TurnFacts { paused: true, ..TurnFacts::default() };
-        assert!(matches!(judge(&result(""), facts), Judgement::Bad(_)));
+        assert!(matches!(classify(&result(""), facts), TurnOutcome::Failed(_)));
     }
 
     #[test]
     fn permission_check_that_aborts_is_a_failure_of_its_own() {
         let fields = r#","terminal_reason":"aborted_tools","stopped_by_permission_check":true"#;
-        let judgement = judge(&result(fields), TurnFacts::default());
+        let judgement = classify(&result(fields), TurnFacts::default());
         assert!(
-            matches!(&judgement, Judgement::Bad(failure) if failure.error.contains("permission check")),
+            matches!(&judgement, TurnOutcome::Failed(failure) if failure.error.contains("permission check")),
             "{judgement:?}"
         );
     }
@@ -308,24 +308,26 @@ mod tests {
         let word = |api_error| TurnFacts { api_error: Some(api_error), ..TurnFacts::default() };
         let none = TurnFacts::default();
         for (text, status, facts, reason, is_hopeless) in [
-            ("API Error: 400 scripted", "400", none, Reason::Error, true),
-            ("API Error: 400 {}", "null", none, Reason::Error, true),
-            ("There's an issue with the selected model", "404", none, Reason::Error, true),
-            ("Prompt is too long", "null", none, Reason::Error, true),
-            ("Request too large", "413", none, Reason::Error, true),
-            ("API Error: 500 x", "500", none, Reason::Error, false),
-            ("it broke", "null", none, Reason::Error, false),
-            ("Credit balance is too low", "400", word("billing_error"), Reason::Account, true),
-            ("Credit balance is too low", "null", none, Reason::Account, true),
-            ("Failed to authenticate. API Error: 403 x", "403", none, Reason::Account, true),
-            ("API Error: 401 x", "null", none, Reason::Account, true),
-            ("Not logged in", "null", word("authentication_failed"), Reason::Account, true),
+            ("API Error: 400 scripted", "400", none, FailureKind::Error, true),
+            ("API Error: 400 {}", "null", none, FailureKind::Error, true),
+            ("There's an issue with the selected model", "404", none, FailureKind::Error, true),
+            ("Prompt is too long", "null", none, FailureKind::Error, true),
+            ("Request too large", "413", none, FailureKind::Error, true),
+            ("API Error: 500 x", "500", none, FailureKind::Error, false),
+            ("it broke", "null", none, FailureKind::Error, false),
+            ("Credit balance is too low", "400", word("billing_error"), FailureKind::Account, true),
+            ("Credit balance is too low", "null", none, FailureKind::Account, true),
+            ("Failed to authenticate. API Error: 403 x", "403", none, FailureKind::Account, true),
+            ("API Error: 401 x", "null", none, FailureKind::Account, true),
+            ("Not logged in", "null", word("authentication_failed"), FailureKind::Account, true),
         ] {
-            let Judgement::Bad(failure) = judge(&error(text, status), facts) else { panic!("{text} is an error") };
-            assert_eq!((failure.reason, failure.is_hopeless), (reason, is_hopeless), "{text}");
+            let TurnOutcome::Failed(failure) = classify(&error(text, status), facts) else {
+                panic!("{text} is an error")
+            };
+            assert_eq!((failure.reason, failure.is_permanent), (reason, is_hopeless), "{text}");
         }
         let quoted = result(r#","result":"Credit balance is too low""#);
-        assert_eq!(judge(&quoted, none), Judgement::Good, "text of the model decides nothing");
+        assert_eq!(classify(&quoted, none), TurnOutcome::Succeeded, "text of the model decides nothing");
     }
 
     #[test]
@@ -334,7 +336,7 @@ mod tests {
             "Shell command permission check failed for pattern \"!`date -u`\": Permission to use Bash has been denied.";
         let refused = TurnResult { text: text.to_owned(), ..result("") };
         assert_eq!(refused_shell_command(&refused), Some(Denial { tool: "Bash".into(), on: "date -u".into() }));
-        assert!(without_model(&refused).is_hopeless);
+        assert!(without_model(&refused).is_permanent);
         assert_eq!(refused_shell_command(&result("")), None);
     }
 

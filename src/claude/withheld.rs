@@ -10,9 +10,9 @@ use crate::plan::Instance;
 
 /// Why claude says that there is no such tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub enum UnavailableTool {
     /// It says no more.
-    NotThere,
+    Unknown,
     /// It knows it, and was told not to offer it (2.1).
     Disabled,
     /// It is there, and zen's hook denied this use of it.
@@ -27,38 +27,42 @@ const DENIED_FILE: &str =
 
 /// Returns why a tool was not used, if its answer, which is an error, is that of a tool or a file that is denied.
 #[must_use]
-pub fn missing(answer: &str) -> Option<Missing> {
+pub fn missing(answer: &str) -> Option<UnavailableTool> {
     if let Some(is_listed) = denial_in(answer) {
-        return Some(Missing::Denied(is_listed));
+        return Some(UnavailableTool::Denied(is_listed));
     }
     if answer.starts_with(DENIED_FILE) {
-        return Some(Missing::DeniedFile);
+        return Some(UnavailableTool::DeniedFile);
     }
     let rest = answer.strip_prefix("<tool_use_error>Error: No such tool available: ")?;
-    Some(if rest.contains(" is disabled for this session") { Missing::Disabled } else { Missing::NotThere })
+    Some(if rest.contains(" is disabled for this session") {
+        UnavailableTool::Disabled
+    } else {
+        UnavailableTool::Unknown
+    })
 }
 
 /// The tools that the config or the settings files deny to an instance.
 #[derive(Clone, Debug, Default)]
-pub struct Withheld {
+pub struct ToolDenials {
     allowed: Option<Vec<String>>,
     refused: Vec<String>,
     denied_by_settings: Arc<[String]>,
 }
 
-impl Withheld {
+impl ToolDenials {
     /// Those of this one.
     #[must_use]
     pub fn from(instance: &Instance) -> Self {
         let mut refused = instance.disallowed_tools.clone();
         refused.push(NEVER_ENDS.to_owned());
         let denied_by_settings = Arc::clone(&instance.denied_by_settings);
-        Withheld { allowed: instance.allowed_tools.clone(), refused, denied_by_settings }
+        ToolDenials { allowed: instance.allowed_tools.clone(), refused, denied_by_settings }
     }
 
     /// Returns true if this tool, which claude reports as missing, is denied by the config or the settings files.
     #[must_use]
-    pub fn has(&self, tool: &str, missing: Missing) -> bool {
+    pub fn has(&self, tool: &str, missing: UnavailableTool) -> bool {
         let is_same = |other: &str| other == tool || (SUBAGENTS.contains(&other) && SUBAGENTS.contains(&tool));
         let is_allowed = |allowed: &Vec<String>| allowed.iter().any(|other| is_same(name(other)));
         let is_refused = |rule: &String| match rule.strip_suffix('*') {
@@ -66,12 +70,12 @@ impl Withheld {
             None => is_same(rule) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__"))),
         };
         match missing {
-            Missing::Denied(_) => return self.allowed.is_some(),
-            Missing::DeniedFile => return true,
-            Missing::NotThere | Missing::Disabled => {}
+            UnavailableTool::Denied(_) => return self.allowed.is_some(),
+            UnavailableTool::DeniedFile => return true,
+            UnavailableTool::Unknown | UnavailableTool::Disabled => {}
         }
         // A name that claude never knew is no refusal.
-        let is_known = missing == Missing::Disabled || is_known(tool);
+        let is_known = missing == UnavailableTool::Disabled || is_known(tool);
         let is_denied = self.refused.iter().chain(self.denied_by_settings.iter()).any(is_refused);
         is_denied || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))
     }
@@ -81,68 +85,68 @@ impl Withheld {
 mod tests {
     use super::*;
 
-    fn withheld(allowed: Option<&[&str]>, refused: &[&str]) -> Withheld {
+    fn withheld(allowed: Option<&[&str]>, refused: &[&str]) -> ToolDenials {
         let owned = |tools: &[&str]| tools.iter().map(|&tool| tool.to_owned()).collect();
-        Withheld { allowed: allowed.map(owned), refused: owned(refused), denied_by_settings: Arc::default() }
+        ToolDenials { allowed: allowed.map(owned), refused: owned(refused), denied_by_settings: Arc::default() }
     }
 
     #[test]
     fn tools_that_settings_deny_are_denied() {
         let by_settings =
-            Withheld { denied_by_settings: ["Write".to_owned(), "mcp__s".to_owned()].into(), ..withheld(None, &[]) };
-        for missing in [Missing::NotThere, Missing::Disabled] {
+            ToolDenials { denied_by_settings: ["Write".to_owned(), "mcp__s".to_owned()].into(), ..withheld(None, &[]) };
+        for missing in [UnavailableTool::Unknown, UnavailableTool::Disabled] {
             for tool in ["Write", "mcp__s__look"] {
                 assert!(by_settings.has(tool, missing), "{tool}");
             }
             assert!(!by_settings.has("AskUserQuestion", missing), "claude disables it by itself");
         }
-        assert!(withheld(None, &[]).has("Read", Missing::DeniedFile));
+        assert!(withheld(None, &[]).has("Read", UnavailableTool::DeniedFile));
     }
 
     #[test]
     fn a_tool_of_claude_that_is_not_allowed_is_withheld_and_an_invention_is_not() {
         let reads = withheld(Some(&["Read", "Bash(git *)", "Task"]), &[]);
         for (tool, missing, expected) in [
-            ("Write", Missing::NotThere, true),
-            ("Write", Missing::Disabled, true),
-            ("FromATimeToCome", Missing::Disabled, true),
-            ("Frobnicate", Missing::NotThere, false),
-            ("write", Missing::NotThere, false),
-            ("mcp__s__look", Missing::NotThere, false),
-            ("Read", Missing::NotThere, false),
-            ("Bash", Missing::NotThere, false),
-            ("Agent", Missing::NotThere, false),
+            ("Write", UnavailableTool::Unknown, true),
+            ("Write", UnavailableTool::Disabled, true),
+            ("FromATimeToCome", UnavailableTool::Disabled, true),
+            ("Frobnicate", UnavailableTool::Unknown, false),
+            ("write", UnavailableTool::Unknown, false),
+            ("mcp__s__look", UnavailableTool::Unknown, false),
+            ("Read", UnavailableTool::Unknown, false),
+            ("Bash", UnavailableTool::Unknown, false),
+            ("Agent", UnavailableTool::Unknown, false),
         ] {
             assert_eq!(reads.has(tool, missing), expected, "{tool}");
         }
         let all = withheld(None, &[]);
-        assert!(!all.has("MultiEdit", Missing::NotThere), "this claude has none, and nobody forbids it");
-        assert!(!all.has("AskUserQuestion", Missing::Disabled), "it is claude's own doing");
+        assert!(!all.has("MultiEdit", UnavailableTool::Unknown), "this claude has none, and nobody forbids it");
+        assert!(!all.has("AskUserQuestion", UnavailableTool::Disabled), "it is claude's own doing");
     }
 
     #[test]
     fn what_is_refused_by_name_is_withheld() {
         let refused = withheld(None, &["Write", "Bash(touch *)", "Task", "mcp__s", "mcp__t__look", "mcp__u__*"]);
         for tool in ["Write", "Agent", "mcp__s__look", "mcp__t__look", "mcp__u__look"] {
-            assert!(refused.has(tool, Missing::NotThere), "{tool}");
+            assert!(refused.has(tool, UnavailableTool::Unknown), "{tool}");
         }
         for tool in ["Bash", "Edit", "mcp__t__change", "mcp__sister__look", "mcp__v"] {
-            assert!(!refused.has(tool, Missing::NotThere), "{tool}");
+            assert!(!refused.has(tool, UnavailableTool::Unknown), "{tool}");
         }
     }
 
     #[test]
     fn only_claude_s_own_words_count() {
         for (answer, expected) in [
-            ("<tool_use_error>Error: No such tool available: Write</tool_use_error>", Some(Missing::NotThere)),
+            ("<tool_use_error>Error: No such tool available: Write</tool_use_error>", Some(UnavailableTool::Unknown)),
             (
                 "<tool_use_error>Error: No such tool available: Write. Write is disabled for this session, in subagents as \
                  well as here.</tool_use_error>",
-                Some(Missing::Disabled),
+                Some(UnavailableTool::Disabled),
             ),
             (
                 "<tool_use_error>File is in a directory that is denied by your permission settings.</tool_use_error>",
-                Some(Missing::DeniedFile),
+                Some(UnavailableTool::DeniedFile),
             ),
             ("File is in a directory that is denied by your permission settings.", None),
             ("No such tool available: Write", None),

@@ -25,7 +25,7 @@ pub struct Field {
 }
 
 /// A field, and how it is read into a `T`.
-pub(super) struct Row<T: 'static> {
+pub(super) struct FieldSpec<T: 'static> {
     pub(super) field: Field,
     pub(super) read: fn(&mut T, Node) -> Result<(), String>,
 }
@@ -33,14 +33,14 @@ pub(super) struct Row<T: 'static> {
 /// A macro, because each row is the same sentence: this name, this place, that type, these words.
 macro_rules! table {
     ($($name:literal => $target:ident: $of:expr, $about:literal;)+) => {
-        &[$(Row {
+        &[$(FieldSpec {
             field: Field { name: $name, shape: $of.shape, about: $about },
             read: |into, node| { into.$target = ($of.read)(node)?.into(); Ok(()) },
         }),+]
     };
 }
 
-pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
+pub(super) const INSTANCE: &[FieldSpec<InstanceConfig>] = table![
     "name" => name: FILLED,
         "What reports call it. Names are unique; a missing one is made from the command.";
     "command" => command: TEXT,
@@ -121,7 +121,7 @@ pub(super) const INSTANCE: &[Row<InstanceConfig>] = table![
 /// What makes no sense as a default for every instance.
 pub(super) const NOT_IN_DEFAULTS: &[&str] = &["name", "command", "prompt", "description", "depends_on"];
 
-pub(super) const BUDGET: &[Row<BudgetConfig>] = table![
+pub(super) const BUDGET: &[FieldSpec<BudgetConfig>] = table![
     "overall_budget" => overall_tokens: TOKENS,
         "Tokens that all instances may use together.";
     "overall_cost_budget" => overall_micros: DOLLARS,
@@ -140,7 +140,7 @@ pub(super) const BUDGET: &[Row<BudgetConfig>] = table![
         "Which tokens count: total, or uncached, which leaves cache reads out. Total if nothing is said.";
 ];
 
-pub(super) const PRICE: &[Row<PriceConfig>] = table![
+pub(super) const PRICE: &[FieldSpec<PriceConfig>] = table![
     "input" => input: DOLLARS, "Dollars per million tokens of input.";
     "output" => output: DOLLARS, "Dollars per million tokens of output.";
     "cache_write" => cache_write: DOLLARS, "Dollars per million tokens written to the cache.";
@@ -162,22 +162,22 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 const BACKGROUNDS: [(&str, Background); 3] =
     [("wait", Background::Wait), ("stop", Background::Stop), ("fail", Background::Fail)];
 const BACKGROUND: Type<Background> =
-    Type { read: |node| named(node, &BACKGROUNDS), shape: Shape::Word(&words(&BACKGROUNDS)) };
+    Type { read: |node| named(node, &BACKGROUNDS), shape: Shape::Enum(&words(&BACKGROUNDS)) };
 
 const PERMISSION_MODE: Type<String> =
-    Type { read: |node| one_of(node, PERMISSION_MODES), shape: Shape::Word(PERMISSION_MODES) };
+    Type { read: |node| one_of(node, PERMISSION_MODES), shape: Shape::Enum(PERMISSION_MODES) };
 const OUTPUT_FORMAT: Type<String> =
-    Type { read: |node| one_of(node, OUTPUT_FORMATS), shape: Shape::Word(OUTPUT_FORMATS) };
+    Type { read: |node| one_of(node, OUTPUT_FORMATS), shape: Shape::Enum(OUTPUT_FORMATS) };
 
 const BUDGET_TYPES: [(&str, BudgetType); 3] =
     [("tokens", BudgetType::Tokens), ("cost", BudgetType::Cost), ("mixed", BudgetType::Mixed)];
 const BUDGET_TYPE: Type<BudgetType> =
-    Type { read: |node| named(node, &BUDGET_TYPES), shape: Shape::Word(&words(&BUDGET_TYPES)) };
+    Type { read: |node| named(node, &BUDGET_TYPES), shape: Shape::Enum(&words(&BUDGET_TYPES)) };
 
 const ENFORCEMENTS: [(&str, Enforcement); 2] = [("block", Enforcement::Block), ("warn", Enforcement::Warn)];
 const ENFORCEMENT: Type<Enforcement> =
-    Type { read: |node| named(node, &ENFORCEMENTS), shape: Shape::Word(&words(&ENFORCEMENTS)) };
+    Type { read: |node| named(node, &ENFORCEMENTS), shape: Shape::Enum(&words(&ENFORCEMENTS)) };
 
 const TOKEN_BASES: [(&str, TokenBasis); 2] = [("total", TokenBasis::Total), ("uncached", TokenBasis::Uncached)];
 const TOKEN_BASIS: Type<TokenBasis> =
-    Type { read: |node| named(node, &TOKEN_BASES), shape: Shape::Word(&words(&TOKEN_BASES)) };
+    Type { read: |node| named(node, &TOKEN_BASES), shape: Shape::Enum(&words(&TOKEN_BASES)) };

@@ -8,11 +8,11 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::text::half_a_character;
+use crate::text::find_lone_surrogate;
 
 /// A place in a text: line and column, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -23,7 +23,7 @@ pub struct Place {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// Where the parser stopped.
-    pub place: Place,
+    pub place: Position,
     /// What it expected, in its own words.
     pub what: String,
     /// The line with a caret under the place, ready to print.
@@ -88,7 +88,7 @@ impl<'a> Document<'a> {
     /// The first syntax error, with its place and the line it is on.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let root = serde_json::from_str::<&RawValue>(text).map_err(|error| SyntaxError::of_parser(text, &error))?;
-        match half_a_character(text) {
+        match find_lone_surrogate(text) {
             None => Ok(Document { text, root }),
             Some(offset) => Err(SyntaxError::of_half_a_character(text, offset)),
         }
@@ -108,17 +108,17 @@ impl<'a> Document<'a> {
 
     /// The line and column of a byte offset of the text.
     #[must_use]
-    pub fn place(&self, offset: usize) -> Place {
-        self.place_after(0, Place { line: 1, column: 1 }, offset)
+    pub fn place(&self, offset: usize) -> Position {
+        self.place_after(0, Position { line: 1, column: 1 }, offset)
     }
 
     /// The same, counted on from an earlier offset whose place is known.
     #[must_use]
-    pub fn place_after(&self, earlier: usize, earlier_place: Place, offset: usize) -> Place {
+    pub fn place_after(&self, earlier: usize, earlier_place: Position, offset: usize) -> Position {
         let between = &self.text[earlier..offset];
         match between.rfind('\n') {
-            None => Place { column: earlier_place.column + between.chars().count(), ..earlier_place },
-            Some(newline) => Place {
+            None => Position { column: earlier_place.column + between.chars().count(), ..earlier_place },
+            Some(newline) => Position {
                 line: earlier_place.line + between.bytes().filter(|&b| b == b'\n').count(),
                 column: between[newline + 1..].chars().count() + 1,
             },
@@ -254,7 +254,7 @@ impl SyntaxError {
         let line = text[..offset].bytes().filter(|&byte| byte == b'\n').count() + 1;
         let column = text[start..offset].chars().count() + 1;
         let shown = text[start..].lines().next().unwrap_or("");
-        SyntaxError { place: Place { line, column }, what, excerpt: excerpt(shown, column) }
+        SyntaxError { place: Position { line, column }, what, excerpt: excerpt(shown, column) }
     }
 }
 
@@ -286,7 +286,7 @@ fn excerpt(line: &str, column: usize) -> String {
     let columns_before = crate::text::width(&shown);
     // No character takes more than two columns.
     shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(harmless));
-    format!("{}\n{}^", crate::text::cut(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
+    format!("{}\n{}^", crate::text::truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
 }
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_syntax_error_has_its_line_column_and_a_caret() {
         let error = error("{\n  \"instances\": [\n    {\"name\": \"a\"}\n    {\"name\": \"b\"}\n  ]\n}");
-        assert_eq!(error.place, Place { line: 4, column: 5 });
+        assert_eq!(error.place, Position { line: 4, column: 5 });
         assert_eq!(error.what, "expected `,` or `]`");
         assert_eq!(error.excerpt, "    {\"name\": \"b\"}\n    ^");
     }
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn columns_count_characters_and_the_caret_counts_terminal_columns() {
         let error = error("{\"名前\": \"x\" \"y\"}");
-        assert_eq!(error.place, Place { line: 1, column: 12 });
+        assert_eq!(error.place, Position { line: 1, column: 12 });
         assert_eq!(error.excerpt, "{\"名前\": \"x\" \"y\"}\n             ^");
     }
 
@@ -364,7 +364,7 @@ mod tests {
     fn an_unclosed_text_ends_at_its_last_line() {
         assert_eq!(error("{\"a\": [1, 2").place.line, 1);
         assert_eq!(error("{\n\"a\": [\n").place.line, 3);
-        assert_eq!(error("").place, Place { line: 1, column: 1 });
+        assert_eq!(error("").place, Position { line: 1, column: 1 });
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         let members = document.root().members().expect("an object");
         let keys: Vec<&str> = members.iter().map(|m| m.key.as_ref()).collect();
         assert_eq!(keys, ["a", "bA", "a"]);
-        assert_eq!(document.place(document.offset(members[1].value)), Place { line: 2, column: 14 });
+        assert_eq!(document.place(document.offset(members[1].value)), Position { line: 2, column: 14 });
         assert_eq!(members[2].value.string().as_deref(), Some("x\n"));
         assert_eq!(members[1].value.elements().expect("an array")[0].boolean(), Some(true));
         assert_eq!(members[0].value.kind(), Kind::Number);

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::claude::prices::Price;
 use crate::halt::Halt;
 pub use fields::Field;
-pub use json::{Place, SyntaxError};
+pub use json::{Position, SyntaxError};
 pub use schema::schema;
 pub use types::{Shape, budget_command};
 
@@ -53,9 +53,9 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceConfig {
     /// Where the entry stands in the file.
-    pub place: Option<Place>,
+    pub place: Option<Position>,
     /// Where the values of its own fields stand.
-    pub places: Vec<(&'static str, Place)>,
+    pub places: Vec<(&'static str, Position)>,
     /// `name`
     pub name: Option<String>,
     /// `command`: a slash command, or text
@@ -115,7 +115,7 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Where the value of a field stands; that of the entry where the field comes from the defaults.
     #[must_use]
-    pub fn place_of(&self, field: &str) -> Option<Place> {
+    pub fn place_of(&self, field: &str) -> Option<Position> {
         self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.place)
     }
 }
@@ -126,17 +126,17 @@ pub struct DependencyConfig {
     /// The instance that comes first.
     pub name: String,
     /// What it must have come to.
-    pub when: When,
+    pub when: DependencyCondition,
 }
 
 /// What an instance that others depend on must have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
+pub enum DependencyCondition {
     /// It has completed.
     #[default]
     Completed,
     /// It has ended, however.
-    Done,
+    Ended,
 }
 
 /// The `budget` section. What is `None` was not given; the per-command maps are keyed as written.
@@ -216,7 +216,7 @@ impl BudgetConfig {
 
     /// These limits, where `stronger` (the command line) does not say otherwise.
     #[must_use]
-    pub fn overridden_by(mut self, stronger: &BudgetConfig) -> Self {
+    pub fn merged_with(mut self, stronger: &BudgetConfig) -> Self {
         self.command_tokens.extend(stronger.command_tokens.clone());
         self.command_micros.extend(stronger.command_micros.clone());
         BudgetConfig {
@@ -306,9 +306,9 @@ pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
 
 /// One mistake in a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// Where it stands.
-    pub place: Place,
+    pub place: Position,
     /// The instance it is in, as a user would name it; empty outside of instances.
     pub instance: String,
     /// The field it is about; empty where it is about the whole.
@@ -317,14 +317,14 @@ pub struct Mistake {
     pub what: String,
 }
 
-impl Mistake {
+impl Diagnostic {
     /// Puts them in the order of the file.
-    pub fn sort(mistakes: &mut [Mistake]) {
+    pub fn sort(mistakes: &mut [Diagnostic]) {
         mistakes.sort_by_key(|mistake| mistake.place);
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     /// `line 12, column 7: instance 'reporter': timeout: must be …`
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "line {}, column {}: ", self.place.line, self.place.column)?;
@@ -343,7 +343,7 @@ pub enum ConfigError {
     /// It is no JSON.
     Syntax(SyntaxError),
     /// It is JSON, and wrong; in the order of the file.
-    Mistakes(Vec<Mistake>),
+    Invalid(Vec<Diagnostic>),
 }
 
 /// The fields that an instance may have.
@@ -359,7 +359,7 @@ pub fn budget_fields() -> impl Iterator<Item = &'static Field> {
 impl Config {
     /// This config with one instance in place of its own: what `instance` does not say is as in `defaults`.
     #[must_use]
-    pub fn with_one_instance(self, instance: &InstanceConfig) -> Config {
+    pub fn with_single_instance(self, instance: &InstanceConfig) -> Config {
         let InstanceConfig { name, description, command, prompt, .. } = instance.clone();
         let defaults = self.defaults.clone();
         let instance = InstanceConfig {
@@ -381,9 +381,9 @@ impl Config {
     /// # Errors
     /// The syntax error, or all the mistakes there are.
     pub fn read(text: &str) -> Result<Config, ConfigError> {
-        match Config::read_through(text).map_err(ConfigError::Syntax)? {
+        match Config::read_with_diagnostics(text).map_err(ConfigError::Syntax)? {
             (config, mistakes) if mistakes.is_empty() => Ok(config),
-            (_, mistakes) => Err(ConfigError::Mistakes(mistakes)),
+            (_, mistakes) => Err(ConfigError::Invalid(mistakes)),
         }
     }
 
@@ -391,7 +391,7 @@ impl Config {
     ///
     /// # Errors
     /// The syntax error.
-    pub fn read_through(text: &str) -> Result<(Config, Vec<Mistake>), SyntaxError> {
+    pub fn read_with_diagnostics(text: &str) -> Result<(Config, Vec<Diagnostic>), SyntaxError> {
         // Editors on some systems put a byte order mark before the text, which JSON does not know.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let document = json::Document::parse(text)?;

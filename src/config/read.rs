@@ -4,24 +4,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::fields::{BUDGET, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, Row, SECTIONS};
-use super::json::{Document, Kind, Node, Place};
+use super::fields::{BUDGET, FieldSpec, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
+use super::json::{Document, Kind, Node, Position};
 use super::types::is_comment;
-use super::{Config, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, Mistake, PriceConfig};
+use super::{Config, Diagnostic, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, PriceConfig};
 use crate::claude::prices::Price;
 use crate::halt::{self, Halt};
-use crate::nearest::nearest;
-use crate::text::{as_written, clean, thousands};
+use crate::nearest::closest_match;
+use crate::text::{quote_input, sanitize_line, thousands};
 
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {
     document: Document<'a>,
-    found: Vec<Found>,
+    found: Vec<RawDiagnostic>,
     warnings: Vec<String>,
 }
 
 /// A mistake, by its offset: lines are counted once for all of them, at the end.
-struct Found {
+struct RawDiagnostic {
     offset: usize,
     instance: String,
     field: String,
@@ -34,11 +34,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The config as far as it could be read, and what is wrong with it, in the order of the file.
-    pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Mistake>) {
+    pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Diagnostic>) {
         self.found.sort_by_key(|found| found.offset);
-        let mut places = Places::new(self.document);
-        let place =
-            |Found { offset, instance, field, what }| Mistake { place: places.of(offset), instance, field, what };
+        let mut places = PositionTracker::new(self.document);
+        let place = |RawDiagnostic { offset, instance, field, what }| Diagnostic {
+            place: places.of(offset),
+            instance,
+            field,
+            what,
+        };
         let mistakes = self.found.into_iter().map(place).collect();
         (Config { warnings: self.warnings, ..config }, mistakes)
     }
@@ -83,7 +87,7 @@ impl<'a> Reader<'a> {
         let mut prices = BTreeMap::new();
         let mut seen = HashSet::new();
         for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
-            let whose = format!("pricing of '{}'", as_written(&member.key));
+            let whose = format!("pricing of '{}'", quote_input(&member.key));
             if !seen.insert(member.key.clone()) {
                 self.mistake(member.value, &whose, "", "stands here a second time".into());
                 continue;
@@ -93,7 +97,7 @@ impl<'a> Reader<'a> {
             self.fill(member.value, &whose, &PRICE.iter().collect::<Vec<_>>(), &mut price);
             match (price.input, price.output) {
                 (Some(input), Some(output)) => {
-                    let usual = Price::of_input_and_output(input, output);
+                    let usual = Price::from_base_prices(input, output);
                     let cache_write = price.cache_write.unwrap_or(usual.cache_write);
                     let cache_read = price.cache_read.unwrap_or(usual.cache_read);
                     prices.insert(member.key.into_owned(), Price { cache_write, cache_read, ..usual });
@@ -132,11 +136,11 @@ impl<'a> Reader<'a> {
         }
         let mut first_of_look: HashMap<String, usize> = HashMap::new();
         let mut instances = Vec::with_capacity(elements.len());
-        let mut places = Places::new(self.document);
+        let mut places = PositionTracker::new(self.document);
         for (i, element) in elements.into_iter().enumerate() {
             let instance = self.instance(i, element, defaults, &mut places);
             if let Some(name) = &instance.name {
-                let first = *first_of_look.entry(clean(name).into_owned()).or_insert(i);
+                let first = *first_of_look.entry(sanitize_line(name).into_owned()).or_insert(i);
                 if first != i {
                     let is_same =
                         instances.get(first).is_some_and(|first: &InstanceConfig| first.name == instance.name);
@@ -155,7 +159,7 @@ impl<'a> Reader<'a> {
         index: usize,
         node: Node<'a>,
         defaults: &InstanceConfig,
-        places: &mut Places,
+        places: &mut PositionTracker,
     ) -> InstanceConfig {
         let place = places.of(self.document.offset(node));
         let mut instance = InstanceConfig { place: Some(place), ..defaults.clone() };
@@ -177,7 +181,7 @@ impl<'a> Reader<'a> {
             instance.env.entry(name.clone()).or_insert_with(|| value.clone());
         }
         let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
-        let of_command = |found: &Found| found.field == "command" || found.field == "prompt";
+        let of_command = |found: &RawDiagnostic| found.field == "command" || found.field == "prompt";
         if !given(&instance.command) && !given(&instance.prompt) {
             // A command of the wrong type has been told already.
             if !self.found[found_before..].iter().any(of_command) {
@@ -193,7 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the members of an object by a table into `into`, and tells what does not fit.
-    fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&Row<T>], into: &mut T) {
+    fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&FieldSpec<T>], into: &mut T) {
         let names: Vec<&str> = table.iter().map(|row| row.field.name).collect();
         let Some(members) = self.members(node, whose, whose, &names) else {
             return;
@@ -234,7 +238,7 @@ impl<'a> Reader<'a> {
             }
             let Some(index) = known.iter().position(|k| *k == member.key) else {
                 let what = unknown(&member.key, known);
-                self.mistake(member.value, whose, &as_written(&member.key), what);
+                self.mistake(member.value, whose, &quote_input(&member.key), what);
                 continue;
             };
             if std::mem::replace(&mut seen[index], true) {
@@ -251,23 +255,23 @@ impl<'a> Reader<'a> {
             return;
         }
         let offset = self.document.offset(node);
-        self.found.push(Found { offset, instance: instance.into(), field: field.into(), what });
+        self.found.push(RawDiagnostic { offset, instance: instance.into(), field: field.into(), what });
     }
 }
 
 /// The places of ever larger offsets, each counted on from the one before: a config of many instances is gone through
 /// once, also when all of it is one line.
-struct Places<'a> {
+struct PositionTracker<'a> {
     document: Document<'a>,
-    last: (usize, Place),
+    last: (usize, Position),
 }
 
-impl<'a> Places<'a> {
+impl<'a> PositionTracker<'a> {
     fn new(document: Document<'a>) -> Self {
-        Places { document, last: (0, Place { line: 1, column: 1 }) }
+        PositionTracker { document, last: (0, Position { line: 1, column: 1 }) }
     }
 
-    fn of(&mut self, offset: usize) -> Place {
+    fn of(&mut self, offset: usize) -> Position {
         self.last = (offset, self.document.place_after(self.last.0, self.last.1, offset));
         self.last.1
     }
@@ -277,7 +281,7 @@ impl<'a> Places<'a> {
 fn unknown(key: &str, known: &[&'static str]) -> String {
     let is_of_budget = BUDGET.iter().any(|row| row.field.name == key);
     let is_of_instance = INSTANCE.iter().any(|row| row.field.name == key);
-    match nearest(key, known.iter().copied()) {
+    match closest_match(key, known.iter().copied()) {
         _ if is_of_budget => "does not belong here: it is a field of 'budget'".to_owned(),
         _ if is_of_instance && NOT_IN_DEFAULTS.contains(&key) => {
             "does not belong here: each instance has its own".to_owned()
@@ -291,7 +295,7 @@ fn unknown(key: &str, known: &[&'static str]) -> String {
 /// How messages name an instance.
 fn label(index: usize, name: Option<&str>) -> String {
     match name {
-        Some(name) if !name.is_empty() => format!("instance '{}'", as_written(name)),
+        Some(name) if !name.is_empty() => format!("instance '{}'", quote_input(name)),
         _ => format!("instances[{index}]"),
     }
 }

@@ -96,21 +96,21 @@ fn or_null(mut schema: Value) -> Value {
 
 fn of_shape(shape: &Shape) -> Value {
     match shape {
-        Shape::Text => json!({ "type": "string" }),
-        Shape::Filled => filled(),
+        Shape::String => json!({ "type": "string" }),
+        Shape::NonEmptyString => filled(),
         Shape::Boolean => json!({ "type": "boolean" }),
-        Shape::Word(words) => json!({ "enum": words }),
-        Shape::Arguments => json!({ "type": "array", "items": { "type": "string" } }),
-        Shape::Texts => json!({ "type": "array", "items": filled() }),
+        Shape::Enum(words) => json!({ "enum": words }),
+        Shape::Strings => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::NonEmptyStrings => json!({ "type": "array", "items": filled() }),
         Shape::Number { max, is_whole, .. } => {
             let kind = if *is_whole { "integer" } else { "number" };
             json!({ "type": kind, "exclusiveMinimum": 0, "maximum": *max as u64 })
         }
-        Shape::Count { max } => json!({ "type": "integer", "minimum": 0, "maximum": max }),
+        Shape::UnsignedInt { max } => json!({ "type": "integer", "minimum": 0, "maximum": max }),
         Shape::PerCommand(limit) => {
             with_comments(json!({ "type": "object", "additionalProperties": or_null(of_shape(limit)) }))
         }
-        Shape::Variables => {
+        Shape::EnvVars => {
             let comment = beginning_with(&COMMENT_MARKS_OF_VARIABLES);
             let mut variables = json!({
                 "type": "object",

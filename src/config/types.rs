@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::json::{Kind, Node};
-use super::{DependencyConfig, When};
-use crate::nearest::nearest;
-use crate::text::{as_written, clean, thousands};
+use super::{DependencyCondition, DependencyConfig};
+use crate::nearest::closest_match;
+use crate::text::{quote_input, sanitize_line, thousands};
 
 /// No wait, timeout or delay is longer than a year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -29,17 +29,17 @@ pub(super) struct Type<T: 'static> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
     /// A string.
-    Text,
+    String,
     /// A string that has more in it than white space.
-    Filled,
+    NonEmptyString,
     /// `true` or `false`.
     Boolean,
     /// One of these strings.
-    Word(&'static [&'static str]),
+    Enum(&'static [&'static str]),
     /// An array of strings that have more in them than white space.
-    Texts,
+    NonEmptyStrings,
     /// An array of strings.
-    Arguments,
+    Strings,
     /// A number above 0.
     Number {
         /// What it counts.
@@ -50,30 +50,30 @@ pub enum Shape {
         is_whole: bool,
     },
     /// A whole number, 0 or above.
-    Count {
+    UnsignedInt {
         /// The largest that is taken.
         max: u32,
     },
     /// An object with such a value for each command.
     PerCommand(&'static Shape),
     /// An object of environment variables.
-    Variables,
+    EnvVars,
     /// An array of names, or of objects with a `name` and a `when`, which is one of these words.
     Dependencies(&'static [&'static str]),
 }
 
-pub(super) const TEXT: Type<String> = Type { read: string, shape: Shape::Text };
-pub(super) const FILLED: Type<String> = Type { read: filled, shape: Shape::Filled };
+pub(super) const TEXT: Type<String> = Type { read: string, shape: Shape::String };
+pub(super) const FILLED: Type<String> = Type { read: filled, shape: Shape::NonEmptyString };
 pub(super) const BOOLEAN: Type<bool> = Type { read: boolean, shape: Shape::Boolean };
-pub(super) const TEXTS: Type<Vec<String>> = Type { read: |node| strings(node, filled), shape: Shape::Texts };
-pub(super) const ARGUMENTS: Type<Vec<String>> = Type { read: |node| strings(node, string), shape: Shape::Arguments };
+pub(super) const TEXTS: Type<Vec<String>> = Type { read: |node| strings(node, filled), shape: Shape::NonEmptyStrings };
+pub(super) const ARGUMENTS: Type<Vec<String>> = Type { read: |node| strings(node, string), shape: Shape::Strings };
 
 pub(super) const SECONDS: Type<Duration> =
     Type { read: seconds, shape: Shape::Number { unit: "seconds", max: MAX_SECONDS, is_whole: false } };
 pub(super) const TOKENS: Type<u64> =
     Type { read: tokens, shape: Shape::Number { unit: "tokens", max: MAX_TOKENS, is_whole: true } };
 pub(super) const RETRIES: Type<u32> =
-    Type { read: |node| count(node, MAX_RETRIES), shape: Shape::Count { max: MAX_RETRIES } };
+    Type { read: |node| count(node, MAX_RETRIES), shape: Shape::UnsignedInt { max: MAX_RETRIES } };
 /// In micro-dollars, once read.
 pub(super) const DOLLARS: Type<u64> =
     Type { read: dollars, shape: Shape::Number { unit: "dollars", max: MAX_DOLLARS, is_whole: false } };
@@ -83,9 +83,10 @@ pub(super) const TOKENS_PER_COMMAND: Type<BTreeMap<String, u64>> =
 pub(super) const DOLLARS_PER_COMMAND: Type<BTreeMap<String, u64>> =
     Type { read: |node| per_command(node, dollars), shape: Shape::PerCommand(&DOLLARS.shape) };
 
-pub(super) const VARIABLES: Type<BTreeMap<String, Option<String>>> = Type { read: variables, shape: Shape::Variables };
+pub(super) const VARIABLES: Type<BTreeMap<String, Option<String>>> = Type { read: variables, shape: Shape::EnvVars };
 
-const WHEN: [(&str, When); 2] = [("completed", When::Completed), ("done", When::Done)];
+const WHEN: [(&str, DependencyCondition); 2] =
+    [("completed", DependencyCondition::Completed), ("done", DependencyCondition::Ended)];
 pub(super) const DEPENDENCIES: Type<Vec<DependencyConfig>> =
     Type { read: dependencies, shape: Shape::Dependencies(&words(&WHEN)) };
 
@@ -119,9 +120,9 @@ fn string(node: Node) -> Result<String, String> {
 
 fn filled(node: Node) -> Result<String, String> {
     let text = string(node)?;
-    match clean(&text).is_empty() {
+    match sanitize_line(&text).is_empty() {
         true if text.trim().is_empty() => Err("is empty".into()),
-        true => Err(format!("shows as nothing: '{}'", as_written(&text))),
+        true => Err(format!("shows as nothing: '{}'", quote_input(&text))),
         false => Ok(text),
     }
 }
@@ -164,8 +165,8 @@ pub(super) fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {
     if allowed.contains(&text.as_str()) {
         return Ok(text);
     }
-    let typed = as_written(&text);
-    Err(match nearest(&text, allowed.iter().copied()) {
+    let typed = quote_input(&text);
+    Err(match closest_match(&text, allowed.iter().copied()) {
         Some(name) => format!("'{typed}' is not known, did you mean '{name}'?"),
         None => format!("'{typed}' is not known; known are: {}", allowed.join(", ")),
     })
@@ -185,7 +186,7 @@ fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
     // A number that no double holds is above every bound.
     let number = node.number().filter(|&number| number > 0.0 && number <= max);
     number.ok_or_else(|| {
-        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), as_written(node.text()))
+        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), quote_input(node.text()))
     })
 }
 
@@ -197,7 +198,7 @@ fn seconds(node: Node) -> Result<Duration, String> {
 fn tokens(node: Node) -> Result<u64, String> {
     let number = positive(node, MAX_TOKENS, "tokens")?;
     if number.fract() != 0.0 {
-        return Err(format!("must be a whole number of tokens, and is {}", as_written(node.text())));
+        return Err(format!("must be a whole number of tokens, and is {}", quote_input(node.text())));
     }
     Ok(number as u64)
 }
@@ -208,7 +209,7 @@ fn count(node: Node, max: u32) -> Result<u32, String> {
     }
     let number = node.number().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(max)).contains(number));
     number.map(|number| number as u32).ok_or_else(|| {
-        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), as_written(node.text()))
+        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), quote_input(node.text()))
     })
 }
 
@@ -222,7 +223,7 @@ fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTre
     let given = members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null);
     let mut seen = HashSet::new();
     all(given.map(|member| {
-        let told = |what: &str| format!("'{}' {what}", as_written(&member.key));
+        let told = |what: &str| format!("'{}' {what}", quote_input(&member.key));
         let command = budget_command(&member.key).ok_or_else(|| told("names no command"))?;
         if !seen.insert(command.clone()) {
             return Err(told("stands here twice"));
@@ -245,7 +246,7 @@ fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
     let mut seen = HashSet::new();
     all(given.map(|member| {
         let name = member.key.into_owned();
-        let told = |what: &str| format!("'{}' {what}", as_written(&name));
+        let told = |what: &str| format!("'{}' {what}", quote_input(&name));
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(told("cannot be the name of a variable"));
         }
@@ -268,7 +269,7 @@ fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
         let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
         match seen.insert(dependency.name.clone()) {
             true => Ok(dependency),
-            false => Err(format!("'{}' stands here twice", as_written(&dependency.name))),
+            false => Err(format!("'{}' stands here twice", quote_input(&dependency.name))),
         }
     }))
 }
@@ -276,14 +277,14 @@ fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
 /// `"name"`, or `{"name": "…", "when": "completed" | "done"}`.
 fn dependency(node: Node) -> Result<DependencyConfig, String> {
     let Some(members) = node.members() else {
-        return Ok(DependencyConfig { name: filled(node)?, when: When::default() });
+        return Ok(DependencyConfig { name: filled(node)?, when: DependencyCondition::default() });
     };
     let (mut name, mut when) = (None, None);
     for member in members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null) {
         let is_second = match member.key.as_ref() {
             "name" => name.replace(filled(member.value).map_err(|what| format!("name {what}"))?).is_some(),
             "when" => when.replace(named(member.value, &WHEN).map_err(|what| format!("when {what}"))?).is_some(),
-            other => return Err(format!("has an unknown field '{}'; known are: name, when", as_written(other))),
+            other => return Err(format!("has an unknown field '{}'; known are: name, when", quote_input(other))),
         };
         if is_second {
             return Err(format!("has a second '{}'", member.key));

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::descendants;
-use super::process::{Heard, Launch, Process};
-use super::{reason, signals};
-use crate::claude::environment::{NOT_PASSED_ON, SET_TO_ASK};
-use crate::lines::{Line, Lines};
-use crate::outcome::Exit;
+use super::process::{Process, ReadOutcome, SpawnSpec};
+use super::{error_text, signals};
+use crate::claude::environment::{PROBE_VARIABLES, SCRUBBED_VARIABLES};
+use crate::lines::{Line, LineSplitter};
+use crate::outcome::ExitStatus;
 
 const READ_BYTES: usize = 16 * 1024;
 
@@ -23,7 +23,7 @@ const MAX_KEPT_BYTES: usize = 256 * 1024;
 const MAX_LAST_WORDS_COLUMNS: usize = 200;
 
 /// How long one that has answered may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 /// How long one that was sent SIGTERM, or the last of its children, may take.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -32,13 +32,13 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
-pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
+pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
     let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
-    let mut process = start(&Query { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit })?;
+    let mut process = start(&ProbeCommand { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit })?;
     process.close_input();
     let (mut help, mut errors) = (Vec::new(), Vec::new());
-    let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
+    let has_ended = read_until(&mut process, give_up, &mut errors, |bytes| {
         keep(&mut help, bytes);
         false
     });
@@ -46,7 +46,7 @@ pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
     let patience = if has_ended { give_up.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let exit = process.reap_within(patience);
     match exit {
-        Some(Exit::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
+        Some(ExitStatus::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
         Some(exit) => Err(last_words(&errors, &exit)),
         None => Err(took_too_long(limit)),
     }
@@ -54,7 +54,7 @@ pub fn help_of(claude: &Path, limit: Duration) -> Result<String, String> {
 
 /// A question to a claude process of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub struct ProbeCommand<'a> {
     /// The program.
     pub claude: &'a Path,
     /// Its arguments.
@@ -71,15 +71,15 @@ pub struct Query<'a> {
 ///
 /// # Errors
 /// The reason why there is no answer.
-pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
-    let limit = query.limit;
+pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
+    let limit = command.limit;
     let give_up = Instant::now() + limit;
-    let mut process = start(query)?;
+    let mut process = start(command)?;
     process.send(message);
-    let (mut answered, mut lines, mut errors) = (None, Lines::default(), Vec::new());
-    let has_ended = hear(&mut process, give_up, &mut errors, |bytes| {
-        lines.feed(bytes, |line| {
-            if let (Line::Whole(line), None) = (line, &answered) {
+    let (mut answered, mut lines, mut errors) = (None, LineSplitter::default(), Vec::new());
+    let has_ended = read_until(&mut process, give_up, &mut errors, |bytes| {
+        lines.push(bytes, |line| {
+            if let (Line::Complete(line), None) = (line, &answered) {
                 answered = answer(line);
             }
         });
@@ -88,7 +88,7 @@ pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Opt
     process.close_input();
     let exit = match has_ended {
         true => process.reap_within(END_LIMIT),
-        false => end_of(&mut process, if answered.is_some() { PATIENCE } else { Duration::ZERO }),
+        false => shut_down(&mut process, if answered.is_some() { EXIT_GRACE } else { Duration::ZERO }),
     };
     answered.ok_or_else(|| match exit {
         Some(exit) if has_ended => last_words(&errors, &exit),
@@ -97,35 +97,35 @@ pub fn answer_of<T>(query: &Query, message: &[u8], answer: impl Fn(&[u8]) -> Opt
 }
 
 /// Starts the process of a query, of which the reaper leaves nothing behind.
-fn start(query: &Query) -> Result<Process, String> {
+fn start(command: &ProbeCommand) -> Result<Process, String> {
     let mut variables: Vec<(OsString, Option<OsString>)> =
-        NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
-    if query.cwd.is_absolute() {
-        variables.push(("PWD".into(), Some(query.cwd.into())));
+        SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
+    if command.cwd.is_absolute() {
+        variables.push(("PWD".into(), Some(command.cwd.into())));
     }
-    variables.extend(query.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+    variables.extend(command.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
     // Distinguishes it from an instance, and from the run of a zen that this one may run in.
     variables.push((descendants::RUN_VARIABLE.into(), Some(format!("zen-question-{}", std::process::id()).into())));
-    variables.extend(SET_TO_ASK.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
-    let launch = Launch {
-        program: query.claude.to_owned(),
-        arguments: query.arguments.iter().map(OsString::from).collect(),
-        cwd: query.cwd.to_owned(),
+    variables.extend(PROBE_VARIABLES.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+    let launch = SpawnSpec {
+        program: command.claude.to_owned(),
+        arguments: command.arguments.iter().map(OsString::from).collect(),
+        cwd: command.cwd.to_owned(),
         variables,
     };
-    signals::unblock();
-    descendants::adopt_orphans();
-    Process::start(&launch, None, 0, &[]).map_err(|error| reason(&error))
+    signals::reset_mask();
+    descendants::become_subreaper();
+    Process::start(&launch, None, 0, &[]).map_err(|error| error_text(&error))
 }
 
 /// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
-fn end_of(process: &mut Process, patience: Duration) -> Option<Exit> {
+fn shut_down(process: &mut Process, patience: Duration) -> Option<ExitStatus> {
     let mut exit = None;
     for (limit, next) in
         [(patience, Process::terminate as fn(&Process)), (END_LIMIT, Process::kill), (END_LIMIT, |_| {})]
     {
         if exit.is_none() {
-            hear(process, Instant::now() + limit, &mut Vec::new(), |_| false);
+            read_until(process, Instant::now() + limit, &mut Vec::new(), |_| false);
             exit = process.reap_within(if limit.is_zero() { limit } else { Duration::from_millis(100) });
         }
         if exit.is_none() {
@@ -137,7 +137,7 @@ fn end_of(process: &mut Process, patience: Duration) -> Option<Exit> {
 
 /// Hands on what it writes to standard output until that is enough, and keeps what it writes to standard error. Answers
 /// whether both came to their end in time.
-fn hear(
+fn read_until(
     process: &mut Process,
     give_up: Instant,
     errors: &mut Vec<u8>,
@@ -145,7 +145,7 @@ fn hear(
 ) -> bool {
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let output: Vec<_> = [process.output_fd(), process.errors_fd()].into_iter().flatten().collect();
+        let output: Vec<_> = [process.stdout_fd(), process.stderr_fd()].into_iter().flatten().collect();
         if output.is_empty() {
             return true;
         }
@@ -154,18 +154,18 @@ fn hear(
             return false;
         }
         let mut fds: Vec<PollFd> = output.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        if process.has_unsent() {
-            fds.extend(process.input_fd().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        if process.has_pending_stdin() {
+            fds.extend(process.stdin_fd().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         }
         let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         drop(fds);
-        if process.has_unsent() {
-            process.write_on();
+        if process.has_pending_stdin() {
+            process.flush_stdin();
         }
-        if let Heard::Bytes(count) = process.read_errors(&mut buffer) {
+        if let ReadOutcome::Data(count) = process.read_stderr(&mut buffer) {
             keep(errors, &buffer[..count]);
         }
-        if let Heard::Bytes(count) = process.read_output(&mut buffer)
+        if let ReadOutcome::Data(count) = process.read_stdout(&mut buffer)
             && is_enough(&buffer[..count])
         {
             return false;
@@ -183,11 +183,11 @@ fn took_too_long(limit: Duration) -> String {
 }
 
 /// Why it ended, in its own words if it had any.
-fn last_words(errors: &[u8], exit: &Exit) -> String {
+fn last_words(errors: &[u8], exit: &ExitStatus) -> String {
     let errors = String::from_utf8_lossy(errors);
-    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::text::clean);
+    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::text::sanitize_line);
     let last_words = last_words.map_or_else(|| exit.to_string(), |words| words.into_owned());
-    crate::text::cut(&last_words, MAX_LAST_WORDS_COLUMNS, "...").into_owned()
+    crate::text::truncate(&last_words, MAX_LAST_WORDS_COLUMNS, "...").into_owned()
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
 
     fn help_of_script(body: &str) -> Result<String, String> {
         let (_directory, file) = script(body);
-        help_of(&file, limit_for(body))
+        help_text(&file, limit_for(body))
     }
 
     #[test]
@@ -239,8 +239,8 @@ mod tests {
         let answer = |line: &[u8]| Some(String::from_utf8_lossy(line).strip_prefix("answer ")?.to_owned());
         let env = BTreeMap::from([("OF_THE_QUERY".to_owned(), Some("set".to_owned()))]);
         let limit = limit_for(body);
-        let query = Query { claude: &file, arguments: &[], cwd: directory.path(), env: &env, limit };
-        answer_of(&query, b"question\n", answer)
+        let command = ProbeCommand { claude: &file, arguments: &[], cwd: directory.path(), env: &env, limit };
+        query(&command, b"question\n", answer)
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::find::users_folder;
-use super::reason;
+use super::error_text;
+use super::find::user_config_dir;
 use crate::catalogue::{CommandFile, Origin};
 
 const MAX_FOLDERS_DEEP: usize = 8;
@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 pub fn find(workspace: &Path) -> Vec<CommandFile> {
     let project = workspace.join(".claude");
     // A workspace that is the home itself has its files once.
-    let user = users_folder(&BTreeMap::new()).filter(|user| !is_same(user, &project));
+    let user = user_config_dir(&BTreeMap::new()).filter(|user| !is_same(user, &project));
     let mut files = Vec::new();
     for (folder, origin) in [(user.as_deref(), Origin::UserSkill), (Some(&project), Origin::ProjectSkill)] {
         folder.into_iter().for_each(|folder| skills(&folder.join("skills"), &origin, &mut files));
@@ -79,7 +79,7 @@ fn add(path: &Path, name: String, origin: &Origin, files: &mut Vec<CommandFile>)
 fn text_of(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes));
-    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).map_err(|error| reason(&error))
+    read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).map_err(|error| error_text(&error))
 }
 
 fn name_of(path: &Path) -> String {

@@ -27,13 +27,13 @@ const MAX_FOUND: usize = 100_000;
 
 /// The variable that marks the processes of one run.
 #[derive(Clone, Debug)]
-pub struct Mark(Vec<u8>);
+pub struct ProcessTag(Vec<u8>);
 
-impl Mark {
+impl ProcessTag {
     /// The mark of a run.
     #[must_use]
     pub fn of_run(run: &str) -> Self {
-        Mark(format!("{RUN_VARIABLE}={run}").into_bytes())
+        ProcessTag(format!("{RUN_VARIABLE}={run}").into_bytes())
     }
 
     /// Returns true if the process shows this mark in its environment. One that has cleared or overwritten its environment, that
@@ -47,7 +47,7 @@ impl Mark {
 
 /// A process as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seen {
+pub struct ProcInfo {
     /// Its id.
     pub pid: i32,
     /// When it started, in the kernel's ticks: an id can be given away again, this pair cannot.
@@ -56,7 +56,7 @@ pub struct Seen {
 }
 
 /// Makes orphaned descendants zen's children, so that it can find and reap them. Where the system cannot, they go to init.
-pub fn adopt_orphans() {
+pub fn become_subreaper() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
@@ -65,31 +65,31 @@ pub fn adopt_orphans() {
 #[must_use]
 pub fn children() -> Option<Vec<i32>> {
     let me = std::process::id().cast_signed();
-    shows_our_numbers().then(|| children_of_thread(format!("/proc/{me}/task/{me}")))?
+    proc_matches_pid_namespace().then(|| children_of_thread(format!("/proc/{me}/task/{me}")))?
 }
 
 /// These processes and all that descends from them, as far as they have not ended.
 #[must_use]
-pub fn trees(roots: &[i32]) -> Vec<Seen> {
+pub fn trees(roots: &[i32]) -> Vec<ProcInfo> {
     let mut queue = roots.to_vec();
     let mut next = 0;
     while next < queue.len() && queue.len() < MAX_FOUND {
         queue.extend(children_of(queue[next]));
         next += 1;
     }
-    queue.into_iter().filter_map(see).filter(|process| !process.has_ended).collect()
+    queue.into_iter().filter_map(proc_info).filter(|process| !process.has_ended).collect()
 }
 
 /// All that descends from this process, as far as it has not ended.
 #[must_use]
-pub fn below(pid: i32) -> Vec<Seen> {
+pub fn below(pid: i32) -> Vec<ProcInfo> {
     trees(&children_of(pid))
 }
 
 /// Kills these processes, unless their ids have gone to others meanwhile.
-pub fn end(processes: &[Seen]) {
+pub fn kill_all(processes: &[ProcInfo]) {
     for process in processes {
-        if see(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
+        if proc_info(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
     }
@@ -97,9 +97,9 @@ pub fn end(processes: &[Seen]) {
 
 /// Those of them that have not ended. A process that was killed is there until the kernel has its memory back.
 #[must_use]
-pub fn not_ended(processes: &[Seen]) -> Vec<Seen> {
+pub fn still_alive(processes: &[ProcInfo]) -> Vec<ProcInfo> {
     let is_there =
-        |then: &&Seen| see(then.pid).is_some_and(|now| now.start_ticks == then.start_ticks && !now.has_ended);
+        |then: &&ProcInfo| proc_info(then.pid).is_some_and(|now| now.start_ticks == then.start_ticks && !now.has_ended);
     processes.iter().filter(is_there).copied().collect()
 }
 
@@ -111,7 +111,7 @@ pub fn is_init() -> bool {
 
 /// A child that has ended and was not reaped, if there is one. It stays as it is.
 #[must_use]
-pub fn ended_child() -> Option<i32> {
+pub fn peek_exited_child() -> Option<i32> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
         match waitid(Id::All, flags) {
@@ -128,7 +128,7 @@ pub fn reap(pid: i32) {
 }
 
 /// Returns true if /proc is there and has the numbers of this pid namespace: those of another one are other processes'.
-fn shows_our_numbers() -> bool {
+fn proc_matches_pid_namespace() -> bool {
     fs::read_link("/proc/self").is_ok_and(|me| me.as_os_str() == OsStr::new(&std::process::id().to_string()))
 }
 
@@ -149,7 +149,7 @@ const THREADS: usize = 17;
 
 /// The process with this id, if there is one.
 #[must_use]
-pub fn see(pid: i32) -> Option<Seen> {
+pub fn proc_info(pid: i32) -> Option<ProcInfo> {
     // `PID (name) STATE PPID PGRP … STARTTIME …`: the name may hold anything, so what counts comes after the last parenthesis.
     let stat = read(format!("/proc/{pid}/stat"), MAX_STAT_BYTES)?;
     let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
@@ -158,7 +158,7 @@ pub fn see(pid: i32) -> Option<Seen> {
     let threads: u32 = fields.get(THREADS)?.parse().ok()?;
     // A zombie with more than one thread has only lost its first one.
     let has_ended = *fields.first()? == "X" || (*fields.first()? == "Z" && threads <= 1);
-    Some(Seen { pid, has_ended, start_ticks: fields.get(19)?.parse().ok()? })
+    Some(ProcInfo { pid, has_ended, start_ticks: fields.get(19)?.parse().ok()? })
 }
 
 /// Reads a file of /proc up to a bound, which keeps the memory and the time within bounds as well.
@@ -186,10 +186,10 @@ mod tests {
         }
         let tree = trees(&[pid]);
         assert_eq!(tree.len(), 3);
-        assert!(Mark::of_run(&run).is_on(pid) && !Mark::of_run("another").is_on(pid));
-        end(&tree);
+        assert!(ProcessTag::of_run(&run).is_on(pid) && !ProcessTag::of_run("another").is_on(pid));
+        kill_all(&tree);
         child.wait().expect("it was a child");
-        while !not_ended(&tree).is_empty() {
+        while !still_alive(&tree).is_empty() {
             assert!(std::time::Instant::now() < give_up, "all are killed");
         }
     }

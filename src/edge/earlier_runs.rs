@@ -11,7 +11,7 @@ use nix::libc;
 use serde::Deserialize;
 
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::ModelUse;
+use crate::claude::usage::ModelUsage;
 
 /// How many of the newest runs are looked at, whatever config they were of.
 const MAX_RUNS: usize = 10;
@@ -45,7 +45,7 @@ struct Used {
 /// Returns what each instance used when it last completed, by name, in the newest runs of this config and workspace below
 /// `base`.
 #[must_use]
-pub fn used_by_instance(base: &Path, config: &str, workspace: &str) -> BTreeMap<String, ModelUse> {
+pub fn used_by_instance(base: &Path, config: &str, workspace: &str) -> BTreeMap<String, ModelUsage> {
     let mut used = BTreeMap::new();
     for run in newest_runs(base) {
         let Some(report) = read_report(&base.join(run).join("report.json")) else { continue };
@@ -57,7 +57,7 @@ pub fn used_by_instance(base: &Path, config: &str, workspace: &str) -> BTreeMap<
             let tokens = Tokens { input, output, cache_creation, cache_read };
             if status == "completed" && tokens.total() > 0 {
                 let micros = (cost_usd.max(0.0) * 1e6).round() as u64;
-                used.entry(name).or_insert(ModelUse { tokens, micros });
+                used.entry(name).or_insert(ModelUsage { tokens, micros });
             }
         }
     }

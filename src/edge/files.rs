@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::directory::Directory;
-use super::reason;
+use super::error_text;
 use super::report_file::{self, FinalReport, Outcome, ReportFile};
 use super::report_writer::ReportWriter;
 
@@ -75,7 +75,7 @@ impl Errors {
     fn note(&mut self, kind: Kind, path: &Path, error: &io::Error) {
         if self.kinds & kind.bit() == 0 {
             self.kinds |= kind.bit();
-            self.unreported.push(format!("{}: {}", path.display(), reason(error)));
+            self.unreported.push(format!("{}: {}", path.display(), error_text(error)));
         }
     }
 }
@@ -181,21 +181,21 @@ impl RunDirectory {
     }
 
     /// Appends to the copy of an instance's standard output.
-    pub fn keep_stream(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
+    pub fn append_stdout(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
         if let Err(error) = self.append(Kind::Stream, files, bytes) {
             self.note(Kind::Stream, files, &error);
         }
     }
 
     /// Appends to the copy of an instance's standard error.
-    pub fn keep_stderr(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
+    pub fn append_stderr(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
         if let Err(error) = self.append(Kind::Stderr, files, bytes) {
             self.note(Kind::Stderr, files, &error);
         }
     }
 
     /// Writes an instance's result, whole or not at all, and closes its files.
-    pub fn keep_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
+    pub fn write_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
         if let Some(text) = text
             && let Err(error) = self.create_result(files, text)
         {
@@ -273,7 +273,7 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
     // mkdir(2) fails with EEXIST whatever is there.
     let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists && !path.is_dir();
     let error = if is_in_the_way { Errno::ENOTDIR.into() } else { error };
-    io::Error::new(error.kind(), format!("{}: {}", path.display(), reason(&error)))
+    io::Error::new(error.kind(), format!("{}: {}", path.display(), error_text(&error)))
 }
 
 /// "02-data-collector": a name of an instance may hold anything, the name of a directory holds what no system objects to.
@@ -309,9 +309,9 @@ mod tests {
         fs::remove_dir(directory.path()).expect("it is empty");
         for _ in 0..2 {
             directory.replace_report("{}".to_owned());
-            directory.keep_stream(&mut files, b"x");
-            directory.keep_stderr(&mut files, b"x");
-            directory.keep_result(&mut files, Some("x"));
+            directory.append_stdout(&mut files, b"x");
+            directory.append_stderr(&mut files, b"x");
+            directory.write_result(&mut files, Some("x"));
         }
         let run = base.path().join("run").display().to_string();
         let names = ["01-a/stream.jsonl", "01-a/stderr.txt", "01-a/result.txt", "report.json"];
@@ -343,8 +343,8 @@ mod tests {
         fs::write(path.join("stream.jsonl"), "planted").expect("a file");
         for text in ["first ", "second"] {
             let mut files = directory.instance(0, 1, "a");
-            directory.keep_stream(&mut files, text.as_bytes());
-            directory.keep_result(&mut files, Some(text));
+            directory.append_stdout(&mut files, text.as_bytes());
+            directory.write_result(&mut files, Some(text));
         }
         assert_eq!(fs::read_to_string(path.join("stream.jsonl")).expect("a file"), "first second");
         assert_eq!(fs::read_to_string(path.join("result.txt")).expect("a file"), "second");

@@ -18,11 +18,11 @@ const INSTALLED: [&str; 2] = [".local/bin/claude", ".claude/local/claude"];
 /// What is wrong with the name, or with the file that it names.
 pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
     if given.as_os_str().as_bytes().contains(&b'/') {
-        return no_program(given).map_or_else(|| Ok(absolute(given)), Err);
+        return executable_problem(given).map_or_else(|| Ok(absolute(given)), Err);
     }
     let directories = path.into_iter().flat_map(std::env::split_paths);
     let mut files = directories.map(|directory| directory.join(given));
-    files.find(|file| no_program(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
+    files.find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
 }
 
 /// Finds `claude` in PATH, or else where its installers put it: cron's PATH does not have that directory.
@@ -30,14 +30,15 @@ pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static s
 pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
     let in_path = program(Path::new("claude"), path).ok();
     let installed = || INSTALLED.iter().map(|file| home.map(|home| home.join(file)));
-    in_path.or_else(|| installed().flatten().find(|file| no_program(file).is_none()).map(|file| absolute(&file)))
+    in_path
+        .or_else(|| installed().flatten().find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)))
 }
 
 /// The ids of the conversations that claude seems to have. It is a hint only, for how it keeps them is its own affair: when
 /// it says otherwise, it is right.
 #[must_use]
-pub fn conversations(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
-    let folder = users_folder(env);
+pub fn conversation_ids(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
+    let folder = user_config_dir(env);
     let projects = folder.and_then(|folder| std::fs::read_dir(folder.join("projects")).ok());
     let projects = projects.into_iter().flatten().flatten();
     let files = projects.flat_map(|project| std::fs::read_dir(project.path()).into_iter().flatten().flatten());
@@ -54,7 +55,7 @@ pub struct ConversationState {
 /// Returns the state of a conversation's file; `None` if there is none.
 #[must_use]
 pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Option<ConversationState> {
-    let projects = std::fs::read_dir(users_folder(env)?.join("projects")).ok()?;
+    let projects = std::fs::read_dir(user_config_dir(env)?.join("projects")).ok()?;
     let name = format!("{uuid}.jsonl");
     let metadata = projects.flatten().find_map(|project| project.path().join(&name).metadata().ok())?;
     Some(ConversationState { bytes: metadata.len(), modified: metadata.modified().ok() })
@@ -62,7 +63,7 @@ pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Optio
 
 /// claude's folder for the user, where these variables are set beside zen's own, or (`None`) taken away:
 /// `CLAUDE_CONFIG_DIR`, or `~/.claude`.
-pub(super) fn users_folder(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
+pub(super) fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
     let variable = |name: &str| {
         let value = env.get(name).map_or_else(|| std::env::var_os(name), |own| own.as_ref().map(OsString::from));
         value.filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -71,7 +72,7 @@ pub(super) fn users_folder(env: &BTreeMap<String, Option<String>>) -> Option<Pat
 }
 
 /// Why this is no program that can be run, if it is none.
-fn no_program(file: &Path) -> Option<&'static str> {
+fn executable_problem(file: &Path) -> Option<&'static str> {
     match file.metadata() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Some("is in a directory that cannot be entered"),
         Err(_) => Some("does not exist"),

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use nix::libc;
 
 use super::command_files;
-use super::find::users_folder;
-use super::reason;
+use super::error_text;
+use super::find::user_config_dir;
 use crate::catalogue::CommandFile;
 use crate::claude::{extra_args, grants};
 use crate::plan::Instance;
@@ -30,7 +30,7 @@ const MAX_MANAGED_FILES: usize = 100;
 
 /// What a file of claude's allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub struct PermissionRule {
     /// The file.
     pub file: PathBuf,
     /// The rule, as it stands there.
@@ -41,7 +41,7 @@ pub struct Grant {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// What they allow.
-    pub grants: Vec<Grant>,
+    pub grants: Vec<PermissionRule>,
     /// The files that are not understood, and why.
     pub problems: Vec<(PathBuf, String)>,
     /// The whole tools that they deny.
@@ -91,7 +91,9 @@ impl Reader {
         for command in instance.turns.iter().filter_map(|turn| turn.command.as_deref()) {
             for file in self.commands_of(instance, command) {
                 let rules = file.text().map(grants::of_front_matter).unwrap_or_default();
-                found.grants.extend(rules.into_iter().map(|rule| Grant { file: file.path().to_owned(), rule }));
+                found
+                    .grants
+                    .extend(rules.into_iter().map(|rule| PermissionRule { file: file.path().to_owned(), rule }));
             }
         }
         found
@@ -120,7 +122,7 @@ impl Reader {
         if extra_args::chooses_settings(&instance.claude_args) {
             return Vec::new();
         }
-        let mut files: Vec<PathBuf> = users_folder(&instance.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
+        let mut files: Vec<PathBuf> = user_config_dir(&instance.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
         let project = crate::workspace::absolute(&instance.cwd).join(".claude");
         files.extend(SETTINGS.map(|name| project.join(name)));
         files.dedup();
@@ -161,9 +163,11 @@ fn of_settings(file: &Path, is_managed: bool) -> Grants {
 
 /// The agents that an instance may use and that run in a mode of their own: each one's file and mode.
 #[must_use]
-pub fn lenient_agents(instance: &Instance) -> Vec<Grant> {
+pub fn lenient_agents(instance: &Instance) -> Vec<PermissionRule> {
     let files = folders(instance).into_iter().flat_map(|folder| command_files::agents(&folder));
-    files.filter_map(|file| Some(Grant { rule: grants::lenient_mode(&file.text.ok()?)?, file: file.path })).collect()
+    files
+        .filter_map(|file| Some(PermissionRule { rule: grants::lenient_mode(&file.text.ok()?)?, file: file.path }))
+        .collect()
 }
 
 impl Grants {
@@ -184,7 +188,7 @@ impl Grants {
             self.problems.push((file.clone(), why));
         }
         match grants::of_settings(&bytes) {
-            Ok(rules) => self.grants.extend(rules.into_iter().map(|rule| Grant { file: file.clone(), rule })),
+            Ok(rules) => self.grants.extend(rules.into_iter().map(|rule| PermissionRule { file: file.clone(), rule })),
             Err(why) => self.problems.push((file, why)),
         }
     }
@@ -197,15 +201,15 @@ fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
     let opened = match options.open(file) {
         Ok(opened) => opened,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
+        Err(error) => return Err(format!("cannot be read: {}", error_text(&error))),
     };
-    let metadata = opened.metadata().map_err(|error| format!("cannot be read: {}", reason(&error)))?;
+    let metadata = opened.metadata().map_err(|error| format!("cannot be read: {}", error_text(&error)))?;
     if !metadata.is_file() {
         return Err("is not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
     let read = opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot be read: {}", reason(&error)))?;
+    read.map_err(|error| format!("cannot be read: {}", error_text(&error)))?;
     match bytes.len() as u64 > MAX_SETTINGS_BYTES {
         true => Err("is larger than 1 MiB".to_owned()),
         // claude makes empty files of settings itself.
@@ -227,7 +231,7 @@ fn managed_settings() -> Vec<PathBuf> {
 
 /// claude's folders: the user's, and those of the directory that it runs in and of the ones above it.
 fn folders(instance: &Instance) -> Vec<PathBuf> {
-    let users = users_folder(&instance.env);
+    let users = user_config_dir(&instance.env);
     // claude goes up from where it really is, and not by the path of a link.
     let cwd = crate::workspace::absolute(&instance.cwd);
     let of_projects = cwd.ancestors().map(|directory: &Path| directory.join(".claude"));

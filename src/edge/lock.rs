@@ -13,8 +13,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use super::error_text;
 use super::files::private;
-use super::reason;
 
 /// The first word of the line that a run writes into its lock.
 const FIRST_WORD: &str = "pid ";
@@ -47,7 +47,7 @@ pub struct Holder<'a> {
 
 /// The reason why a lock was not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum LockError {
     /// Another run holds it: the line of its holder, which is empty if that has not been written yet.
     Held(String),
     /// The file cannot be used.
@@ -59,7 +59,7 @@ impl Lock {
     ///
     /// # Errors
     /// The other holder, or the reason why the file cannot be used.
-    pub fn take(path: &Path, holder: Holder) -> Result<Self, Refusal> {
+    pub fn take(path: &Path, holder: Holder) -> Result<Self, LockError> {
         Lock::take_opened(open(path)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
@@ -67,11 +67,11 @@ impl Lock {
     ///
     /// # Errors
     /// The reason why it cannot be used.
-    pub fn check(path: &Path) -> Result<(), Refusal> {
+    pub fn check(path: &Path) -> Result<(), LockError> {
         recorded_holder(&mut open(path)?).map(drop)
     }
 
-    fn take_opened(mut file: File, holder: Holder, patience: Duration) -> Result<Self, Refusal> {
+    fn take_opened(mut file: File, holder: Holder, patience: Duration) -> Result<Self, LockError> {
         let give_up = Instant::now() + patience;
         let mut file = loop {
             let recorded = recorded_holder(&mut file)?;
@@ -82,10 +82,10 @@ impl Lock {
             };
             let recorded = recorded.trim();
             if !recorded_pid(recorded).is_some_and(is_dead) {
-                return Err(Refusal::Held(recorded.to_owned()));
+                return Err(LockError::Held(recorded.to_owned()));
             }
             if Instant::now() >= give_up {
-                return Err(Refusal::Held(format!("{recorded} (that process is dead, its cleanup is not finished)")));
+                return Err(LockError::Held(format!("{recorded} (that process is dead, its cleanup is not finished)")));
             }
             std::thread::sleep(POLL_INTERVAL);
         };
@@ -98,7 +98,7 @@ impl Lock {
     ///
     /// # Errors
     /// Those of [`take`](Self::take).
-    pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, Refusal> {
+    pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, LockError> {
         Lock::take_opened(open_in(directory, name)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
@@ -110,32 +110,32 @@ impl Lock {
 }
 
 /// Opens a lock file. It must not be a symbolic link: zen would create or overwrite the link's target.
-fn open(path: &Path) -> Result<File, Refusal> {
+fn open(path: &Path) -> Result<File, LockError> {
     // Opening a pipe or a device must not block.
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     let file = options.open(path).map_err(|error| match error.raw_os_error() {
-        Some(nix::libc::ELOOP) if path.is_symlink() => Refusal::Unusable("it is a symbolic link".to_owned()),
+        Some(nix::libc::ELOOP) if path.is_symlink() => LockError::Unusable("it is a symbolic link".to_owned()),
         _ => unusable(&error),
     })?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(Refusal::Unusable("it is not a regular file".to_owned()));
+        return Err(LockError::Unusable("it is not a regular file".to_owned()));
     }
     Ok(file)
 }
 
 /// Opens a lock file in a directory, which is created if it is missing, for its owner only.
-pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, Refusal> {
+pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockError> {
     private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
     open(&directory.join(name))
 }
 
 /// Reads the line of the last holder. A file with any other content is not a lock.
-fn recorded_holder(file: &mut File) -> Result<String, Refusal> {
+fn recorded_holder(file: &mut File) -> Result<String, LockError> {
     let held = read(file).map_err(|error| unusable(&error))?;
     if !held.is_empty() && !held.starts_with(FIRST_WORD) {
-        return Err(Refusal::Unusable("it is not a lock file of zen, and would be overwritten".to_owned()));
+        return Err(LockError::Unusable("it is not a lock file of zen, and would be overwritten".to_owned()));
     }
     Ok(held)
 }
@@ -158,8 +158,8 @@ fn is_dead(pid: i32) -> bool {
     is_read && matches!(state, Some(b'Z' | b'X'))
 }
 
-fn unusable(error: &io::Error) -> Refusal {
-    Refusal::Unusable(reason(error))
+fn unusable(error: &io::Error) -> LockError {
+    LockError::Unusable(error_text(error))
 }
 
 fn read(file: &mut File) -> io::Result<String> {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     /// Takes it as the process that this is: one that is alive.
-    fn take(path: &Path) -> Result<Lock, Refusal> {
+    fn take(path: &Path) -> Result<Lock, LockError> {
         Lock::take(path, holder(std::process::id()))
     }
 
@@ -202,7 +202,7 @@ mod tests {
         let path = directory.path().join("lock");
         let pid = std::process::id();
         let first = Lock::take(&path, Holder { run: "long-name", ..holder(pid) }).expect("it is free");
-        assert_eq!(take(&path).unwrap_err(), Refusal::Held(format!("pid {pid}, run long-name, since noon")));
+        assert_eq!(take(&path).unwrap_err(), LockError::Held(format!("pid {pid}, run long-name, since noon")));
         drop(first);
         // A child that another test forks has it open as well, until its exec.
         let give_up = Instant::now() + Duration::from_secs(60);
@@ -233,7 +233,7 @@ mod tests {
         let path = directory.path().join("lock");
         let _held = Lock::take(&path, holder(dead_pid())).expect("it is free");
         let began = Instant::now();
-        let Err(Refusal::Held(line)) = take(&path) else { panic!("it is held") };
+        let Err(LockError::Held(line)) = take(&path) else { panic!("it is held") };
         assert!(began.elapsed() >= DEAD_HOLDER_PATIENCE);
         assert!(line.ends_with("since noon (that process is dead, its cleanup is not finished)"), "{line}");
     }
@@ -257,10 +257,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.json");
         std::fs::write(&path, "{}").expect("a file");
-        assert!(matches!(take(&path), Err(Refusal::Unusable(_))));
+        assert!(matches!(take(&path), Err(LockError::Unusable(_))));
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), "{}");
         for path in [directory.path(), &directory.path().join("gone/lock"), Path::new("/dev/null")] {
-            assert!(matches!(take(path), Err(Refusal::Unusable(_))), "{}", path.display());
+            assert!(matches!(take(path), Err(LockError::Unusable(_))), "{}", path.display());
         }
     }
 
@@ -274,8 +274,8 @@ mod tests {
             } else {
                 symlink(&target, &link).expect("a link");
             }
-            assert_eq!(take(&link).unwrap_err(), Refusal::Unusable("it is a symbolic link".to_owned()));
-            assert_eq!(Lock::check(&link).unwrap_err(), Refusal::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(take(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(Lock::check(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
             assert_eq!(std::fs::read_to_string(&target).ok(), exists.then(String::new));
             assert!(open_in(directory.path(), "link").is_err());
         }

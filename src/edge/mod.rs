@@ -30,7 +30,7 @@ pub mod tool_hook;
 /// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
 /// program is being written.
 #[must_use]
-pub fn may_pass(error: &std::io::Error) -> bool {
+pub fn is_transient(error: &std::io::Error) -> bool {
     use nix::errno::Errno;
     let passing = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ETXTBSY];
     error.raw_os_error().is_some_and(|number| passing.contains(&Errno::from_raw(number)))
@@ -38,7 +38,7 @@ pub fn may_pass(error: &std::io::Error) -> bool {
 
 /// The system's words for an error, without the number that it knows it by: "No such file or directory".
 #[must_use]
-pub fn reason(error: &std::io::Error) -> String {
+pub fn error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

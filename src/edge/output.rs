@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::write;
 
-use super::signals::{Signals, stops_a_run};
+use super::signals::{Signals, is_termination};
 use super::suspension::stop_self;
 
 /// How much waits for a slow reader, in bytes. A report is a few thousand.
@@ -112,7 +112,7 @@ impl Output {
     /// Prints the closing line of the fence, if the opening one was printed.
     pub fn close_fence(&mut self) {
         if let Some(fence) = self.fence.take().filter(|fence| fence.is_open) {
-            self.print_in_any_case(&format!("::{}::\n", fence.token));
+            self.print_always(&format!("::{}::\n", fence.token));
         }
     }
 
@@ -123,11 +123,11 @@ impl Output {
             self.dropped_texts += 1;
             return;
         }
-        self.print_in_any_case(text);
+        self.print_always(text);
     }
 
     /// Prints a text that must not be lost, however much waits before it.
-    pub fn print_in_any_case(&mut self, text: &str) {
+    pub fn print_always(&mut self, text: &str) {
         if self.is_gone {
             return;
         }
@@ -141,23 +141,23 @@ impl Output {
             self.dropped_texts = 0;
         }
         self.waiting.extend(text.as_bytes());
-        self.write_on();
+        self.flush();
     }
 
     /// What to poll for writing, if something waits.
     #[must_use]
-    pub fn waiting_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn pending_fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.waiting.is_empty()).then(|| self.fd())
     }
 
     /// Writes what can be written without waiting.
-    pub fn write_on(&mut self) {
+    pub fn flush(&mut self) {
         while !self.waiting.is_empty() && self.is_ready(PollTimeout::ZERO) && self.write_chunk() {}
     }
 
     /// Writes all that waits, however long its reader takes, unless a signal came or comes that stops zen. Answers whether
     /// one did.
-    pub fn finish(&mut self, signals: &mut Signals, mut is_stopped: bool) -> bool {
+    pub fn drain(&mut self, signals: &mut Signals, mut is_stopped: bool) -> bool {
         while !self.waiting.is_empty() {
             let patience = if is_stopped { PollTimeout::ZERO } else { PollTimeout::NONE };
             let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT), PollFd::new(signals.fd(), PollFlags::POLLIN)];
@@ -166,8 +166,8 @@ impl Output {
                 Err(_) => break,
             }
             let [is_ready, _] = fds.map(|fd| fd.any() == Some(true));
-            let came = signals.take();
-            is_stopped |= came.iter().any(|&signal| stops_a_run(signal));
+            let came = signals.drain();
+            is_stopped |= came.iter().any(|&signal| is_termination(signal));
             if came.contains(&Signal::SIGTSTP) {
                 stop_self(Signal::SIGTSTP);
             }

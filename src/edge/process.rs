@@ -23,11 +23,11 @@ use wait_timeout::ChildExt;
 
 #[cfg(target_os = "linux")]
 use super::reaper;
-use crate::outcome::Exit;
+use crate::outcome::ExitStatus;
 
 /// What to start.
 #[derive(Clone, Debug)]
-pub struct Launch {
+pub struct SpawnSpec {
     /// The program's file.
     pub program: PathBuf,
     /// Its arguments.
@@ -49,14 +49,14 @@ pub struct Process {
     /// The program's process id, which is also its group's.
     pid: i32,
     shared: SharedPage,
-    input: Option<Input>,
+    input: Option<StdinBuffer>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
 }
 
 /// What is still to be written to a child's standard input.
 #[derive(Debug)]
-struct Input {
+struct StdinBuffer {
     pipe: ChildStdin,
     unsent: Vec<u8>,
     sent: usize,
@@ -65,13 +65,13 @@ struct Input {
 
 /// What came of reading a pipe once.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReadOutcome {
     /// So many bytes.
-    Bytes(usize),
+    Data(usize),
     /// Nothing for now.
-    Nothing,
+    WouldBlock,
     /// Its end.
-    End,
+    Eof,
 }
 
 /// Lets this process and its children have as many descriptors as the system allows. Answers the limit that was set before, which
@@ -90,7 +90,7 @@ impl Process {
     /// # Errors
     /// The system's, with the program's name where that is what is missing.
     pub fn start(
-        launch: &Launch,
+        launch: &SpawnSpec,
         descriptor_limit: Option<(u64, u64)>,
         spare_descriptors: usize,
         kept: &[BorrowedFd],
@@ -119,10 +119,11 @@ impl Process {
         // It returns when exec(2) has succeeded or failed, which comes after the process id was stored.
         let mut child = command.spawn()?;
         drop(spare);
-        let input = child.stdin.take().map(|pipe| Input { pipe, unsent: Vec::new(), sent: 0, close_when_sent: false });
+        let input =
+            child.stdin.take().map(|pipe| StdinBuffer { pipe, unsent: Vec::new(), sent: 0, close_when_sent: false });
         let pid = shared.0.pid.load(Ordering::Acquire);
         let process = Process { input, output: child.stdout.take(), errors: child.stderr.take(), pid, shared, child };
-        for fd in [process.input_fd(), process.output_fd(), process.errors_fd()].into_iter().flatten() {
+        for fd in [process.stdin_fd(), process.stdout_fd(), process.stderr_fd()].into_iter().flatten() {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         Ok(process)
@@ -142,25 +143,25 @@ impl Process {
 
     /// Its standard input, as long as it is open.
     #[must_use]
-    pub fn input_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn stdin_fd(&self) -> Option<BorrowedFd<'_>> {
         self.input.as_ref().map(|input| input.pipe.as_fd())
     }
 
     /// Whether there is something to write.
     #[must_use]
-    pub fn has_unsent(&self) -> bool {
+    pub fn has_pending_stdin(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.sent < input.unsent.len())
     }
 
     /// Its standard output, as long as it is open.
     #[must_use]
-    pub fn output_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn stdout_fd(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(AsFd::as_fd)
     }
 
     /// Its standard error, as long as it is open.
     #[must_use]
-    pub fn errors_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn stderr_fd(&self) -> Option<BorrowedFd<'_>> {
         self.errors.as_ref().map(AsFd::as_fd)
     }
 
@@ -169,7 +170,7 @@ impl Process {
         match &mut self.input {
             Some(input) => {
                 input.unsent.extend_from_slice(bytes);
-                self.write_on()
+                self.flush_stdin()
             }
             None => false,
         }
@@ -179,12 +180,12 @@ impl Process {
     pub fn close_input(&mut self) {
         if let Some(input) = &mut self.input {
             input.close_when_sent = true;
-            self.write_on();
+            self.flush_stdin();
         }
     }
 
     /// Writes what it takes. Answers false if it has closed its end with something unsent.
-    pub fn write_on(&mut self) -> bool {
+    pub fn flush_stdin(&mut self) -> bool {
         let Some(input) = &mut self.input else { return true };
         while input.sent < input.unsent.len() {
             match input.pipe.write(&input.unsent[input.sent..]) {
@@ -206,12 +207,12 @@ impl Process {
     }
 
     /// Reads its standard output once.
-    pub fn read_output(&mut self, buffer: &mut [u8]) -> Heard {
+    pub fn read_stdout(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         read_once(&mut self.output, buffer)
     }
 
     /// Reads its standard error once.
-    pub fn read_errors(&mut self, buffer: &mut [u8]) -> Heard {
+    pub fn read_stderr(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         read_once(&mut self.errors, buffer)
     }
 
@@ -242,12 +243,12 @@ impl Process {
     }
 
     /// Reaps it, if it has ended.
-    pub fn reap(&mut self) -> Option<Exit> {
+    pub fn reap(&mut self) -> Option<ExitStatus> {
         self.reap_within(Duration::ZERO)
     }
 
     /// Reaps it, if it ends within that time.
-    pub fn reap_within(&mut self, limit: Duration) -> Option<Exit> {
+    pub fn reap_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         // wait-timeout needs descriptors to wait. Asking without them does as well.
         let status = match is_wait_ready() {
             true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
@@ -255,8 +256,8 @@ impl Process {
         };
         let status = status.ok()??;
         Some(match status.signal() {
-            Some(signal) => Exit::Signal(signal),
-            None => Exit::Code(status.code().unwrap_or(-1)),
+            Some(signal) => ExitStatus::Signal(signal),
+            None => ExitStatus::Code(status.code().unwrap_or(-1)),
         })
     }
 
@@ -301,18 +302,18 @@ impl Drop for Process {
     }
 }
 
-fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> Heard {
-    let Some(open) = pipe else { return Heard::Nothing };
+fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> ReadOutcome {
+    let Some(open) = pipe else { return ReadOutcome::WouldBlock };
     match open.read(buffer) {
         Ok(0) => {
             *pipe = None;
-            Heard::End
+            ReadOutcome::Eof
         }
-        Ok(count) => Heard::Bytes(count),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Heard::Nothing,
+        Ok(count) => ReadOutcome::Data(count),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => ReadOutcome::WouldBlock,
         Err(_) => {
             *pipe = None;
-            Heard::End
+            ReadOutcome::Eof
         }
     }
 }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use nix::libc;
 
-use super::lock::{Refusal, open_in};
-use super::reason;
+use super::error_text;
+use super::lock::{LockError, open_in};
 use crate::sha256;
 
 /// The file of all sessions. Nothing is written in it.
@@ -34,13 +34,13 @@ impl SessionLocks {
     ///
     /// # Errors
     /// Why they cannot be had.
-    pub fn in_directory(directory: &Path) -> Result<Self, String> {
+    pub fn open(directory: &Path) -> Result<Self, String> {
         if !cfg!(target_os = "linux") {
             return Err("this system has no locks of this kind".to_owned());
         }
         match open_in(directory, NAME) {
             Ok(file) => Ok(SessionLocks { file: Rc::new(file) }),
-            Err(Refusal::Held(why) | Refusal::Unusable(why)) => Err(why),
+            Err(LockError::Held(why) | LockError::Unusable(why)) => Err(why),
         }
     }
 
@@ -49,12 +49,12 @@ impl SessionLocks {
     ///
     /// # Errors
     /// The system's, where it has no such locks in this directory.
-    pub fn enter(&self, uuid: &str) -> Result<Option<SessionLock>, String> {
+    pub fn try_lock(&self, uuid: &str) -> Result<Option<SessionLock>, String> {
         let byte = byte_of(uuid);
         match set(&self.file, byte, libc::F_WRLCK) {
             Ok(()) => Ok(Some(SessionLock { file: Rc::clone(&self.file), byte })),
             Err(error) if [Some(libc::EAGAIN), Some(libc::EACCES)].contains(&error.raw_os_error()) => Ok(None),
-            Err(error) => Err(reason(&error)),
+            Err(error) => Err(error_text(&error)),
         }
     }
 
@@ -103,41 +103,41 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn enter(locks: &SessionLocks, uuid: &str) -> Option<SessionLock> {
-        locks.enter(uuid).expect("there are locks")
+    fn try_lock(locks: &SessionLocks, uuid: &str) -> Option<SessionLock> {
+        locks.try_lock(uuid).expect("there are locks")
     }
 
     #[test]
     fn one_run_is_in_a_session_and_others_in_others() {
         let directory = tempfile::tempdir().expect("a directory");
-        let of_run = || SessionLocks::in_directory(&directory.path().join("made")).expect("a file");
+        let of_run = || SessionLocks::open(&directory.path().join("made")).expect("a file");
         let (ours, theirs) = (of_run(), of_run());
-        let first = enter(&ours, "a").expect("nobody is in it");
-        assert!(enter(&theirs, "a").is_none());
-        let other = enter(&theirs, "b").expect("nobody is in it");
-        assert!(enter(&ours, "b").is_none());
+        let first = try_lock(&ours, "a").expect("nobody is in it");
+        assert!(try_lock(&theirs, "a").is_none());
+        let other = try_lock(&theirs, "b").expect("nobody is in it");
+        assert!(try_lock(&ours, "b").is_none());
         drop(first);
-        let second = enter(&theirs, "a").expect("it is free again");
+        let second = try_lock(&theirs, "a").expect("it is free again");
         drop(theirs);
-        assert!(enter(&ours, "b").is_none(), "held as long as the lock is there");
+        assert!(try_lock(&ours, "b").is_none(), "held as long as the lock is there");
         drop((other, second));
-        assert!(enter(&ours, "a").is_some() && enter(&ours, "b").is_some());
+        assert!(try_lock(&ours, "a").is_some() && try_lock(&ours, "b").is_some());
     }
 
     /// As after SIGKILL, when nothing was dropped in its order.
     #[test]
     fn whoever_has_the_file_open_keeps_what_was_taken() {
         let directory = tempfile::tempdir().expect("a directory");
-        let of_run = || SessionLocks::in_directory(directory.path()).expect("a file");
+        let of_run = || SessionLocks::open(directory.path()).expect("a file");
         let (ours, theirs) = (of_run(), of_run());
         let reaper = ours.fd().try_clone_to_owned().expect("a descriptor");
         assert_eq!(set(&ours.file, byte_of("a"), libc::F_WRLCK).ok(), Some(()));
         drop(ours);
-        assert!(enter(&theirs, "a").is_none());
+        assert!(try_lock(&theirs, "a").is_none());
         drop(reaper);
         // A child that another test starts has it open as well, until its exec.
         let give_up = Instant::now() + Duration::from_secs(60);
-        while enter(&theirs, "a").is_none() {
+        while try_lock(&theirs, "a").is_none() {
             assert!(Instant::now() < give_up, "nobody has it open");
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_written_is_told() {
         for path in ["/dev/null", "/proc/none"] {
-            assert!(SessionLocks::in_directory(Path::new(path)).is_err(), "{path}");
+            assert!(SessionLocks::open(Path::new(path)).is_err(), "{path}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Signals {
 /// Makes sure that signals come, and that children can be waited for. Whoever started zen may have blocked signals, and a
 /// blocked one is waited for in vain; or had SIGCHLD ignored, and then the system reaps children itself, and nobody
 /// learns how they ended. To be called before the first child.
-pub fn unblock() {
+pub fn reset_mask() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     if is_ignored(Signal::SIGCHLD) {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -39,7 +39,7 @@ impl Signals {
     ///
     /// # Errors
     /// The system's, if there are no descriptors left or the thread that ctrlc needs cannot be started.
-    pub fn catch() -> io::Result<Self> {
+    pub fn install() -> io::Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
@@ -73,7 +73,7 @@ impl Signals {
     }
 
     /// Takes the signals that have come since the last time, each once, by number.
-    pub fn take(&mut self) -> Vec<Signal> {
+    pub fn drain(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         // Drained first: a signal that comes after that wakes the loop once more.
         while let Ok(1..) = self.pipe.read(&mut bytes) {}
@@ -85,12 +85,12 @@ impl Signals {
 
 /// As long as this lives, before the run, a signal that would stop the run ends zen at once: there is nothing to stop yet.
 #[derive(Debug)]
-pub struct EndAtOnce {
+pub struct ExitOnSignal {
     actions: Vec<signal_hook::SigId>,
     asked: Arc<AtomicBool>,
 }
 
-impl EndAtOnce {
+impl ExitOnSignal {
     /// Begins to do so. A signal that whoever started zen had set to be ignored stays ignored.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl EndAtOnce {
             // SAFETY: the action makes one write(2) and one _exit(2), which are async-signal-safe.
             actions.push(unsafe { signal_hook::low_level::register(signal as i32, end) }?);
         }
-        Ok(EndAtOnce { actions, asked })
+        Ok(ExitOnSignal { actions, asked })
     }
 
     /// Whether SIGUSR1 has asked for a word since the last time.
@@ -116,7 +116,7 @@ impl EndAtOnce {
     }
 }
 
-impl Drop for EndAtOnce {
+impl Drop for ExitOnSignal {
     fn drop(&mut self) {
         for action in self.actions.drain(..) {
             signal_hook::low_level::unregister(action);
@@ -126,7 +126,7 @@ impl Drop for EndAtOnce {
 
 /// Whether this one stops a run, or would.
 #[must_use]
-pub fn stops_a_run(signal: Signal) -> bool {
+pub fn is_termination(signal: Signal) -> bool {
     !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD | Signal::SIGTSTP)
 }
 

@@ -8,16 +8,16 @@ use std::time::Duration;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 use nix::unistd::Pid;
 
-use super::descendants::{self, Seen};
+use super::descendants::{self, ProcInfo};
 
 /// The most looks for processes that were forked while the others were being stopped.
 const MAX_LOOKS: u32 = 100;
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Stops these processes and all their descendants by SIGSTOP. Returns those that it stopped, parents first; not those that
 /// were stopped before.
 #[must_use]
-pub fn stop_all(roots: &[i32]) -> Vec<Seen> {
+pub fn stop_all(roots: &[i32]) -> Vec<ProcInfo> {
     let (mut stopped, mut known) = (Vec::new(), HashSet::new());
     let mut were_settled = false;
     for _ in 0..MAX_LOOKS {
@@ -28,7 +28,7 @@ pub fn stop_all(roots: &[i32]) -> Vec<Seen> {
             let is_new = known.insert(pid);
             is_settled &= is_stopped;
             if is_new && !is_stopped {
-                stopped.extend(descendants::see(pid));
+                stopped.extend(descendants::proc_info(pid));
                 let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
             }
         }
@@ -38,15 +38,15 @@ pub fn stop_all(roots: &[i32]) -> Vec<Seen> {
         }
         were_settled = is_settled;
         // The kernel stops a process that runs on another CPU a moment later, and until then it may fork.
-        sleep(LOOK_AGAIN);
+        sleep(CHECK_INTERVAL);
     }
     stopped
 }
 
 /// Continues these processes, children first: a parent must not see them stopped.
-pub fn continue_all(stopped: &[Seen]) {
+pub fn continue_all(stopped: &[ProcInfo]) {
     for process in stopped.iter().rev() {
-        if descendants::see(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
+        if descendants::proc_info(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGCONT);
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         let own: i32 = own.trim().parse().expect("a pid");
         let pid = child.0.id().cast_signed();
         let is_stopped = (0..10_000).any(|_| {
-            sleep(LOOK_AGAIN);
+            sleep(CHECK_INTERVAL);
             state(own) == Some('T')
         });
         assert!(is_stopped);

@@ -1,7 +1,7 @@
 //! Configs to start from, one for each kind of work. They are files of their own beside this one, and tests hold them to the
 //! schema, to a plan and to a run.
 
-use crate::nearest::nearest;
+use crate::nearest::closest_match;
 
 /// A config to start from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn find(name: &str) -> Result<&'static Example, String> {
     EXAMPLES.iter().find(|example| example.name == name).ok_or_else(|| {
         let names = || EXAMPLES.iter().map(|example| example.name);
         let all = names().collect::<Vec<_>>().join(", ");
-        match nearest(name, names()) {
+        match closest_match(name, names()) {
             Some(near) => format!("is no example, did you mean '{near}'? There are: {all}"),
             None => format!("is no example; there are: {all}"),
         }

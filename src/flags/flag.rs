@@ -13,7 +13,7 @@ pub struct Flag {
     /// Where `--help` and the man page list it.
     pub section: Section,
     /// What it does to the options.
-    pub effect: Effect,
+    pub effect: FlagKind,
     /// One line, for `--help`.
     pub help: &'static str,
     /// One paragraph, for the man page; what stands between backticks is bold there.
@@ -22,7 +22,7 @@ pub struct Flag {
 
 /// What a flag does.
 #[derive(Clone, Copy, Debug)]
-pub enum Effect {
+pub enum FlagKind {
     /// It takes no value.
     Switch(fn(&mut Options)),
     /// It takes a value.
@@ -35,7 +35,7 @@ pub enum Effect {
         set: fn(&mut Options, &OsStr) -> Result<(), String>,
     },
     /// It asks for something else than a run.
-    Answer(fn() -> Request),
+    Special(fn() -> Request),
 }
 
 /// A group of flags in `--help` and in the man page.
@@ -104,8 +104,8 @@ impl Flag {
     #[must_use]
     pub fn value_name(&self) -> Option<&'static str> {
         match self.effect {
-            Effect::Value { name, .. } => Some(name),
-            Effect::Switch(_) | Effect::Answer(_) => None,
+            FlagKind::Value { name, .. } => Some(name),
+            FlagKind::Switch(_) | FlagKind::Special(_) => None,
         }
     }
 
@@ -113,8 +113,8 @@ impl Flag {
     #[must_use]
     pub fn default(&self) -> Option<&'static str> {
         match self.effect {
-            Effect::Value { default, .. } => default,
-            Effect::Switch(_) | Effect::Answer(_) => None,
+            FlagKind::Value { default, .. } => default,
+            FlagKind::Switch(_) | FlagKind::Special(_) => None,
         }
     }
 }

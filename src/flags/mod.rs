@@ -10,15 +10,15 @@ mod parse;
 mod values;
 
 pub use environment::ENVIRONMENT;
-pub use flag::{Effect, Flag, Section};
+pub use flag::{Flag, FlagKind, Section};
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LockFile, LogLevel, Logs, OnSuccess, Options, Question, at_home};
+pub use options::{ConfigSource, LockPolicy, LogDir, LogLevel, OnSuccess, Options, Query, expand_tilde};
 pub use parse::{Request, parse};
 
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
 use crate::halt::Halt;
-use crate::usage_limit::OnLimit;
+use crate::usage_limit::UsageLimitPolicy;
 
 /// Every flag, by section, in the order in which they are listed.
 pub static FLAGS: &[Flag] = &[
@@ -26,7 +26,7 @@ pub static FLAGS: &[Flag] = &[
         long: "config",
         short: Some('c'),
         section: Section::Work,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "FILE",
             default: None,
             set: |options, value| values::config(value).map(|source| options.config = Some(source)),
@@ -41,7 +41,7 @@ pub static FLAGS: &[Flag] = &[
         long: "workspace",
         short: None,
         section: Section::Work,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "DIR",
             default: None,
             set: |options, value| values::path(value).map(|dir| options.workspace = Some(dir)),
@@ -59,7 +59,7 @@ pub static FLAGS: &[Flag] = &[
         long: "claude",
         short: None,
         section: Section::Work,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "PATH",
             default: None,
             set: |options, value| values::path(value).map(|program| options.claude = Some(program)),
@@ -73,7 +73,7 @@ pub static FLAGS: &[Flag] = &[
         long: "dry-run",
         short: Some('n'),
         section: Section::Work,
-        effect: Effect::Switch(|options| options.dry_run = true),
+        effect: FlagKind::Switch(|options| options.dry_run = true),
         help: "Print the plan and launch nothing",
         details: "Check the config as for a run, print what would be run (each instance's command line and turns, \
             its session, its tools, the budget), and launch nothing. Only where the plan depends on what claude can do is \
@@ -83,7 +83,7 @@ pub static FLAGS: &[Flag] = &[
         long: "instance-name",
         short: None,
         section: Section::Command,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "NAME",
             default: None,
             set: |options, value| values::filled(value).map(|name| options.instance.name = Some(name)),
@@ -97,7 +97,7 @@ pub static FLAGS: &[Flag] = &[
         long: "instance-description",
         short: None,
         section: Section::Command,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "TEXT",
             default: None,
             set: |options, value| values::filled(value).map(|text| options.instance.description = Some(text)),
@@ -109,7 +109,7 @@ pub static FLAGS: &[Flag] = &[
         long: "session-id",
         short: None,
         section: Section::Command,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "NAME",
             default: None,
             set: |options, value| values::filled(value).map(|name| options.instance.session_id = Some(name)),
@@ -122,7 +122,7 @@ pub static FLAGS: &[Flag] = &[
         long: "clear-history",
         short: None,
         section: Section::Command,
-        effect: Effect::Switch(|options| options.instance.clear_history = Some(true)),
+        effect: FlagKind::Switch(|options| options.instance.clear_history = Some(true)),
         help: "Start the conversation afresh",
         details: "Start the conversation afresh, with /clear, before the command.",
     },
@@ -130,7 +130,7 @@ pub static FLAGS: &[Flag] = &[
         long: "compact-history",
         short: None,
         section: Section::Command,
-        effect: Effect::Switch(|options| options.instance.compact_history = Some(true)),
+        effect: FlagKind::Switch(|options| options.instance.compact_history = Some(true)),
         help: "Compact the conversation first",
         details: "Compact the conversation, with /compact, before the command.",
     },
@@ -138,7 +138,7 @@ pub static FLAGS: &[Flag] = &[
         long: "start-at",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "TIME",
             default: None,
             set: |options, value| values::start_at(value).map(|at| options.start_at = Some(at)),
@@ -156,7 +156,7 @@ pub static FLAGS: &[Flag] = &[
         long: "startup-delay",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("5"),
             set: |options, value| values::seconds(value).map(|delay| options.startup_delay = delay),
@@ -171,7 +171,7 @@ pub static FLAGS: &[Flag] = &[
         long: "max-parallel",
         short: Some('j'),
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "N",
             default: None,
             set: |options, value| values::count(value, 1).map(|max| options.max_parallel = Some(max)),
@@ -185,7 +185,7 @@ pub static FLAGS: &[Flag] = &[
         long: "timeout",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("10000"),
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.timeout = timeout),
@@ -199,7 +199,7 @@ pub static FLAGS: &[Flag] = &[
         long: "idle-timeout",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: None,
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.idle_timeout = Some(timeout)),
@@ -214,7 +214,7 @@ pub static FLAGS: &[Flag] = &[
         long: "startup-timeout",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("120"),
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.startup_timeout = timeout),
@@ -228,7 +228,7 @@ pub static FLAGS: &[Flag] = &[
         long: "grace",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("5"),
             set: |options, value| values::seconds(value).map(|grace| options.grace = grace),
@@ -242,10 +242,10 @@ pub static FLAGS: &[Flag] = &[
         long: "on-limit",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "WHAT",
             default: Some("stop"),
-            set: |options, value| values::one_of(value, &OnLimit::WORDS).map(|what| options.on_limit = what),
+            set: |options, value| values::one_of(value, &UsageLimitPolicy::WORDS).map(|what| options.on_limit = what),
         },
         help: "At a usage limit: wait, stop or fail",
         details: "What happens when the account's usage limit is reached, as claude itself reports it (2.1 and newer). \
@@ -262,7 +262,7 @@ pub static FLAGS: &[Flag] = &[
         long: "limit-wait-max",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("21600"),
             set: |options, value| values::seconds(value).map(|max| options.limit_wait_max = max),
@@ -277,7 +277,7 @@ pub static FLAGS: &[Flag] = &[
         long: "halt",
         short: None,
         section: Section::Pace,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "WHEN",
             default: None,
             set: |options, value| {
@@ -295,7 +295,7 @@ pub static FLAGS: &[Flag] = &[
         long: "overall-token-budget",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "N",
             default: None,
             set: |options, value| values::tokens(value).map(|cap| options.budget.overall_tokens = Some(cap)),
@@ -308,7 +308,7 @@ pub static FLAGS: &[Flag] = &[
         long: "overall-cost-budget",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "DOLLARS",
             default: None,
             set: |options, value| values::dollars(value).map(|cap| options.budget.overall_micros = Some(cap)),
@@ -321,7 +321,7 @@ pub static FLAGS: &[Flag] = &[
         long: "command-budget",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "/NAME=N",
             default: None,
             set: |options, value| {
@@ -338,7 +338,7 @@ pub static FLAGS: &[Flag] = &[
         long: "command-cost-budget",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "/NAME=DOLLARS",
             default: None,
             set: |options, value| {
@@ -354,7 +354,7 @@ pub static FLAGS: &[Flag] = &[
         long: "budget-enforcement-mode",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "MODE",
             default: None,
             set: |options, value| {
@@ -373,7 +373,7 @@ pub static FLAGS: &[Flag] = &[
         long: "budget-parameter-type",
         short: None,
         section: Section::Budget,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "TYPE",
             default: None,
             set: |options, value| {
@@ -389,7 +389,7 @@ pub static FLAGS: &[Flag] = &[
         long: "disable-budget-visuals",
         short: None,
         section: Section::Budget,
-        effect: Effect::Switch(|options| options.budget.disable_visuals = Some(true)),
+        effect: FlagKind::Switch(|options| options.budget.disable_visuals = Some(true)),
         help: "Leave the budget's bar out of the reports",
         details: "Leave the budget's bar out of the status reports.",
     },
@@ -397,7 +397,7 @@ pub static FLAGS: &[Flag] = &[
         long: "status-report-interval",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "SECONDS",
             default: Some("5"),
             set: |options, value| {
@@ -413,7 +413,7 @@ pub static FLAGS: &[Flag] = &[
         long: "max-console-lines",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "N",
             default: Some("5"),
             set: |options, value| values::count(value, 0).map(|max| options.max_console_lines = max),
@@ -427,7 +427,7 @@ pub static FLAGS: &[Flag] = &[
         long: "max-line-length",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "N",
             default: Some("500"),
             set: |options, value| values::count(value, 20).map(|max| options.max_line_length = max),
@@ -440,7 +440,7 @@ pub static FLAGS: &[Flag] = &[
         long: "log-level",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "LEVEL",
             default: Some("concise"),
             set: |options, value| values::log_level(value).map(|level| options.log_level = level),
@@ -456,7 +456,7 @@ pub static FLAGS: &[Flag] = &[
         long: "quiet",
         short: Some('q'),
         section: Section::Report,
-        effect: Effect::Switch(|options| options.log_level = LogLevel::Silent),
+        effect: FlagKind::Switch(|options| options.log_level = LogLevel::Silent),
         help: "Print errors and the final summary only",
         details: "The same as `--log-level silent`: errors and the final summary only.",
     },
@@ -464,7 +464,7 @@ pub static FLAGS: &[Flag] = &[
         long: "on-success",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "WHAT",
             default: Some("report"),
             set: |options, value| values::one_of(value, &OnSuccess::WORDS).map(|what| options.on_success = what),
@@ -479,7 +479,7 @@ pub static FLAGS: &[Flag] = &[
         long: "verbose",
         short: Some('v'),
         section: Section::Report,
-        effect: Effect::Switch(|options| options.log_level = LogLevel::Detailed),
+        effect: FlagKind::Switch(|options| options.log_level = LogLevel::Detailed),
         help: "The same as --log-level detailed",
         details: "The same as `--log-level detailed`.",
     },
@@ -487,7 +487,7 @@ pub static FLAGS: &[Flag] = &[
         long: "output-format",
         short: None,
         section: Section::Report,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "FORMAT",
             default: None,
             set: |options, value| {
@@ -502,10 +502,10 @@ pub static FLAGS: &[Flag] = &[
         long: "log-dir",
         short: None,
         section: Section::Files,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "DIR",
             default: None,
-            set: |options, value| values::path(value).map(|dir| options.logs = Logs::In(dir)),
+            set: |options, value| values::path(value).map(|dir| options.logs = LogDir::Path(dir)),
         },
         help: "Where to keep the files of runs",
         details: "The directory below which this run gets one of its own for its files (see `FILES`). \
@@ -515,7 +515,7 @@ pub static FLAGS: &[Flag] = &[
         long: "no-logs",
         short: None,
         section: Section::Files,
-        effect: Effect::Switch(|options| options.logs = Logs::Nowhere),
+        effect: FlagKind::Switch(|options| options.logs = LogDir::Disabled),
         help: "Keep no files of this run",
         details: "Keep no files of this run: what is not printed is lost.",
     },
@@ -523,10 +523,10 @@ pub static FLAGS: &[Flag] = &[
         long: "lock",
         short: None,
         section: Section::Files,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "FILE",
             default: None,
-            set: |options, value| values::path(value).map(|file| options.lock = LockFile::At(file)),
+            set: |options, value| values::path(value).map(|file| options.lock = LockPolicy::File(file)),
         },
         help: "Never run beside another holder of this",
         details: "A file that one run at a time holds; it is made if it is not there. \
@@ -539,7 +539,7 @@ pub static FLAGS: &[Flag] = &[
         long: "no-lock",
         short: None,
         section: Section::Files,
-        effect: Effect::Switch(|options| options.lock = LockFile::Nothing),
+        effect: FlagKind::Switch(|options| options.lock = LockPolicy::Disabled),
         help: "Run beside other runs of the config",
         details: "Take no lock: run beside other runs of the same config. \
             A session is in one run at a time all the same: an instance whose session another run is in waits until that \
@@ -549,7 +549,7 @@ pub static FLAGS: &[Flag] = &[
         long: "list-commands",
         short: None,
         section: Section::Answers,
-        effect: Effect::Switch(|options| options.question = Some(Question::Commands)),
+        effect: FlagKind::Switch(|options| options.question = Some(Query::Commands)),
         help: "Print the slash commands that there are",
         details: "Print the slash commands that the workspace has, one a line: its name, where it comes from (project, user, a skill, \
             a plugin, or built in), and what it does. \
@@ -560,12 +560,10 @@ pub static FLAGS: &[Flag] = &[
         long: "inspect-command",
         short: None,
         section: Section::Answers,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "/NAME",
             default: None,
-            set: |options, value| {
-                values::filled(value).map(|called| options.question = Some(Question::Command(called)))
-            },
+            set: |options, value| values::filled(value).map(|called| options.question = Some(Query::Command(called))),
         },
         help: "Print what is known of one of them",
         details: "Print what is known of a slash command: where it comes from, its file, its front matter, and how its text begins. \
@@ -575,7 +573,7 @@ pub static FLAGS: &[Flag] = &[
         long: "list-examples",
         short: None,
         section: Section::Answers,
-        effect: Effect::Switch(|options| options.question = Some(Question::Examples)),
+        effect: FlagKind::Switch(|options| options.question = Some(Query::Examples)),
         help: "Print the kinds of example configs",
         details: "Print the kinds of configs that `--generate-example` knows, one a line.",
     },
@@ -583,11 +581,11 @@ pub static FLAGS: &[Flag] = &[
         long: "generate-example",
         short: None,
         section: Section::Answers,
-        effect: Effect::Value {
+        effect: FlagKind::Value {
             name: "TYPE",
             default: None,
             set: |options, value| {
-                values::example(value).map(|example| options.question = Some(Question::Example(example)))
+                values::example(value).map(|example| options.question = Some(Query::Example(example)))
             },
         },
         help: "Print an example config, to start from",
@@ -597,7 +595,7 @@ pub static FLAGS: &[Flag] = &[
         long: "show-prompt-template",
         short: None,
         section: Section::Answers,
-        effect: Effect::Switch(|options| options.question = Some(Question::PromptTemplate)),
+        effect: FlagKind::Switch(|options| options.question = Some(Query::PromptTemplate)),
         help: "Print what makes a model write a config",
         details: "Print a text to paste into a model, with what is to be done put in, so that it writes a config.",
     },
@@ -605,7 +603,7 @@ pub static FLAGS: &[Flag] = &[
         long: "print-schema",
         short: None,
         section: Section::Answers,
-        effect: Effect::Switch(|options| options.question = Some(Question::Schema)),
+        effect: FlagKind::Switch(|options| options.question = Some(Query::Schema)),
         help: "Print the JSON Schema of a config",
         details: "Print the JSON Schema (2020-12) of a config, for editors and for programs that write configs. \
             What it says nothing of, such as names that must be unique, `--dry-run` finds.",
@@ -614,7 +612,7 @@ pub static FLAGS: &[Flag] = &[
         long: "help",
         short: Some('h'),
         section: Section::Information,
-        effect: Effect::Answer(|| Request::Help),
+        effect: FlagKind::Special(|| Request::Help),
         help: "Print this help and exit",
         details: "Print a short help and exit.",
     },
@@ -622,7 +620,7 @@ pub static FLAGS: &[Flag] = &[
         long: "version",
         short: Some('V'),
         section: Section::Information,
-        effect: Effect::Answer(|| Request::Version),
+        effect: FlagKind::Special(|| Request::Version),
         help: "Print the version and exit",
         details: "Print the version and exit.",
     },
@@ -673,7 +671,7 @@ mod tests {
     fn every_default_is_what_its_flag_would_set() {
         let mut options = Options::default();
         for flag in FLAGS {
-            if let Effect::Value { default: Some(default), set, .. } = flag.effect {
+            if let FlagKind::Value { default: Some(default), set, .. } = flag.effect {
                 set(&mut options, OsStr::new(default)).unwrap();
                 assert_eq!(options, Options::default(), "--{}", flag.long);
             }
@@ -683,7 +681,7 @@ mod tests {
     #[test]
     fn no_flag_takes_an_empty_value() {
         for flag in FLAGS {
-            if let Effect::Value { set, .. } = flag.effect {
+            if let FlagKind::Value { set, .. } = flag.effect {
                 assert!(set(&mut Options::default(), OsStr::new("")).is_err(), "--{}", flag.long);
             }
         }
@@ -694,15 +692,15 @@ mod tests {
         for flag in FLAGS {
             let mut options = Options::default();
             match flag.effect {
-                Effect::Switch(set) => set(&mut options),
-                Effect::Value { set, .. } => {
+                FlagKind::Switch(set) => set(&mut options),
+                FlagKind::Value { set, .. } => {
                     assert!(
                         ["25", "silent", "/a=5", "warn", "mixed", "json", "2h", "code_review", "wait", "soon,fail=1"]
                             .iter()
                             .any(|value| set(&mut options, OsStr::new(value)).is_ok())
                     );
                 }
-                Effect::Answer(_) => continue,
+                FlagKind::Special(_) => continue,
             }
             assert_ne!(options, Options::default(), "--{}", flag.long);
         }

@@ -5,7 +5,7 @@ use crate::config::{BudgetConfig, InstanceConfig};
 use crate::examples::Example;
 use crate::halt::Halt;
 use crate::start_at::StartAt;
-use crate::usage_limit::{DEFAULT_MAX_WAIT, OnLimit};
+use crate::usage_limit::{DEFAULT_MAX_WAIT, UsageLimitPolicy};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Options {
     /// The time from an interrupt to SIGTERM.
     pub grace: Duration,
     /// What a usage limit of the account does to the run.
-    pub on_limit: OnLimit,
+    pub on_limit: UsageLimitPolicy,
     /// The longest wait for the reset of a usage limit.
     pub limit_wait_max: Duration,
     /// How many failures stop the run; none: no number does.
@@ -56,11 +56,11 @@ pub struct Options {
     /// What is printed at the end of a run in which every instance has completed.
     pub on_success: OnSuccess,
     /// Where the run's files go.
-    pub logs: Logs,
+    pub logs: LogDir,
     /// What keeps it from overlapping with another run.
-    pub lock: LockFile,
+    pub lock: LockPolicy,
     /// What is to be answered instead of a run.
-    pub question: Option<Question>,
+    pub question: Option<Query>,
 }
 
 /// What is printed at the end if every instance has completed.
@@ -80,7 +80,7 @@ impl OnSuccess {
 
 /// Something that is asked of zen, and takes no run to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum Query {
     /// Which slash commands there are.
     Commands,
     /// What this slash command is.
@@ -117,30 +117,30 @@ pub enum LogLevel {
 
 /// Where a run's files go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Logs {
+pub enum LogDir {
     /// To a directory of their own in the user's state directory.
-    InStateHome,
+    Default,
     /// To this directory.
-    In(PathBuf),
+    Path(PathBuf),
     /// Nowhere: none are written.
-    Nowhere,
+    Disabled,
 }
 
 /// Which lock a run holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockFile {
+pub enum LockPolicy {
     /// That of its config in its workspace, in the user's state directory; none where the config is no file.
-    OfConfig,
+    PerConfig,
     /// This file.
-    At(PathBuf),
+    File(PathBuf),
     /// None: it may overlap with any other.
-    Nothing,
+    Disabled,
 }
 
 impl Options {
     /// The one instance to run, where the command line has a command.
     #[must_use]
-    pub fn one_command(&self) -> Option<&InstanceConfig> {
+    pub fn single_instance(&self) -> Option<&InstanceConfig> {
         (self.instance.command.is_some() || self.instance.prompt.is_some()).then_some(&self.instance)
     }
 
@@ -152,15 +152,15 @@ impl Options {
             _ => None,
         };
         let logs = match &mut self.logs {
-            Logs::In(path) => Some(path),
+            LogDir::Path(path) => Some(path),
             _ => None,
         };
         let lock = match &mut self.lock {
-            LockFile::At(path) => Some(path),
+            LockPolicy::File(path) => Some(path),
             _ => None,
         };
         for path in [config, self.workspace.as_mut(), self.claude.as_mut(), logs, lock].into_iter().flatten() {
-            *path = at_home(path, home);
+            *path = expand_tilde(path, home);
         }
         self
     }
@@ -168,7 +168,7 @@ impl Options {
 
 /// `--workspace=~/project` comes as it stands from most shells, and so do the variables of a crontab.
 #[must_use]
-pub fn at_home(path: &Path, home: &Path) -> PathBuf {
+pub fn expand_tilde(path: &Path, home: &Path) -> PathBuf {
     path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
 }
 
@@ -187,7 +187,7 @@ impl Default for Options {
             idle_timeout: None,
             startup_timeout: Duration::from_secs(120),
             grace: Duration::from_secs(5),
-            on_limit: OnLimit::default(),
+            on_limit: UsageLimitPolicy::default(),
             limit_wait_max: DEFAULT_MAX_WAIT,
             halt: None,
             budget: BudgetConfig::default(),
@@ -196,8 +196,8 @@ impl Default for Options {
             max_line_length: 500,
             log_level: LogLevel::Concise,
             on_success: OnSuccess::default(),
-            logs: Logs::InStateHome,
-            lock: LockFile::OfConfig,
+            logs: LogDir::Default,
+            lock: LockPolicy::PerConfig,
             question: None,
         }
     }
@@ -212,7 +212,7 @@ mod tests {
         for (path, expected) in
             [("~/app", "/home/me/app"), ("~", "/home/me"), ("./~/app", "./~/app"), ("~you/app", "~you/app"), ("-", "-")]
         {
-            assert_eq!(at_home(Path::new(path), Path::new("/home/me")), Path::new(expected));
+            assert_eq!(expand_tilde(Path::new(path), Path::new("/home/me")), Path::new(expected));
         }
     }
 }

@@ -3,9 +3,9 @@
 //! run.
 
 use super::values::{filled, quoted};
-use super::{Effect, FLAGS, Flag, Options, Question, Section, environment};
-use crate::nearest::nearest;
-use crate::text::as_written;
+use super::{FLAGS, Flag, FlagKind, Options, Query, Section, environment};
+use crate::nearest::closest_match;
+use crate::text::quote_input;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub enum Request {
     /// A run (or, with `dry_run`, its plan).
     Run(Box<Options>),
     /// An answer, on the workspace and the claude of these options.
-    Answer(Question, Box<Options>),
+    Answer(Query, Box<Options>),
     /// The text of [`help`](super::help()).
     Help,
     /// The version.
@@ -48,7 +48,7 @@ pub fn parse(
     let mut positionals = 0;
     while let Some(argument) = next_argument(&mut parser).transpose() {
         let outcome = match argument {
-            Ok(Argument::Flag(Flag { effect: Effect::Answer(request), .. })) => return Ok(request()),
+            Ok(Argument::Flag(Flag { effect: FlagKind::Special(request), .. })) => return Ok(request()),
             Ok(Argument::Flag(flag)) => {
                 of_a_command.extend(Some(flag).filter(|flag| flag.section == Section::Command));
                 apply(flag, &mut parser, &mut options)
@@ -78,9 +78,12 @@ pub fn parse(
         mistakes.extend(outcome.err());
     }
     if positionals == 0 {
-        mistakes.extend(of_a_command.into_iter().map(needs_a_command));
+        mistakes.extend(of_a_command.into_iter().map(requires_command));
     }
-    if options.config.is_none() && options.one_command().is_none() && options.question.is_none() && mistakes.is_empty()
+    if options.config.is_none()
+        && options.single_instance().is_none()
+        && options.question.is_none()
+        && mistakes.is_empty()
     {
         mistakes.push(
             "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)"
@@ -101,12 +104,12 @@ pub fn parse(
 const NO_APEX: &str = "--apex is not there: it starts an agent of the maker of netra-zen, which zen has no part of";
 
 fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
-    let argument = match parser.next().map_err(|error| unwanted_value(&error))? {
+    let argument = match parser.next().map_err(|error| unexpected_value(&error))? {
         None => return Ok(None),
         Some(Arg::Long("apex") | Arg::Short('a')) => Argument::Apex,
-        Some(Arg::Long(name)) => match flags_called(name)[..] {
+        Some(Arg::Long(name)) => match matching_flags(name)[..] {
             [flag] => Argument::Flag(flag),
-            [] => Argument::Unknown { spelled: format!("--{name}"), meant: meant(name) },
+            [] => Argument::Unknown { spelled: format!("--{name}"), meant: suggestion(name) },
             ref several => Argument::Ambiguous { spelled: format!("--{name}"), may_be: several.to_vec() },
         },
         Some(Arg::Short(letter)) => match FLAGS.iter().find(|flag| flag.short == Some(letter)) {
@@ -119,7 +122,7 @@ fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
 }
 
 /// The flag of this name, else those that begin with it, as netra-zen took them.
-fn flags_called(name: &str) -> Vec<&'static Flag> {
+fn matching_flags(name: &str) -> Vec<&'static Flag> {
     match FLAGS.iter().find(|flag| flag.long == name) {
         Some(flag) => vec![flag],
         None if name.is_empty() => Vec::new(),
@@ -146,7 +149,7 @@ fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(
             "unexpected argument {0}: a command is called as \"/{1}\", a text has several words, a config is given with \
              --config FILE (see zen --help)",
             quoted(argument),
-            as_written(text.trim())
+            quote_input(text.trim())
         ));
     }
     match text.starts_with('/') {
@@ -156,7 +159,7 @@ fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(
     Ok(())
 }
 
-fn needs_a_command(flag: &Flag) -> String {
+fn requires_command(flag: &Flag) -> String {
     format!(
         "--{} says something of a command on the command line, and there is none: a config says it itself",
         flag.long
@@ -165,12 +168,12 @@ fn needs_a_command(flag: &Flag) -> String {
 
 fn apply(flag: &Flag, parser: &mut Parser, options: &mut Options) -> Result<(), String> {
     match flag.effect {
-        Effect::Switch(set) => set(options),
-        Effect::Value { name, set, .. } => {
+        FlagKind::Switch(set) => set(options),
+        FlagKind::Value { name, set, .. } => {
             let value = value(parser).ok_or_else(|| format!("--{}: {name} is missing", flag.long))?;
             set(options, &value).map_err(|what| format!("--{}: {what}", flag.long))?;
         }
-        Effect::Answer(_) => {}
+        FlagKind::Special(_) => {}
     }
     Ok(())
 }
@@ -191,8 +194,8 @@ fn is_flag(argument: &OsStr) -> bool {
     argument.starts_with("--") || FLAGS.iter().any(is_short)
 }
 
-fn meant(name: &str) -> Option<&'static Flag> {
-    let long = nearest(name, FLAGS.iter().map(|flag| flag.long))?;
+fn suggestion(name: &str) -> Option<&'static Flag> {
+    let long = closest_match(name, FLAGS.iter().map(|flag| flag.long))?;
     FLAGS.iter().find(|flag| flag.long == long)
 }
 
@@ -204,7 +207,7 @@ fn unknown(spelled: &str, meant: Option<&Flag>) -> String {
     }
 }
 
-fn unwanted_value(error: &lexopt::Error) -> String {
+fn unexpected_value(error: &lexopt::Error) -> String {
     match error {
         lexopt::Error::UnexpectedValue { option, value } => {
             format!("{option} takes no value, but has {}", quoted(value))
@@ -215,11 +218,11 @@ fn unwanted_value(error: &lexopt::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConfigSource, LockFile, LogLevel, Logs, OnSuccess};
+    use super::super::{ConfigSource, LockPolicy, LogDir, LogLevel, OnSuccess};
     use super::*;
     use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
     use crate::start_at::StartAt;
-    use crate::usage_limit::OnLimit;
+    use crate::usage_limit::UsageLimitPolicy;
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
@@ -273,7 +276,7 @@ mod tests {
             idle_timeout: Some(Duration::from_millis(2500)),
             startup_timeout: Duration::from_secs(60),
             grace: Duration::ZERO,
-            on_limit: OnLimit::Wait,
+            on_limit: UsageLimitPolicy::Wait,
             limit_wait_max: Duration::from_secs(90),
             halt: crate::halt::Halt::parse("now,fail=3").ok(),
             budget: BudgetConfig {
@@ -291,8 +294,8 @@ mod tests {
             max_line_length: 20,
             log_level: LogLevel::Silent,
             on_success: OnSuccess::Silent,
-            logs: Logs::In(PathBuf::from("/logs")),
-            lock: LockFile::At(PathBuf::from("/lock")),
+            logs: LogDir::Path(PathBuf::from("/logs")),
+            lock: LockPolicy::File(PathBuf::from("/lock")),
             question: None,
         };
         assert_eq!(options, expected);
@@ -304,9 +307,9 @@ mod tests {
         assert_eq!((options("-c - -n -j 3").dry_run, options("-c - -j3").max_parallel), (true, Some(3)));
         assert_eq!(options("-c - -vq").log_level, LogLevel::Silent);
         assert_eq!(options("-c - --quiet --log-level concise").log_level, LogLevel::Concise);
-        assert_eq!(options("-c - --no-logs --log-dir d").logs, Logs::In(PathBuf::from("d")));
-        assert_eq!(options("-c - --log-dir d --no-logs").logs, Logs::Nowhere);
-        assert_eq!(options("-c - --lock l --no-lock").lock, LockFile::Nothing);
+        assert_eq!(options("-c - --no-logs --log-dir d").logs, LogDir::Path(PathBuf::from("d")));
+        assert_eq!(options("-c - --log-dir d --no-logs").logs, LogDir::Disabled);
+        assert_eq!(options("-c - --lock l --no-lock").lock, LockPolicy::Disabled);
         assert_eq!(options("-c - --timeout 1 --timeout 2").timeout, Duration::from_secs(2));
     }
 
@@ -325,10 +328,10 @@ mod tests {
             Ok(Request::Answer(question, options)) => (question, *options),
             other => panic!("{line}: {other:?}"),
         };
-        assert_eq!(question("--list-commands"), (Question::Commands, Options::default()));
-        assert_eq!(question("--print-schema -c - --list-examples").0, Question::Examples);
-        assert_eq!(question("--inspect-command /a").0, Question::Command("/a".to_owned()));
-        let (Question::Example(example), _) = question("--generate-example code_review") else { panic!("an example") };
+        assert_eq!(question("--list-commands"), (Query::Commands, Options::default()));
+        assert_eq!(question("--print-schema -c - --list-examples").0, Query::Examples);
+        assert_eq!(question("--inspect-command /a").0, Query::Command("/a".to_owned()));
+        let (Query::Example(example), _) = question("--generate-example code_review") else { panic!("an example") };
         assert_eq!(example.name, "code_review");
         let options = question("--show-prompt-template --claude /c -q").1;
         assert_eq!((options.claude, options.log_level), (Some(PathBuf::from("/c")), LogLevel::Silent));
@@ -428,7 +431,7 @@ mod tests {
             [format!("--session-id {what}"), format!("--clear-history {what}")]
         );
         assert_eq!(
-            options("-c - --output-format stream-json").one_command(),
+            options("-c - --output-format stream-json").single_instance(),
             None,
             "older scripts say it with a config"
         );
@@ -480,7 +483,7 @@ mod tests {
         let file = |name| Some(ConfigSource::File(PathBuf::from(name)));
         assert_eq!((options("").config, options("").log_level), (file("a.json"), LogLevel::Detailed));
         assert_eq!((options("-c b.json -q").config, options("-q").log_level), (file("b.json"), LogLevel::Silent));
-        assert_eq!(options("/analyze").one_command().and_then(|one| one.command.as_deref()), Some("/analyze"));
+        assert_eq!(options("/analyze").single_instance().and_then(|one| one.command.as_deref()), Some("/analyze"));
     }
 
     #[test]
@@ -495,7 +498,7 @@ mod tests {
         assert_eq!(options.config, Some(ConfigSource::File(at_home("c.json"))));
         assert_eq!(options.workspace, Some(at_home("")));
         assert_eq!(options.claude, Some(at_home("bin/claude")));
-        assert_eq!((options.logs, options.lock), (Logs::In(at_home("logs")), LockFile::At(at_home("lock"))));
+        assert_eq!((options.logs, options.lock), (LogDir::Path(at_home("logs")), LockPolicy::File(at_home("lock"))));
     }
 
     #[test]

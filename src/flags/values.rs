@@ -22,7 +22,7 @@ pub(super) fn example(value: &OsStr) -> Result<&'static Example, String> {
 
 /// What the user wrote, as a message may show it.
 pub(super) fn quoted(value: &OsStr) -> String {
-    format!("'{}'", text::as_written(&value.to_string_lossy()))
+    format!("'{}'", text::quote_input(&value.to_string_lossy()))
 }
 
 pub(super) fn config(value: &OsStr) -> Result<ConfigSource, String> {
@@ -101,7 +101,8 @@ pub(super) fn per_command(value: &OsStr, amount: fn(&OsStr) -> Result<u64, Strin
     let split = value.to_str().and_then(|text| text.rsplit_once('='));
     let split = split.and_then(|(name, number)| Some((budget_command(name)?, number)));
     let (command, number) = split.ok_or_else(|| format!("{} is not of the form /name=limit", quoted(value)))?;
-    let amount = amount(OsStr::new(number.trim())).map_err(|what| format!("{}: {what}", text::as_written(&command)))?;
+    let amount =
+        amount(OsStr::new(number.trim())).map_err(|what| format!("{}: {what}", text::quote_input(&command)))?;
     Ok((command, amount))
 }
 

@@ -5,40 +5,40 @@ use crate::claude::tokens::Tokens;
 use crate::plan::planned;
 use proptest::prelude::*;
 
-fn ledger(config: &str) -> Ledger {
+fn ledger(config: &str) -> Budget {
     let plan = planned(config);
-    Ledger::new(&plan.budget, &plan.instances, &plan.prices)
+    Budget::new(&plan.budget, &plan.instances, &plan.prices)
 }
 
-fn tokens(count: u64) -> Used {
-    Used { tokens: Tokens { input: count, ..Tokens::default() }, ..Used::default() }
+fn tokens(count: u64) -> Usage {
+    Usage { tokens: Tokens { input: count, ..Tokens::default() }, ..Usage::default() }
 }
 
-fn micros(micros: u64) -> Used {
-    Used { micros, ..Used::default() }
+fn micros(micros: u64) -> Usage {
+    Usage { micros, ..Usage::default() }
 }
 
 /// Asks for the next decision, and carries it out. No first message is waited for any more.
-fn next(ledger: &mut Ledger, ready: &[usize]) -> Option<(usize, Answer)> {
+fn next(ledger: &mut Budget, ready: &[usize]) -> Option<(usize, Admission)> {
     next_at(ledger, ready, Duration::MAX)
 }
 
-fn next_at(ledger: &mut Ledger, ready: &[usize], now: Duration) -> Option<(usize, Answer)> {
-    let next = ledger.next(ready.iter().copied(), now);
+fn next_at(ledger: &mut Budget, ready: &[usize], now: Duration) -> Option<(usize, Admission)> {
+    let next = ledger.admit_first(ready.iter().copied(), now);
     match &next {
-        Some((instance, Answer::Start)) => ledger.started(*instance, now),
-        Some((instance, Answer::Refuse(refusal))) => ledger.refused(*instance, refusal.clone()),
+        Some((instance, Admission::Admit)) => ledger.started(*instance, now),
+        Some((instance, Admission::Deny(refusal))) => ledger.refused(*instance, refusal.clone()),
         None => {}
     }
     next
 }
 
-fn refuses(instance: usize, why: &str, is_overall: bool) -> Option<(usize, Answer)> {
-    Some((instance, Answer::Refuse(Refusal { why: why.to_owned(), is_overall })))
+fn refuses(instance: usize, why: &str, is_overall: bool) -> Option<(usize, Admission)> {
+    Some((instance, Admission::Deny(Denial { why: why.to_owned(), is_overall })))
 }
 
-fn runs_to(ledger: &mut Ledger, instance: usize, used: &Used) {
-    ledger.book(instance, used);
+fn runs_to(ledger: &mut Budget, instance: usize, used: &Usage) {
+    ledger.charge(instance, used);
     ledger.ended(instance);
 }
 
@@ -49,7 +49,7 @@ const BLOCK: &str = r#"{"budget": {"overall_budget": 10000, "enforcement_mode": 
 #[test]
 fn the_seed_s_overall_budget_blocks_with_the_seed_s_words() {
     let mut ledger = ledger(BLOCK);
-    assert_eq!(next(&mut ledger, &[0, 1, 2]), Some((0, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[0, 1, 2]), Some((0, Admission::Admit)));
     assert_eq!(next(&mut ledger, &[1]), None, "it waits: the first may still leave it enough");
     runs_to(&mut ledger, 0, &tokens(6000));
     let second = "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)";
@@ -64,7 +64,7 @@ fn one_that_used_less_leaves_room() {
     let mut ledger = ledger(BLOCK);
     next(&mut ledger, &[0]);
     runs_to(&mut ledger, 0, &tokens(4000));
-    assert_eq!(next(&mut ledger, &[1, 2]), Some((1, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[1, 2]), Some((1, Admission::Admit)));
     assert_eq!(next(&mut ledger, &[2]), None);
 }
 
@@ -75,10 +75,10 @@ fn a_smaller_one_behind_one_that_waits_starts_if_it_leaves_that_one_enough() {
             {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a", "max_tokens_per_command": 3000},
             {"command": "/b", "max_tokens_per_command": 4000}, {"command": "/b", "max_tokens_per_command": 1000}]}"#,
     );
-    assert_eq!(next(&mut ledger, &[0, 1, 2, 3]), Some((0, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[0, 1, 2, 3]), Some((0, Admission::Admit)));
     assert_eq!(
         next(&mut ledger, &[1, 2, 3]),
-        Some((2, Answer::Start)),
+        Some((2, Admission::Admit)),
         "3000 and 3000 kept for the one before, and 4000"
     );
     assert_eq!(next(&mut ledger, &[1, 3]), None);
@@ -93,14 +93,14 @@ fn a_command_s_budget_is_summed_over_those_that_run_it() {
             {"command": "/analyze-code", "max_tokens_per_command": 4000}, {"command": "/help"}]}"#,
     );
     for instance in [0, 1] {
-        assert_eq!(next(&mut ledger, &[instance]), Some((instance, Answer::Start)));
+        assert_eq!(next(&mut ledger, &[instance]), Some((instance, Admission::Admit)));
     }
     assert_eq!(next(&mut ledger, &[2]), None);
     runs_to(&mut ledger, 0, &tokens(4000));
     runs_to(&mut ledger, 1, &tokens(4000));
     let why = "Estimated 4000 tokens would exceed /analyze-code budget of 10000 (currently at 8000)";
     assert_eq!(next(&mut ledger, &[2, 3]), refuses(2, why, false));
-    assert_eq!(next(&mut ledger, &[3]), Some((3, Answer::Start)), "a command's budget is nobody else's");
+    assert_eq!(next(&mut ledger, &[3]), Some((3, Admission::Admit)), "a command's budget is nobody else's");
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn another_attempt_takes_what_the_first_has_left_of_what_was_announced() {
     let mut ledger = ledger(BLOCK);
     next(&mut ledger, &[0]);
     runs_to(&mut ledger, 0, &tokens(5000));
-    assert_eq!(next(&mut ledger, &[0]), Some((0, Answer::Start)), "1000 of its 6000 are left, and 5000 of all");
-    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Start)), "1000 and 3000 fit beside the 5000");
+    assert_eq!(next(&mut ledger, &[0]), Some((0, Admission::Admit)), "1000 of its 6000 are left, and 5000 of all");
+    assert_eq!(next(&mut ledger, &[2]), Some((2, Admission::Admit)), "1000 and 3000 fit beside the 5000");
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
     assert_eq!(ledger.accounts[0].estimate.micros, 468_000);
     next(&mut ledger, &[0]);
     // A dearer model than was thought: $0.78 for a third of the tokens.
-    runs_to(&mut ledger, 0, &Used { micros: 780_000, ..tokens(20_000) });
+    runs_to(&mut ledger, 0, &Usage { micros: 780_000, ..tokens(20_000) });
     assert_eq!(ledger.accounts[0].expected(None), Amounts { tokens: 40_000, micros: 312_000 });
-    assert_eq!(next(&mut ledger, &[0]), Some((0, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[0]), Some((0, Admission::Admit)));
     assert_eq!(next(&mut ledger, &[1]), None, "$0.78, $0.31 and $0.47 are more than $1.30");
 }
 
@@ -143,12 +143,12 @@ fn whom_a_command_s_budget_refuses_holds_back_nobody_else() {
             "instances": [{"command": "/b"}, {"command": "/a"}, {"command": "/b"}]}"#,
     );
     next(&mut ledger, &[0]);
-    ledger.book(0, &micros(999_000)); // an estimate: it may turn out too high
+    ledger.charge(0, &micros(999_000)); // an estimate: it may turn out too high
     let why = "Estimated 1000 tokens would exceed /a budget of 500 (currently at 0)";
     assert_eq!(next(&mut ledger, &[1, 2]), refuses(1, why, false));
     assert_eq!(next(&mut ledger, &[2]), None, "it waits for the first");
     runs_to(&mut ledger, 0, &micros(400_000));
-    assert_eq!(next(&mut ledger, &[2]), Some((2, Answer::Start)));
+    assert_eq!(next(&mut ledger, &[2]), Some((2, Admission::Admit)));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
     // 12,000 tokens at $3 and 8,000 at $15 a million.
     assert_eq!(ledger.accounts[0].estimate.micros, 36_000 + 120_000);
     next(&mut ledger, &[0]);
-    ledger.book(0, &micros(4_950_000));
+    ledger.charge(0, &micros(4_950_000));
     assert_eq!(next(&mut ledger, &[1]), None, "an estimate may turn out too high");
     runs_to(&mut ledger, 0, &micros(4_900_000));
     let why = "Estimated $0.16 would exceed overall cost budget of $5.00 (currently at $4.90)";
@@ -176,10 +176,10 @@ fn a_limit_that_is_reached_names_those_that_share_it_once() {
         next(&mut ledger, &[instance]);
     }
     ledger.ended(2);
-    assert_eq!(ledger.book(0, &tokens(9_999)), []);
+    assert_eq!(ledger.charge(0, &tokens(9_999)), []);
     let what = "Overall budget reached: 10,000 / 10,000 tokens".to_owned();
-    assert_eq!(ledger.book(1, &tokens(1)), [Reached { what, is_own: false, stop: vec![0, 1] }]);
-    assert_eq!(ledger.book(1, &tokens(500)), [], "said once");
+    assert_eq!(ledger.charge(1, &tokens(1)), [LimitReached { what, is_own: false, stop: vec![0, 1] }]);
+    assert_eq!(ledger.charge(1, &tokens(500)), [], "said once");
 }
 
 #[test]
@@ -188,9 +188,9 @@ fn a_limit_that_only_an_estimate_had_reached_can_be_reached_again() {
         ledger(r#"{"budget": {"overall_cost_budget": 5}, "instances": [{"command": "/a"}, {"command": "/b"}]}"#);
     next(&mut ledger, &[0]);
     next(&mut ledger, &[1]);
-    assert_eq!(ledger.book(0, &micros(5_100_000)).len(), 1);
-    assert_eq!(ledger.book(0, &micros(4_000_000)), [], "claude says that it was less");
-    let reached = ledger.book(1, &micros(1_200_000));
+    assert_eq!(ledger.charge(0, &micros(5_100_000)).len(), 1);
+    assert_eq!(ledger.charge(0, &micros(4_000_000)), [], "claude says that it was less");
+    let reached = ledger.charge(1, &micros(1_200_000));
     assert_eq!(reached.len(), 1);
     assert_eq!(reached[0].stop, [0, 1]);
 }
@@ -203,12 +203,12 @@ fn what_an_instance_announced_is_its_own_limit_where_there_is_a_budget() {
     );
     next(&mut with, &[0]);
     next(&mut with, &[1]);
-    let reached = with.book(0, &tokens(120));
+    let reached = with.charge(0, &tokens(120));
     assert_eq!(reached.len(), 1);
     assert_eq!(reached[0].stop, [0]);
     let mut without = ledger(r#"{"instances": [{"command": "/a", "max_tokens_per_command": 100}]}"#);
     next(&mut without, &[0]);
-    assert_eq!(without.book(0, &tokens(120)), []);
+    assert_eq!(without.charge(0, &tokens(120)), []);
 }
 
 #[test]
@@ -217,14 +217,14 @@ fn warn_says_each_crossing_once_and_stops_nobody() {
         r#"{"budget": {"overall_budget": 100, "enforcement_mode": "warn"}, "instances": [
             {"command": "/a", "max_tokens_per_command": 6000}, {"command": "/b"}]}"#,
     );
-    assert_eq!(next(&mut ledger, &[0, 1]), Some((0, Answer::Start)));
-    let reached = ledger.book(0, &tokens(150));
+    assert_eq!(next(&mut ledger, &[0, 1]), Some((0, Admission::Admit)));
+    let reached = ledger.charge(0, &tokens(150));
     assert_eq!(
         reached,
-        [Reached { what: "Overall budget exceeded: 150 / 100 tokens".into(), is_own: false, stop: vec![] }]
+        [LimitReached { what: "Overall budget exceeded: 150 / 100 tokens".into(), is_own: false, stop: vec![] }]
     );
-    assert_eq!(ledger.book(0, &tokens(160)), []);
-    assert_eq!(next(&mut ledger, &[1]), Some((1, Answer::Start)));
+    assert_eq!(ledger.charge(0, &tokens(160)), []);
+    assert_eq!(next(&mut ledger, &[1]), Some((1, Admission::Admit)));
 }
 
 #[test]
@@ -241,18 +241,18 @@ fn budget_type_says_which_limits_count_and_token_basis_which_tokens() {
     assert_eq!(units("mixed"), [Unit::Tokens, Unit::Micros]);
     let mut ledger = ledger(&config("mixed"));
     let cached = Tokens { input: 10, cache_read: 1_000, ..Tokens::default() };
-    ledger.book(0, &Used { tokens: cached, ..Used::default() });
+    ledger.charge(0, &Usage { tokens: cached, ..Usage::default() });
     assert_eq!(ledger.limits()[0].used, 10);
 }
 
-fn model_use(count: u64) -> ModelUse {
-    ModelUse { tokens: Tokens { input: count, ..Tokens::default() }, micros: 0 }
+fn model_use(count: u64) -> ModelUsage {
+    ModelUsage { tokens: Tokens { input: count, ..Tokens::default() }, micros: 0 }
 }
 
 /// An instance has shown a first message of this size.
-fn speaks(ledger: &mut Ledger, instance: usize, count: u64) {
+fn speaks(ledger: &mut Budget, instance: usize, count: u64) {
     ledger.first_message(instance, &model_use(count));
-    ledger.book(instance, &tokens(count));
+    ledger.charge(instance, &tokens(count));
 }
 
 const NOTHING_ANNOUNCED: &str = r#"{"budget": {"overall_budget": 50000}, "instances": [
@@ -262,14 +262,14 @@ const NOTHING_ANNOUNCED: &str = r#"{"budget": {"overall_budget": 50000}, "instan
 fn launches_without_an_estimate_wait_for_the_first_message() {
     let mut ledger = ledger(NOTHING_ANNOUNCED);
     let at = Duration::from_secs;
-    assert_eq!(next_at(&mut ledger, &[0, 1], at(0)), Some((0, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[0, 1], at(0)), Some((0, Admission::Admit)));
     assert_eq!(next_at(&mut ledger, &[1], at(19)), None);
     assert_eq!(ledger.first_message_due(at(19)), Some(at(20)));
-    assert_eq!(next_at(&mut ledger, &[1, 2], at(20)), Some((1, Answer::Start)), "one that hangs stops no other");
+    assert_eq!(next_at(&mut ledger, &[1, 2], at(20)), Some((1, Admission::Admit)), "one that hangs stops no other");
     assert_eq!(next_at(&mut ledger, &[2], at(39)), None, "one for each wait");
     speaks(&mut ledger, 1, 12_700);
     assert_eq!(ledger.first_message_due(at(39)), None);
-    assert_eq!(next_at(&mut ledger, &[2, 3], at(39)), Some((2, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[2, 3], at(39)), Some((2, Admission::Admit)));
     // 12,700 used, and as much for each of the two that have shown nothing.
     assert_eq!(ledger.limits[0].committed, 25_400);
     assert_eq!(next_at(&mut ledger, &[3, 4], at(39)), None, "50,800 would be over");
@@ -285,13 +285,13 @@ fn nothing_is_waited_for_without_a_limit_or_another_running_instance() {
     for budget in ["", r#""budget": {"overall_budget": 50000, "enforcement_mode": "warn"},"#] {
         let mut ledger = ledger(&format!(r#"{{{budget} "instances": [{{"command": "/a"}}, {{"command": "/b"}}]}}"#));
         for instance in [0, 1] {
-            assert_eq!(next_at(&mut ledger, &[instance], at), Some((instance, Answer::Start)), "{budget}");
+            assert_eq!(next_at(&mut ledger, &[instance], at), Some((instance, Admission::Admit)), "{budget}");
         }
     }
     let mut ledger = ledger(NOTHING_ANNOUNCED);
     next_at(&mut ledger, &[0], at);
     ledger.ended(0);
-    assert_eq!(next_at(&mut ledger, &[1], at), Some((1, Answer::Start)), "it ended without a message");
+    assert_eq!(next_at(&mut ledger, &[1], at), Some((1, Admission::Admit)), "it ended without a message");
 }
 
 #[test]
@@ -301,8 +301,8 @@ fn an_announced_estimate_is_waited_for_by_nobody_and_not_learned_over() {
             {"command": "/a"}, {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a"}]}"#,
     );
     let at = Duration::ZERO;
-    assert_eq!(next_at(&mut ledger, &[0], at), Some((0, Answer::Start)));
-    assert_eq!(next_at(&mut ledger, &[1, 2], at), Some((1, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[0], at), Some((0, Admission::Admit)));
+    assert_eq!(next_at(&mut ledger, &[1, 2], at), Some((1, Admission::Admit)));
     assert_eq!(ledger.limits[0].committed, 1000 + 3000);
     speaks(&mut ledger, 0, 20_000);
     assert_eq!(ledger.limits[0].committed, 3000);
@@ -317,20 +317,20 @@ fn an_earlier_run_is_an_estimate_that_lets_wait_and_does_not_refuse() {
     for (instance, used) in [(0, 30_000), (1, 30_000), (2, 2_000), (3, 70_000)] {
         ledger.expect_as_before(instance, &model_use(used));
     }
-    assert_eq!(next_at(&mut ledger, &[0, 1, 2], at), Some((0, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[0, 1, 2], at), Some((0, Admission::Admit)));
     assert_eq!(next_at(&mut ledger, &[1, 2, 3], at), None, "30,000 are reserved for each");
     speaks(&mut ledger, 0, 12_700);
     runs_to(&mut ledger, 0, &tokens(20_000));
-    assert_eq!(next_at(&mut ledger, &[1, 2, 3], at), Some((1, Answer::Start)));
+    assert_eq!(next_at(&mut ledger, &[1, 2, 3], at), Some((1, Admission::Admit)));
     runs_to(&mut ledger, 1, &tokens(30_000));
     assert_eq!(ledger.limits[0].used, 50_000);
     let mut ledger = self::ledger(NOTHING_ANNOUNCED);
     ledger.expect_as_before(3, &model_use(70_000));
-    assert_eq!(next_at(&mut ledger, &[3], at), Some((3, Answer::Start)), "nothing runs that could leave it more");
+    assert_eq!(next_at(&mut ledger, &[3], at), Some((3, Admission::Admit)), "nothing runs that could leave it more");
     ledger.ended(3);
     speaks(&mut ledger, 0, 40_000);
     ledger.expect_as_before(2, &model_use(2_000));
-    assert_eq!(next_at(&mut ledger, &[2], at), Some((2, Answer::Start)), "it is known to use less than the largest");
+    assert_eq!(next_at(&mut ledger, &[2], at), Some((2, Admission::Admit)), "it is known to use less than the largest");
     let why = "Estimated 40000 tokens would exceed overall budget of 50000 (currently at 40000)";
     assert_eq!(next_at(&mut ledger, &[4], at), refuses(4, why, true));
 }
@@ -343,8 +343,8 @@ fn dollars_are_learned_and_cached_tokens_are_left_out_as_the_basis_says() {
     );
     next(&mut ledger, &[0]);
     let tokens = Tokens { input: 3000, cache_read: 90_000, ..Tokens::default() };
-    ledger.first_message(0, &ModelUse { tokens, micros: 600_000 });
-    ledger.book(0, &Used { tokens, micros: 600_000, ..Used::default() });
+    ledger.first_message(0, &ModelUsage { tokens, micros: 600_000 });
+    ledger.charge(0, &Usage { tokens, micros: 600_000, ..Usage::default() });
     ledger.ended(0);
     let why = "Estimated 3000 tokens would exceed overall budget of 5000 (currently at 3000)";
     assert_eq!(next(&mut ledger, &[1]), refuses(1, why, true));
@@ -379,7 +379,7 @@ fn random_runs_of_equal_single_messages_stay_within_the_limit() {
         while !ready.is_empty() || !running.is_empty() {
             while let Some((instance, answer)) = next_at(&mut ledger, &ready, Duration::ZERO) {
                 ready.retain(|&i| i != instance);
-                running.extend((answer == Answer::Start).then_some(instance));
+                running.extend((answer == Admission::Admit).then_some(instance));
             }
             assert!(!running.is_empty() || ready.is_empty(), "seed {seed}: something waits without end");
             if running.is_empty() {
@@ -431,7 +431,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
     loop {
         while let Some((instance, answer)) = next_at(&mut ledger, &ready, now) {
             ready.retain(|&i| i != instance);
-            if answer == Answer::Start {
+            if answer == Admission::Admit {
                 running.push(instance);
                 under_way[instance] = Some(1 + random.below(900));
                 let is_alone = running.len() == 1;
@@ -461,7 +461,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
         }
         used[instance] += message;
         left[instance] -= 1;
-        for reached in ledger.book(instance, &tokens(used[instance])) {
+        for reached in ledger.charge(instance, &tokens(used[instance])) {
             for i in reached.stop {
                 is_ending[i] = true;
             }

@@ -2,7 +2,7 @@ use super::*;
 
 struct Machine;
 
-impl Surroundings for Machine {
+impl HostFiles for Machine {
     fn exists(&self, path: &Path) -> bool {
         path == Path::new("/tmp")
     }
@@ -14,7 +14,7 @@ impl Surroundings for Machine {
     }
 }
 
-fn planned(text: &str) -> Result<Plan, Vec<Mistake>> {
+fn planned(text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let config = Config::read(text).expect("the config's own reading finds nothing");
     let defaults =
         Defaults { timeout: Duration::from_secs(10), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
@@ -54,11 +54,11 @@ fn turns_are_the_pre_commands_and_then_the_command() {
     assert_eq!(plan.instances[1].turns[0].command, None, "a prompt is text");
     let of_path = &plan.instances[2].turns[0];
     assert_eq!(
-        (of_path.command.as_deref(), of_path.is_path, of_path.text.as_str()),
+        (of_path.command.as_deref(), of_path.may_be_path, of_path.text.as_str()),
         (Some("tmp"), true, "/tmp is full"),
         "blanks before the slash are removed"
     );
-    assert!(plan.instances[0].turns.iter().all(|turn| !turn.is_path));
+    assert!(plan.instances[0].turns.iter().all(|turn| !turn.may_be_path));
     assert_eq!((plan.warnings.len(), plan.notes.len()), (0, 1));
 }
 
@@ -94,8 +94,8 @@ fn results_are_of_those_that_have_ended_before() {
     )
     .expect("a plan");
     let turns = &plan.instances[2].turns;
-    assert_eq!(turns[0].results, [Insertion { at: 5..17, of: 0 }]);
-    assert_eq!(turns[1].results, [Insertion { at: 8..20, of: 1 }, Insertion { at: 21..35, of: 0 }]);
+    assert_eq!(turns[0].results, [Placeholder { at: 5..17, of: 0 }]);
+    assert_eq!(turns[1].results, [Placeholder { at: 8..20, of: 1 }, Placeholder { at: 21..35, of: 0 }]);
     assert_eq!(turns[1].command.as_deref(), Some("review"));
     let mistakes = planned(
         r#"{"instances": [{"name": "collector", "command": "x"},
@@ -119,7 +119,7 @@ fn results_are_of_those_that_have_ended_before() {
 fn turns_are_parted_where_the_conversation_is_cleared() {
     let legs = |fields: &str| {
         let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
-        plan.instances[0].legs().into_iter().map(|leg| (leg.turns, leg.is_cleared)).collect::<Vec<_>>()
+        plan.instances[0].segments().into_iter().map(|leg| (leg.turns, leg.starts_fresh)).collect::<Vec<_>>()
     };
     for (fields, expected) in [
         ("", vec![(0..1, false)]),

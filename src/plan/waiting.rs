@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Instance;
-use crate::text::as_written;
+use crate::text::quote_input;
 
 /// A longer ring is not told whole.
 const MAX_RING_NAMES: usize = 10;
@@ -23,7 +23,7 @@ pub(super) fn dependent_pairs(
     }
     let (mut dependent, mut indirect) = (HashSet::new(), Vec::new());
     for (i, others) in others_of {
-        let direct: HashSet<usize> = instances[i].after.iter().map(|&(other, _)| other).collect();
+        let direct: HashSet<usize> = instances[i].depends_on.iter().map(|&(other, _)| other).collect();
         for other in others {
             if direct.contains(&other) {
                 dependent.insert((i, other));
@@ -54,7 +54,7 @@ fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &
             let mut has_changed = false;
             for &i in &dependencies_first {
                 row.copy_from_slice(&rows[i * words..][..words]);
-                for &(other, _) in &instances[i].after {
+                for &(other, _) in &instances[i].depends_on {
                     row.iter_mut().zip(&rows[other * words..][..words]).for_each(|(bits, more)| *bits |= more);
                     if let Some(bit) = bit_of.get(&other) {
                         row[bit / 64] |= 1 << (bit % 64);
@@ -95,7 +95,7 @@ fn order(instances: &[Instance]) -> Order {
         let mut path = if visits[root] == Visit::No { vec![(root, 0)] } else { Vec::new() };
         while let Some((i, next)) = path.last_mut() {
             visits[*i] = Visit::Open;
-            let Some(&(other, _)) = instances[*i].after.get(*next) else {
+            let Some(&(other, _)) = instances[*i].depends_on.get(*next) else {
                 visits[*i] = Visit::Done;
                 order.dependencies_first.push(*i);
                 path.pop();
@@ -113,14 +113,14 @@ fn order(instances: &[Instance]) -> Order {
 }
 
 /// What is wrong with such a ring.
-pub(super) fn waits_for_itself(ring: &[usize], instances: &[Instance]) -> String {
-    let name = |&i: &usize| as_written(&instances[i].name);
+pub(super) fn cycle_message(ring: &[usize], instances: &[Instance]) -> String {
+    let name = |&i: &usize| quote_input(&instances[i].name);
     let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
     if ring.len() > MAX_RING_NAMES {
         names.push("...".into());
     }
     names.push(name(&ring[0]));
-    let depends = |(&i, next): (&usize, &usize)| instances[i].after.iter().any(|(other, _)| other == next);
+    let depends = |(&i, next): (&usize, &usize)| instances[i].depends_on.iter().any(|(other, _)| other == next);
     let by_session = !ring.iter().zip(ring.iter().cycle().skip(1)).all(depends);
     let why = if by_session { " (those of one session run in the config's order)" } else { "" };
     format!("waits for itself: {}{why}", names.join(" -> "))
@@ -128,7 +128,7 @@ pub(super) fn waits_for_itself(ring: &[usize], instances: &[Instance]) -> String
 
 /// Instances that wait for each other in a ring, each such ring. Instances with one session wait too, each for the one
 /// before it in the config.
-pub(super) fn rings(instances: &[Instance]) -> Vec<Vec<usize>> {
+pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
     let waits_for = waits_for(instances);
     // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
     let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
@@ -155,7 +155,7 @@ pub(super) fn rings(instances: &[Instance]) -> Vec<Vec<usize>> {
         }
         let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
         first_left = left;
-        let ring = ring_ahead(left, &waits_for, &open);
+        let ring = find_cycle_from(left, &waits_for, &open);
         // Those behind it wait for others than themselves.
         for &i in &ring {
             open[i] = 0;
@@ -166,7 +166,7 @@ pub(super) fn rings(instances: &[Instance]) -> Vec<Vec<usize>> {
 }
 
 /// The ring that is come to from `start` by going on to one that is waited for and that is left too.
-fn ring_ahead(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
+fn find_cycle_from(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
     let mut path = Vec::new();
     let mut position = HashMap::new();
     let mut at = start;
@@ -184,7 +184,7 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
     let mut last_of_session: HashMap<&str, usize> = HashMap::new();
     let mut waits_for = Vec::with_capacity(instances.len());
     for (i, instance) in instances.iter().enumerate() {
-        let mut others: Vec<usize> = instance.after.iter().map(|&(other, _)| other).collect();
+        let mut others: Vec<usize> = instance.depends_on.iter().map(|&(other, _)| other).collect();
         if let Some(session) = &instance.session
             && let Some(before) = last_of_session.insert(&session.uuid, i)
             && !others.contains(&before)
@@ -199,7 +199,7 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::When;
+    use crate::config::DependencyCondition;
     use crate::plan::planned;
     use proptest::prelude::*;
 
@@ -208,7 +208,7 @@ mod tests {
         let mut seen = HashSet::new();
         let mut ahead = vec![instance];
         while let Some(i) = ahead.pop() {
-            ahead.extend(instances[i].after.iter().map(|&(next, _)| next).filter(|&next| seen.insert(next)));
+            ahead.extend(instances[i].depends_on.iter().map(|&(next, _)| next).filter(|&next| seen.insert(next)));
         }
         seen.contains(&other)
     }
@@ -220,7 +220,7 @@ mod tests {
         ) {
             let mut instances = planned(&format!(r#"{{"instances": [{}]}}"#, [r#"{"command": "x"}"#; 9].join(","))).instances;
             for (i, other) in edges {
-                instances[i].after.push((other, When::Done));
+                instances[i].depends_on.push((other, DependencyCondition::Ended));
             }
             let all = || (0..9).flat_map(|i| (0..9).map(move |other| (i, other)));
             let expected: HashSet<(usize, usize)> = all().filter(|&(i, other)| depends(&instances, i, other)).collect();
@@ -234,7 +234,7 @@ mod tests {
         let instances = vec![r#"{"command": "x"}"#; count].join(",");
         let mut instances = planned(&format!(r#"{{"instances": [{instances}]}}"#)).instances;
         for (i, instance) in instances.iter_mut().enumerate().skip(1) {
-            instance.after.push((i - 1, When::Done));
+            instance.depends_on.push((i - 1, DependencyCondition::Ended));
         }
         let asked = (0..count).flat_map(|i| [(count - 1, i), (i, count - 1)]);
         let dependent = dependent_pairs(&instances, asked);

@@ -12,16 +12,16 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::stages::{self, Stage};
-use super::{View, budget};
+use super::{Snapshot, budget};
 use crate::calendar;
 use crate::claude::events::Denial;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::{Certainty, Used};
+use crate::claude::usage::{Certainty, Usage};
 use crate::config::BudgetConfig;
-use crate::ledger::{LimitState, Scope, Unit};
-use crate::outcome::{Exit, Status};
+use crate::ledger::{LimitUsage, Scope, Unit};
+use crate::outcome::{ExitStatus, Status};
 use crate::plan::{Instance, Turn};
-use crate::record::{FailedAttempt, Record};
+use crate::record::{FailedAttempt, InstanceRecord};
 use crate::run_clock::Pauses;
 use crate::usage_limit::UsageLimit;
 
@@ -30,7 +30,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// What is to be said of the run as a whole.
 #[derive(Clone, Debug, Default)]
-pub struct RunFacts {
+pub struct RunMetadata {
     /// The run's name.
     pub run: String,
     /// The config's path, or `-`; `None` for a command without one.
@@ -55,7 +55,7 @@ pub struct RunFacts {
     pub omitted: Option<&'static str>,
 }
 
-impl RunFacts {
+impl RunMetadata {
     /// The date and time at a moment of the run.
     fn at(&self, since_start: Duration) -> String {
         let since_start = self.pauses.with_pauses(since_start);
@@ -66,7 +66,7 @@ impl RunFacts {
 
 /// The text of the file, with its last newline.
 #[must_use]
-pub fn report(view: &View, run: &RunFacts) -> String {
+pub fn report(view: &Snapshot, run: &RunMetadata) -> String {
     escape::to_pretty_string(&Report::of(view, run)) + "\n"
 }
 
@@ -96,7 +96,7 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(view: &View<'a>, run: &'a RunFacts) -> Self {
+    fn of(view: &Snapshot<'a>, run: &'a RunMetadata) -> Self {
         Report {
             schema_version: SCHEMA_VERSION,
             run: &run.run,
@@ -135,7 +135,7 @@ struct UsedReport {
 impl UsedReport {
     /// Whoever is still at work has used more by the time that this is read: the file may be the last word of a zen that
     /// was killed.
-    fn of(used: &Used, is_at_work: bool) -> Self {
+    fn of(used: &Usage, is_at_work: bool) -> Self {
         let word = |certainty: Certainty| if is_at_work { Certainty::AtLeast } else { certainty }.word();
         UsedReport {
             tokens: TokensReport::of(&used.tokens),
@@ -173,7 +173,7 @@ struct LimitUse<'a> {
 }
 
 impl<'a> LimitUse<'a> {
-    fn of(limit: &'a LimitState, view: &View<'a>) -> Self {
+    fn of(limit: &'a LimitUsage, view: &Snapshot<'a>) -> Self {
         let (scope, name) = match &limit.scope {
             Scope::Overall => ("overall", None),
             Scope::Command(command) => ("command", Some(command.as_str())),
@@ -206,7 +206,7 @@ struct Refusal<'a> {
 }
 
 impl<'a> Refusal<'a> {
-    fn of((index, reason): &'a (usize, String), view: &View<'a>) -> Self {
+    fn of((index, reason): &'a (usize, String), view: &Snapshot<'a>) -> Self {
         Refusal { instance: &view.plan.instances[*index].name, reason }
     }
 }
@@ -220,12 +220,12 @@ struct UsageLimitReport {
 }
 
 impl UsageLimitReport {
-    fn of(limit: &UsageLimit, run: &RunFacts) -> Self {
+    fn of(limit: &UsageLimit, run: &RunMetadata) -> Self {
         let reset_ms = limit.resets_at_epoch_s.map(|seconds| seconds.saturating_mul(1000));
         UsageLimitReport {
             on_limit: limit.on_limit.word(),
             resets_at: reset_ms.map(calendar::rfc3339_utc),
-            goes_on_at: limit.goes_on_at.map(|at| run.at(at)),
+            goes_on_at: limit.resumes_at.map(|at| run.at(at)),
         }
     }
 }
@@ -242,7 +242,7 @@ struct StageReport {
 }
 
 impl StageReport {
-    fn of(stage: &Stage, run: &RunFacts) -> Self {
+    fn of(stage: &Stage, run: &RunMetadata) -> Self {
         let Stage { counts, started, ended } = stage;
         StageReport {
             instances: counts.all(),
@@ -326,9 +326,9 @@ struct InstanceReport<'a> {
 
 impl<'a> InstanceReport<'a> {
     fn of(
-        (index, (instance, record)): (usize, (&'a Instance, &'a Record)),
-        view: &View<'a>,
-        run: &'a RunFacts,
+        (index, (instance, record)): (usize, (&'a Instance, &'a InstanceRecord)),
+        view: &Snapshot<'a>,
+        run: &'a RunMetadata,
     ) -> Self {
         let (reason, error) = match &record.status {
             Status::Failed(failure) => (Some(failure.reason.word()), Some(failure.error.as_str())),
@@ -338,7 +338,7 @@ impl<'a> InstanceReport<'a> {
         let (exit_status, exit_signal) = exit(record.exit);
         let (answers, result, last_words) = match run.omitted {
             Some(_) => (&[][..], None, &[][..]),
-            None => (&record.told.answers[..], record.told.result.as_deref(), &record.last_words[..]),
+            None => (&record.progress.answers[..], record.progress.result.as_deref(), &record.last_output[..]),
         };
         InstanceReport {
             name: &instance.name,
@@ -346,37 +346,37 @@ impl<'a> InstanceReport<'a> {
             status: record.status.word(),
             reason,
             error,
-            stage: view.stages.are_told().then(|| view.stages.of(index) + 1),
-            skipped_because_of: record.skipped_because_of.map(|other| view.plan.instances[other].name.as_str()),
-            attempts: record.attempts_made(),
+            stage: view.stages.has_multiple().then(|| view.stages.of(index) + 1),
+            skipped_because_of: record.skipped_due_to.map(|other| view.plan.instances[other].name.as_str()),
+            attempts: record.attempt_count(),
             failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::of(attempt, run)).collect(),
-            next_attempt_at: record.again_at.map(|at| run.at(at)),
-            waits_for: record.waits_for.as_deref(),
+            next_attempt_at: record.next_attempt_at.map(|at| run.at(at)),
+            waits_for: record.blocked_on.as_deref(),
             pid: record.pid,
-            session_id: record.told.session_id.as_deref(),
+            session_id: record.progress.session_id.as_deref(),
             session_kept: record.session_kept,
-            model: record.told.model.as_deref(),
-            permission_mode: record.told.permission_mode.as_deref(),
-            permission_mode_differs: record.told.mode_instead_of.is_some(),
+            model: record.progress.model.as_deref(),
+            permission_mode: record.progress.permission_mode.as_deref(),
+            permission_mode_differs: record.progress.mode_instead_of.is_some(),
             used: UsedReport::of(&record.used, record.status == Status::Running),
             started_at: record.started.map(|started| run.at(started)),
             ended_at: record.ended.map(|ended| run.at(ended)),
-            duration_seconds: record.ran(view.elapsed).map(Seconds),
+            duration_seconds: record.elapsed(view.elapsed).map(Seconds),
             exit_status,
             exit_signal,
             turns: instance.turns.len(),
-            turns_done: record.told.turns_done,
+            turns_done: record.progress.turns_done,
             answers: instance.turns.iter().zip(answers).map(AnswerReport::of).collect(),
             result,
-            permission_denials: record.told.denials.iter().map(DenialReport::of).collect(),
-            more_permission_denials: record.told.more_denials,
-            mcp_failed: &record.told.mcp_failed,
-            background_stopped: &record.told.background_stopped,
-            retries: record.told.retries,
+            permission_denials: record.progress.denials.iter().map(DenialReport::of).collect(),
+            more_permission_denials: record.progress.more_denials,
+            mcp_failed: &record.progress.mcp_failed,
+            background_stopped: &record.progress.background_stopped,
+            retries: record.progress.retries,
             last_words,
-            garbage_lines: record.told.garbage_lines,
-            long_lines: record.told.long_lines,
-            survivors: &record.survivors,
+            garbage_lines: record.progress.invalid_lines,
+            long_lines: record.progress.oversized_lines,
+            survivors: &record.surviving_pids,
             directory: run.directories.get(index).map(String::as_str),
         }
     }
@@ -397,7 +397,7 @@ struct AttemptReport<'a> {
 }
 
 impl<'a> AttemptReport<'a> {
-    fn of(attempt: &'a FailedAttempt, run: &RunFacts) -> Self {
+    fn of(attempt: &'a FailedAttempt, run: &RunMetadata) -> Self {
         let (exit_status, exit_signal) = exit(attempt.exit);
         AttemptReport {
             reason: attempt.failure.reason.word(),
@@ -413,10 +413,10 @@ impl<'a> AttemptReport<'a> {
 }
 
 /// How a process ended: its status, or the signal.
-fn exit(exit: Option<Exit>) -> (Option<i32>, Option<i32>) {
+fn exit(exit: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
     match exit {
-        Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal(signal)) => (None, Some(signal)),
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
         None => (None, None),
     }
 }
@@ -437,7 +437,7 @@ struct DenialReport<'a> {
 impl<'a> AnswerReport<'a> {
     fn of((turn, answer): (&'a Turn, &'a String)) -> Self {
         const MAX_TURN_COLUMNS: usize = 200;
-        AnswerReport { turn: crate::text::cut(&turn.text, MAX_TURN_COLUMNS, "..."), answer }
+        AnswerReport { turn: crate::text::truncate(&turn.text, MAX_TURN_COLUMNS, "..."), answer }
     }
 }
 

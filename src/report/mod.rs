@@ -15,11 +15,11 @@ pub mod summary;
 
 use std::time::Duration;
 
-use crate::claude::usage::{Certainty, Used};
-use crate::ledger::LimitState;
+use crate::claude::usage::{Certainty, Usage};
+use crate::ledger::LimitUsage;
 use crate::outcome::Status;
 use crate::plan::{Instance, Plan};
-use crate::record::Record;
+use crate::record::InstanceRecord;
 use crate::stages::Stages;
 use crate::text;
 use crate::usage_limit::UsageLimit;
@@ -33,30 +33,30 @@ const MAX_NAME_COLUMNS: usize = 40;
 
 /// A run at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct Snapshot<'a> {
     /// What was planned.
     pub plan: &'a Plan,
     /// The stages of that.
     pub stages: &'a Stages,
     /// What is known of each instance, in the plan's order.
-    pub records: &'a [Record],
+    pub records: &'a [InstanceRecord],
     /// How long the run has lasted.
     pub elapsed: Duration,
     /// Every limit, and how much of it was used.
-    pub limits: &'a [LimitState],
+    pub limits: &'a [LimitUsage],
     /// Whom a budget refused, by index, and why.
     pub refusals: &'a [(usize, String)],
     /// The account's usage limit, if it was reached.
     pub usage_limit: Option<UsageLimit>,
 }
 
-impl<'a> View<'a> {
-    fn instances(&self) -> impl Iterator<Item = (&'a Instance, &'a Record)> + use<'a> {
+impl<'a> Snapshot<'a> {
+    fn instances(&self) -> impl Iterator<Item = (&'a Instance, &'a InstanceRecord)> + use<'a> {
         self.plan.instances.iter().zip(self.records)
     }
 
-    fn used(&self) -> Used {
-        let mut sum = Used::default();
+    fn used(&self) -> Usage {
+        let mut sum = Usage::default();
         for record in self.records {
             sum += record.used;
         }
@@ -127,23 +127,23 @@ impl Style {
 
     /// Text that somebody else wrote, harmless, on one line and in at most so many columns.
     #[must_use]
-    pub fn shown(self, text: &str, max_columns: usize) -> String {
+    pub fn sanitize(self, text: &str, max_columns: usize) -> String {
         let ellipsis = self.glyphs().ellipsis;
         let looked_at = beginning(text, max_columns);
-        let mut cleaned = text::clean(looked_at);
+        let mut cleaned = text::sanitize_line(looked_at);
         if looked_at.len() < text.len() {
             cleaned += ellipsis;
         }
-        let shown = text::cut(&cleaned, max_columns, ellipsis);
+        let shown = text::truncate(&cleaned, max_columns, ellipsis);
         if self.unicode { shown.into_owned() } else { text::ascii(&shown).into_owned() }
     }
 
     fn name(self, name: &str) -> String {
-        self.shown(name, MAX_NAME_COLUMNS)
+        self.sanitize(name, MAX_NAME_COLUMNS)
     }
 
     /// What stands before a number that is this sure.
-    fn sureness(self, certainty: Certainty) -> &'static str {
+    fn certainty_prefix(self, certainty: Certainty) -> &'static str {
         match certainty {
             Certainty::Exact => "",
             Certainty::Estimate => self.glyphs().estimate,
@@ -152,7 +152,7 @@ impl Style {
     }
 
     /// A sign, and a word in its colour.
-    fn marked(self, mark: Mark, word: &str) -> String {
+    fn status_label(self, mark: Mark, word: &str) -> String {
         let glyph = self.glyphs().of(mark);
         if !self.colour {
             return format!("{glyph} {word}");
@@ -177,7 +177,7 @@ impl Style {
             self.glyphs();
         let max_columns = screen.map_or(usize::MAX, |screen| screen.saturating_sub(2).max(4));
         let columns = BOX_COLUMNS.max(text::width(title) + 4).min(max_columns);
-        let title = &text::cut(title, columns - 2, self.glyphs().ellipsis);
+        let title = &text::truncate(title, columns - 2, self.glyphs().ellipsis);
         let edge = horizontal.repeat(columns);
         let title = text::pad(title, columns - 2);
         format!("{above_left}{edge}{above_right}\n{vertical}  {title}{vertical}\n{below_left}{edge}{below_right}\n")
@@ -204,7 +204,7 @@ fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
 
 /// A line of a list: what is to be said of an instance.
 fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
-    style.shown(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
+    style.sanitize(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
 }
 
 /// What is told of the usage limit, as a sentence of a report.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::{Style, budget, counted};
 use crate::claude::permissions;
-use crate::config::{BudgetConfig, When};
+use crate::config::{BudgetConfig, DependencyCondition};
 use crate::plan::{Instance, Plan, Turn};
-use crate::retries::Retries;
+use crate::retries::RetryPolicy;
 use crate::text;
 
 const MAX_LINE_COLUMNS: usize = 160;
@@ -37,7 +37,9 @@ pub fn plan(
     lines.extend(budget_lines(&plan.budget, style));
     if !settings.is_empty() {
         lines.push(String::new());
-        lines.extend(settings.iter().map(|(name, value)| format!("{name}: {}", style.shown(value, MAX_PATH_COLUMNS))));
+        lines.extend(
+            settings.iter().map(|(name, value)| format!("{name}: {}", style.sanitize(value, MAX_PATH_COLUMNS))),
+        );
     }
     lines.join("\n") + "\n"
 }
@@ -46,7 +48,7 @@ fn heading(instance: &Instance, style: Style) -> String {
     let name = style.name(&instance.name);
     match &instance.description {
         Some(description) => {
-            style.shown(&format!("{name}: {}", style.shown(description, MAX_LINE_COLUMNS)), MAX_LINE_COLUMNS)
+            style.sanitize(&format!("{name}: {}", style.sanitize(description, MAX_LINE_COLUMNS)), MAX_LINE_COLUMNS)
         }
         None => name,
     }
@@ -54,7 +56,7 @@ fn heading(instance: &Instance, style: Style) -> String {
 
 /// What is planned for an instance, a line each.
 fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> Vec<String> {
-    let shown = |what: &str, text: &str| format!("{what} {}", style.shown(text, MAX_LINE_COLUMNS));
+    let shown = |what: &str, text: &str| format!("{what} {}", style.sanitize(text, MAX_LINE_COLUMNS));
     let list = |what: &str, words: &[String]| shown(what, &words.join(", "));
     let (set, unset): (Vec<_>, Vec<_>) = instance.env.iter().partition(|(_, value)| value.is_some());
     let names = |variables: Vec<(&String, &Option<String>)>| -> Vec<String> {
@@ -75,7 +77,7 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     if !instance.disallowed_tools.is_empty() {
         lines.push(list("tools refused", &instance.disallowed_tools));
     }
-    let all_the_same = match permissions::is_made_strict(instance) {
+    let all_the_same = match permissions::is_mode_overridden(instance) {
         true => "; tools that are not listed are refused all the same",
         false => "",
     };
@@ -84,15 +86,15 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
     lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
     if instance.retries.count > 0 {
-        let Retries { count, first_delay } = instance.retries;
+        let RetryPolicy { count, first_delay } = instance.retries;
         lines.push(format!("retries {count}, the first after {}", exact_seconds(first_delay)));
     }
     lines.extend(instance.max_tokens.map(|tokens| format!("max tokens {}", text::thousands(tokens))));
-    if !instance.after.is_empty() {
+    if !instance.depends_on.is_empty() {
         lines.push(list("depends on", &dependencies(plan, instance)));
     }
     if instance.cwd != workspace {
-        lines.push(format!("cwd {}", style.shown(&instance.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
+        lines.push(format!("cwd {}", style.sanitize(&instance.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
     }
     for (what, names) in [("env", &set), ("env without", &unset)] {
         if !names.is_empty() {
@@ -105,15 +107,15 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
 /// Returns a message with its kind: `/usr/bin/env` is text.
 fn turn_line(turn: &Turn, style: Style) -> String {
     let kind = if turn.command.is_some() { "command" } else { "text" };
-    format!("{kind} {}", style.shown(&turn.text, MAX_LINE_COLUMNS))
+    format!("{kind} {}", style.sanitize(&turn.text, MAX_LINE_COLUMNS))
 }
 
 fn dependencies(plan: &Plan, instance: &Instance) -> Vec<String> {
-    let named = instance.after.iter().map(|&(other, when)| {
+    let named = instance.depends_on.iter().map(|&(other, when)| {
         let name = &plan.instances[other].name;
         match when {
-            When::Completed => name.clone(),
-            When::Done => format!("{name} (even if it fails)"),
+            DependencyCondition::Completed => name.clone(),
+            DependencyCondition::Ended => format!("{name} (even if it fails)"),
         }
     });
     named.collect()
@@ -137,7 +139,7 @@ fn budget_lines(budget: &BudgetConfig, style: Style) -> Vec<String> {
     let basis = budget.token_basis.map(|basis| format!("; basis {}", budget::basis_word(basis))).unwrap_or_default();
     let mut lines = vec![format!("Budget: {overall}; mode {mode}; type {kind}{basis}")];
     for (command, tokens, micros) in command_limits(budget) {
-        lines.push(format!("  {}: {}", style.shown(command, MAX_LINE_COLUMNS), limits(tokens, micros)));
+        lines.push(format!("  {}: {}", style.sanitize(command, MAX_LINE_COLUMNS), limits(tokens, micros)));
     }
     lines
 }
@@ -168,7 +170,7 @@ fn command_line(words: &[String], style: Style) -> String {
 
 fn quoted(word: &str, style: Style) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
-    let is_harmless = text::clean(word) == word && (style.unicode || word.is_ascii());
+    let is_harmless = text::sanitize_line(word) == word && (style.unicode || word.is_ascii());
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
     } else if is_harmless {
@@ -359,7 +361,7 @@ b
             instance.allowed_tools = Some(vec![tool.clone()]);
             instance.model = Some(model.clone());
             instance.env.insert(variable.clone(), None);
-            instance.after = vec![(0, When::Done)];
+            instance.depends_on = vec![(0, DependencyCondition::Ended)];
             plan.budget.command_tokens.insert(command.clone(), 1);
             let told = told(&plan, &[vec![word.clone()]], style);
             let plain = without_colours(&told, Style { colour: false, ..style }).map_err(TestCaseError::fail)?;

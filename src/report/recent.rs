@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{MAX_NAME_COLUMNS, Style, beginning, counted};
-use crate::claude::events::Said;
+use crate::claude::events::ContentBlock;
 use crate::text;
 
 /// How many lines last words are.
@@ -12,7 +12,7 @@ const LAST_WORDS: usize = 5;
 
 /// The recent lines of one instance.
 #[derive(Clone, Debug)]
-pub struct Recent {
+pub struct OutputTail {
     max_lines: usize,
     max_line_columns: usize,
     /// The newest lines, cleaned; those of before the last report are kept as last words only.
@@ -21,19 +21,21 @@ pub struct Recent {
     unreported: usize,
 }
 
-impl Recent {
+impl OutputTail {
     /// Shows at most `max_lines` per report (0: none), each in at most `max_line_columns`.
     #[must_use]
     pub fn new(max_lines: usize, max_line_columns: usize) -> Self {
-        Recent { max_lines, max_line_columns, lines: VecDeque::new(), unreported: 0 }
+        OutputTail { max_lines, max_line_columns, lines: VecDeque::new(), unreported: 0 }
     }
 
     /// It said this, or used this tool.
-    pub fn push(&mut self, said: &Said) {
+    pub fn push(&mut self, said: &ContentBlock) {
         match said {
-            Said::Text(text) => self.push_text(text),
-            Said::Tool { name, on } if on.trim().is_empty() => self.push_line(name),
-            Said::Tool { name, on } => self.push_line(&format!("{name}: {}", beginning(on, self.max_line_columns))),
+            ContentBlock::Text(text) => self.push_text(text),
+            ContentBlock::Tool { name, on } if on.trim().is_empty() => self.push_line(name),
+            ContentBlock::Tool { name, on } => {
+                self.push_line(&format!("{name}: {}", beginning(on, self.max_line_columns)))
+            }
         }
     }
 
@@ -58,14 +60,14 @@ impl Recent {
         if shown == 0 {
             return Vec::new();
         }
-        let name = style.shown(name, MAX_NAME_COLUMNS.min(self.max_line_columns / 2));
+        let name = style.sanitize(name, MAX_NAME_COLUMNS.min(self.max_line_columns / 2));
         let more = has_note.then(|| {
             let count = counted(unreported - shown, "more line", "more lines");
             format!("{} {count}", style.glyphs().ellipsis)
         });
         let lines = self.lines.iter().skip(self.lines.len() - shown);
         let texts = more.iter().chain(lines);
-        texts.map(|text| style.shown(&format!("[{name}] {text}"), self.max_line_columns)).collect()
+        texts.map(|text| style.sanitize(&format!("[{name}] {text}"), self.max_line_columns)).collect()
     }
 
     /// The last lines, cleaned, oldest first; whether or not a report has shown them.
@@ -75,9 +77,9 @@ impl Recent {
     }
 
     fn push_line(&mut self, line: &str) {
-        let cleaned = text::clean(beginning(line, self.max_line_columns));
+        let cleaned = text::sanitize_line(beginning(line, self.max_line_columns));
         // One column too many lets `take` see that it has to cut.
-        let kept = text::cut(&cleaned, self.max_line_columns.saturating_add(1), "");
+        let kept = text::truncate(&cleaned, self.max_line_columns.saturating_add(1), "");
         if kept.is_empty() {
             return;
         }
@@ -99,17 +101,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said(text: &str) -> Said {
-        Said::Text(text.into())
+    fn said(text: &str) -> ContentBlock {
+        ContentBlock::Text(text.into())
     }
 
-    fn tool(name: &str, on: &str) -> Said {
-        Said::Tool { name: name.into(), on: on.into() }
+    fn tool(name: &str, on: &str) -> ContentBlock {
+        ContentBlock::Tool { name: name.into(), on: on.into() }
     }
 
     #[test]
     fn text_and_tools_are_told_in_words_line_by_line() {
-        let mut recent = Recent::new(5, 500);
+        let mut recent = OutputTail::new(5, 500);
         recent.push(&said("Let me look.\n\n  \n\u{1b}[1mAt all\u{1b}[0m of it.\r\n"));
         recent.push(&tool("Bash", "cargo test\n  --all"));
         recent.push(&tool("Read", "src/main.rs"));
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_more_is_told_as_a_number() {
-        let mut recent = Recent::new(2, 500);
+        let mut recent = OutputTail::new(2, 500);
         recent.push(&said("1\n2\n3"));
         assert_eq!(recent.take("a", UNICODE), ["[a] … 2 more lines", "[a] 3"]);
         recent.push(&said(&"x\n".repeat(12)));
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn none_shows_none_and_keeps_the_last_words() {
-        let mut recent = Recent::new(0, 500);
+        let mut recent = OutputTail::new(0, 500);
         recent.push(&said("1\n2"));
         assert_eq!(recent.take("a", UNICODE), [""; 0]);
         assert_eq!(recent.last_words(), ["1", "2"]);
@@ -149,9 +151,9 @@ mod tests {
 
     #[test]
     fn lines_are_cut_with_their_names() {
-        let mut recent = Recent::new(5, 20);
+        let mut recent = OutputTail::new(5, 20);
         recent.push(&said("0123456789abcdefghij\n日本日本日本日本日本\nsixteen columns!"));
-        let take = |recent: &Recent, style| recent.clone().take("a", style);
+        let take = |recent: &OutputTail, style| recent.clone().take("a", style);
         assert_eq!(take(&recent, UNICODE), ["[a] 0123456789abcde…", "[a] 日本日本日本日…", "[a] sixteen columns!"]);
         assert_eq!(take(&recent, ASCII), ["[a] 0123456789abc...", "[a] ????????????...", "[a] sixteen columns!"]);
         assert_eq!(recent.take("a-very-long-name", UNICODE)[2], "[a-very-lo…] sixtee…");
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_comes() {
-        let mut recent = Recent::new(5, 500);
+        let mut recent = OutputTail::new(5, 500);
         recent.push(&said(&"x".repeat(4 << 20)));
         recent.push(&said(&"\u{301}".repeat(2 << 20)));
         recent.push(&said(&" \n".repeat(1 << 20)));
@@ -179,7 +181,7 @@ mod tests {
             texts in prop::collection::vec((hostile(), hostile()), 0..20), name in hostile(),
             max_lines in 0..8_usize, max_columns in 20..60_usize, style in style(),
         ) {
-            let mut recent = Recent::new(max_lines, max_columns);
+            let mut recent = OutputTail::new(max_lines, max_columns);
             for (text, on) in &texts {
                 recent.push(&said(text));
                 recent.push(&tool(text, on));

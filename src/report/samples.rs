@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::Style;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::Used;
-use crate::outcome::{Failure, Reason, Status};
+use crate::claude::usage::Usage;
+use crate::outcome::{Failure, FailureKind, Status};
 use crate::plan::Plan;
 pub(super) use crate::plan::planned;
-use crate::record::Record;
-use crate::told::Told;
+use crate::record::InstanceRecord;
+use crate::told::AttemptProgress;
 
 pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };
@@ -23,16 +23,16 @@ pub(super) fn many(count: usize) -> Plan {
     planned(&format!(r#"{{"instances": [{}]}}"#, entries.join(",")))
 }
 
-pub(super) fn used(tokens: u64, micros: u64) -> Used {
-    Used { tokens: Tokens { input: tokens, ..Tokens::default() }, micros, ..Used::default() }
+pub(super) fn used(tokens: u64, micros: u64) -> Usage {
+    Usage { tokens: Tokens { input: tokens, ..Tokens::default() }, micros, ..Usage::default() }
 }
 
 pub(super) fn failed(error: &str) -> Status {
-    Status::Failed(Failure::new(Reason::Error, error))
+    Status::Failed(Failure::new(FailureKind::Error, error))
 }
 
 /// The three instances of the seed's test 3.1, 15 seconds after the start.
-pub(super) fn status_of_the_seed() -> (Plan, Vec<Record>) {
+pub(super) fn status_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     let plan = planned(
         r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0}, "instances": [
             {"name": "data-collector", "command": "/help", "max_tokens_per_command": 2000},
@@ -40,42 +40,44 @@ pub(super) fn status_of_the_seed() -> (Plan, Vec<Record>) {
             {"name": "reporter", "command": "/help", "max_tokens_per_command": 6000}]}"#,
     );
     let ms = Duration::from_millis;
-    let completed = Record {
+    let completed = InstanceRecord {
         status: Status::Completed,
         pid: Some(12345),
         started: Some(ms(0)),
         ended: Some(ms(8_200)),
         used: used(2_450, 300_000),
-        told: Told { turns_done: 1, ..Told::default() },
-        ..Record::default()
+        progress: AttemptProgress { turns_done: 1, ..AttemptProgress::default() },
+        ..InstanceRecord::default()
     };
-    let running = Record {
+    let running = InstanceRecord {
         status: Status::Running,
         pid: Some(12346),
         started: Some(ms(9_900)),
         used: used(1_823, 120_000),
-        ..Record::default()
+        ..InstanceRecord::default()
     };
-    (plan, vec![completed, running, Record::default()])
+    (plan, vec![completed, running, InstanceRecord::default()])
 }
 
 /// The three instances of the seed's test 3.2, when all is over.
-pub(super) fn summary_of_the_seed() -> (Plan, Vec<Record>) {
+pub(super) fn summary_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     let plan = planned(
         r#"{"instances": [
             {"name": "successful-instance", "command": "/help", "max_tokens_per_command": 3000},
             {"name": "failing-instance", "command": "/this-command-does-not-exist", "max_tokens_per_command": 2000},
             {"name": "another-success", "command": "/help", "max_tokens_per_command": 4000}]}"#,
     );
-    let completed = |tokens, micros| Record {
+    let completed = |tokens, micros| InstanceRecord {
         status: Status::Completed,
         used: used(tokens, micros),
-        told: Told { turns_done: 1, ..Told::default() },
-        ..Record::default()
+        progress: AttemptProgress { turns_done: 1, ..AttemptProgress::default() },
+        ..InstanceRecord::default()
     };
     let not_found = "Command not found: /this-command-does-not-exist";
-    let failing =
-        Record { status: Status::Failed(Failure::new(Reason::CommandNotFound, not_found)), ..Record::default() };
+    let failing = InstanceRecord {
+        status: Status::Failed(Failure::new(FailureKind::CommandNotFound, not_found)),
+        ..InstanceRecord::default()
+    };
     (plan, vec![completed(3_000, 300_000), failing, completed(4_000, 400_000)])
 }
 

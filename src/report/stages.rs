@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Counts, View, counted};
+use super::{Counts, Snapshot, counted};
 use crate::text;
 
 /// Of more stages, those that are next are shown.
@@ -20,7 +20,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    fn of(view: &View, stage: usize) -> Self {
+    fn of(view: &Snapshot, stage: usize) -> Self {
         let mut at = Stage { counts: Counts::default(), started: None, ended: Some(Duration::ZERO) };
         for record in view.stages.members(stage).iter().map(|&member| &view.records[member]) {
             at.counts.add(&record.status);
@@ -36,22 +36,22 @@ impl Stage {
 }
 
 /// The stages, where there are several.
-pub(super) fn all(view: &View) -> Vec<Stage> {
-    if !view.stages.are_told() {
+pub(super) fn all(view: &Snapshot) -> Vec<Stage> {
+    if !view.stages.has_multiple() {
         return Vec::new();
     }
     (0..view.stages.count()).map(|stage| Stage::of(view, stage)).collect()
 }
 
 /// The lines of a status report.
-pub(super) fn lines(view: &View) -> String {
+pub(super) fn lines(view: &Snapshot) -> String {
     let stages = all(view);
     let first_open = stages.iter().position(|stage| stage.ended.is_none()).unwrap_or(0);
     let first = if stages.len() > MAX_SHOWN { first_open } else { 0 };
     let mut lines = String::new();
     for (i, stage) in stages.iter().enumerate().skip(first).take(MAX_SHOWN) {
         let what = match stage.ended {
-            Some(at) => format!("ended at {}: {}", text::seconds(at), stage.counts.words()),
+            Some(at) => format!("ended at {}: {}", text::format_duration(at), stage.counts.words()),
             None if stage.has_begun() || i == first_open => stage.counts.words(),
             None => format!("{} waiting for stage {i}", counted(stage.counts.all(), "instance", "instances")),
         };
@@ -65,13 +65,15 @@ pub(super) fn lines(view: &View) -> String {
 }
 
 /// The lines of the summary.
-pub(super) fn summary(view: &View) -> String {
+pub(super) fn summary(view: &Snapshot) -> String {
     const MAX_LISTED: usize = 20;
     let stages = all(view);
     let mut lines = String::new();
     for (i, stage) in stages.iter().enumerate().take(MAX_LISTED) {
         let when = match (stage.started, stage.ended) {
-            (Some(started), Some(ended)) => format!(" ({} to {})", text::seconds(started), text::seconds(ended)),
+            (Some(started), Some(ended)) => {
+                format!(" ({} to {})", text::format_duration(started), text::format_duration(ended))
+            }
             _ => String::new(),
         };
         lines += &format!("- {} of {}: {}{when}\n", i + 1, stages.len(), stage.counts.words());
@@ -84,9 +86,9 @@ pub(super) fn summary(view: &View) -> String {
 
 /// What to say when the last instance of a stage has ended.
 #[must_use]
-pub fn ended(view: &View, stage: usize) -> String {
+pub fn ended(view: &Snapshot, stage: usize) -> String {
     let Stage { counts, ended, .. } = Stage::of(view, stage);
-    let after = text::seconds(ended.unwrap_or(view.elapsed));
+    let after = text::format_duration(ended.unwrap_or(view.elapsed));
     format!("stage {} of {} ended after {after}: {}", stage + 1, view.stages.count(), counts.words())
 }
 
@@ -95,39 +97,48 @@ mod tests {
     use super::super::samples::{failed, planned};
     use super::*;
     use crate::outcome::Status;
-    use crate::record::Record;
+    use crate::record::InstanceRecord;
     use crate::stages::Stages;
 
     fn ms(ms: u64) -> Option<Duration> {
         Some(Duration::from_millis(ms))
     }
 
-    fn with<T>(config: &str, records: &[Record], tell: impl Fn(&View) -> T) -> T {
+    fn with<T>(config: &str, records: &[InstanceRecord], tell: impl Fn(&Snapshot) -> T) -> T {
         let plan = planned(config);
         let stages = Stages::new(&plan.instances);
         let elapsed = Duration::from_secs(15);
-        tell(&View { plan: &plan, stages: &stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None })
+        tell(&Snapshot {
+            plan: &plan,
+            stages: &stages,
+            records,
+            elapsed,
+            limits: &[],
+            refusals: &[],
+            usage_limit: None,
+        })
     }
 
     const THREE: &str = r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x"},
         {"name": "c", "command": "x", "depends_on": ["a", "b"]}, {"name": "d", "command": "x", "depends_on": ["c"]}]}"#;
 
-    fn ended_at(status: Status, started: u64, ended: u64) -> Record {
-        Record { status, started: ms(started), ended: ms(ended), ..Record::default() }
+    fn ended_at(status: Status, started: u64, ended: u64) -> InstanceRecord {
+        InstanceRecord { status, started: ms(started), ended: ms(ended), ..InstanceRecord::default() }
     }
 
     #[test]
     fn stages_come_one_after_the_other() {
         let completed = ended_at(Status::Completed, 0, 8_200);
-        let running = Record { status: Status::Running, started: ms(5_000), ..Record::default() };
-        let mut records = vec![completed, running, Record::default(), Record::default()];
+        let running = InstanceRecord { status: Status::Running, started: ms(5_000), ..InstanceRecord::default() };
+        let mut records = vec![completed, running, InstanceRecord::default(), InstanceRecord::default()];
         assert_eq!(
             with(THREE, &records, lines),
             "Stage 1 of 3: 1 completed, 1 running\nStage 2 of 3: 1 instance waiting for stage 1\n\
              Stage 3 of 3: 1 instance waiting for stage 2\n"
         );
         records[1] = ended_at(failed("x"), 5_000, 9_000);
-        records[2] = Record { status: Status::Skipped("x".into()), ended: ms(9_000), ..Record::default() };
+        records[2] =
+            InstanceRecord { status: Status::Skipped("x".into()), ended: ms(9_000), ..InstanceRecord::default() };
         assert_eq!(
             with(THREE, &records, |view| ended(view, 0)),
             "stage 1 of 3 ended after 9.0s: 1 completed, 1 failed"
@@ -147,7 +158,7 @@ mod tests {
     #[test]
     fn without_dependencies_nothing_is_said() {
         let config = r#"{"instances": [{"command": "x"}, {"command": "x"}]}"#;
-        let records = vec![Record::default(); 2];
+        let records = vec![InstanceRecord::default(); 2];
         assert_eq!(with(config, &records, lines) + &with(config, &records, summary), "");
     }
 
@@ -159,7 +170,7 @@ mod tests {
         };
         let config = format!(r#"{{"instances": [{}]}}"#, (0..30).map(instance).collect::<Vec<_>>().join(","));
         let mut records = vec![ended_at(Status::Completed, 0, 1); 12];
-        records.resize(30, Record::default());
+        records.resize(30, InstanceRecord::default());
         let told = with(&config, &records, lines);
         assert!(told.starts_with("Stage 13 of 30: 1 pending\nStage 14 of 30: 1 instance waiting for stage 13\n"));
         assert!(told.ends_with("Stage 20 of 30: 1 instance waiting for stage 19\n10 stages behind them\n"), "{told}");

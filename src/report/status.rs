@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{MAX_NAME_COLUMNS, Mark, Style, View, budget, counted, full_cells, stages, usage_limit};
+use super::{MAX_NAME_COLUMNS, Mark, Snapshot, Style, budget, counted, full_cells, stages, usage_limit};
 use crate::ledger::{Scope, Unit};
-use crate::outcome::{Reason, Status};
+use crate::outcome::{FailureKind, Status};
 use crate::plan::Instance;
-use crate::record::Record;
+use crate::record::InstanceRecord;
 use crate::text;
 
 const HEADER: [&str; 6] = ["Name", "Status", "PID", "Tokens", "Time", "Progress"];
@@ -42,7 +42,7 @@ const MAX_RETRY_ERROR_COLUMNS: usize = 80;
 /// Returns the report, with its last newline. The table fits a terminal of `screen` columns; without one its layout is
 /// fixed.
 #[must_use]
-pub fn status(view: &View, style: Style, screen: Option<usize>) -> String {
+pub fn status(view: &Snapshot, style: Style, screen: Option<usize>) -> String {
     let title = format!("ZEN Orchestrator - Instance Status ({} elapsed)", whole_seconds(view.elapsed));
     let rows = rows(view);
     let mut report = style.title_within(&title, screen) + "\n";
@@ -57,8 +57,8 @@ pub fn status(view: &View, style: Style, screen: Option<usize>) -> String {
     report += &stages::lines(view);
     report += &view
         .usage_limit
-        .filter(|limit| limit.holds(view.elapsed))
-        .map_or_else(String::new, |limit| usage_limit(&limit.told(view.elapsed)));
+        .filter(|limit| limit.is_active(view.elapsed))
+        .map_or_else(String::new, |limit| usage_limit(&limit.describe(view.elapsed)));
     if rows.len() < view.records.len() {
         let (counts, shown, all) = (view.counts().words(), rows.len(), view.records.len());
         report += &format!("Instances: {counts}; {shown} of {all} shown\n");
@@ -70,7 +70,7 @@ pub fn status(view: &View, style: Style, screen: Option<usize>) -> String {
 /// Returns the end of a report that was printed a moment ago, at `since`: the rows of the instances that have ended since
 /// then, and the totals.
 #[must_use]
-pub fn completion(view: &View, style: Style, screen: Option<usize>, since: Duration) -> String {
+pub fn completion(view: &Snapshot, style: Style, screen: Option<usize>, since: Duration) -> String {
     let rows = rows(view);
     let (_, lines) = table(view, &rows, style, screen);
     let lines = rows.iter().zip(lines).filter(|((_, record), _)| record.ended.is_some_and(|at| at >= since));
@@ -80,7 +80,7 @@ pub fn completion(view: &View, style: Style, screen: Option<usize>, since: Durat
 }
 
 /// Returns the totals and their budgets.
-fn used(view: &View, style: Style) -> String {
+fn used(view: &Snapshot, style: Style) -> String {
     overall(view, style) + &commands(view, style) + &spent(view, style).unwrap_or_default()
 }
 
@@ -88,12 +88,12 @@ fn used(view: &View, style: Style) -> String {
 fn whole_seconds(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ ..100 => format!("{seconds}s"),
-        seconds => text::seconds(Duration::from_secs(seconds)),
+        seconds => text::format_duration(Duration::from_secs(seconds)),
     }
 }
 
 /// Those that have a row, in the plan's order.
-fn rows<'a>(view: &View<'a>) -> Vec<(&'a Instance, &'a Record)> {
+fn rows<'a>(view: &Snapshot<'a>) -> Vec<(&'a Instance, &'a InstanceRecord)> {
     let counts = view.counts();
     let is_long = view.records.len() > MAX_FULL_TABLE;
     let mut failed = 0;
@@ -111,13 +111,18 @@ fn rows<'a>(view: &View<'a>) -> Vec<(&'a Instance, &'a Record)> {
 }
 
 /// Returns the header of the table, with its rule, and a line for each row.
-fn table(view: &View, rows: &[(&Instance, &Record)], style: Style, screen: Option<usize>) -> (String, Vec<String>) {
+fn table(
+    view: &Snapshot,
+    rows: &[(&Instance, &InstanceRecord)],
+    style: Style,
+    screen: Option<usize>,
+) -> (String, Vec<String>) {
     let mut cells: Vec<[String; 6]> =
         rows.iter().map(|(instance, record)| cells(view, instance, record, style)).collect();
     let widths = widths(&cells);
     let layout = screen.map_or_else(Layout::fixed, |screen| Layout::fitted(&widths, screen));
     for (row, (instance, _)) in cells.iter_mut().zip(rows) {
-        row[NAME] = style.shown(&instance.name, layout.max_name);
+        row[NAME] = style.sanitize(&instance.name, layout.max_name);
     }
     let mut widths = self::widths(&cells);
     widths[NAME] = widths[NAME].min(layout.max_name);
@@ -156,14 +161,14 @@ impl Layout {
     }
 }
 
-fn cells(view: &View, instance: &Instance, record: &Record, style: Style) -> [String; 6] {
-    let sureness = style.sureness(record.used.tokens_certainty);
+fn cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord, style: Style) -> [String; 6] {
+    let sureness = style.certainty_prefix(record.used.tokens_certainty);
     [
         String::new(),
         status_cell(&record.status, style),
         record.pid.filter(|_| record.status != Status::Pending).map_or("-".into(), |pid| pid.to_string()),
         format!("{sureness}{}", text::thousands(record.used.tokens.total())),
-        record.ran(view.elapsed).map_or("-".into(), text::seconds),
+        record.elapsed(view.elapsed).map_or("-".into(), text::format_duration),
         style.bar(progress_cells(view, instance, record), PROGRESS_CELLS),
     ]
 }
@@ -172,10 +177,10 @@ fn cells(view: &View, instance: &Instance, record: &Record, style: Style) -> [St
 fn status_cell(status: &Status, style: Style) -> String {
     let (mark, word) = (Mark::of(status), status.word());
     let columns = text::width(style.glyphs().of(mark)) + 1 + text::width(word);
-    style.marked(mark, word) + &" ".repeat(STATUS_COLUMNS.saturating_sub(columns))
+    style.status_label(mark, word) + &" ".repeat(STATUS_COLUMNS.saturating_sub(columns))
 }
 
-fn progress_cells(view: &View, instance: &Instance, record: &Record) -> usize {
+fn progress_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) -> usize {
     // Whatever it reached, what did not complete shows no full bar.
     let reached = reached_cells(view, instance, record).min(PROGRESS_CELLS - 1);
     match record.status {
@@ -187,10 +192,10 @@ fn progress_cells(view: &View, instance: &Instance, record: &Record) -> usize {
 }
 
 /// By the turns done or by the tokens used of those expected, whichever is more.
-fn reached_cells(view: &View, instance: &Instance, record: &Record) -> usize {
+fn reached_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) -> usize {
     let by_turns = match instance.turns.len() {
         0 => 0,
-        turns => full_cells(record.told.turns_done as u64, turns as u64, PROGRESS_CELLS),
+        turns => full_cells(record.progress.turns_done as u64, turns as u64, PROGRESS_CELLS),
     };
     let tokens = budget::counted_tokens(&view.plan.budget, &record.used.tokens);
     let by_tokens = instance.max_tokens.map_or(0, |max_tokens| full_cells(tokens, max_tokens, PROGRESS_CELLS));
@@ -223,9 +228,9 @@ fn rule(widths: &[usize; 6], layout: &Layout) -> String {
 }
 
 /// Who waits to ask the API again.
-fn retries(view: &View, style: Style) -> String {
+fn retries(view: &Snapshot, style: Style) -> String {
     let mut waiting =
-        view.instances().filter(|(_, record)| record.status == Status::Running && record.told.retry.is_some());
+        view.instances().filter(|(_, record)| record.status == Status::Running && record.progress.retry.is_some());
     let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| retry(of, style)).collect();
     let more = waiting.count();
     if more > 0 {
@@ -234,11 +239,11 @@ fn retries(view: &View, style: Style) -> String {
     lines
 }
 
-fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<String> {
-    let retry = record.told.retry.as_ref()?;
-    let delay = text::seconds(Duration::from_millis(retry.delay_ms));
+fn retry((instance, record): (&Instance, &InstanceRecord), style: Style) -> Option<String> {
+    let retry = record.progress.retry.as_ref()?;
+    let delay = text::format_duration(Duration::from_millis(retry.delay_ms));
     let why = format!("{} {}", retry.status.map_or(String::new(), |status| status.to_string()), retry.error);
-    let why = match style.shown(&why, MAX_RETRY_ERROR_COLUMNS) {
+    let why = match style.sanitize(&why, MAX_RETRY_ERROR_COLUMNS) {
         why if why.is_empty() => why,
         why => format!(" ({why})"),
     };
@@ -247,13 +252,13 @@ fn retry((instance, record): (&Instance, &Record), style: Style) -> Option<Strin
 }
 
 /// "a: waits for 1 background command: make". The list of them all is cut.
-fn awaited(view: &View, style: Style) -> String {
+fn awaited(view: &Snapshot, style: Style) -> String {
     let mut waiting =
-        view.instances().filter(|(_, record)| record.status == Status::Running && !record.told.awaited.is_empty());
-    let line = |(instance, record): (&Instance, &Record)| {
-        let commands = &record.told.awaited;
+        view.instances().filter(|(_, record)| record.status == Status::Running && !record.progress.awaited.is_empty());
+    let line = |(instance, record): (&Instance, &InstanceRecord)| {
+        let commands = &record.progress.awaited;
         let count = counted(commands.len(), "background command", "background commands");
-        let what = style.shown(&commands.join("; "), MAX_RETRY_ERROR_COLUMNS);
+        let what = style.sanitize(&commands.join("; "), MAX_RETRY_ERROR_COLUMNS);
         format!("  {}: waits for {count}: {what}\n", style.name(&instance.name))
     };
     let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(line).collect();
@@ -265,8 +270,8 @@ fn awaited(view: &View, style: Style) -> String {
 }
 
 /// Who waits to be tried again as a whole.
-fn next_attempts(view: &View, style: Style) -> String {
-    let mut waiting = view.instances().filter(|(_, record)| record.again_at.is_some());
+fn next_attempts(view: &Snapshot, style: Style) -> String {
+    let mut waiting = view.instances().filter(|(_, record)| record.next_attempt_at.is_some());
     let mut lines: String =
         waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| next_attempt(of, view.elapsed, style)).collect();
     let more = waiting.count();
@@ -277,18 +282,18 @@ fn next_attempts(view: &View, style: Style) -> String {
 }
 
 /// "a: retry 1 of 3 in 12.0s (Timeout after 600s)"
-fn next_attempt((instance, record): (&Instance, &Record), now: Duration, style: Style) -> Option<String> {
-    let left = text::seconds(record.again_at?.saturating_sub(now));
-    let why = style.shown(&record.failed_attempts.last()?.failure.error, MAX_RETRY_ERROR_COLUMNS);
+fn next_attempt((instance, record): (&Instance, &InstanceRecord), now: Duration, style: Style) -> Option<String> {
+    let left = text::format_duration(record.next_attempt_at?.saturating_sub(now));
+    let why = style.sanitize(&record.failed_attempts.last()?.failure.error, MAX_RETRY_ERROR_COLUMNS);
     let name = style.name(&instance.name);
     Some(match record.failed_attempts.last()?.failure.reason {
-        Reason::Limit => format!("  {name}: again in {left} ({why})\n"),
-        _ => format!("  {name}: retry {} of {} in {left} ({why})\n", record.retries_made(), instance.retries.count),
+        FailureKind::Limit => format!("  {name}: again in {left} ({why})\n"),
+        _ => format!("  {name}: retry {} of {} in {left} ({why})\n", record.retry_count(), instance.retries.count),
     })
 }
 
 /// "a: session diary is in use by another run", or by another instance.
-fn waiting_for_sessions(view: &View, style: Style) -> String {
+fn waiting_for_sessions(view: &Snapshot, style: Style) -> String {
     // Who comes first in the config is in it first.
     let mut in_session: HashMap<&str, &str> = HashMap::new();
     let mut waiting = view.instances().filter_map(|(instance, record)| {
@@ -299,10 +304,10 @@ fn waiting_for_sessions(view: &View, style: Style) -> String {
         }
         let because_of = in_session.get(session.uuid.as_str()).filter(|_| record.status == Status::Pending);
         let in_run = || Some(format!("session {} is in use by {}", session.name, because_of?));
-        Some((instance, record.waits_for.clone().or_else(in_run)?))
+        Some((instance, record.blocked_on.clone().or_else(in_run)?))
     });
     let told = |(instance, what): (&Instance, String)| {
-        format!("  {}: {}\n", style.name(&instance.name), style.shown(&what, MAX_RETRY_ERROR_COLUMNS))
+        format!("  {}: {}\n", style.name(&instance.name), style.sanitize(&what, MAX_RETRY_ERROR_COLUMNS))
     };
     let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(told).collect();
     let more = waiting.count();
@@ -312,10 +317,10 @@ fn waiting_for_sessions(view: &View, style: Style) -> String {
     lines
 }
 
-fn overall(view: &View, style: Style) -> String {
+fn overall(view: &Snapshot, style: Style) -> String {
     let budget = &view.plan.budget;
     let used = view.used();
-    let sureness = style.sureness(used.tokens_certainty);
+    let sureness = style.certainty_prefix(used.tokens_certainty);
     let Some(limit) = budget::overall_tokens(budget) else {
         return format!("Overall: {sureness}{} tokens used\n", text::thousands(used.tokens.total()));
     };
@@ -330,7 +335,7 @@ fn overall(view: &View, style: Style) -> String {
 }
 
 /// The budgets of commands: "Budget of /analyze-code: 8,000 / 10,000 tokens".
-fn commands(view: &View, style: Style) -> String {
+fn commands(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for limit in view.limits {
         let Scope::Command(command) = &limit.scope else { continue };
@@ -349,7 +354,7 @@ fn commands(view: &View, style: Style) -> String {
 }
 
 /// The dollars against their limit; the bar is of the overall limit that is nearest, be it dollars or tokens.
-fn spent(view: &View, style: Style) -> Option<String> {
+fn spent(view: &Snapshot, style: Style) -> Option<String> {
     let budget = &view.plan.budget;
     let limit = budget::overall_micros(budget)?;
     let used = view.used();
@@ -359,7 +364,7 @@ fn spent(view: &View, style: Style) -> Option<String> {
         Some(true) => String::new(),
         _ => style.bar(full_cells(used.micros, limit, BUDGET_CELLS).max(by_tokens), BUDGET_CELLS) + " ",
     };
-    let sureness = style.sureness(used.micros_certainty);
+    let sureness = style.certainty_prefix(used.micros_certainty);
     Some(format!("Budget: {bar}{sureness}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
 }
 

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
-use super::{Mark, Style, View, budget, counted, listed, stages, usage_limit};
+use super::{Mark, Snapshot, Style, budget, counted, listed, stages, usage_limit};
 use crate::config::BudgetConfig;
 use crate::exit::{self, ExitCode};
-use crate::ledger::{LimitState, Scope, Unit};
-use crate::outcome::{Reason, Status};
-use crate::record::Record;
+use crate::ledger::{LimitUsage, Scope, Unit};
+use crate::outcome::{FailureKind, Status};
+use crate::record::InstanceRecord;
 use crate::text;
 
 const MAX_ERROR_COLUMNS: usize = 500;
@@ -39,14 +39,14 @@ pub struct Footer {
 
 /// The summary, with its last newline.
 #[must_use]
-pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
+pub fn summary(view: &Snapshot, style: Style, footer: &Footer) -> String {
     let title = match &footer.stopped_by {
         Some(signal) => format!("Orchestration Stopped by {signal} - Results"),
         None => "Orchestration Complete - Results".into(),
     };
     let parts = [
         counts(view, style),
-        titled("Stages", &stages::summary(view)),
+        section("Stages", &stages::summary(view)),
         failed(view, style),
         skipped(view, style),
         denials(view, style),
@@ -54,17 +54,17 @@ pub fn summary(view: &View, style: Style, footer: &Footer) -> String {
         mcp_failures(view, style),
         background(view, style),
         totals(view, style),
-        view.usage_limit.map_or_else(String::new, |limit| usage_limit(&limit.told_at_the_end(view.elapsed))),
-        leavings(view, style, footer),
+        view.usage_limit.map_or_else(String::new, |limit| usage_limit(&limit.describe_final(view.elapsed))),
+        footer_lines(view, style, footer),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     style.title(&title) + "\n" + &parts.join("\n")
 }
 
-fn counts(view: &View, style: Style) -> String {
+fn counts(view: &Snapshot, style: Style) -> String {
     let counts = view.counts();
     let all = view.records.len();
-    let line = |mark, word, count| format!("{}: {count}/{all} instances\n", style.marked(mark, word));
+    let line = |mark, word, count| format!("{}: {count}/{all} instances\n", style.status_label(mark, word));
     let mut lines = line(Mark::Completed, "Successful", counts.completed);
     lines += &line(Mark::Failed, "Failed", counts.failed);
     for (mark, word, count) in [
@@ -80,123 +80,125 @@ fn counts(view: &View, style: Style) -> String {
     lines
 }
 
-fn failed(view: &View, style: Style) -> String {
+fn failed(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     let mut unstarted = 0;
     for (instance, record) in view.instances() {
         let Status::Failed(failure) = &record.status else { continue };
-        if matches!(failure.reason, Reason::Interrupted | Reason::Limit) && record.started.is_none() {
+        if matches!(failure.reason, FailureKind::Interrupted | FailureKind::Limit) && record.started.is_none() {
             unstarted += 1;
             if unstarted > MAX_UNSTARTED_SHOWN {
                 continue;
             }
         }
-        let error = match record.attempts_made() {
+        let error = match record.attempt_count() {
             0 | 1 => failure.error.clone(),
             attempts => format!("{} ({attempts} attempts)", failure.error),
         };
         // The whole name: the user looks for it in the config.
-        lines += &style.shown(&format!("- {}: {error}", instance.name), MAX_ERROR_COLUMNS);
+        lines += &style.sanitize(&format!("- {}: {error}", instance.name), MAX_ERROR_COLUMNS);
         lines.push('\n');
         for line in last_words(record, &failure.error) {
-            lines += &format!("    {}\n", style.shown(line, MAX_LINE_COLUMNS - 4));
+            lines += &format!("    {}\n", style.sanitize(line, MAX_LINE_COLUMNS - 4));
         }
     }
     if unstarted > MAX_UNSTARTED_SHOWN {
         lines += &format!("- {} more that had not started\n", unstarted - MAX_UNSTARTED_SHOWN);
     }
-    titled("Failed Instances", &lines)
+    section("Failed Instances", &lines)
 }
 
 /// Returns the last few lines of output, without those that repeat the error.
-fn last_words<'a>(record: &'a Record, error: &str) -> impl Iterator<Item = &'a String> {
-    let last = record.last_words.iter().skip(record.last_words.len().saturating_sub(MAX_LAST_WORDS));
-    let error = text::clean(error).into_owned();
+fn last_words<'a>(record: &'a InstanceRecord, error: &str) -> impl Iterator<Item = &'a String> {
+    let last = record.last_output.iter().skip(record.last_output.len().saturating_sub(MAX_LAST_WORDS));
+    let error = text::sanitize_line(error).into_owned();
     last.filter(move |line| !repeats(line, &error))
 }
 
 /// True if a line is the text of the cleaned error, or a part of it that is too long to be there by chance.
 fn repeats(line: &str, error: &str) -> bool {
-    let line = text::clean(line);
+    let line = text::sanitize_line(line);
     line == error || line.len() >= MIN_BYTES_REPEATED && error.contains(&*line)
 }
 
-fn skipped(view: &View, style: Style) -> String {
+fn skipped(view: &Snapshot, style: Style) -> String {
     let lines = view.instances().filter_map(|(instance, record)| match &record.status {
         Status::Skipped(why) => Some(listed(&instance.name, why, MAX_ERROR_COLUMNS, style)),
         _ => None,
     });
-    titled("Skipped Instances", &lines.collect::<String>())
+    section("Skipped Instances", &lines.collect::<String>())
 }
 
-fn denials(view: &View, style: Style) -> String {
+fn denials(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        for denial in record.told.denials.iter().take(MAX_DENIALS_SHOWN) {
+        for denial in record.progress.denials.iter().take(MAX_DENIALS_SHOWN) {
             let what = format!("{} {}", denial.tool, denial.on);
             lines += &listed(&instance.name, &what, MAX_LINE_COLUMNS, style);
         }
-        let unshown = record.told.denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
-        let unshown = unshown.saturating_add(record.told.more_denials);
+        let unshown = record.progress.denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
+        let unshown = unshown.saturating_add(record.progress.more_denials);
         if unshown > 0 {
             let more = format!("{unshown} more");
             lines += &listed(&instance.name, &more, MAX_LINE_COLUMNS, style);
         }
     }
-    titled("Permissions refused", &lines)
+    section("Permissions refused", &lines)
 }
 
 /// Returns the instances in which claude runs in another permission mode than it was given.
-fn permission_modes(view: &View, style: Style) -> String {
+fn permission_modes(view: &Snapshot, style: Style) -> String {
     let lines = view.instances().filter_map(|(instance, record)| {
-        let (reported, requested) = (record.told.permission_mode.as_ref()?, record.told.mode_instead_of.as_ref()?);
+        let (reported, requested) =
+            (record.progress.permission_mode.as_ref()?, record.progress.mode_instead_of.as_ref()?);
         Some(listed(&instance.name, &format!("{reported} instead of {requested}"), MAX_LINE_COLUMNS, style))
     });
-    titled("Permission modes changed by claude", &lines.collect::<String>())
+    section("Permission modes changed by claude", &lines.collect::<String>())
 }
 
-fn mcp_failures(view: &View, style: Style) -> String {
-    let failed = view.instances().filter(|(_, record)| !record.told.mcp_failed.is_empty());
-    let lines = failed
-        .map(|(instance, record)| listed(&instance.name, &record.told.mcp_failed.join(", "), MAX_LINE_COLUMNS, style));
-    titled("MCP servers failed", &lines.collect::<String>())
+fn mcp_failures(view: &Snapshot, style: Style) -> String {
+    let failed = view.instances().filter(|(_, record)| !record.progress.mcp_failed.is_empty());
+    let lines = failed.map(|(instance, record)| {
+        listed(&instance.name, &record.progress.mcp_failed.join(", "), MAX_LINE_COLUMNS, style)
+    });
+    section("MCP servers failed", &lines.collect::<String>())
 }
 
 /// "build: completed, 1 background command was stopped: ./serve.sh"
-fn background(view: &View, style: Style) -> String {
-    let stopped = view.instances().filter(|(_, record)| !record.told.background_stopped.is_empty());
+fn background(view: &Snapshot, style: Style) -> String {
+    let stopped = view.instances().filter(|(_, record)| !record.progress.background_stopped.is_empty());
     let lines = stopped.map(|(instance, record)| {
-        let commands = &record.told.background_stopped;
+        let commands = &record.progress.background_stopped;
         let count = counted(commands.len(), "background command was", "background commands were");
         let what = format!("{}, {count} stopped: {}", record.status.word(), commands.join("; "));
         listed(&instance.name, &what, MAX_ERROR_COLUMNS, style)
     });
-    titled("Background work stopped", &lines.collect::<String>())
+    section("Background work stopped", &lines.collect::<String>())
 }
 
-fn titled(title: &str, lines: &str) -> String {
+fn section(title: &str, lines: &str) -> String {
     if lines.is_empty() { String::new() } else { format!("{title}:\n{lines}") }
 }
 
-fn totals(view: &View, style: Style) -> String {
+fn totals(view: &Snapshot, style: Style) -> String {
     let budget = &view.plan.budget;
     let used = view.used();
-    let sure = |certainty, amount: String| format!("{}{amount}", style.sureness(certainty));
+    let sure = |certainty, amount: String| format!("{}{amount}", style.certainty_prefix(certainty));
     let tokens = sure(used.tokens_certainty, text::thousands(used.tokens.total()));
     let cost = sure(used.micros_certainty, text::dollars(used.micros));
     let of_tokens = of_token_limit(budget, budget::counted_tokens(budget, &used.tokens));
     let of_cost = budget::overall_micros(budget)
         .map(|limit| format!(" of {}{}", text::dollars(limit), over(used.micros, limit, text::dollars)))
         .unwrap_or_default();
-    let time = text::seconds(view.elapsed);
+    let time = text::format_duration(view.elapsed);
     let exceeded = exceeded_commands(view, style);
     format!("Total Tokens: {tokens}{of_tokens}\nTotal Cost: {cost}{of_cost}\n{exceeded}Total Time: {time}\n")
 }
 
 /// Returns a line for each budget of a command that was exceeded, with the excess.
-fn exceeded_commands(view: &View, style: Style) -> String {
+fn exceeded_commands(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
-    for LimitState { scope, unit, cap, used } in view.limits {
+    for LimitUsage { scope, unit, cap, used } in view.limits {
         let Scope::Command(command) = scope else { continue };
         if used <= cap {
             continue;
@@ -227,10 +229,10 @@ fn over(used: u64, limit: u64, shown: fn(u64) -> String) -> String {
     if by > 0 { format!(" (over budget by {})", shown(by)) } else { String::new() }
 }
 
-fn leavings(view: &View, style: Style, footer: &Footer) -> String {
+fn footer_lines(view: &Snapshot, style: Style, footer: &Footer) -> String {
     let mut lines = String::new();
     if let Some(logs) = &footer.logs {
-        lines += &format!("Logs: {}\n", style.shown(&logs.to_string_lossy(), MAX_PATH_COLUMNS));
+        lines += &format!("Logs: {}\n", style.sanitize(&logs.to_string_lossy(), MAX_PATH_COLUMNS));
     }
     if !footer.incomplete_files.is_empty() {
         lines += &format!("Incomplete files: {}\n", footer.incomplete_files.join(", "));
@@ -239,13 +241,14 @@ fn leavings(view: &View, style: Style, footer: &Footer) -> String {
     lines
         + &format!(
             "Left running: {}\nExit code: {exit} ({})\n",
-            left_running(view, style, footer.strays.as_deref()),
+            remaining_processes(view, style, footer.strays.as_deref()),
             meaning(footer, view.counts().failed)
         )
 }
 
-fn left_running(view: &View, style: Style, strays: Option<&[i32]>) -> String {
-    let of_instances = view.instances().map(|(instance, record)| (style.name(&instance.name), &record.survivors[..]));
+fn remaining_processes(view: &Snapshot, style: Style, strays: Option<&[i32]>) -> String {
+    let of_instances =
+        view.instances().map(|(instance, record)| (style.name(&instance.name), &record.surviving_pids[..]));
     let all = of_instances.chain([("no instance's".to_owned(), strays.unwrap_or_default())]);
     let told = all.filter(|(_, processes)| !processes.is_empty()).map(|(whose, processes)| {
         let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
@@ -263,7 +266,7 @@ fn meaning(footer: &Footer, failed: usize) -> String {
         (ExitCode::Signal(_), Some(signal)) => format!("stopped by {signal}"),
         (ExitCode::Signal(number), None) => format!("stopped by signal {number}"),
         // Of the two meanings that the table gives, a run that has a summary can have one.
-        (ExitCode::TryLater, _) => "try again later: the usage limit was reached".to_owned(),
+        (ExitCode::TempFail, _) => "try again later: the usage limit was reached".to_owned(),
         (ExitCode::Failed, _) if failed == 0 => "report.json is incomplete".to_owned(),
         (ExitCode::Failed, _) => "at least one instance failed".to_owned(),
         (code, _) => {
@@ -289,7 +292,7 @@ mod tests {
     use crate::plan::Plan;
     use crate::record::FailedAttempt;
     use crate::stages::Stages;
-    use crate::told::Told;
+    use crate::told::AttemptProgress;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -338,11 +341,11 @@ Total Time: 45.3s
         }
     }
 
-    fn told(plan: &Plan, records: &[Record], style: Style) -> String {
+    fn told(plan: &Plan, records: &[InstanceRecord], style: Style) -> String {
         let elapsed = Duration::from_millis(45_300);
         let stages = &Stages::new(&plan.instances);
         summary(
-            &View { plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None },
+            &Snapshot { plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None },
             style,
             &footer(ExitCode::Failed),
         )
@@ -361,11 +364,11 @@ Total Time: 45.3s
     #[test]
     fn whoever_failed_has_the_last_word_but_does_not_say_it_twice() {
         let (plan, mut records) = summary_of_the_seed();
-        records[1].last_words =
+        records[1].last_output =
             ["first", "reading", "it", "Bash: make", "Command not found: /this", "not", "bye \u{1b}[2J"]
                 .map(String::from)
                 .into();
-        records[0].last_words = vec!["all well".into()];
+        records[0].last_output = vec!["all well".into()];
         let told = told(&plan, &records, UNICODE);
         assert!(told.contains("does-not-exist\n    it\n    Bash: make\n    not\n    bye\n\nTotal"), "{told}");
         assert!(!told.contains("all well"));
@@ -382,10 +385,10 @@ Total Time: 45.3s
             ("reading Cargo.toml", "no route to host", false),
             ("no route to host: retry", "no route to host", false),
         ] {
-            assert_eq!(repeats(line, &text::clean(error)), is_repeated, "{line:?} {error:?}");
+            assert_eq!(repeats(line, &text::sanitize_line(error)), is_repeated, "{line:?} {error:?}");
             let (plan, mut records) = summary_of_the_seed();
             records[1].status = failed(error);
-            records[1].last_words = vec![line.into()];
+            records[1].last_output = vec![line.into()];
             let lines = told(&plan, &records, UNICODE).lines().filter(|l| l.starts_with("    ")).count();
             assert_eq!(lines, usize::from(!is_repeated), "{line:?} {error:?}");
         }
@@ -401,7 +404,7 @@ Total Time: 45.3s
             ended: started,
             exit: None,
             used: Default::default(),
-            failure: Failure::new(Reason::Error, "it broke"),
+            failure: Failure::new(FailureKind::Error, "it broke"),
         };
         for (failed, last_started, expected) in
             [(vec![1], 1, ""), (vec![1], 5, " (2 attempts)"), (vec![1, 5], 5, " (2 attempts)")]
@@ -416,7 +419,8 @@ Total Time: 45.3s
     #[test]
     fn skipped_and_forgotten_ones_are_told_where_there_are_some() {
         let (plan, mut records) = summary_of_the_seed();
-        records[2] = Record { status: Status::Skipped("failing-instance failed".into()), ..Record::default() };
+        records[2] =
+            InstanceRecord { status: Status::Skipped("failing-instance failed".into()), ..InstanceRecord::default() };
         let skipped = told(&plan, &records, UNICODE);
         assert!(skipped.contains("✗ Failed: 1/3 instances\n⊘ Skipped: 1/3 instances\n\n"));
         assert!(skipped.contains("\n\nSkipped Instances:\n- another-success: failing-instance failed\n\nTotal"));
@@ -429,7 +433,7 @@ Total Time: 45.3s
     #[test]
     fn refused_permissions_are_told_at_most_three_each() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].told.denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
+        records[0].progress.denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
         let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
             - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
@@ -438,9 +442,9 @@ Total Time: 45.3s
     #[test]
     fn changed_permission_modes_are_listed_by_instance() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].told.permission_mode = Some("default\n".into());
-        records[0].told.mode_instead_of = Some("bypassPermissions".into());
-        records[1].told.permission_mode = Some("default".into());
+        records[0].progress.permission_mode = Some("default\n".into());
+        records[0].progress.mode_instead_of = Some("bypassPermissions".into());
+        records[1].progress.permission_mode = Some("default".into());
         let expected = "\n\nPermission modes changed by claude:\n\
             - successful-instance: default instead of bypassPermissions\n\nTotal Tokens";
         let told = told(&plan, &records, UNICODE);
@@ -450,7 +454,7 @@ Total Time: 45.3s
     #[test]
     fn failed_mcp_servers_are_listed_by_instance() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].told.mcp_failed = vec!["github".into(), "db\n".into()];
+        records[0].progress.mcp_failed = vec!["github".into(), "db\n".into()];
         let expected = "\n\nMCP servers failed:\n- successful-instance: github, db\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
     }
@@ -458,8 +462,8 @@ Total Time: 45.3s
     #[test]
     fn stopped_background_commands_are_listed_with_the_verdict() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].told.background_stopped = vec!["./serve.sh".into()];
-        records[1].told.background_stopped = vec!["a\nb".into(), "c".into()];
+        records[0].progress.background_stopped = vec!["./serve.sh".into()];
+        records[1].progress.background_stopped = vec!["a\nb".into(), "c".into()];
         let expected = "\n\nBackground work stopped:\n\
             - successful-instance: completed, 1 background command was stopped: ./serve.sh\n\
             - failing-instance: failed, 2 background commands were stopped: a b; c\n\nTotal Tokens";
@@ -491,7 +495,8 @@ Total Time: 45.3s
                 records.iter_mut().for_each(|record| record.status = Status::Completed);
             }
             let (records, elapsed) = (&records[..], Duration::from_secs(1));
-            let view = View { plan: &plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+            let view =
+                Snapshot { plan: &plan, stages, records, elapsed, limits: &[], refusals: &[], usage_limit: None };
             let text = summary(&view, UNICODE, &footer);
             assert!(text.contains("\nIncomplete files: report.json, result.txt\nLeft running: nothing\n"), "{text}");
             assert!(text.ends_with(&format!("Exit code: 2 ({meaning})\n")), "{text}");
@@ -501,8 +506,8 @@ Total Time: 45.3s
     #[test]
     fn a_stopped_run_says_so_and_what_it_leaves() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].survivors = vec![4711, 4712];
-        records[2].survivors = vec![4801];
+        records[0].surviving_pids = vec![4711, 4712];
+        records[2].surviving_pids = vec![4801];
         let footer = Footer {
             stopped_by: Some("SIGTERM".into()),
             strays: Some(vec![99]),
@@ -512,7 +517,7 @@ Total Time: 45.3s
         };
         let stages = &Stages::new(&plan.instances);
         let told = summary(
-            &View {
+            &Snapshot {
                 plan: &plan,
                 stages,
                 records: &records,
@@ -537,15 +542,15 @@ Total Time: 45.3s
         let stages = &Stages::new(&plan.instances);
         let elapsed = Duration::ZERO;
         let view =
-            View { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
-        assert_eq!(left_running(&view, UNICODE, Some(&[])), "nothing");
-        assert_eq!(left_running(&view, UNICODE, None), "not known, for the system does not tell");
+            Snapshot { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+        assert_eq!(remaining_processes(&view, UNICODE, Some(&[])), "nothing");
+        assert_eq!(remaining_processes(&view, UNICODE, None), "not known, for the system does not tell");
     }
 
     #[test]
     fn every_exit_code_has_a_meaning() {
-        use ExitCode::{Budget, Completed, Failed, NotLaunched, Signal, TimedOut, TryLater};
-        for exit in [Budget, Completed, Failed, NotLaunched, Signal(9), TimedOut, TryLater] {
+        use ExitCode::{Budget, Completed, Failed, NotLaunched, Signal, TempFail, TimedOut};
+        for exit in [Budget, Completed, Failed, NotLaunched, Signal(9), TimedOut, TempFail] {
             assert!(!meaning(&footer(exit), 1).is_empty(), "{exit:?}");
         }
         assert_eq!(meaning(&footer(Signal(9)), 0), "stopped by signal 9");
@@ -558,16 +563,16 @@ Total Time: 45.3s
         ) {
             let mut plan = many(1);
             plan.instances[0].name.clone_from(&texts[0]);
-            let record = Record {
+            let record = InstanceRecord {
                 status: if is_failed { failed(&texts[1]) } else { Status::Skipped(texts[1].clone()) },
-                last_words: vec![texts[2].repeat(50)],
-                told: Told { denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }], ..Told::default() },
+                last_output: vec![texts[2].repeat(50)],
+                progress: AttemptProgress { denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }], ..AttemptProgress::default() },
                 used: used(1, 1),
-                ..Record::default()
+                ..InstanceRecord::default()
             };
             let footer = Footer { logs: Some(texts[5].clone().into()), ..footer(ExitCode::Failed) };
             let stages = &Stages::new(&plan.instances);
-            let view = View { plan: &plan, stages, records: &[record], elapsed: Duration::ZERO, limits: &[], refusals: &[], usage_limit: None };
+            let view = Snapshot { plan: &plan, stages, records: &[record], elapsed: Duration::ZERO, limits: &[], refusals: &[], usage_limit: None };
             let plain = without_colours(&summary(&view, style, &footer), style).map_err(TestCaseError::fail)?;
             for line in plain.lines().filter(|line| line.starts_with("    ")) {
                 prop_assert!(text::width(line) <= MAX_LINE_COLUMNS);

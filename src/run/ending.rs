@@ -3,65 +3,65 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::Run;
+use super::Supervisor;
 use crate::edge::files::RunDirectory;
 use crate::exit::ExitCode;
 use crate::flags::OnSuccess;
-use crate::outcome::{self, Failure, Reason, Status};
+use crate::outcome::{self, Failure, FailureKind, Status};
 use crate::report;
 use crate::schedule::Skip;
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// An instance has come to its end, or never started. Those that needed it are skipped.
-    pub(super) fn ended(&mut self, index: usize, status: Status, now: Duration) {
+    pub(super) fn finish_instance(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
         self.ledger.ended(index);
         if !matches!(status, Status::Failed(_)) {
-            self.detail(index, status.word());
+            self.debug(index, status.word());
         }
         // That everything is stopped, or held back by a usage limit, was said once for all, and that a budget refuses it in
         // words of its own.
         if let Status::Failed(failure) = &status
-            && !matches!(failure.reason, Reason::Interrupted | Reason::Halted)
-            && !(matches!(failure.reason, Reason::Budget | Reason::Limit | Reason::Account)
+            && !matches!(failure.reason, FailureKind::Interrupted | FailureKind::Halted)
+            && !(matches!(failure.reason, FailureKind::Budget | FailureKind::Limit | FailureKind::Account)
                 && self.records[index].started.is_none())
         {
-            let after = match self.records[index].attempts_made() {
+            let after = match self.records[index].attempt_count() {
                 0 | 1 => String::new(),
                 attempts => format!(" (attempt {attempts})"),
             };
-            self.message(&format!("{} failed: {}{after}", self.name(index), failure.error));
+            self.notice(&format!("{} failed: {}{after}", self.name(index), failure.error));
         }
         let record = &mut self.records[index];
         record.status = status;
         record.ended = Some(now);
-        record.told.retry = None;
-        record.again_at = None;
-        record.waits_for = None;
-        record.skipped_because_of = None;
+        record.progress.retry = None;
+        record.next_attempt_at = None;
+        record.blocked_on = None;
+        record.skipped_due_to = None;
         if let Some(mut live) = self.live.remove(&index) {
             if !completed {
                 self.recent[index].push_text(&String::from_utf8_lossy(&live.attempt.stderr_tail));
             }
-            record.last_words = self.recent[index].last_words();
+            record.last_output = self.recent[index].last_words();
             if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
-                directory.keep_result(files, live.attempt.told.result.as_deref());
+                directory.write_result(files, live.attempt.progress.result.as_deref());
             }
         }
         self.leave_session(index);
-        self.tell_if_stage_ended(index, now);
+        self.announce_stage_end(index, now);
         for Skip { instance, because_of } in self.schedule.ended(index, completed) {
             let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);
             let why = match because_of == index {
                 true => format!("depends on {needed}, which failed"),
                 false => format!("depends on {needed}, which was skipped because {first} failed"),
             };
-            self.detail(instance, &format!("skipped: {why}"));
+            self.debug(instance, &format!("skipped: {why}"));
             let record = &mut self.records[instance];
             record.status = Status::Skipped(why);
-            record.skipped_because_of = Some(because_of);
+            record.skipped_due_to = Some(because_of);
             record.ended = Some(now);
-            self.tell_if_stage_ended(instance, now);
+            self.announce_stage_end(instance, now);
         }
         self.json.is_stale = true;
         self.after_failure(index, now);
@@ -74,33 +74,33 @@ impl Run<'_> {
         let mut missing = std::mem::take(&mut self.settings.missing_commands);
         missing.sort_by_key(|(index, _)| (Reverse(self.stages.of(*index)), *index));
         for (index, error) in missing {
-            self.ended(index, Status::Failed(Failure::hopeless(Reason::CommandNotFound, error)), now);
+            self.finish_instance(index, Status::Failed(Failure::permanent(FailureKind::CommandNotFound, error)), now);
         }
     }
 
     /// Says that the stage of an instance has ended, if that was the last of it.
-    fn tell_if_stage_ended(&mut self, index: usize, now: Duration) {
+    fn announce_stage_end(&mut self, index: usize, now: Duration) {
         let ended = self.stages.ended(index);
         if let Some(stage) = ended
-            && self.stages.are_told()
+            && self.stages.has_multiple()
             && self.reports_status()
             && self.stopped_by.is_none()
         {
             let text = report::stages::ended(&self.view(&[], now), stage);
-            self.message(&text);
+            self.notice(&text);
         }
     }
 
     /// Everything has ended: nothing may be left, and the summary says so.
     pub(super) fn end(mut self) -> ExitCode {
         let left = self.end_orphans();
-        self.forget_ended();
+        self.prune_survivors();
         let now = self.now();
         let code = match self.stopped_by {
             Some(signal) => ExitCode::Signal(signal as u8),
             None => {
                 let code = outcome::exit_code(self.records.iter().map(|record| &record.status));
-                if self.ledger.is_exceeded() { code.or_worse(ExitCode::Budget) } else { code }
+                if self.ledger.is_exceeded() { code.max_severity(ExitCode::Budget) } else { code }
             }
         };
         self.settings.facts.stopped_by = self.stopped_by.map(|signal| signal.as_str().to_owned());
@@ -120,16 +120,16 @@ impl Run<'_> {
         let view = self.view(&limits, now);
         let text = report::summary::summary(&view, self.settings.style, &footer);
         if !is_silent {
-            self.stdout.print_in_any_case(&text);
+            self.stdout.print_always(&text);
         }
         self.print_file_errors();
-        let is_stopped = self.stdout.finish(&mut self.signals, is_cut_short);
-        self.tell_lost_output("no summary");
-        let is_stopped = self.stderr.finish(&mut self.signals, is_stopped);
+        let is_stopped = self.stdout.drain(&mut self.signals, is_cut_short);
+        self.report_stdout_error("no summary");
+        let is_stopped = self.stderr.drain(&mut self.signals, is_stopped);
         // The runner reads both as one log: neither may be open to commands before both have been written.
         for output in [&mut self.stdout, &mut self.stderr] {
             output.close_fence();
-            output.finish(&mut self.signals, is_stopped);
+            output.drain(&mut self.signals, is_stopped);
         }
         code
     }

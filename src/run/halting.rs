@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Run;
+use super::Supervisor;
 use crate::halt::{Halt, HaltMode};
-use crate::outcome::{Failure, Reason, Status};
+use crate::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
 
 /// Variables that select the account that claude uses.
@@ -24,13 +24,13 @@ fn have_same_account(a: &Instance, b: &Instance) -> bool {
     CREDENTIALS.iter().all(|name| a.env.get(*name) == b.env.get(*name))
 }
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// Ends what must not start any more after this instance has failed.
     pub(super) fn after_failure(&mut self, index: usize, now: Duration) {
         let Status::Failed(failure) = &self.records[index].status else { return };
         let failure = failure.clone();
         let is_first = !self.refused_accounts.iter().any(|&other| self.have_same_account(other, index));
-        if failure.reason == Reason::Account && is_first {
+        if failure.reason == FailureKind::Account && is_first {
             self.refused_accounts.push(index);
             self.end_waiting_of_account(index, now);
         }
@@ -49,8 +49,8 @@ impl Run<'_> {
             return;
         }
         let why = self.account_refused(refused);
-        self.message(&format!("{why}: instances that have not started do not start"));
-        self.fail_waiting(&waiting, Reason::Account, &why, now);
+        self.notice(&format!("{why}: instances that have not started do not start"));
+        self.fail_waiting(&waiting, FailureKind::Account, &why, now);
     }
 
     fn account_refused(&self, refused: usize) -> String {
@@ -83,13 +83,13 @@ impl Run<'_> {
             HaltMode::Now => "stopping all instances",
         };
         if !(waiting.is_empty() && running.is_empty()) {
-            self.message(&format!("{why}: {what}"));
+            self.notice(&format!("{why}: {what}"));
         }
-        self.fail_waiting(&waiting, Reason::Halted, &why, now);
+        self.fail_waiting(&waiting, FailureKind::Halted, &why, now);
         if halt.mode == HaltMode::Soon {
             return;
         }
-        let failure = Failure::new(Reason::Halted, format!("stopped: {why}"));
+        let failure = Failure::new(FailureKind::Halted, format!("stopped: {why}"));
         for index in running {
             if let Some(live) = self.live.get_mut(&index) {
                 let effects = live.attempt.stop(failure.clone(), now);
@@ -98,13 +98,13 @@ impl Run<'_> {
         }
     }
 
-    fn fail_waiting(&mut self, waiting: &[usize], reason: Reason, why: &str, now: Duration) {
+    fn fail_waiting(&mut self, waiting: &[usize], reason: FailureKind, why: &str, now: Duration) {
         for &index in waiting {
             let error = match self.records[index].failed_attempts.last() {
-                Some(last) => last.failure.not_tried_again(why).error,
+                Some(last) => last.failure.with_retry_cancelled(why).error,
                 None => format!("not started: {why}"),
             };
-            self.ended(index, Status::Failed(Failure::new(reason, error)), now);
+            self.finish_instance(index, Status::Failed(Failure::new(reason, error)), now);
         }
     }
 

@@ -7,8 +7,8 @@ use nix::poll::{PollTimeout, poll};
 
 use super::epoch_ms;
 use crate::edge::local_time::utc_offset_s;
-use crate::edge::signals::EndAtOnce;
-use crate::start_at::said_next_s;
+use crate::edge::signals::ExitOnSignal;
+use crate::start_at::next_countdown_s;
 use crate::{calendar, text};
 
 /// How late a run starts at most on a machine that has slept.
@@ -16,9 +16,9 @@ const LOOK_AGAIN_MS: u64 = 5000;
 
 /// The moment, in milliseconds since 1970, as the local clock shows it, and how long it is until then.
 #[must_use]
-pub fn in_words(due_ms: u64) -> String {
+pub fn describe_start(due_ms: u64) -> String {
     let offset_s = utc_offset_s(i64::try_from(due_ms / 1000).unwrap_or(i64::MAX));
-    format!("{}, in {}", calendar::on_a_clock(due_ms, offset_s), left_in_words(left_s(due_ms)))
+    format!("{}, in {}", calendar::on_a_clock(due_ms, offset_s), format_remaining(left_s(due_ms)))
 }
 
 /// Whether a signal has asked for what is said.
@@ -29,10 +29,10 @@ type IsAsked = bool;
 ///
 /// # Errors
 /// The system's, if signals cannot be caught.
-pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::Result<EndAtOnce> {
-    let signals = EndAtOnce::begin()?;
-    say(&format!("starts at {}", in_words(due_ms)), false);
-    let mut next_s = said_next_s(left_s(due_ms));
+pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::Result<ExitOnSignal> {
+    let signals = ExitOnSignal::begin()?;
+    say(&format!("starts at {}", describe_start(due_ms)), false);
+    let mut next_s = next_countdown_s(left_s(due_ms));
     loop {
         let left_ms = due_ms.saturating_sub(epoch_ms());
         if left_ms == 0 {
@@ -40,8 +40,8 @@ pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::R
         }
         let (is_asked, is_due) = (signals.is_asked(), left_s(due_ms) <= next_s);
         if is_asked || is_due {
-            say(&format!("starts in {}", left_in_words(left_s(due_ms))), is_asked);
-            next_s = said_next_s(left_s(due_ms));
+            say(&format!("starts in {}", format_remaining(left_s(due_ms))), is_asked);
+            next_s = next_countdown_s(left_s(due_ms));
         }
         let wait_ms = left_ms.saturating_sub(next_s * 1000).clamp(1, LOOK_AGAIN_MS);
         // A signal ends the wait early.
@@ -54,6 +54,6 @@ fn left_s(due_ms: u64) -> u64 {
     due_ms.saturating_sub(epoch_ms()).div_ceil(1000)
 }
 
-fn left_in_words(left_s: u64) -> String {
-    text::seconds(Duration::from_secs(left_s))
+fn format_remaining(left_s: u64) -> String {
+    text::format_duration(Duration::from_secs(left_s))
 }

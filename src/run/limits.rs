@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Run, epoch_ms};
-use crate::outcome::{Failure, Reason, Status};
-use crate::usage_limit::{OnLimit, UsageLimit};
+use super::{Supervisor, epoch_ms};
+use crate::outcome::{Failure, FailureKind, Status};
+use crate::usage_limit::{UsageLimit, UsageLimitPolicy};
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// An instance has run into the account's usage limit, which ends at this time.
     pub(super) fn limit_reached(&mut self, resets_at_epoch_s: Option<u64>, now: Duration) {
         if self.stopped_by.is_some() {
@@ -17,34 +17,34 @@ impl Run<'_> {
         self.usage_limit = Some(limit);
         self.json.is_stale = true;
         let is_news =
-            before.is_none_or(|before| !before.holds(now) || before.resets_at_epoch_s != limit.resets_at_epoch_s);
+            before.is_none_or(|before| !before.is_active(now) || before.resets_at_epoch_s != limit.resets_at_epoch_s);
         if is_news {
-            self.message(&limit.told(now));
+            self.notice(&limit.describe(now));
         }
-        match (limit.on_limit, limit.goes_on_at) {
-            (OnLimit::Wait, Some(at)) => self.schedule.hold_until(at),
-            (OnLimit::Stop, _) => {
+        match (limit.on_limit, limit.resumes_at) {
+            (UsageLimitPolicy::Wait, Some(at)) => self.schedule.pause_until(at),
+            (UsageLimitPolicy::Stop, _) => {
                 for index in self.schedule.stop() {
                     let why = limit.words_with_bound(now);
                     let error = match self.records[index].failed_attempts.last() {
-                        Some(last) => last.failure.not_tried_again(&why).error,
+                        Some(last) => last.failure.with_retry_cancelled(&why).error,
                         None => format!("not started: {why}"),
                     };
-                    self.ended(index, Status::Failed(Failure::new(Reason::Limit, error)), now);
+                    self.finish_instance(index, Status::Failed(Failure::new(FailureKind::Limit, error)), now);
                 }
             }
-            (OnLimit::Wait | OnLimit::Fail, _) => {}
+            (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => {}
         }
     }
 
     /// Why no attempt follows any more, if that is so: a usage limit has stopped the run.
     pub(super) fn stopped_by_limit(&self, now: Duration) -> Option<String> {
-        let limit = self.usage_limit.filter(|limit| limit.on_limit == OnLimit::Stop)?;
+        let limit = self.usage_limit.filter(|limit| limit.on_limit == UsageLimitPolicy::Stop)?;
         Some(limit.words_with_bound(now))
     }
 
     /// When an instance runs again that has failed like this because of the usage limit.
     pub(super) fn again_after_limit(&self, failure: &Failure) -> Option<Duration> {
-        self.usage_limit?.goes_on_at.filter(|_| failure.reason == Reason::Limit)
+        self.usage_limit?.resumes_at.filter(|_| failure.reason == FailureKind::Limit)
     }
 }

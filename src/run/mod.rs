@@ -24,37 +24,37 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::attempt::{Attempt, Effect, Verdict};
-use crate::claude::abilities::Abilities;
+use crate::attempt::{Action, Attempt, Verdict};
+use crate::claude::abilities::Capabilities;
 use crate::claude::events::decode;
-use crate::claude::session::Entry;
+use crate::claude::session::SessionEntry;
 use crate::claude::tool_policy::hook::HookProgram;
 use crate::edge::clocks;
-use crate::edge::descendants::{self, Mark, Seen};
+use crate::edge::descendants::{self, ProcInfo, ProcessTag};
 use crate::edge::files::{InstanceFiles, RunDirectory};
 use crate::edge::find::ConversationState;
 use crate::edge::lock::Lock;
 use crate::edge::output::Output;
-use crate::edge::process::{Heard, Process};
+use crate::edge::process::{Process, ReadOutcome};
 use crate::edge::session_locks::SessionLocks;
 use crate::edge::signals::Signals;
 use crate::exit::ExitCode;
 use crate::flags::{LogLevel, OnSuccess};
 use crate::halt::Halt;
-use crate::ledger::{Answer, Ledger};
-use crate::lines::{Line, Lines};
+use crate::ledger::{Admission, Budget};
+use crate::lines::{Line, LineSplitter};
 use crate::outcome::Status;
 use crate::plan::Plan;
-use crate::record::Record;
-use crate::report::recent::Recent;
+use crate::record::InstanceRecord;
+use crate::report::recent::OutputTail;
 use crate::report::{self, Style};
 use crate::run_clock::{self, RunClock};
-use crate::schedule::{Pace, Schedule};
+use crate::schedule::{LaunchPolicy, Schedule};
 use crate::stages::Stages;
 use crate::usage_limit::{self, UsageLimit};
 use sessions::Sessions;
 pub use sessions::{no_session_locks, session_entry};
-use stopping::Sweep;
+use stopping::OrphanCleanup;
 
 /// How much is read from a pipe before the next one has its turn.
 const READ_BYTES: usize = 64 * 1024;
@@ -70,7 +70,7 @@ const FIRST_REPORT_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How fast instances are started.
-    pub pace: Pace,
+    pub pace: LaunchPolicy,
     /// From an interrupt to SIGTERM.
     pub grace: Duration,
     /// What a usage limit does.
@@ -92,7 +92,7 @@ pub struct Settings {
     /// The claude program.
     pub claude: PathBuf,
     /// What that one can do.
-    pub abilities: Abilities,
+    pub abilities: Capabilities,
     /// Where it finds the program that decides on the use of tools.
     pub hook: HookProgram,
     /// The instances whose slash command is known to be missing, with the error.
@@ -100,40 +100,40 @@ pub struct Settings {
     /// The descriptor limit that children get, where zen has raised its own.
     pub descriptor_limit: Option<(u64, u64)>,
     /// What `report.json` says of the run as a whole.
-    pub facts: report::json::RunFacts,
+    pub facts: report::json::RunMetadata,
 }
 
 /// A run under way.
-pub struct Run<'a> {
+pub struct Supervisor<'a> {
     plan: &'a Plan,
     settings: Settings,
     clock: RunClock,
     schedule: Schedule,
-    ledger: Ledger,
-    budget_holds_back: bool,
+    ledger: Budget,
+    is_budget_blocked: bool,
     usage_limit: Option<UsageLimit>,
     /// Instances whose account the API refused, one for each account.
     refused_accounts: Vec<usize>,
     /// Why `--halt` has stopped the run, if it has.
     halted: Option<String>,
     stages: Stages,
-    records: Vec<Record>,
+    records: Vec<InstanceRecord>,
     /// Those that run.
-    live: BTreeMap<usize, Live>,
+    live: BTreeMap<usize, RunningInstance>,
     /// The instance of each of zen's children, until that is reaped.
     by_child: HashMap<i32, usize>,
-    recent: Vec<Recent>,
+    recent: Vec<OutputTail>,
     /// Notices about instances that were printed: another attempt does not print them again.
     notices: HashSet<(usize, String)>,
     signals: Signals,
     stopped_by: Option<Signal>,
-    mark: Mark,
+    mark: ProcessTag,
     /// Children that zen had before the run: a shell that became zen by exec may have left it some.
     inherited: HashSet<i32>,
     /// True if processes that are not the run's may come to zen as orphans.
     has_inherited: bool,
     /// Processes of instances that could not be ended.
-    unended: Vec<Seen>,
+    unkillable: Vec<ProcInfo>,
     directory: Option<RunDirectory>,
     /// Held to the end.
     lock: Option<Lock>,
@@ -142,34 +142,34 @@ pub struct Run<'a> {
     stderr: Output,
     next_report: Duration,
     last_report: Option<Duration>,
-    json: Json,
+    json: ReportThrottle,
     buffer: Vec<u8>,
     /// For long lines, lent to whoever is read.
-    spare: Vec<u8>,
+    long_line_scratch: Vec<u8>,
 }
 
 /// When `report.json` is written again.
 #[derive(Default)]
-struct Json {
+struct ReportThrottle {
     is_stale: bool,
     not_before: Duration,
 }
 
 /// An instance that runs.
-struct Live {
+struct RunningInstance {
     attempt: Attempt,
     process: Process,
-    lines: Lines,
+    lines: LineSplitter,
     files: Option<InstanceFiles>,
-    entry: Entry,
+    entry: SessionEntry,
     /// The file of its conversation before its process started.
     conversation_before: Option<ConversationState>,
     /// How often claude has refused the way into its session.
     refused_entries: u32,
-    sweep: Option<Sweep>,
+    sweep: Option<OrphanCleanup>,
 }
 
-impl Live {
+impl RunningInstance {
     /// When something is to be done with it, whatever happens until then.
     fn due_at(&self) -> Option<Duration> {
         let sweep = self.sweep.as_ref().map(|sweep| sweep.again_at);
@@ -185,7 +185,7 @@ enum Pipe {
     Errors(usize),
 }
 
-impl<'a> Run<'a> {
+impl<'a> Supervisor<'a> {
     /// Gets a run ready; nothing is started.
     ///
     /// # Errors
@@ -199,10 +199,10 @@ impl<'a> Run<'a> {
         stdout: Output,
         stderr: Output,
     ) -> std::io::Result<Self> {
-        descendants::adopt_orphans();
+        descendants::become_subreaper();
         let inherited: HashSet<i32> = descendants::children().unwrap_or_default().into_iter().collect();
         let count = plan.instances.len();
-        let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+        let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
         budgeting::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
         if let Some(directory) = &mut directory {
             directory.start_report_thread();
@@ -211,27 +211,29 @@ impl<'a> Run<'a> {
             };
             settings.facts.directories = plan.instances.iter().enumerate().map(of_instance).collect();
         }
-        Ok(Run {
+        Ok(Supervisor {
             plan,
             clock: RunClock::new(clocks::read()),
             schedule: Schedule::new(&plan.instances, settings.pace),
             ledger,
-            budget_holds_back: false,
+            is_budget_blocked: false,
             usage_limit: None,
             refused_accounts: Vec::new(),
             halted: None,
             stages: Stages::new(&plan.instances),
-            records: vec![Record::default(); count],
+            records: vec![InstanceRecord::default(); count],
             live: BTreeMap::new(),
             by_child: HashMap::new(),
-            recent: (0..count).map(|_| Recent::new(settings.max_console_lines, settings.max_line_columns)).collect(),
+            recent: (0..count)
+                .map(|_| OutputTail::new(settings.max_console_lines, settings.max_line_columns))
+                .collect(),
             notices: HashSet::new(),
-            signals: Signals::catch()?,
+            signals: Signals::install()?,
             stopped_by: None,
-            mark: Mark::of_run(&settings.facts.run),
+            mark: ProcessTag::of_run(&settings.facts.run),
             has_inherited: descendants::is_init() || !inherited.is_empty(),
             inherited,
-            unended: Vec::new(),
+            unkillable: Vec::new(),
             directory,
             lock,
             sessions: Sessions::new(session_locks),
@@ -239,9 +241,9 @@ impl<'a> Run<'a> {
             stderr,
             next_report: settings.report_interval,
             last_report: None,
-            json: Json::default(),
+            json: ReportThrottle::default(),
             buffer: vec![0; READ_BYTES],
-            spare: Vec::new(),
+            long_line_scratch: Vec::new(),
             settings,
         })
     }
@@ -256,7 +258,7 @@ impl<'a> Run<'a> {
         self.fail_missing_commands();
         loop {
             self.start_due();
-            if self.schedule.is_over() {
+            if self.schedule.is_finished() {
                 return self.end();
             }
             self.update_report_json();
@@ -264,15 +266,15 @@ impl<'a> Run<'a> {
             let now = self.now();
             let (signals_came, is_quiet) = (self.take_signals(now), ready.is_empty());
             for pipe in ready {
-                self.serve(pipe, now);
+                self.handle_ready_pipe(pipe, now);
             }
             // Not for SIGCHLD alone: its byte is lost where the pipe is full of others. And whatever else can become of a
             // signal, a quiet pass finds who has ended.
             if signals_came || is_quiet {
                 self.reap(now);
             }
-            self.pass_deadlines(now);
-            self.finish_ended(now);
+            self.fire_deadlines(now);
+            self.finalize_exited(now);
             self.report_if_due(now);
         }
     }
@@ -280,17 +282,17 @@ impl<'a> Run<'a> {
     fn start_due(&mut self) {
         loop {
             let now = self.now();
-            match self.ledger.next(self.schedule.ready(now), now) {
-                Some((index, Answer::Start)) => {
+            match self.ledger.admit_first(self.schedule.ready(now), now) {
+                Some((index, Admission::Admit)) => {
                     if self.enter_session(index, now) {
                         self.ledger.started(index, now);
                         self.schedule.started(index, now);
                         self.start(index, now);
                     }
                 }
-                Some((index, Answer::Refuse(refusal))) => self.refuse(index, refusal, now),
+                Some((index, Admission::Deny(refusal))) => self.deny(index, refusal, now),
                 None => {
-                    self.budget_holds_back = self.schedule.ready(now).next().is_some();
+                    self.is_budget_blocked = self.schedule.ready(now).next().is_some();
                     return;
                 }
             }
@@ -303,17 +305,17 @@ impl<'a> Run<'a> {
         // Rounded up: a wait that ends too early would be followed by one of no time, and so on.
         let timeout = PollTimeout::try_from(limit + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
-        let waiting = [self.stdout.waiting_fd(), self.stderr.waiting_fd()];
+        let waiting = [self.stdout.pending_fd(), self.stderr.pending_fd()];
         fds.extend(waiting.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         let first_pipe = fds.len();
         let mut pipes = Vec::new();
         for (&index, live) in &self.live {
             let process = &live.process;
-            let input = process.input_fd().filter(|_| process.has_unsent());
+            let input = process.stdin_fd().filter(|_| process.has_pending_stdin());
             for (fd, flags, pipe) in [
                 (input, PollFlags::POLLOUT, Pipe::Input(index)),
-                (process.output_fd(), PollFlags::POLLIN, Pipe::Output(index)),
-                (process.errors_fd(), PollFlags::POLLIN, Pipe::Errors(index)),
+                (process.stdout_fd(), PollFlags::POLLIN, Pipe::Output(index)),
+                (process.stderr_fd(), PollFlags::POLLIN, Pipe::Errors(index)),
             ] {
                 if let Some(fd) = fd {
                     fds.push(PollFd::new(fd, flags));
@@ -337,8 +339,8 @@ impl<'a> Run<'a> {
         if let Some(pause) = pause {
             self.paused(pause);
         }
-        self.stdout.write_on();
-        self.stderr.write_on();
+        self.stdout.flush();
+        self.stderr.flush();
         ready
     }
 
@@ -354,11 +356,11 @@ impl<'a> Run<'a> {
     }
 
     fn next_wake_up(&self) -> Option<Duration> {
-        let deadlines = self.live.values().filter_map(Live::due_at);
+        let deadlines = self.live.values().filter_map(RunningInstance::due_at);
         let report = self.reports_status().then_some(self.next_report);
         // Whom only the budget holds back starts when another has settled, and not at a time.
-        let start = if self.budget_holds_back {
-            self.schedule.next_again_at().into_iter().chain(self.ledger.first_message_due(self.now())).min()
+        let start = if self.is_budget_blocked {
+            self.schedule.next_deferred_at().into_iter().chain(self.ledger.first_message_due(self.now())).min()
         } else {
             self.schedule.next_start_at()
         };
@@ -373,13 +375,13 @@ impl<'a> Run<'a> {
     }
 
     /// Those of them for whom this holds: in most passes nobody.
-    fn running_that(&self, holds: impl Fn(&Live) -> bool) -> Vec<usize> {
+    fn running_where(&self, holds: impl Fn(&RunningInstance) -> bool) -> Vec<usize> {
         self.live.iter().filter(|(_, live)| holds(live)).map(|(&index, _)| index).collect()
     }
 
     /// Answers whether any came.
     fn take_signals(&mut self, now: Duration) -> bool {
-        let signals = self.signals.take();
+        let signals = self.signals.drain();
         for &signal in &signals {
             match signal {
                 Signal::SIGCHLD => {} // a pass of the loop reaps
@@ -391,13 +393,13 @@ impl<'a> Run<'a> {
         !signals.is_empty()
     }
 
-    fn serve(&mut self, pipe: Pipe, now: Duration) {
+    fn handle_ready_pipe(&mut self, pipe: Pipe, now: Duration) {
         match pipe {
             Pipe::Input(index) => {
                 if let Some(live) = self.live.get_mut(&index)
-                    && !live.process.write_on()
+                    && !live.process.flush_stdin()
                 {
-                    let effects = live.attempt.input_refused(now);
+                    let effects = live.attempt.on_stdin_closed(now);
                     self.apply(index, effects, now);
                 }
             }
@@ -408,74 +410,74 @@ impl<'a> Run<'a> {
 
     fn read_output(&mut self, index: usize, now: Duration) {
         let Some(live) = self.live.get_mut(&index) else { return };
-        let Live { attempt, process, lines, files, .. } = live;
-        let turns_done = attempt.told.turns_done;
+        let RunningInstance { attempt, process, lines, files, .. } = live;
+        let turns_done = attempt.progress.turns_done;
         let mut effects = Vec::new();
         let mut take = |line: Line| {
             effects.extend(match line {
-                Line::Whole(bytes) => attempt.event(decode(bytes), now),
-                Line::TooLong { head, bytes } => attempt.long_line(head, bytes, now),
+                Line::Complete(bytes) => attempt.event(decode(bytes), now),
+                Line::Oversized { head, bytes } => attempt.long_line(head, bytes, now),
             });
         };
-        match process.read_output(&mut self.buffer) {
-            Heard::Bytes(count) => {
+        match process.read_stdout(&mut self.buffer) {
+            ReadOutcome::Data(count) => {
                 let bytes = &self.buffer[..count];
                 if let (Some(directory), Some(files)) = (&mut self.directory, files) {
-                    directory.keep_stream(files, bytes);
+                    directory.append_stdout(files, bytes);
                 }
-                lines.swap_spare(&mut self.spare);
-                lines.feed(bytes, &mut take);
-                lines.swap_spare(&mut self.spare);
-                attempt.heard(now);
+                lines.lend_scratch(&mut self.long_line_scratch);
+                lines.push(bytes, &mut take);
+                lines.lend_scratch(&mut self.long_line_scratch);
+                attempt.on_output(now);
             }
-            Heard::End => {
+            ReadOutcome::Eof => {
                 lines.finish(&mut take);
-                effects.extend(attempt.output_ended(now));
+                effects.extend(attempt.on_stdout_eof(now));
             }
-            Heard::Nothing => {}
+            ReadOutcome::WouldBlock => {}
         }
         self.apply(index, effects, now);
-        self.tell_answers(index, turns_done);
-        self.book(index, now);
+        self.log_turn_answers(index, turns_done);
+        self.charge(index, now);
     }
 
     fn read_errors(&mut self, index: usize, now: Duration) {
         let Some(live) = self.live.get_mut(&index) else { return };
-        match live.process.read_errors(&mut self.buffer) {
-            Heard::Bytes(count) => {
+        match live.process.read_stderr(&mut self.buffer) {
+            ReadOutcome::Data(count) => {
                 let bytes = &self.buffer[..count];
                 if let (Some(directory), Some(files)) = (&mut self.directory, &mut live.files) {
-                    directory.keep_stderr(files, bytes);
+                    directory.append_stderr(files, bytes);
                 }
-                live.attempt.stderr(bytes);
-                live.attempt.heard(now);
+                live.attempt.on_stderr(bytes);
+                live.attempt.on_output(now);
             }
-            Heard::End => live.attempt.stderr_ended(),
-            Heard::Nothing => {}
+            ReadOutcome::Eof => live.attempt.on_stderr_eof(),
+            ReadOutcome::WouldBlock => {}
         }
     }
 
     /// Reaps every child that has ended: reapers of instances, and orphans that came back to zen.
     fn reap(&mut self, now: Duration) {
-        while let Some(pid) = descendants::ended_child() {
+        while let Some(pid) = descendants::peek_exited_child() {
             let index = self.by_child.remove(&pid);
             let Some((index, live)) = index.and_then(|index| Some((index, self.live.get_mut(&index)?))) else {
                 descendants::reap(pid);
-                self.unended.retain(|process| process.pid != pid);
+                self.unkillable.retain(|process| process.pid != pid);
                 continue;
             };
             if let Some(exit) = live.process.reap() {
-                let effects = live.attempt.exited(exit, now);
-                self.detail(index, &format!("its process ended with {exit}"));
+                let effects = live.attempt.on_exit(exit, now);
+                self.debug(index, &format!("its process ended with {exit}"));
                 self.apply(index, effects, now);
             }
         }
     }
 
-    fn pass_deadlines(&mut self, now: Duration) {
-        for index in self.running_that(|live| live.due_at().is_some_and(|at| at <= now)) {
+    fn fire_deadlines(&mut self, now: Duration) {
+        for index in self.running_where(|live| live.due_at().is_some_and(|at| at <= now)) {
             let Some(live) = self.live.get_mut(&index) else { continue };
-            let effects = live.attempt.deadline(now);
+            let effects = live.attempt.on_deadline(now);
             if live.sweep.as_ref().is_some_and(|sweep| sweep.again_at <= now) {
                 self.sweep(index, now);
             }
@@ -484,66 +486,66 @@ impl<'a> Run<'a> {
     }
 
     /// The one place where what an attempt wants is done.
-    fn apply(&mut self, index: usize, effects: Vec<Effect>, now: Duration) {
+    fn apply(&mut self, index: usize, effects: Vec<Action>, now: Duration) {
         for effect in effects {
             let Some(live) = self.live.get_mut(&index) else { return };
             match effect {
-                Effect::Send(bytes) => {
+                Action::Send(bytes) => {
                     if !live.process.send(&bytes) {
-                        let effects = live.attempt.input_refused(now);
+                        let effects = live.attempt.on_stdin_closed(now);
                         self.apply(index, effects, now);
                     }
                 }
-                Effect::CloseInput => live.process.close_input(),
-                Effect::Terminate => {
+                Action::CloseInput => live.process.close_input(),
+                Action::Terminate => {
                     live.process.terminate();
-                    self.detail(index, "it does not end: SIGTERM");
+                    self.debug(index, "it does not end: SIGTERM");
                 }
-                Effect::Kill => {
+                Action::Kill => {
                     if live.attempt.exit().is_none() {
                         live.process.kill();
-                        self.detail(index, "SIGKILL");
+                        self.debug(index, "SIGKILL");
                     }
                     self.sweep(index, now);
                 }
-                Effect::Tell(said) => self.recent[index].push(&said),
-                Effect::Notice(text) => self.notice(index, &text),
-                Effect::LimitReached { resets_at_epoch_s } => self.limit_reached(resets_at_epoch_s, now),
+                Action::RecordOutput(said) => self.recent[index].push(&said),
+                Action::Notice(text) => self.instance_notice(index, &text),
+                Action::LimitReached { resets_at_epoch_s } => self.limit_reached(resets_at_epoch_s, now),
             }
         }
     }
 
     /// Takes the verdicts of those whose process and pipes have ended, or starts the process that goes on with their work.
-    fn finish_ended(&mut self, now: Duration) {
-        for index in self.running_that(|live| live.attempt.is_over() && live.sweep.is_none()) {
-            self.give_up_unended(index);
+    fn finalize_exited(&mut self, now: Duration) {
+        for index in self.running_where(|live| live.attempt.is_done() && live.sweep.is_none()) {
+            self.abandon_unkillable(index);
             let Some(live) = self.live.get_mut(&index) else { continue };
             // An attempt that continues a conversation cannot begin another one.
             let mismatch = live.attempt.session_mismatch().filter(|_| self.records[index].continues.is_none());
-            let other_entry = mismatch.and_then(|is_there| live.entry.when_refused(is_there));
+            let other_entry = mismatch.and_then(|is_there| live.entry.fallback(is_there));
             if let Some(entry) = other_entry
                 && live.refused_entries < MAX_REFUSED_ENTRIES
                 && self.stopped_by.is_none()
             {
                 live.refused_entries += 1;
-                self.start_another_process(index, entry, Attempt::start_again, now);
+                self.start_another_process(index, entry, Attempt::restart, now);
                 continue;
             }
-            if live.attempt.goes_on() {
-                let entry = live.entry.cleared();
-                self.detail(index, starting::CLEARED);
-                self.start_another_process(index, entry, Attempt::start_next_leg, now);
+            if live.attempt.needs_next_segment() {
+                let entry = live.entry.next_conversation();
+                self.debug(index, starting::CLEARED);
+                self.start_another_process(index, entry, Attempt::start_next_segment, now);
                 continue;
             }
             let verdict = live.attempt.verdict();
             self.copy_to_record(index);
-            self.book(index, now);
+            self.charge(index, now);
             match verdict {
                 Verdict::Completed => match self.lost_session(index) {
-                    None => self.ended(index, Status::Completed, now),
-                    Some(failure) => self.failed(index, failure, now),
+                    None => self.finish_instance(index, Status::Completed, now),
+                    Some(failure) => self.handle_failure(index, failure, now),
                 },
-                Verdict::Failed(failure) => self.failed(index, failure, now),
+                Verdict::Failed(failure) => self.handle_failure(index, failure, now),
             }
         }
     }

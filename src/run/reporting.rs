@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use super::{Json, Run};
+use super::{ReportThrottle, Supervisor};
 use crate::edge::files::RunDirectory;
 use crate::edge::output::columns;
 use crate::edge::report_file::FinalReport;
-use crate::edge::signals::stops_a_run;
+use crate::edge::signals::is_termination;
 use crate::exit::ExitCode;
 use crate::flags::LogLevel;
-use crate::ledger::LimitState;
-use crate::report::json::RunFacts;
-use crate::report::{self, View};
+use crate::ledger::LimitUsage;
+use crate::report::json::RunMetadata;
+use crate::report::{self, Snapshot};
 
 /// What is longer stands whole in `report.json`.
 pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
@@ -39,29 +39,29 @@ fn recent_report(last: Option<Duration>, now: Duration, interval: Duration) -> O
     last.filter(|last| interval >= RECENT_REPORT && now.saturating_sub(*last) < RECENT_REPORT)
 }
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// Copies what the attempt knows to the record that the reports read.
     pub(super) fn copy_to_record(&mut self, index: usize) {
         let (Some(used), Some(live)) = (self.used(index), self.live.get(&index)) else { return };
         let record = &mut self.records[index];
         record.used = used;
         record.exit = live.attempt.exit();
-        record.told = live.attempt.told.for_record();
+        record.progress = live.attempt.progress.for_record();
     }
 
     /// Tells what was answered to the turns of an instance that have ended since there were `before`.
-    pub(super) fn tell_answers(&mut self, index: usize, before: usize) {
+    pub(super) fn log_turn_answers(&mut self, index: usize, before: usize) {
         let Some(live) = self.live.get(&index) else { return };
-        if live.attempt.told.turns_done == before || self.settings.log_level < LogLevel::Detailed {
+        if live.attempt.progress.turns_done == before || self.settings.log_level < LogLevel::Detailed {
             return;
         }
         let turns = &self.plan.instances[index].turns;
-        let answers = live.attempt.told.answers.iter().zip(turns).enumerate().skip(before);
+        let answers = live.attempt.progress.answers.iter().zip(turns).enumerate().skip(before);
         let of = turns.len();
         let lines: Vec<String> =
             answers.map(|(i, (answer, turn))| format!("turn {} of {of}: {} -> {answer}", i + 1, turn.text)).collect();
         for line in lines {
-            self.detail(index, &line);
+            self.debug(index, &line);
         }
     }
 
@@ -77,7 +77,7 @@ impl Run<'_> {
             .map_or("no files are kept".to_owned(), |directory| format!("files in {}", directory.path().display()));
         self.stdout.print(&format!(
             "{}\n",
-            self.settings.style.shown(&format!("Running {count}: {files}"), MAX_MESSAGE_COLUMNS)
+            self.settings.style.sanitize(&format!("Running {count}: {files}"), MAX_MESSAGE_COLUMNS)
         ));
     }
 
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     pub(super) fn report_if_due(&mut self, now: Duration) {
         self.print_file_errors();
-        if self.reports_status() && now >= self.next_report && !self.schedule.is_over() {
+        if self.reports_status() && now >= self.next_report && !self.schedule.is_finished() {
             self.print_status(now);
             self.last_report = Some(now);
             // After a suspension one report is enough, not one for each that was missed.
@@ -101,7 +101,7 @@ impl Run<'_> {
     pub(super) fn print_file_errors(&mut self) {
         let errors = self.directory.as_mut().map_or_else(Vec::new, RunDirectory::take_errors);
         for error in errors {
-            self.message(&format!("the run's files are incomplete: {error}"));
+            self.notice(&format!("the run's files are incomplete: {error}"));
         }
     }
 
@@ -141,12 +141,12 @@ impl Run<'_> {
     fn print_report(&mut self, mut text: String) {
         text.push('\n');
         self.stdout.print(&text);
-        self.tell_lost_output("no more reports");
+        self.report_stdout_error("no more reports");
     }
 
-    pub(super) fn tell_lost_output(&mut self, what: &str) {
+    pub(super) fn report_stdout_error(&mut self, what: &str) {
         if let Some(error) = self.stdout.take_error() {
-            self.message(&format!("{what}: standard output: {}", error.desc()));
+            self.notice(&format!("{what}: standard output: {}", error.desc()));
         }
     }
 
@@ -169,7 +169,7 @@ impl Run<'_> {
         self.write_report_json();
         let ended = self.now();
         let pause = disk_pause.max((ended - began) * JSON_PAUSE);
-        self.json = Json { is_stale: false, not_before: ended + pause };
+        self.json = ReportThrottle { is_stale: false, not_before: ended + pause };
     }
 
     pub(super) fn write_report_json(&mut self) {
@@ -184,22 +184,22 @@ impl Run<'_> {
         if self.directory.is_none() {
             return (code, false);
         }
-        let code_if_incomplete = code.or_worse(ExitCode::Failed);
+        let code_if_incomplete = code.max_severity(ExitCode::Failed);
         let [whole, short] = [(code, None), (code_if_incomplete, Some(OMITTED))].map(|(code, omitted)| {
-            let facts = RunFacts { exit_code: Some(code.number()), omitted, ..self.settings.facts.clone() };
+            let facts = RunMetadata { exit_code: Some(code.number()), omitted, ..self.settings.facts.clone() };
             report::json::report(&self.view(&self.ledger.limits(), self.now()), &facts)
         });
         let mut is_stopped = false;
-        let Run { directory: Some(directory), signals, .. } = self else { return (code, false) };
+        let Supervisor { directory: Some(directory), signals, .. } = self else { return (code, false) };
         let is_whole = directory.finish_report(FinalReport { whole, short }, || {
-            is_stopped |= signals.take().into_iter().any(stops_a_run);
+            is_stopped |= signals.drain().into_iter().any(is_termination);
             is_stopped
         });
         (if is_whole { code } else { code_if_incomplete }, is_stopped)
     }
 
-    pub(super) fn view<'r>(&'r self, limits: &'r [LimitState], now: Duration) -> View<'r> {
-        View {
+    pub(super) fn view<'r>(&'r self, limits: &'r [LimitUsage], now: Duration) -> Snapshot<'r> {
+        Snapshot {
             plan: self.plan,
             stages: &self.stages,
             records: &self.records,
@@ -211,21 +211,21 @@ impl Run<'_> {
     }
 
     /// A message for whoever looks after the run.
-    pub(super) fn message(&mut self, text: &str) {
-        let text = self.settings.style.shown(text, MAX_MESSAGE_COLUMNS);
+    pub(super) fn notice(&mut self, text: &str) {
+        let text = self.settings.style.sanitize(text, MAX_MESSAGE_COLUMNS);
         self.print_message(&format!("zen: {text}\n"));
     }
 
     /// Prints a message about an instance, once.
-    pub(super) fn notice(&mut self, index: usize, text: &str) {
+    pub(super) fn instance_notice(&mut self, index: usize, text: &str) {
         if self.notices.insert((index, text.to_owned())) {
-            self.message(&format!("{}: {text}", self.name(index)));
+            self.notice(&format!("{}: {text}", self.name(index)));
         }
     }
 
     /// An instance's name, as a message shows it.
     pub(super) fn name(&self, index: usize) -> String {
-        self.settings.style.shown(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
+        self.settings.style.sanitize(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
     }
 
     /// A line for standard error, as the screen can show it.
@@ -235,10 +235,10 @@ impl Run<'_> {
     }
 
     /// The same, for whoever wants to know every step.
-    pub(super) fn detail(&mut self, index: usize, text: &str) {
+    pub(super) fn debug(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
-            let at = crate::text::seconds(self.now());
-            self.message(&format!("{at} {}: {text}", self.name(index)));
+            let at = crate::text::format_duration(self.now());
+            self.notice(&format!("{at} {}: {text}", self.name(index)));
         }
     }
 }

@@ -2,28 +2,28 @@
 
 use std::time::Duration;
 
-use super::Run;
-use crate::outcome::{Failure, Reason, Status};
+use super::Supervisor;
+use crate::outcome::{Failure, FailureKind, Status};
 use crate::record::FailedAttempt;
 use crate::text;
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// An attempt has failed: the instance is tried again after a while, or that was its end.
-    pub(super) fn failed(&mut self, index: usize, failure: Failure, now: Duration) {
-        let made = self.records[index].retries_made();
+    pub(super) fn handle_failure(&mut self, index: usize, failure: Failure, now: Duration) {
+        let made = self.records[index].retry_count();
         let retries = self.plan.instances[index].retries;
         let (at, when) = match (self.again_after_limit(&failure), retries.delay_after(&failure, made)) {
-            _ if self.stopped_by.is_some() => return self.ended(index, Status::Failed(failure), now),
-            (Some(at), _) => (at, format!("again in {}", text::seconds(at.saturating_sub(now)))),
+            _ if self.stopped_by.is_some() => return self.finish_instance(index, Status::Failed(failure), now),
+            (Some(at), _) => (at, format!("again in {}", text::format_duration(at.saturating_sub(now)))),
             (None, Some(delay)) => {
                 if let Some(why) = self.stopped_by_limit(now).or_else(|| self.stopped_by_failures(index)) {
-                    return self.ended(index, Status::Failed(failure.not_tried_again(&why)), now);
+                    return self.finish_instance(index, Status::Failed(failure.with_retry_cancelled(&why)), now);
                 }
-                (now + delay, format!("retry {} of {} in {}", made + 1, retries.count, text::seconds(delay)))
+                (now + delay, format!("retry {} of {} in {}", made + 1, retries.count, text::format_duration(delay)))
             }
-            (None, None) => return self.ended(index, Status::Failed(failure), now),
+            (None, None) => return self.finish_instance(index, Status::Failed(failure), now),
         };
-        self.message(&format!("{} failed: {}; {when}", self.name(index), failure.error));
+        self.notice(&format!("{} failed: {}; {when}", self.name(index), failure.error));
         self.try_again(index, failure, at, now);
     }
 
@@ -39,8 +39,8 @@ impl Run<'_> {
         let turns = self.plan.instances[index].turns.len();
         let record = &mut self.records[index];
         // All was said: what is missing is the rest of the work.
-        let is_said = failure.reason == Reason::Unfinished && record.told.turns_done == turns;
-        record.continues = record.told.session_id.clone().filter(|_| is_said);
+        let is_said = failure.reason == FailureKind::Unfinished && record.progress.turns_done == turns;
+        record.continues = record.progress.session_id.clone().filter(|_| is_said);
         record.failed_attempts.push(FailedAttempt {
             pid: record.pid.filter(|_| used.is_some()),
             started: record.attempt_started.unwrap_or(now),
@@ -50,9 +50,9 @@ impl Run<'_> {
             failure,
         });
         record.status = Status::Pending;
-        record.again_at = Some(at);
-        record.told.retry = None;
-        self.schedule.again(index, at);
+        record.next_attempt_at = Some(at);
+        record.progress.retry = None;
+        self.schedule.retry_at(index, at);
         self.json.is_stale = true;
     }
 }

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::Run;
-use crate::claude::session::{self, Entry, last_conversation};
+use super::Supervisor;
+use crate::claude::session::{self, SessionEntry, last_conversation};
 use crate::edge::find::{self, ConversationState};
 use crate::edge::session_locks::{SessionLock, SessionLocks};
-use crate::outcome::{Failure, Reason, Status};
+use crate::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
 
 /// How long after a look it is looked again whether a session is free, for all that wait together.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const SESSION_RETRY: Duration = Duration::from_secs(1);
 
 /// The sessions that this run is in.
 pub(super) struct Sessions {
@@ -38,20 +38,20 @@ impl Sessions {
 /// Returns how an instance enters its session: the last conversation there, or a new one. `is_entered_before` is true if an
 /// instance of the same plan, which has not run yet, enters it first.
 #[must_use]
-pub fn session_entry(instance: &Instance, is_entered_before: bool) -> Entry {
+pub fn session_entry(instance: &Instance, is_entered_before: bool) -> SessionEntry {
     let is_cleared = instance.starts_cleared();
-    let Some(session) = &instance.session else { return Entry::into_session(None, is_cleared) };
-    let known = find::conversations(&instance.env);
+    let Some(session) = &instance.session else { return SessionEntry::open(None, is_cleared) };
+    let known = find::conversation_ids(&instance.env);
     let last = last_conversation(&session.uuid, |uuid| known.contains(uuid));
-    Entry::into_session(last.or(is_entered_before.then_some(0)), is_cleared)
+    SessionEntry::open(last.or(is_entered_before.then_some(0)), is_cleared)
 }
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// Enters the session of an instance that is to start. Answers false if another run is in it: then the instance waits.
     pub(super) fn enter_session(&mut self, index: usize, now: Duration) -> bool {
         let plan = self.plan;
         let (Some(session), Some(locks)) = (&plan.instances[index].session, &self.sessions.locks) else { return true };
-        match locks.enter(&session.uuid) {
+        match locks.try_lock(&session.uuid) {
             Ok(Some(lock)) => {
                 self.sessions.held.insert(index, lock);
             }
@@ -61,32 +61,32 @@ impl Run<'_> {
             }
             Err(why) => {
                 self.sessions.locks = None;
-                self.message(&no_session_locks(&why));
+                self.notice(&no_session_locks(&why));
             }
         }
-        self.records[index].waits_for = None;
+        self.records[index].blocked_on = None;
         true
     }
 
     fn wait_for_session(&mut self, index: usize, session: &str, now: Duration) {
         if self.sessions.next_look <= now {
-            self.sessions.next_look = now + LOOK_AGAIN;
+            self.sessions.next_look = now + SESSION_RETRY;
         }
-        self.schedule.put_off(index, self.sessions.next_look);
-        if self.records[index].waits_for.is_none() {
+        self.schedule.defer_until(index, self.sessions.next_look);
+        if self.records[index].blocked_on.is_none() {
             let what = format!("session {session} is in use by another run");
-            self.message(&format!("{} waits: {what}", self.name(index)));
-            self.records[index].again_at = None;
-            self.records[index].waits_for = Some(what);
+            self.notice(&format!("{} waits: {what}", self.name(index)));
+            self.records[index].next_attempt_at = None;
+            self.records[index].blocked_on = Some(what);
             self.json.is_stale = true;
         }
     }
 
     /// Returns the state of the conversation that an instance of a named session enters, if claude has kept it.
-    pub(super) fn conversation(&self, index: usize, entry: Entry) -> Option<ConversationState> {
+    pub(super) fn conversation(&self, index: usize, entry: SessionEntry) -> Option<ConversationState> {
         let instance = &self.plan.instances[index];
         let session = instance.session.as_ref()?;
-        find::conversation(&instance.env, &session::uuid_of(&session.uuid, entry.conversation))
+        find::conversation(&instance.env, &session::conversation_uuid(&session.uuid, entry.conversation))
     }
 
     /// Looks whether claude has kept the conversation of an instance that has done its work: it may be unable to write to
@@ -106,11 +106,11 @@ impl Run<'_> {
         let mut others = self.plan.instances.iter().zip(&self.records);
         let next = others.find(|(other, record)| shares(other) && record.status == Status::Pending);
         let Some((next, _)) = next else {
-            self.notice(index, &format!("{what}: the next run begins without it"));
+            self.instance_notice(index, &format!("{what}: the next run begins without it"));
             return None;
         };
         let error = format!("{what}, and {} needs it: make claude's directory writable", next.name);
-        Some(Failure::hopeless(Reason::Error, error))
+        Some(Failure::permanent(FailureKind::Error, error))
     }
 
     /// Nothing is left of an instance's attempt: whoever wants its session may have it.

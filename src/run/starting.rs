@@ -6,20 +6,20 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::{Live, Run};
-use crate::attempt::{Attempt, Effect};
+use super::{RunningInstance, Supervisor};
+use crate::attempt::{Action, Attempt};
 use crate::claude::command_line::{arguments, tool_policy_arguments};
-use crate::claude::environment::{DEFAULTS, NOT_PASSED_ON, RESOURCE_ATTRIBUTES, resource_attributes};
+use crate::claude::environment::{DEFAULTS, RESOURCE_ATTRIBUTES, SCRUBBED_VARIABLES, resource_attributes};
 use crate::claude::permissions;
-use crate::claude::session::{Entry, Way, last_conversation};
+use crate::claude::session::{OpenMode, SessionEntry, last_conversation};
 use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
 use crate::edge::descendants::{INSTANCE_VARIABLE, RUN_VARIABLE};
 use crate::edge::files::InstanceFiles;
 use crate::edge::lock::Lock;
-use crate::edge::process::{Launch, Process};
-use crate::edge::{find, may_pass, reason};
-use crate::lines::Lines;
-use crate::outcome::{Failure, Reason, Status};
+use crate::edge::process::{Process, SpawnSpec};
+use crate::edge::{error_text, find, is_transient};
+use crate::lines::LineSplitter;
+use crate::outcome::{Failure, FailureKind, Status};
 use crate::plan::{Instance, Session, Turn};
 use crate::template::filled;
 use crate::workspace;
@@ -33,26 +33,29 @@ pub(super) const CLEARED: &str = "the conversation is cleared: a new one begins"
 /// Its stream and its standard error.
 const FILES_OF_INSTANCE: usize = 2;
 
-impl<'a> Run<'a> {
+impl<'a> Supervisor<'a> {
     pub(super) fn start(&mut self, index: usize, now: Duration) {
         let instance = &self.plan.instances[index];
         let continues = self.records[index].continues.is_some();
         let is_cleared = !continues && instance.starts_cleared();
-        let unnamed =
-            if continues { Entry { conversation: 0, way: Way::Resume } } else { Entry::into_session(None, is_cleared) };
+        let unnamed = if continues {
+            SessionEntry { conversation: 0, way: OpenMode::Resume }
+        } else {
+            SessionEntry::open(None, is_cleared)
+        };
         let entry = instance.session.as_ref().map_or(unnamed, |session| {
-            let known = find::conversations(&instance.env);
-            Entry::into_session(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
+            let known = find::conversation_ids(&instance.env);
+            SessionEntry::open(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
         });
         let record = &mut self.records[index];
         // Without its conversation it starts again.
-        record.continues.take_if(|_| entry.way != Way::Resume);
+        record.continues.take_if(|_| entry.way != OpenMode::Resume);
         record.status = Status::Running;
         record.started.get_or_insert(now);
         record.attempt_started = Some(now);
-        record.again_at = None;
+        record.next_attempt_at = None;
         if is_cleared {
-            self.detail(index, CLEARED);
+            self.debug(index, CLEARED);
         }
         let conversation_before = self.conversation(index, entry);
         if let Some(process) = self.spawn(index, entry, now) {
@@ -68,8 +71,8 @@ impl<'a> Run<'a> {
     pub(super) fn start_another_process(
         &mut self,
         index: usize,
-        entry: Entry,
-        go_on: fn(&mut Attempt, Duration) -> Vec<Effect>,
+        entry: SessionEntry,
+        go_on: fn(&mut Attempt, Duration) -> Vec<Action>,
         now: Duration,
     ) {
         let conversation_before = self.conversation(index, entry);
@@ -77,20 +80,20 @@ impl<'a> Run<'a> {
         let Some(live) = self.live.get_mut(&index) else { return };
         live.conversation_before = conversation_before;
         live.process = process;
-        live.lines = Lines::default();
+        live.lines = LineSplitter::default();
         live.entry = entry;
         let effects = go_on(&mut live.attempt, now);
         self.apply(index, effects, now);
     }
 
     /// Starts a process. If that cannot be, the attempt has failed.
-    fn spawn(&mut self, index: usize, entry: Entry, now: Duration) -> Option<Process> {
+    fn spawn(&mut self, index: usize, entry: SessionEntry, now: Duration) -> Option<Process> {
         let launch = self.launch(index, entry);
         // The reaper keeps the run's locks: a run that is killed has ended when nothing of it is left.
         let kept: Vec<_> = self.lock.iter().map(Lock::fd).chain(self.sessions.fd()).collect();
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors(), &kept) {
             Ok(process) => {
-                self.detail(index, &format!("started, pid {}", process.pid()));
+                self.debug(index, &format!("started, pid {}", process.pid()));
                 self.by_child.insert(process.child(), index);
                 self.records[index].pid = Some(process.pid());
                 self.json.is_stale = true;
@@ -104,19 +107,23 @@ impl<'a> Run<'a> {
                     true if error.kind() == ErrorKind::NotFound && launch.program.exists() => {
                         format!("{program} could not be started: the interpreter that it names is not there")
                     }
-                    true => format!("{program} could not be started: {}", reason(&error)),
+                    true => format!("{program} could not be started: {}", error_text(&error)),
                 };
-                let is_hopeless = !may_pass(&error);
+                let is_hopeless = !is_transient(&error);
                 // What processes before this one have used stays on the books.
                 self.copy_to_record(index);
-                self.book(index, now);
-                self.failed(index, Failure { is_hopeless, ..Failure::new(Reason::Spawn, what) }, now);
+                self.charge(index, now);
+                self.handle_failure(
+                    index,
+                    Failure { is_permanent: is_hopeless, ..Failure::new(FailureKind::Spawn, what) },
+                    now,
+                );
                 None
             }
         }
     }
 
-    fn begin_attempt(&mut self, index: usize, process: Process, entry: Entry, now: Duration) -> Vec<Effect> {
+    fn begin_attempt(&mut self, index: usize, process: Process, entry: SessionEntry, now: Duration) -> Vec<Action> {
         let told = self.with_results(index);
         let continues = self.records[index].continues.is_some();
         let told = if continues { Cow::Owned(continued(&told)) } else { told };
@@ -126,10 +133,10 @@ impl<'a> Run<'a> {
         if continues {
             attempt.skip_to_last_turn();
         }
-        let live = Live {
+        let live = RunningInstance {
             attempt,
             process,
-            lines: Lines::default(),
+            lines: LineSplitter::default(),
             files: self.directory.as_ref().map(|d| d.instance(index, count, &told.name)),
             entry,
             conversation_before: None,
@@ -149,7 +156,7 @@ impl<'a> Run<'a> {
         }
         self.warn_of_empty_results(index);
         let told =
-            |of: usize| (plan.instances[of].name.as_str(), self.records[of].told.result.as_deref().unwrap_or(""));
+            |of: usize| (plan.instances[of].name.as_str(), self.records[of].progress.result.as_deref().unwrap_or(""));
         let mut instance = instance.clone();
         for turn in &mut instance.turns {
             turn.text = filled(&turn.text, &turn.results, told);
@@ -160,11 +167,12 @@ impl<'a> Run<'a> {
     /// An empty result leaves a gap in the text that the user wrote.
     fn warn_of_empty_results(&mut self, index: usize) {
         let of = self.plan.instances[index].turns.iter().flat_map(|turn| &turn.results).map(|insertion| insertion.of);
-        let is_empty = |&of: &usize| self.records[of].told.result.as_deref().is_none_or(|text| text.trim().is_empty());
+        let is_empty =
+            |&of: &usize| self.records[of].progress.result.as_deref().is_none_or(|text| text.trim().is_empty());
         let empty: BTreeSet<usize> = of.filter(is_empty).collect();
         for of in empty {
             let (name, of) = (self.name(index), self.name(of));
-            self.message(&format!("{name}: the result of {of} is empty, and is passed on like that"));
+            self.notice(&format!("{name}: the result of {of} is empty, and is passed on like that"));
         }
     }
 
@@ -174,10 +182,10 @@ impl<'a> Run<'a> {
         SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
     }
 
-    fn launch(&self, index: usize, entry: Entry) -> Launch {
+    fn launch(&self, index: usize, entry: SessionEntry) -> SpawnSpec {
         let instance = &self.plan.instances[index];
         let mut variables: Vec<(OsString, Option<OsString>)> =
-            NOT_PASSED_ON.iter().map(|name| (OsString::from(name), None)).collect();
+            SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
         // Else it would be that of whoever started zen.
         variables.push(("PWD".into(), Some(workspace::absolute(&instance.cwd).into())));
         variables.extend(DEFAULTS.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
@@ -198,7 +206,7 @@ impl<'a> Run<'a> {
         let instance = continued.as_ref().unwrap_or(instance);
         let mut arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
         arguments.extend(tool_policy_arguments(instance, &self.settings.hook));
-        Launch {
+        SpawnSpec {
             program: self.settings.claude.clone(),
             arguments: arguments.into_iter().map(OsString::from).collect(),
             cwd: instance.cwd.clone(),

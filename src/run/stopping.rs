@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::Run;
-use crate::edge::descendants::{self, Seen};
-use crate::outcome::{Failure, Reason, Status};
+use super::Supervisor;
+use crate::edge::descendants::{self, ProcInfo};
+use crate::outcome::{Failure, FailureKind, Status};
 
 /// How long the reaper of an instance has before zen itself kills what descends from it: it may be stopped or traced.
 const REAPER_LIMIT: Duration = Duration::from_secs(1);
@@ -24,30 +24,29 @@ const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 const SWEEP_GIVE_UP: Duration = Duration::from_secs(5);
 
 /// The end of everything that an instance has started.
-pub(super) struct Sweep {
+pub(super) struct OrphanCleanup {
     pub(super) again_at: Duration,
     began: Duration,
-    killed: Vec<Seen>,
+    killed: Vec<ProcInfo>,
 }
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// The first stopping signal stops everything by the ladder, the next one at once.
     pub(super) fn stop(&mut self, signal: Signal, now: Duration) {
         let why = Failure::interrupted(signal.as_str());
         let is_first = self.stopped_by.is_none();
         if is_first {
             self.stopped_by = Some(signal);
-            self.message(&format!(
-                "{} came: everything is being stopped; once more, and it is killed",
-                signal.as_str()
-            ));
+            self.notice(&format!("{} came: everything is being stopped; once more, and it is killed", signal.as_str()));
         }
         for index in self.schedule.stop() {
             let failure = match self.records[index].failed_attempts.last() {
-                Some(last) => Failure::new(Reason::Interrupted, last.failure.not_tried_again(&why.error).error),
-                None => Failure::new(Reason::Interrupted, format!("{} before it started", why.error)),
+                Some(last) => {
+                    Failure::new(FailureKind::Interrupted, last.failure.with_retry_cancelled(&why.error).error)
+                }
+                None => Failure::new(FailureKind::Interrupted, format!("{} before it started", why.error)),
             };
-            self.ended(index, Status::Failed(failure), now);
+            self.finish_instance(index, Status::Failed(failure), now);
         }
         for index in self.running() {
             if let Some(live) = self.live.get_mut(&index) {
@@ -64,21 +63,21 @@ impl Run<'_> {
         let orphans = self.orphans();
         let Some(live) = self.live.get_mut(&index) else { return };
         let (began, killed) = match &live.sweep {
-            Some(sweep) => (sweep.began, descendants::not_ended(&sweep.killed)),
+            Some(sweep) => (sweep.began, descendants::still_alive(&sweep.killed)),
             None => (now, Vec::new()),
         };
         let mut found = match live.attempt.exit() {
             Some(_) => descendants::trees(&orphans),
             None if now < began + REAPER_LIMIT => {
-                live.sweep = Some(Sweep { again_at: began + REAPER_LIMIT, began, killed });
+                live.sweep = Some(OrphanCleanup { again_at: began + REAPER_LIMIT, began, killed });
                 return;
             }
             None => descendants::below(live.process.child()),
         };
-        let is_new = |one: &Seen| !is_among(&found, one);
-        let killed: Vec<Seen> = killed.into_iter().filter(is_new).collect();
+        let is_new = |one: &ProcInfo| !is_among(&found, one);
+        let killed: Vec<ProcInfo> = killed.into_iter().filter(is_new).collect();
         found.extend(killed);
-        found.retain(|one| !is_among(&self.unended, one));
+        found.retain(|one| !is_among(&self.unkillable, one));
         let has_ended = live.attempt.exit().is_some();
         if has_ended && (live.process.left_processes() || !found.is_empty()) {
             live.attempt.left_processes();
@@ -95,29 +94,29 @@ impl Run<'_> {
         if !has_ended && now >= began + REAPER_GIVE_UP {
             live.process.kill_reaper();
         }
-        descendants::end(&found);
-        live.sweep = Some(Sweep { again_at: now + SWEEP_AGAIN, began, killed: found });
+        descendants::kill_all(&found);
+        live.sweep = Some(OrphanCleanup { again_at: now + SWEEP_AGAIN, began, killed: found });
     }
 
     /// Lets go of an instance's process, if that could not be ended: the run goes on without it.
-    pub(super) fn give_up_unended(&mut self, index: usize) {
+    pub(super) fn abandon_unkillable(&mut self, index: usize) {
         let Some(live) = self.live.get(&index).filter(|live| live.attempt.exit().is_none()) else { return };
         let (child, pid) = (live.process.child(), live.process.pid().cast_signed());
         self.by_child.remove(&child);
-        let unended = [child, pid].into_iter().filter_map(descendants::see).collect();
+        let unended = [child, pid].into_iter().filter_map(descendants::proc_info).collect();
         self.give_up(index, unended);
     }
 
-    fn give_up(&mut self, index: usize, unended: Vec<Seen>) {
-        self.records[index].survivors.extend(unended.iter().map(|process| process.pid));
-        self.unended.extend(unended);
+    fn give_up(&mut self, index: usize, unended: Vec<ProcInfo>) {
+        self.records[index].surviving_pids.extend(unended.iter().map(|process| process.pid));
+        self.unkillable.extend(unended);
     }
 
     /// Forgets those that could not be ended, and have ended since.
-    pub(super) fn forget_ended(&mut self) {
-        let left: HashSet<i32> = descendants::not_ended(&self.unended).iter().map(|process| process.pid).collect();
+    pub(super) fn prune_survivors(&mut self) {
+        let left: HashSet<i32> = descendants::still_alive(&self.unkillable).iter().map(|process| process.pid).collect();
         for record in &mut self.records {
-            record.survivors.retain(|pid| left.contains(pid));
+            record.surviving_pids.retain(|pid| left.contains(pid));
         }
     }
 
@@ -136,7 +135,7 @@ impl Run<'_> {
         let is_known = |pid: &i32| {
             self.by_child.contains_key(pid)
                 || self.inherited.contains(pid)
-                || self.unended.iter().any(|process| process.pid == *pid)
+                || self.unkillable.iter().any(|process| process.pid == *pid)
         };
         Some(descendants::children()?.into_iter().filter(|pid| !is_known(pid)).collect())
     }
@@ -146,7 +145,7 @@ impl Run<'_> {
     pub(super) fn end_orphans(&mut self) -> Option<Vec<i32>> {
         let give_up = self.now() + SWEEP_GIVE_UP;
         loop {
-            while let Some(pid) = descendants::ended_child() {
+            while let Some(pid) = descendants::peek_exited_child() {
                 descendants::reap(pid);
             }
             self.other_children()?;
@@ -154,14 +153,14 @@ impl Run<'_> {
             if orphans.is_empty() || self.now() >= give_up {
                 return Some(orphans);
             }
-            descendants::end(&descendants::trees(&orphans));
+            descendants::kill_all(&descendants::trees(&orphans));
             let timeout = PollTimeout::try_from(SWEEP_AGAIN).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(self.signals.fd(), PollFlags::POLLIN)], timeout);
-            self.signals.take();
+            self.signals.drain();
         }
     }
 }
 
-fn is_among(processes: &[Seen], one: &Seen) -> bool {
+fn is_among(processes: &[ProcInfo], one: &ProcInfo) -> bool {
     processes.iter().any(|other| (other.pid, other.start_ticks) == (one.pid, one.start_ticks))
 }

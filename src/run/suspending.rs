@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::Run;
+use super::Supervisor;
 use crate::edge::{clocks, suspension};
-use crate::outcome::Reason;
+use crate::outcome::FailureKind;
 use crate::text;
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// Stops all instances, then zen itself, and continues them when zen is continued.
     pub(super) fn suspend(&mut self) {
-        self.message("received SIGTSTP: stopping all instances until zen is continued");
+        self.notice("received SIGTSTP: stopping all instances until zen is continued");
         let before = clocks::read();
         let stopped = suspension::stop_all(&self.instance_processes());
         suspension::stop_self(Signal::SIGTSTP);
         suspension::continue_all(&stopped);
         if let Some(pause) = self.clock.on_stop(before, clocks::read()) {
-            self.message(&format!("continued after {}: deadlines are moved by that", text::seconds(pause)));
+            self.notice(&format!("continued after {}: deadlines are moved by that", text::format_duration(pause)));
             self.after_pause(pause);
         }
     }
 
     /// Notes a pause that was noticed afterwards: zen was stopped by SIGSTOP, frozen, or on a suspended machine.
     pub(super) fn paused(&mut self, pause: Duration) {
-        self.message(&format!("was not running for {}: deadlines are moved by that", text::seconds(pause)));
+        self.notice(&format!("was not running for {}: deadlines are moved by that", text::format_duration(pause)));
         self.after_pause(pause);
     }
 
@@ -38,10 +38,10 @@ impl Run<'_> {
         let Some((before, after)) = limit.on_pause(pause) else { return };
         self.schedule.move_hold(before, after);
         for (index, record) in self.records.iter_mut().enumerate() {
-            let is_limit = record.failed_attempts.last().is_some_and(|last| last.failure.reason == Reason::Limit);
-            if let Some(at) = record.again_at.filter(|_| is_limit) {
+            let is_limit = record.failed_attempts.last().is_some_and(|last| last.failure.reason == FailureKind::Limit);
+            if let Some(at) = record.next_attempt_at.filter(|_| is_limit) {
                 let earlier = at.saturating_sub(pause);
-                record.again_at = Some(earlier);
+                record.next_attempt_at = Some(earlier);
                 self.schedule.move_delay(index, at, earlier);
             }
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::{ModelUse, Used};
-use crate::ledger::{Answer, Ledger};
-use crate::outcome::{Failure, Reason};
+use crate::claude::usage::{ModelUsage, Usage};
+use crate::ledger::{Admission, Budget};
+use crate::outcome::{Failure, FailureKind};
 use crate::plan::{Plan, planned};
 
 const COUNT: usize = 200;
@@ -79,8 +79,11 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
                 true => before.clone().collect(),
                 false => (0..=random.below(4)).map(|_| before.start + random.below(before.len())).collect(),
             };
-            let when = |random: &mut Random| if random.below(4) == 0 { When::Done } else { When::Completed };
-            plan.instances[order[at]].after = others.into_iter().map(|other| (order[other], when(random))).collect();
+            let when = |random: &mut Random| {
+                if random.below(4) == 0 { DependencyCondition::Ended } else { DependencyCondition::Completed }
+            };
+            plan.instances[order[at]].depends_on =
+                others.into_iter().map(|other| (order[other], when(random))).collect();
         }
     }
     let rarely = 5 + random.below(60);
@@ -102,8 +105,10 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
 fn fates(Diamond { plan, natures, order }: &Diamond) -> Vec<(Fate, u32)> {
     let mut fates = vec![(Fate::Skipped, 0); COUNT];
     for &i in order {
-        let needs = |&(other, when): &(usize, When)| when == When::Done || fates[other].0 == Fate::Completed;
-        if !plan.instances[i].after.iter().all(needs) {
+        let needs = |&(other, when): &(usize, DependencyCondition)| {
+            when == DependencyCondition::Ended || fates[other].0 == Fate::Completed
+        };
+        if !plan.instances[i].depends_on.iter().all(needs) {
             continue;
         }
         let Nature { fails, is_hopeless, .. } = natures[i];
@@ -121,12 +126,12 @@ struct Played {
     now: Duration,
 }
 
-fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) -> Played {
+fn play(diamond: &Diamond, pace: LaunchPolicy, budget_tokens: u64, looks_closely: bool) -> Played {
     let Diamond { plan, natures, .. } = diamond;
     let mut schedule = Schedule::new(&plan.instances, pace);
     let mut plan_budget = plan.budget.clone();
     plan_budget.overall_tokens = Some(budget_tokens);
-    let mut ledger = Ledger::new(&plan_budget, &plan.instances, &plan.prices);
+    let mut ledger = Budget::new(&plan_budget, &plan.instances, &plan.prices);
     let mut played = Played { fates: vec![None; COUNT], attempts: vec![0; COUNT], now: Duration::ZERO };
     let mut running: BTreeSet<(Duration, usize)> = BTreeSet::new();
     let mut first_messages: BTreeSet<(Duration, usize)> = BTreeSet::new();
@@ -134,12 +139,12 @@ fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) 
     let mut last_launch: Option<Duration> = None;
     loop {
         let now = played.now;
-        while let Some((i, answer)) = ledger.next(schedule.ready(now), now) {
-            assert_eq!(answer, Answer::Start, "there is enough for all attempts");
+        while let Some((i, answer)) = ledger.admit_first(schedule.ready(now), now) {
+            assert_eq!(answer, Admission::Admit, "there is enough for all attempts");
             assert!(last_launch.is_none_or(|last| now >= last + pace.startup_delay), "launches stay apart");
-            for &(other, when) in &plan.instances[i].after {
+            for &(other, when) in &plan.instances[i].depends_on {
                 let fate = played.fates[other].expect("it has ended");
-                assert!(when == When::Done || fate == Fate::Completed, "{i} needs {other}");
+                assert!(when == DependencyCondition::Ended || fate == Fate::Completed, "{i} needs {other}");
             }
             ledger.started(i, now);
             schedule.started(i, now);
@@ -155,17 +160,19 @@ fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) 
         if looks_closely && may_launch && !is_held {
             let waits = |i: &usize| played.fates[*i].is_none() && !delayed[*i] && !running.iter().any(|(_, r)| r == i);
             for i in (0..COUNT).filter(waits) {
-                let has_ended = |&(other, _): &(usize, When)| played.fates[other].is_some();
-                assert!(!plan.instances[i].after.iter().all(has_ended), "{i} starts at once");
+                let has_ended = |&(other, _): &(usize, DependencyCondition)| played.fates[other].is_some();
+                assert!(!plan.instances[i].depends_on.iter().all(has_ended), "{i} starts at once");
             }
         }
-        if schedule.is_over() {
+        if schedule.is_finished() {
             let used: u64 = played.attempts.iter().map(|&attempts| u64::from(attempts) * ATTEMPT_TOKENS).sum();
             assert_eq!(ledger.limits()[0].used, used, "the books are of all attempts");
             return played;
         }
         let start = match ledger.first_message_due(now) {
-            Some(due) if schedule.ready(now).next().is_some() => schedule.next_again_at().map_or(due, |at| at.min(due)),
+            Some(due) if schedule.ready(now).next().is_some() => {
+                schedule.next_deferred_at().map_or(due, |at| at.min(due))
+            }
             _ => schedule.next_start_at().unwrap_or(Duration::MAX),
         };
         let first_of = |set: &BTreeSet<(Duration, usize)>| set.first().map_or(Duration::MAX, |&(at, _)| at);
@@ -174,24 +181,24 @@ fn play(diamond: &Diamond, pace: Pace, budget_tokens: u64, looks_closely: bool) 
         while let Some((_, i)) = first_messages.first().copied().filter(|&(at, _)| at <= played.now) {
             first_messages.pop_first();
             let tokens = Tokens { input: ATTEMPT_TOKENS, ..Tokens::default() };
-            ledger.first_message(i, &ModelUse { tokens, micros: 0 });
+            ledger.first_message(i, &ModelUsage { tokens, micros: 0 });
         }
         while let Some((_, i)) = running.first().copied().filter(|&(at, _)| at <= played.now) {
             running.pop_first();
             let tokens = Tokens { input: u64::from(played.attempts[i]) * ATTEMPT_TOKENS, ..Tokens::default() };
-            ledger.book(i, &Used { tokens, ..Used::default() });
+            ledger.charge(i, &Usage { tokens, ..Usage::default() });
             ledger.ended(i);
             let made = played.attempts[i] - 1;
             let completes = made >= natures[i].fails;
-            let failure = Failure { is_hopeless: natures[i].is_hopeless, ..Failure::new(Reason::Error, "x") };
+            let failure = Failure { is_permanent: natures[i].is_hopeless, ..Failure::new(FailureKind::Error, "x") };
             if let (false, Some(delay)) = (completes, plan.instances[i].retries.delay_after(&failure, made)) {
-                schedule.again(i, played.now + delay);
+                schedule.retry_at(i, played.now + delay);
                 delayed[i] = true;
                 continue;
             }
             played.fates[i] = Some(if completes { Fate::Completed } else { Fate::Failed });
             for Skip { instance, because_of } in schedule.ended(i, completes) {
-                assert!(plan.instances[instance].after.contains(&(because_of, When::Completed)));
+                assert!(plan.instances[instance].depends_on.contains(&(because_of, DependencyCondition::Completed)));
                 assert_ne!(played.fates[because_of], Some(Fate::Completed));
                 assert_eq!(played.fates[instance].replace(Fate::Skipped), None, "skipped once");
                 ledger.ended(instance);
@@ -210,7 +217,7 @@ fn a_diamond_of_200_ends_as_the_graph_says_on_every_seed_of_a_thousand() {
         let diamond = diamond(&base, &mut random);
         let expected = fates(&diamond);
         let attempts: u64 = expected.iter().map(|(_, attempts)| u64::from(*attempts)).sum();
-        let pace = Pace {
+        let pace = LaunchPolicy {
             startup_delay: Duration::from_millis([0, 1, 500, 5_000][random.below(4)]),
             max_parallel: [None, Some(1), Some(2 + random.below(20))][random.below(3)],
         };

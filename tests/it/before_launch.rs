@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::support::{Outcome, PATIENCE, Place, fixture, stand_in, write_program};
+use crate::support::{MAX_WAIT, Outcome, Place, fixture, stand_in, write_program};
 
 /// In a debug build, on a slow machine. How busy it is makes no difference.
 const MAX_CPU_SECONDS: u64 = 20;
@@ -445,7 +445,7 @@ fn large_configs_full_of_mistakes_are_refused_in_bounded_time() {
         let config = place.config(&config);
         let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
         limit_memory_and_time(&mut command);
-        let outcome = place.started(&mut command).outcome_within(5 * PATIENCE);
+        let outcome = place.started(&mut command).outcome_within(5 * MAX_WAIT);
         assert_eq!(outcome.code, 1, "{what}: {}", outcome.everything());
         let outcome = refused(&place, outcome);
         expect_all(&outcome, ["mistake"]);
@@ -477,7 +477,7 @@ fn layered_config_with_results_is_planned_in_bounded_time() {
         let config = place.config(&format!("{{\"instances\": [{}]}}", instances.join(",")));
         let mut command = place.zen_on(&config, &["--dry-run"]);
         limit_memory_and_time(&mut command);
-        let outcome = place.started(&mut command).outcome_within(5 * PATIENCE).expect_code(0);
+        let outcome = place.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
         assert!(outcome.stdout.starts_with("4000 instances configured\n"), "{}", &outcome.stdout[..200]);
     }
 }
@@ -578,7 +578,7 @@ fn a_config_of_a_megabyte_loads_fast() {
         let config = place.config(&config);
         let mut command = place.zen_on(&config, &["--dry-run"]);
         limit_memory_and_time(&mut command);
-        place.started(&mut command).outcome_within(5 * PATIENCE).expect_code(0);
+        place.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
     }
 }
 

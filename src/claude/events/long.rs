@@ -10,10 +10,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Event, IN_BACKGROUND, Leaves, MAX_WORD_BYTES, Message, Said, ToolEnd, ToolUse, bounded, essence, tokens,
-    tools_ended,
+    ContentBlock, Event, IN_BACKGROUND, Leaves, MAX_WORD_BYTES, Message, ToolResult, ToolUse, bounded, input_summary,
+    tokens, tools_ended,
 };
-use crate::claude::withheld::{Missing, missing};
+use crate::claude::withheld::{UnavailableTool, missing};
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "Block: Deserialize<'de>"))]
@@ -78,14 +78,14 @@ fn assistant(line: Line<Spoken>) -> Event {
     let (mut tools, mut said) = (Vec::new(), Vec::new());
     for part in content {
         match (part.kind.as_ref(), part.text, part.name) {
-            ("text", Some(text), _) if !text.trim().is_empty() => said.push(Said::Text(text)),
+            ("text", Some(text), _) if !text.trim().is_empty() => said.push(ContentBlock::Text(text)),
             (kind @ ("tool_use" | "server_tool_use"), _, name) => {
-                let on = part.input.as_ref().map(essence).unwrap_or_default();
+                let on = part.input.as_ref().map(input_summary).unwrap_or_default();
                 let id = word(part.id).filter(|_| kind == "tool_use");
                 let name = word(name);
                 let tool = || name.clone().unwrap_or_default();
                 tools.extend(id.map(|id| ToolUse { id, tool: tool(), on: on.clone() }));
-                said.extend(name.map(|name| Said::Tool { name, on }));
+                said.extend(name.map(|name| ContentBlock::Tool { name, on }));
             }
             _ => {}
         }
@@ -94,8 +94,8 @@ fn assistant(line: Line<Spoken>) -> Event {
         id: word(id),
         model: word(model).unwrap_or_default(),
         tokens: tokens(&usage.unwrap_or_default()),
-        of_subagent: line.parent_tool_use_id.is_some(),
-        begins: false,
+        from_subagent: line.parent_tool_use_id.is_some(),
+        is_start: false,
         said,
         tools,
         error: line.error,
@@ -108,13 +108,13 @@ fn user(line: Line<Answered>) -> Event {
         let missing = part.content.filter(|_| part.is_error == Some(true)).and_then(missing_in);
         let is_in_background = part.content.is_some_and(|content| content.get()[1..].starts_with(IN_BACKGROUND));
         let leaves = if is_in_background { Leaves::Command } else { Leaves::Nothing };
-        Some(ToolEnd { id: bounded(part.tool_use_id?, MAX_WORD_BYTES), missing, leaves })
+        Some(ToolResult { id: bounded(part.tool_use_id?, MAX_WORD_BYTES), missing, leaves })
     });
     tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
 }
 
 /// An error in claude's own words has nothing in it that JSON would escape before these are said.
-fn missing_in(content: &RawValue) -> Option<Missing> {
+fn missing_in(content: &RawValue) -> Option<UnavailableTool> {
     missing(content.get().strip_prefix('"')?)
 }
 

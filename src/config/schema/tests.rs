@@ -156,7 +156,7 @@ fn config() -> impl Strategy<Value = Value> {
 
 /// What no schema can say: what the reader tells of names.
 fn is_beyond_a_schema(error: &ConfigError) -> bool {
-    let ConfigError::Mistakes(mistakes) = error else { return false };
+    let ConfigError::Invalid(mistakes) = error else { return false };
     mistakes
         .iter()
         .all(|mistake| mistake.what.ends_with("names must be unique") || mistake.what.contains("stands here twice"))

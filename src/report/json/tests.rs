@@ -1,15 +1,15 @@
 use super::super::samples::{hostile, many, planned, status_of_the_seed, summary_of_the_seed, used};
 use super::*;
 use crate::claude::usage::Certainty;
-use crate::outcome::{Failure, Reason};
+use crate::outcome::{Failure, FailureKind};
 use crate::plan::Plan;
 use crate::stages::Stages;
-use crate::told::Told;
+use crate::told::AttemptProgress;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn facts() -> RunFacts {
-    RunFacts {
+fn facts() -> RunMetadata {
+    RunMetadata {
         run: "20261122T103000Z".into(),
         config: Some("zen.json".into()),
         config_sha256: Some("00ff".into()),
@@ -17,14 +17,14 @@ fn facts() -> RunFacts {
         claude: "/bin/claude".into(),
         started_epoch_ms: 1_795_343_400_000,
         directories: vec!["/logs/0".into(), "/logs/1".into(), "/logs/2".into()],
-        ..RunFacts::default()
+        ..RunMetadata::default()
     }
 }
 
-fn written(plan: &Plan, records: &[Record], run: &RunFacts) -> (String, Value) {
+fn written(plan: &Plan, records: &[InstanceRecord], run: &RunMetadata) -> (String, Value) {
     let stages = &Stages::new(&plan.instances);
     let text = report(
-        &View {
+        &Snapshot {
             plan,
             stages,
             records,
@@ -70,15 +70,15 @@ fn a_run_that_goes_on_has_no_end() {
 #[test]
 fn an_instance_has_every_field() {
     let (plan, mut records) = summary_of_the_seed();
-    records[1] = Record {
+    records[1] = InstanceRecord {
         pid: Some(4711),
         session_kept: Some(true),
         started: Some(Duration::from_millis(5_000)),
         attempt_started: Some(Duration::from_millis(5_000)),
         ended: Some(Duration::from_millis(6_001)),
-        exit: Some(Exit::Signal(9)),
+        exit: Some(ExitStatus::Signal(9)),
         used: used(1, 2),
-        told: Told {
+        progress: AttemptProgress {
             session_id: Some("s".into()),
             model: Some("m".into()),
             permission_mode: Some("default".into()),
@@ -87,16 +87,16 @@ fn an_instance_has_every_field() {
             mcp_failed: vec!["github".into()],
             background_stopped: vec!["./serve.sh".into()],
             retries: 2,
-            garbage_lines: 3,
-            long_lines: 4,
-            ..records[1].told.clone()
+            invalid_lines: 3,
+            oversized_lines: 4,
+            ..records[1].progress.clone()
         },
-        last_words: vec!["bye".into()],
-        survivors: vec![5],
+        last_output: vec!["bye".into()],
+        surviving_pids: vec![5],
         ..records[1].clone()
     };
     records[1].used.micros_certainty = Certainty::AtLeast;
-    let run = RunFacts { exit_code: Some(2), stopped_by: Some("SIGTERM".into()), ..facts() };
+    let run = RunMetadata { exit_code: Some(2), stopped_by: Some("SIGTERM".into()), ..facts() };
     let (_, report) = written(&plan, &records, &run);
     let expected = json!({
         "name": "failing-instance", "description": null, "status": "failed", "reason": "command not found",
@@ -121,10 +121,10 @@ fn an_instance_has_every_field() {
 #[test]
 fn short_version_omits_results_answers_and_last_output() {
     let (plan, mut records) = summary_of_the_seed();
-    records[0].told.result = Some("long".repeat(10_000));
-    records[0].told.answers = vec!["long".repeat(10_000)];
-    records[0].last_words = vec!["long".repeat(10_000)];
-    let run = RunFacts { exit_code: Some(2), omitted: Some("results: the disk is full"), ..facts() };
+    records[0].progress.result = Some("long".repeat(10_000));
+    records[0].progress.answers = vec!["long".repeat(10_000)];
+    records[0].last_output = vec!["long".repeat(10_000)];
+    let run = RunMetadata { exit_code: Some(2), omitted: Some("results: the disk is full"), ..facts() };
     let (text, report) = written(&plan, &records, &run);
     assert!(text.len() < 10_000, "{}", text.len());
     assert_eq!(report["omitted"], "results: the disk is full");
@@ -136,8 +136,8 @@ fn short_version_omits_results_answers_and_last_output() {
 #[test]
 fn who_never_started_says_so_by_null() {
     let plan = many(1);
-    let skipped = Record { status: Status::Skipped("a failed".into()), ..Record::default() };
-    let (_, report) = written(&plan, &[skipped], &RunFacts::default());
+    let skipped = InstanceRecord { status: Status::Skipped("a failed".into()), ..InstanceRecord::default() };
+    let (_, report) = written(&plan, &[skipped], &RunMetadata::default());
     let instance = &report["instances"][0];
     assert_eq!((&instance["status"], &instance["error"]), (&json!("skipped"), &json!("a failed")));
     for field in ["reason", "pid", "started_at", "ended_at", "duration_seconds", "exit_status", "directory"] {
@@ -157,17 +157,21 @@ fn stages_and_attempts_are_told_where_there_are_some() {
         pid: Some(7),
         started: s(0),
         ended: s(2),
-        exit: Some(Exit::Code(1)),
+        exit: Some(ExitStatus::Code(1)),
         used: used(5, 6),
-        failure: Failure::new(Reason::Timeout, "Timeout after 2s"),
+        failure: Failure::new(FailureKind::Timeout, "Timeout after 2s"),
     };
-    let again =
-        Record { failed_attempts: vec![attempt], again_at: Some(s(9)), started: Some(s(0)), ..Record::default() };
-    let skipped = Record {
+    let again = InstanceRecord {
+        failed_attempts: vec![attempt],
+        next_attempt_at: Some(s(9)),
+        started: Some(s(0)),
+        ..InstanceRecord::default()
+    };
+    let skipped = InstanceRecord {
         status: Status::Skipped("x".into()),
-        skipped_because_of: Some(0),
+        skipped_due_to: Some(0),
         ended: Some(s(3)),
-        ..Record::default()
+        ..InstanceRecord::default()
     };
     let (_, report) = written(&plan, &[again, skipped], &facts());
     let (first, second) = (&report["instances"][0], &report["instances"][1]);
@@ -199,12 +203,12 @@ proptest! {
     fn whatever_was_said_it_is_json_and_says_the_same(name in hostile(), result in hostile(), micros: u64) {
         let mut plan = many(1);
         plan.instances[0].name.clone_from(&name);
-        let record = Record {
-            told: Told { result: Some(result.clone()), ..Told::default() },
+        let record = InstanceRecord {
+            progress: AttemptProgress { result: Some(result.clone()), ..AttemptProgress::default() },
             used: used(micros, micros),
-            ..Record::default()
+            ..InstanceRecord::default()
         };
-        let (_, report) = written(&plan, &[record], &RunFacts { started_epoch_ms: micros, ..RunFacts::default() });
+        let (_, report) = written(&plan, &[record], &RunMetadata { started_epoch_ms: micros, ..RunMetadata::default() });
         prop_assert_eq!(&report["instances"][0]["name"], &json!(name));
         prop_assert_eq!(&report["instances"][0]["result"], &json!(result));
     }

@@ -9,7 +9,7 @@ use crate::config::{BudgetType, TokenBasis};
 use crate::plan::{Plan, Session};
 use crate::record::FailedAttempt;
 use crate::stages::Stages;
-use crate::told::Told;
+use crate::told::AttemptProgress;
 use proptest::prelude::*;
 
 const SEED: &str = "\
@@ -42,14 +42,14 @@ Overall: 4,273 / 15,000 tokens used (28.5%)
 Budget: ####............ $0.42 / $5.00
 ";
 
-fn at_15s(plan: &Plan, records: &[Record], style: Style) -> String {
+fn at_15s(plan: &Plan, records: &[InstanceRecord], style: Style) -> String {
     on_screen(plan, records, style, None)
 }
 
-fn on_screen(plan: &Plan, records: &[Record], style: Style, screen: Option<usize>) -> String {
+fn on_screen(plan: &Plan, records: &[InstanceRecord], style: Style, screen: Option<usize>) -> String {
     let stages = &Stages::new(&plan.instances);
     status(
-        &View {
+        &Snapshot {
             plan,
             stages,
             records,
@@ -148,10 +148,14 @@ fn progress_is_by_turns_or_tokens_and_full_only_when_completed() {
     let (mut plan, _) = status_of_the_seed();
     plan.instances[0].turns = vec![plan.instances[0].turns[0].clone(); 4];
     let cells = |status: Status, turns_done, tokens| {
-        let record =
-            Record { status, told: Told { turns_done, ..Told::default() }, used: used(tokens, 0), ..Record::default() };
+        let record = InstanceRecord {
+            status,
+            progress: AttemptProgress { turns_done, ..AttemptProgress::default() },
+            used: used(tokens, 0),
+            ..InstanceRecord::default()
+        };
         let stages = &Stages::new(&plan.instances);
-        let view = View {
+        let view = Snapshot {
             plan: &plan,
             stages,
             records: &[],
@@ -177,17 +181,17 @@ fn progress_is_by_turns_or_tokens_and_full_only_when_completed() {
 fn who_waits_for_a_retry_is_told_beneath_the_table() {
     let (plan, mut records) = status_of_the_seed();
     let retry = Retry { attempt: 3, max_retries: 10, delay_ms: 2_345, status: Some(529), error: "overloaded".into() };
-    records[1].told.retry = Some(retry.clone());
+    records[1].progress.retry = Some(retry.clone());
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  analyzer: retry 3 of 10 after 2.3s (529 overloaded)\n\nOverall"), "{report}");
-    records[1].told.retry = Some(Retry { status: None, error: String::new(), ..retry.clone() });
+    records[1].progress.retry = Some(Retry { status: None, error: String::new(), ..retry.clone() });
     assert!(at_15s(&plan, &records, UNICODE).contains("  analyzer: retry 3 of 10 after 2.3s\n"));
 
     let records = vec![
-        Record {
+        InstanceRecord {
             status: Status::Running,
-            told: Told { retry: Some(retry), ..Told::default() },
-            ..Record::default()
+            progress: AttemptProgress { retry: Some(retry), ..AttemptProgress::default() },
+            ..InstanceRecord::default()
         };
         12
     ];
@@ -204,7 +208,7 @@ fn who_waits_for_another_attempt_is_told_beneath_the_table() {
     let (started, ended) = (Duration::ZERO, Duration::from_secs(7));
     let attempt = FailedAttempt { pid: None, started, ended, exit: None, used: used(9, 9), failure };
     records[2].failed_attempts = vec![attempt];
-    records[2].again_at = Some(Duration::from_secs(27));
+    records[2].next_attempt_at = Some(Duration::from_secs(27));
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: retry 1 of 3 in 12.0s (Timeout after 600s)\n\nOverall"), "{report}");
     let report = at_15s(&many(12), &vec![records[2].clone(); 12], ASCII);
@@ -216,10 +220,10 @@ fn who_waits_for_a_session_is_told_beneath_the_table() {
     let diary = || Some(Session { name: "diary".into(), uuid: "x".into() });
     let (mut plan, mut records) = status_of_the_seed();
     plan.instances[2].session = diary();
-    records[2].waits_for = Some("session diary is in use by another run".into());
+    records[2].blocked_on = Some("session diary is in use by another run".into());
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by another run\n\nOverall"), "{report}");
-    records[2].waits_for = None;
+    records[2].blocked_on = None;
     plan.instances[1].session = diary();
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by analyzer\n\nOverall"), "{report}");
@@ -227,7 +231,7 @@ fn who_waits_for_a_session_is_told_beneath_the_table() {
     assert!(!at_15s(&plan, &records, UNICODE).contains("in use"));
     let mut plan = many(12);
     plan.instances.iter_mut().for_each(|instance| instance.session = diary());
-    records[2].waits_for = Some("session diary is in use by another run".into());
+    records[2].blocked_on = Some("session diary is in use by another run".into());
     let report = at_15s(&plan, &vec![records[2].clone(); 12], ASCII);
     assert!(report.contains("\n  2 more wait for their sessions\n\n"), "{report}");
 }
@@ -235,7 +239,7 @@ fn who_waits_for_a_session_is_told_beneath_the_table() {
 #[test]
 fn a_long_queue_is_told_as_a_number() {
     let plan = many(30);
-    let mut records = vec![Record::default(); 30];
+    let mut records = vec![InstanceRecord::default(); 30];
     records[3].status = Status::Running;
     let report = at_15s(&plan, &records, UNICODE);
     assert_eq!(report.matches("░░░\n").count(), 1, "{report}");
@@ -251,7 +255,7 @@ fn a_long_queue_is_told_as_a_number() {
 #[test]
 fn a_long_table_shows_who_runs_and_who_failed() {
     let plan = many(200);
-    let mut records = vec![Record { status: Status::Completed, ..Record::default() }; 200];
+    let mut records = vec![InstanceRecord { status: Status::Completed, ..InstanceRecord::default() }; 200];
     for (i, record) in records.iter_mut().enumerate().skip(100) {
         record.status = if i % 2 == 0 { Status::Running } else { failed("x") };
     }
@@ -276,16 +280,20 @@ fn a_status() -> impl Strategy<Value = Status> {
     ]
 }
 
-fn a_record() -> impl Strategy<Value = Record> {
+fn a_record() -> impl Strategy<Value = InstanceRecord> {
     let started = prop::option::of(0..100_000_000_u64);
     (a_status(), any::<Option<u32>>(), started, any::<u64>(), hostile(), 0..9_usize).prop_map(
-        |(status, pid, started, tokens, error, turns_done)| Record {
+        |(status, pid, started, tokens, error, turns_done)| InstanceRecord {
             status,
             pid,
             started: started.map(Duration::from_millis),
             used: used(tokens, tokens),
-            told: Told { retry: Some(Retry { error, ..Retry::default() }), turns_done, ..Told::default() },
-            ..Record::default()
+            progress: AttemptProgress {
+                retry: Some(Retry { error, ..Retry::default() }),
+                turns_done,
+                ..AttemptProgress::default()
+            },
+            ..InstanceRecord::default()
         },
     )
 }
@@ -359,7 +367,8 @@ fn completion_has_the_rows_that_ended_since_and_the_totals() {
     records[1].status = Status::Completed;
     let stages = &Stages::new(&plan.instances);
     let elapsed = Duration::from_secs(15);
-    let view = View { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
+    let view =
+        Snapshot { plan: &plan, stages, records: &records, elapsed, limits: &[], refusals: &[], usage_limit: None };
     let text = completion(&view, UNICODE, None, Duration::from_secs(15));
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");

@@ -4,21 +4,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::claude::abilities::Abilities;
+use zen::claude::abilities::Capabilities;
 use zen::claude::command_line::arguments;
-use zen::claude::session::Entry;
-use zen::config::{Config, Mistake};
-use zen::ledger::{Answer, Ledger};
-use zen::plan::{Defaults, Instance, Plan, Surroundings, plan};
+use zen::claude::session::SessionEntry;
+use zen::config::{Config, Diagnostic};
+use zen::ledger::{Admission, Budget};
+use zen::plan::{Defaults, HostFiles, Instance, Plan, plan};
 use zen::report::{self, Style};
-use zen::schedule::{Pace, Schedule};
+use zen::schedule::{LaunchPolicy, Schedule};
 
 const STYLE: Style = Style { unicode: true, colour: false };
 
 /// A machine on which every second path is there.
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl HostFiles for Nowhere {
     fn exists(&self, path: &Path) -> bool {
         path.as_os_str().len().is_multiple_of(2)
     }
@@ -33,7 +33,7 @@ impl Surroundings for Nowhere {
 
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let (config, mistakes) = match Config::read_through(text) {
+    let (config, mistakes) = match Config::read_with_diagnostics(text) {
         Ok(read) => read,
         Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.what, error.excerpt)),
     };
@@ -49,7 +49,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// It says where it is, in the text that there is.
-fn hold_to_the_form(mistake: &Mistake, text: &str) {
+fn hold_to_the_form(mistake: &Diagnostic, text: &str) {
     let lines = text.bytes().filter(|&b| b == b'\n').count() + 1;
     assert!((1..=lines).contains(&mistake.place.line) && mistake.place.column >= 1, "{mistake}");
     hold_to_plain_text(&mistake.to_string());
@@ -61,26 +61,26 @@ fn hold_to_plain_text(text: &str) {
 
 fn show(plan: &Plan) {
     let command_line =
-        |instance: &Instance| arguments(instance, Entry::into_session(None, false), Abilities::newest(), None);
+        |instance: &Instance| arguments(instance, SessionEntry::open(None, false), Capabilities::newest(), None);
     let command_lines = plan.instances.iter().map(command_line);
     hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
 }
 
 /// Every instance has its turn or is told why not, whatever becomes of the others.
 fn run_through(plan: &Plan) {
-    let pace = Pace { startup_delay: Duration::from_secs(1), max_parallel: Some(2) };
+    let pace = LaunchPolicy { startup_delay: Duration::from_secs(1), max_parallel: Some(2) };
     let mut schedule = Schedule::new(&plan.instances, pace);
-    let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
     let (mut now, mut running, mut ended) = (Duration::ZERO, Vec::new(), 0);
-    while !schedule.is_over() {
+    while !schedule.is_finished() {
         now += Duration::from_secs(1);
-        match ledger.next(schedule.ready(now), now) {
-            Some((index, Answer::Start)) => {
+        match ledger.admit_first(schedule.ready(now), now) {
+            Some((index, Admission::Admit)) => {
                 ledger.started(index, now);
                 schedule.started(index, now);
                 running.push(index);
             }
-            Some((index, Answer::Refuse(refusal))) => {
+            Some((index, Admission::Deny(refusal))) => {
                 ledger.refused(index, refusal);
                 ended += 1 + schedule.ended(index, false).len();
             }

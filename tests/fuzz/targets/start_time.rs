@@ -4,7 +4,7 @@
 //! The lines of an input: the text; the moment in milliseconds since 1970; the seconds that the clock is ahead of UTC; the
 //! same after it was touched; and in how many seconds that is.
 
-use zen::start_at::{StartAt, said_next_s};
+use zen::start_at::{StartAt, next_countdown_s};
 
 const DAY_S: i64 = 86_400;
 const YEAR_MS: u64 = 366 * 86_400_000;
@@ -44,7 +44,7 @@ pub fn run(data: &[u8]) {
 /// It is said less and less long before, and comes to an end.
 fn hold_to_the_countdown(mut left_s: u64) {
     while left_s > 0 {
-        let next = said_next_s(left_s);
+        let next = next_countdown_s(left_s);
         assert!(next < left_s, "{next} follows {left_s}");
         left_s = next;
     }

@@ -4,19 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::attempt::{Attempt, Effect, Verdict};
+use zen::attempt::{Action, Attempt, Verdict};
 use zen::claude::events::decode;
 use zen::config::Config;
 use zen::exit::ExitCode;
-use zen::ledger::Ledger;
-use zen::lines::{Line, Lines};
-use zen::outcome::{Exit, Failure, Status};
-use zen::plan::{Defaults, Plan, Surroundings, plan};
-use zen::record::Record;
-use zen::report::recent::Recent;
-use zen::report::{self, Style, View};
+use zen::ledger::Budget;
+use zen::lines::{Line, LineSplitter};
+use zen::outcome::{ExitStatus, Failure, Status};
+use zen::plan::{Defaults, HostFiles, Plan, plan};
+use zen::record::InstanceRecord;
+use zen::report::recent::OutputTail;
+use zen::report::{self, Snapshot, Style};
 use zen::stages::Stages;
-use zen::usage_limit::{OnLimit, Policy, UsageLimit};
+use zen::usage_limit::{Policy, UsageLimit, UsageLimitPolicy};
 
 const CONFIG: &str = r#"{
     "instances": [{"name": "a", "command": "/help", "pre_commands": ["First.", "Second."]}],
@@ -36,7 +36,7 @@ const MAX_STEPS: usize = 20;
 
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl HostFiles for Nowhere {
     fn exists(&self, _: &Path) -> bool {
         false
     }
@@ -71,20 +71,20 @@ struct Asked {
 }
 
 impl Asked {
-    fn take(&mut self, effects: Vec<Effect>, recent: &mut Recent) {
+    fn take(&mut self, effects: Vec<Action>, recent: &mut OutputTail) {
         for effect in effects {
             match effect {
-                Effect::Send(bytes) => {
+                Action::Send(bytes) => {
                     // To interrupt one that goes on by itself is tried all the same, and comes to nothing.
                     let is_turn = bytes.windows(TURN.len()).any(|window| window == TURN);
                     assert!(!(self.input_was_closed && is_turn), "a turn is sent to one whose input was closed");
                     assert!(bytes.ends_with(b"\n") && is_one_line(&bytes), "one line of JSON");
                     self.messages += 1;
                 }
-                Effect::CloseInput => self.input_was_closed = true,
-                Effect::Terminate | Effect::Kill => self.signals += 1,
-                Effect::Tell(said) => recent.push(&said),
-                Effect::LimitReached { .. } | Effect::Notice(_) => {}
+                Action::CloseInput => self.input_was_closed = true,
+                Action::Terminate | Action::Kill => self.signals += 1,
+                Action::RecordOutput(said) => recent.push(&said),
+                Action::LimitReached { .. } | Action::Notice(_) => {}
             }
         }
     }
@@ -98,7 +98,7 @@ fn is_one_line(line: &[u8]) -> bool {
 pub fn run(data: &[u8]) {
     let plan = planned();
     let instance = &plan.instances[0];
-    let (mut now, mut asked, mut recent) = (Duration::ZERO, Asked::default(), Recent::new(3, 80));
+    let (mut now, mut asked, mut recent) = (Duration::ZERO, Asked::default(), OutputTail::new(3, 80));
     let (mut attempt, effects) = Attempt::start(instance, plan.prices.clone(), Duration::from_secs(5), now);
     asked.take(effects, &mut recent);
     if !data.len().is_multiple_of(7) {
@@ -107,21 +107,21 @@ pub fn run(data: &[u8]) {
     }
     // How it is cut, and what is too long, is the fuzzer's to choose: by the length.
     let piece_bytes = 1 + data.len() % 251;
-    let mut lines = if data.len().is_multiple_of(3) { Lines::with_bound(300) } else { Lines::default() };
+    let mut lines = if data.len().is_multiple_of(3) { LineSplitter::with_bound(300) } else { LineSplitter::default() };
     for piece in data.chunks(piece_bytes) {
         now += Duration::from_millis(200);
         let mut effects = Vec::new();
-        lines.feed(piece, |line| effects.extend(hear(&mut attempt, &line, now)));
-        attempt.heard(now);
+        lines.push(piece, |line| effects.extend(hear(&mut attempt, &line, now)));
+        attempt.on_output(now);
         asked.take(effects, &mut recent);
-        asked.take(attempt.deadline(now), &mut recent);
+        asked.take(attempt.on_deadline(now), &mut recent);
         let _ = attempt.used();
     }
     let mut effects = Vec::new();
     lines.finish(|line| effects.extend(hear(&mut attempt, &line, now)));
-    effects.extend(attempt.output_ended(now));
+    effects.extend(attempt.on_stdout_eof(now));
     if data.len().is_multiple_of(5) {
-        effects.extend(attempt.end_with_message(Failure::timeout(Duration::from_secs(1), None), now));
+        effects.extend(attempt.stop_after_message(Failure::timeout(Duration::from_secs(1), None), now));
     }
     asked.take(effects, &mut recent);
     end(&mut attempt, &mut asked, &mut recent, data.len().is_multiple_of(2));
@@ -134,30 +134,37 @@ pub fn run(data: &[u8]) {
 }
 
 /// Whatever was said can be booked and told.
-fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
+fn report(plan: &Plan, attempt: &Attempt, recent: &OutputTail, now: Duration) {
     let status = match attempt.verdict() {
         Verdict::Completed => Status::Completed,
         Verdict::Failed(failure) => Status::Failed(failure),
     };
-    let record = Record {
+    let record = InstanceRecord {
         status,
         started: Some(Duration::ZERO),
         ended: Some(now),
         exit: attempt.exit(),
         used: attempt.used(),
-        told: attempt.told.clone(),
-        last_words: recent.last_words(),
-        ..Record::default()
+        progress: attempt.progress.clone(),
+        last_output: recent.last_words(),
+        ..InstanceRecord::default()
     };
-    let mut ledger = Ledger::new(&plan.budget, &plan.instances, &plan.prices);
+    let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
     ledger.started(0, Duration::ZERO);
-    ledger.book(0, &record.used);
-    let policy = Policy { on_limit: OnLimit::Wait, max_wait: Duration::MAX };
+    ledger.charge(0, &record.used);
+    let policy = Policy { on_limit: UsageLimitPolicy::Wait, max_wait: Duration::MAX };
     let limit = |reset| UsageLimit::reached(None, Some(reset), policy, now, EPOCH_MS);
-    let usage_limit = record.told.limit_resets_at.map(limit);
+    let usage_limit = record.progress.limit_resets_at.map(limit);
     let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
-    let view =
-        View { plan, stages: &stages, records: &records, elapsed: now, limits: &limits, refusals: &[], usage_limit };
+    let view = Snapshot {
+        plan,
+        stages: &stages,
+        records: &records,
+        elapsed: now,
+        limits: &limits,
+        refusals: &[],
+        usage_limit,
+    };
     let footer = report::summary::Footer {
         stopped_by: None,
         strays: None,
@@ -169,31 +176,31 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &Recent, now: Duration) {
     for text in texts {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
-    assert!(report::json::report(&view, &report::json::RunFacts::default()).len() > 2, "it can be written");
+    assert!(report::json::report(&view, &report::json::RunMetadata::default()).len() > 2, "it can be written");
 }
 
-fn hear(attempt: &mut Attempt, line: &Line, now: Duration) -> Vec<Effect> {
+fn hear(attempt: &mut Attempt, line: &Line, now: Duration) -> Vec<Action> {
     match line {
-        Line::Whole(bytes) => attempt.event(decode(bytes), now),
-        Line::TooLong { head, bytes } => attempt.long_line(head, *bytes, now),
+        Line::Complete(bytes) => attempt.event(decode(bytes), now),
+        Line::Oversized { head, bytes } => attempt.long_line(head, *bytes, now),
     }
 }
 
 /// It ends by itself, or does not: by the ladder then.
-fn end(attempt: &mut Attempt, asked: &mut Asked, recent: &mut Recent, by_itself: bool) {
+fn end(attempt: &mut Attempt, asked: &mut Asked, recent: &mut OutputTail, by_itself: bool) {
     let mut steps = 0;
     while !by_itself && asked.signals < 3 {
         let at = attempt.next_deadline().expect("as long as it lives there is a deadline");
-        let effects = attempt.deadline(at);
+        let effects = attempt.on_deadline(at);
         asked.take(effects, recent);
         steps += 1;
         assert!(steps < MAX_STEPS, "it is never killed");
     }
     let now = Duration::from_secs(1000);
-    let effects = attempt.exited(Exit::Code(0), now);
+    let effects = attempt.on_exit(ExitStatus::Code(0), now);
     asked.take(effects, recent);
-    attempt.stderr_ended();
-    assert!(attempt.is_over() && attempt.next_deadline().is_none());
+    attempt.on_stderr_eof();
+    assert!(attempt.is_done() && attempt.next_deadline().is_none());
     if let Verdict::Failed(failure) = attempt.verdict() {
         assert!(!failure.error.is_empty());
     }

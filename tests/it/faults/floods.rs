@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{expect_completed, expect_failed, instance};
-use crate::support::{Outcome, PATIENCE, Place, wait_until, wait_within};
+use crate::support::{MAX_WAIT, Outcome, Place, wait_until, wait_within};
 
 /// How much more than in an idle run zen may need.
 const MAX_GROWTH_KB: u64 = 16 * 1024;
@@ -24,7 +24,7 @@ fn flood(place: &Place, script: &str) -> Outcome {
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
     let idle_kb = zen.memory_kb("VmHWM");
     place.open_gate("begin");
-    wait_within(10 * PATIENCE, "its end", || zen.has_ended("bad").then_some(()));
+    wait_within(10 * MAX_WAIT, "its end", || zen.has_ended("bad").then_some(()));
     let peak_kb = zen.memory_kb("VmHWM");
     place.open_gate("end");
     let outcome = zen.outcome();
@@ -147,7 +147,7 @@ fn large_results(count: usize) {
     let idle_kb = zen.memory_kb("VmHWM");
     place.open_gate("begin");
     let last = format!("large-{}", count - 1);
-    wait_within(10 * PATIENCE, "their end", || zen.has_ended(&last).then_some(()));
+    wait_within(10 * MAX_WAIT, "their end", || zen.has_ended(&last).then_some(()));
     let peak_kb = zen.memory_kb("VmHWM");
     place.open_gate("end");
     let outcome = zen.outcome().expect_code(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, on_the_newest};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{MAX_WAIT, wait_until};
 
 /// The older generations try again as well, and say nothing of it.
 #[test]
@@ -89,7 +89,7 @@ fn real_usage_limit_is_waited_for() {
         wait_until("word of the wait", || run.stderr().contains("; again in "));
         real.place.command("work", "[[say Made it.]]");
         // zen waits until a minute after the reset.
-        let outcome = run.outcome_within(2 * PATIENCE).expect_code(0);
+        let outcome = run.outcome_within(2 * MAX_WAIT).expect_code(0);
         let everything = real.everything(&outcome);
         let a = outcome.instance("a");
         let failed = a["failed_attempts"].as_array().expect("attempts");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, on_the_newest};
-use crate::support::{Outcome, PATIENCE};
+use crate::support::{MAX_WAIT, Outcome};
 
 /// Both versions of 2.1: only they report what runs in the background.
 fn on_2_1(test: impl Fn(&Real) + Sync) {
@@ -94,7 +94,7 @@ fn real_wakeup_is_waited_for() {
     on_the_newest(1, |real| {
         let input = json!({"delaySeconds": 60, "prompt": "Look again.", "reason": "a build"});
         let prompt = format!("Go. [[tool ScheduleWakeup {input}]] [[say Later.]] [[next]] [[say Looked.]]");
-        let outcome = real.start(&real.place.prompts(&[&prompt]), &[]).outcome_within(3 * PATIENCE).expect_code(0);
+        let outcome = real.start(&real.place.prompts(&[&prompt]), &[]).outcome_within(3 * MAX_WAIT).expect_code(0);
         let everything = real.everything(&outcome);
         assert_eq!(outcome.instance("a")["result"], "Looked.", "{everything}");
         assert!(real.conversation().iter().any(|served| served.last_user_text.contains("Look again.")), "{everything}");

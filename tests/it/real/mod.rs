@@ -34,7 +34,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::loopback_api::{Kind, LoopbackApi, Outcome as End, Served, TokenCount};
-use crate::support::{Outcome, PATIENCE, Place, Running};
+use crate::support::{MAX_WAIT, Outcome, Place, Running};
 
 const VERSIONS: &str = include_str!("../../real_cli_versions.txt");
 
@@ -70,13 +70,13 @@ impl Deref for RealRun<'_> {
 impl RealRun<'_> {
     /// Waits for its end as [`Running::outcome`] does.
     pub fn outcome(self) -> Outcome {
-        self.outcome_within(PATIENCE)
+        self.outcome_within(MAX_WAIT)
     }
 
     pub fn outcome_within(self, bound: Duration) -> Outcome {
         let outcome = self.zen.outcome_within(bound);
         // Nobody of it lives, but the API may not have seen its last client go.
-        self.api.settle(PATIENCE);
+        self.api.settle(MAX_WAIT);
         outcome
     }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_the_newest};
-use crate::support::{Outcome, PATIENCE};
+use crate::support::{MAX_WAIT, Outcome};
 
 /// The verdict that an instance must have: the exit of its work, and words of its error.
 struct Row {
@@ -100,7 +100,7 @@ fn real_night_has_right_verdicts() {
             .collect();
         let config = real.place.config(&json!({ "instances": instances }).to_string());
         let run = real.start(&config, &["--max-parallel", "4"]);
-        let outcome = run.outcome_within(2 * PATIENCE).expect_code(2);
+        let outcome = run.outcome_within(2 * MAX_WAIT).expect_code(2);
         let wrong: Vec<String> = rows.iter().filter_map(|row| wrong(row, &outcome)).collect();
         assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), real.everything(&outcome));
         // claude 2.1.332 itself sends the same request six times.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::{Real, on_each_generation, on_the_newest, tokens_of};
-use crate::support::{Outcome, PATIENCE, wait_until};
+use crate::support::{MAX_WAIT, Outcome, wait_until};
 
 fn run_in_session(real: &Real, pre_commands: &[&str], prompt: &str) -> Outcome {
     let instance = json!({"name": "a", "pre_commands": pre_commands, "prompt": prompt, "session_id": "diary"});
@@ -142,7 +142,7 @@ fn real_two_runs_in_one_session_lose_nothing() {
         let arguments =
             ["--config", first.to_str().expect("UTF-8"), "--workspace", "workspace", "--no-logs", "--quiet"];
         let mut first = real.zen(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("zen starts");
-        assert!(real.api.wait_for_arrivals(1, PATIENCE), "the first one is in the session");
+        assert!(real.api.wait_for_arrivals(1, MAX_WAIT), "the first one is in the session");
         let second = real.start(&second, &[]);
         wait_until("the second one to wait", || {
             second.stderr().contains("b waits: session diary is in use by another")

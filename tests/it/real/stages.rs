@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::on_each_generation;
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{MAX_WAIT, wait_until};
 
 #[test]
 fn real_result_goes_on_as_text_and_is_no_command() {
@@ -18,7 +18,7 @@ fn real_result_goes_on_as_text_and_is_no_command() {
         ]});
         // Three claudes, one behind the other.
         let run = real.start(&real.place.config(&config.to_string()), &[]);
-        let outcome = run.outcome_within(3 * PATIENCE).expect_code(0);
+        let outcome = run.outcome_within(3 * MAX_WAIT).expect_code(0);
         let everything = real.everything(&outcome);
         let asked: Vec<String> = real.conversation().into_iter().map(|served| served.last_user_text).collect();
         assert_eq!(asked.len(), 3, "the result was sent to the model, and compacted nothing\n{everything}");

@@ -22,7 +22,7 @@ use wait_timeout::ChildExt;
 
 pub use random::Random;
 pub use survivors::{exists, is_alive, processes_with};
-pub use waiting::{PATIENCE, wait_for, wait_until, wait_within};
+pub use waiting::{MAX_WAIT, wait_for, wait_until, wait_within};
 
 /// The variable that every process of one test carries.
 pub const TEST_VARIABLE: &str = "ZEN_TEST";
@@ -290,7 +290,7 @@ impl Running {
 
     /// Waits for its end, which comes within a bound.
     pub fn outcome(self) -> Outcome {
-        self.outcome_within(PATIENCE)
+        self.outcome_within(MAX_WAIT)
     }
 
     pub fn outcome_within(mut self, bound: Duration) -> Outcome {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test takes it for lost.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// Looks again and again until there is something, and gives it back.
 pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    wait_within(PATIENCE, what, look)
+    wait_within(MAX_WAIT, what, look)
 }
 
 /// The same, for what takes longer.
