@@ -297,7 +297,7 @@ impl Attempt {
         let goes_on = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground)
             && self.dialogue.message != MessageState::Idle;
         if goes_on {
-            self.dialogue.ending.get_or_insert(why);
+            self.dialogue.stop_reason.get_or_insert(why);
             return Vec::new();
         }
         self.stop(why, now)
@@ -428,7 +428,7 @@ impl Attempt {
         if self.stopping.is_some() {
             return None;
         }
-        let Conversation { announces_turns, has_effect, .. } = self.dialogue;
+        let Conversation { sends_init_per_turn: announces_turns, has_model_output: has_effect, .. } = self.dialogue;
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let errors = self.progress.result.as_deref().unwrap_or("");
         // 2.0 takes what it is sent while it looks for the session: a turn may have begun when it says that there is none.

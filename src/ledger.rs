@@ -45,7 +45,7 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitReached {
     /// Which limit, and how much of it was used: "Overall budget reached: 10,120 / 10,000 tokens".
-    pub what: String,
+    pub message: String,
     /// Whether it is what one instance has announced, and so concerns nobody else.
     pub is_own: bool,
     /// Those that share it, by index: they are to end with the message they are in. Empty where it is only to be said.
@@ -123,13 +123,13 @@ struct InstanceBudget {
     limits: Vec<usize>,
     /// The estimate: for all attempts together if it was announced, else for each.
     estimate: Amounts,
-    has_announced: bool,
+    has_own_estimate: bool,
     /// The sum of an earlier run, if one is known and nothing was announced.
     earlier: Option<Amounts>,
     used: Amounts,
     /// What it had used when it was started last, and what it was expected to use from then on.
     used_before: Amounts,
-    expected_then: Amounts,
+    reserved: Amounts,
     is_running: bool,
 }
 
@@ -158,7 +158,7 @@ impl InstanceBudget {
     /// before.
     fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
         let Amounts { tokens: announced, micros } = self.estimate;
-        if !self.has_announced {
+        if !self.has_own_estimate {
             return self.earlier.or(largest_first).unwrap_or(self.estimate);
         }
         if announced == 0 {
@@ -181,7 +181,7 @@ impl InstanceBudget {
     /// What it may still take while it runs.
     fn committed(&self, unit: Unit) -> u64 {
         let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
-        if self.is_running { self.expected_then.of(unit).saturating_sub(of_attempt) } else { 0 }
+        if self.is_running { self.reserved.of(unit).saturating_sub(of_attempt) } else { 0 }
     }
 }
 
@@ -193,11 +193,11 @@ impl Budget {
         let account = |instance: &Instance| InstanceBudget {
             limits: Vec::new(),
             estimate: estimate(instance, prices),
-            has_announced: instance.max_tokens.is_some(),
+            has_own_estimate: instance.max_tokens.is_some(),
             earlier: None,
             used: Amounts::default(),
             used_before: Amounts::default(),
-            expected_then: Amounts::default(),
+            reserved: Amounts::default(),
             is_running: false,
         };
         let mut accounts: Vec<InstanceBudget> = instances.iter().map(account).collect();
@@ -222,7 +222,7 @@ impl Budget {
     /// True if a limit is enforced and an instance announces nothing, so that estimates are learned.
     #[must_use]
     pub fn learns_estimates(&self) -> bool {
-        let is_unannounced = |account: &InstanceBudget| !account.has_announced && !account.limits.is_empty();
+        let is_unannounced = |account: &InstanceBudget| !account.has_own_estimate && !account.limits.is_empty();
         self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
     }
 
@@ -230,7 +230,7 @@ impl Budget {
     pub fn expect_as_before(&mut self, instance: usize, used: &ModelUsage) {
         let earlier = self.counted(&used.tokens, used.micros);
         let account = &mut self.accounts[instance];
-        account.earlier = Some(earlier).filter(|_| !account.has_announced);
+        account.earlier = Some(earlier).filter(|_| !account.has_own_estimate);
     }
 
     /// Returns the end of the wait for a first message, if launches without an estimate wait for one now.
@@ -276,7 +276,7 @@ impl Budget {
 
     /// Whether it must wait until a first message shows how much it may use.
     fn waits_for_first_message(&self, account: &InstanceBudget, now: Duration) -> bool {
-        let has_estimate = account.has_announced || account.earlier.is_some();
+        let has_estimate = account.has_own_estimate || account.earlier.is_some();
         !has_estimate && !account.limits.is_empty() && self.first_message_due(now).is_some()
     }
 
@@ -319,7 +319,7 @@ impl Budget {
         self.change(instance, |account| {
             account.is_running = true;
             account.used_before = account.used;
-            account.expected_then = account.expected(largest_first);
+            account.reserved = account.expected(largest_first);
         });
         if self.enforcement == Enforcement::Block {
             self.silent.insert(instance);
@@ -343,7 +343,7 @@ impl Budget {
         for instance in silent {
             self.change(instance, |account| {
                 let expected = account.expected(Some(largest));
-                account.expected_then = if account.has_announced { account.expected_then } else { expected };
+                account.reserved = if account.has_own_estimate { account.reserved } else { expected };
             });
         }
     }
@@ -380,7 +380,7 @@ impl Budget {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),
             };
-            reached.push(LimitReached { what: limit.told(self.enforcement), is_own: limit.is_own(), stop });
+            reached.push(LimitReached { message: limit.told(self.enforcement), is_own: limit.is_own(), stop });
         }
         reached
     }

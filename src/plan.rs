@@ -126,9 +126,9 @@ pub struct Turn {
     /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
     pub is_clear: bool,
     /// The place of its text in the config.
-    pub place: Option<Position>,
+    pub position: Option<Position>,
     /// Where in the text the results of others come in; these have ended when it is sent.
-    pub results: Vec<Placeholder>,
+    pub placeholders: Vec<Placeholder>,
 }
 
 /// Turns of an instance in one conversation: what a process of it is told.
@@ -214,10 +214,10 @@ pub fn plan(
     // Of two with one name, which is a mistake, the first has it.
     known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
     let mistake_of = |i: usize, field: &str, what: String| Diagnostic {
-        place: config.instances[i].place_of(field).unwrap_or(Position { line: 1, column: 1 }),
+        position: config.instances[i].position_of(field).unwrap_or(Position { line: 1, column: 1 }),
         instance: format!("instance '{}'", quote_input(&names[i])),
         field: field.into(),
-        what,
+        message: what,
     };
     for (i, entry) in config.instances.iter().enumerate() {
         let mut mistake = |field: &str, what: String| {
@@ -243,8 +243,8 @@ pub fn plan(
             idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
             startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
             retries: RetryPolicy {
-                count: entry.retries.unwrap_or(0),
-                first_delay: entry.retry_delay.unwrap_or(retries::DEFAULT_FIRST_DELAY),
+                max_retries: entry.retries.unwrap_or(0),
+                initial_delay: entry.retry_delay.unwrap_or(retries::DEFAULT_FIRST_DELAY),
             },
             depends_on: after,
             session: entry
@@ -278,7 +278,7 @@ pub fn plan(
                 false => tools::typo_suggestion(tool),
             };
             let doubts = tools.iter().filter_map(doubt);
-            let line = entry.place_of(field).map_or(1, |place| place.line);
+            let line = entry.position_of(field).map_or(1, |place| place.line);
             let told = |what| format!("line {line}: instance '{}': {field}: {what}", quote_input(&names[i]));
             doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
@@ -317,7 +317,7 @@ pub fn plan(
         for (t, turn) in instance.turns.iter_mut().enumerate() {
             let needs = |other| dependent.contains(&(i, other));
             match results(i, &turn.text, needs, &mut known) {
-                Ok(found) => turn.results = found,
+                Ok(found) => turn.placeholders = found,
                 Err(wrong) => {
                     let is_last = t == last;
                     let field = match config.instances[i].command {
@@ -400,8 +400,8 @@ fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn HostFiles) -> Ve
             is_clear: command.is_some_and(is_clear),
             command: command.map(str::to_owned),
             may_be_path: command.is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
-            place: entry.place_of(field),
-            results: Vec::new(),
+            position: entry.position_of(field),
+            placeholders: Vec::new(),
         }
     };
     let mut turns = Vec::new();

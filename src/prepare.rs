@@ -133,10 +133,10 @@ fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String
         let instance = &plan.instances[missing.instance];
         let is_last = missing.turn + 1 == instance.turns.len();
         Diagnostic {
-            place: instance.turns[missing.turn].place.unwrap_or(Position { line: 1, column: 1 }),
+            position: instance.turns[missing.turn].position.unwrap_or(Position { line: 1, column: 1 }),
             instance: format!("instance '{}'", text::quote_input(&instance.name)),
             field: if is_last { "command" } else { "pre_commands" }.to_owned(),
-            what: missing.error.clone(),
+            message: missing.error.clone(),
         }
     };
     let mut found: Vec<Diagnostic> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
@@ -401,7 +401,7 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reade
 fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for instance in instances {
-        for turn in instance.turns.iter().filter(|turn| !turn.results.is_empty()) {
+        for turn in instance.turns.iter().filter(|turn| !turn.placeholders.is_empty()) {
             let Some(command) = &turn.command else { continue };
             let (name, called) = (text::sanitize_line(&instance.name), text::sanitize_line(command));
             let files = reader.commands_of(instance, command);
@@ -535,9 +535,9 @@ fn read_config(source: &ConfigSource) -> Result<String, String> {
 fn config_problem(name: &str, error: ConfigError) -> String {
     match error {
         ConfigError::Syntax(error) => {
-            let (line, column) = (error.place.line, error.place.column);
+            let (line, column) = (error.position.line, error.position.column);
             let excerpt = error.excerpt.replace('\n', "\n    ");
-            format!("{name}: JSON parsing error at line {line}, column {column}: {}\n    {excerpt}", error.what)
+            format!("{name}: JSON parsing error at line {line}, column {column}: {}\n    {excerpt}", error.message)
         }
         ConfigError::Invalid(found) => mistakes(name, &found),
     }

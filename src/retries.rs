@@ -14,9 +14,9 @@ const MAX_DELAY: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How many attempts may follow the first one.
-    pub count: u32,
+    pub max_retries: u32,
     /// The wait before the first of them; it doubles each time.
-    pub first_delay: Duration,
+    pub initial_delay: Duration,
 }
 
 impl RetryPolicy {
@@ -38,8 +38,8 @@ impl RetryPolicy {
             | FailureKind::Account
             | FailureKind::Halted => false,
         };
-        let doubled = self.first_delay.saturating_mul(2_u32.saturating_pow(made));
-        (may_pass && made < self.count).then(|| doubled.min(MAX_DELAY.max(self.first_delay)))
+        let doubled = self.initial_delay.saturating_mul(2_u32.saturating_pow(made));
+        (may_pass && made < self.max_retries).then(|| doubled.min(MAX_DELAY.max(self.initial_delay)))
     }
 }
 
@@ -47,7 +47,7 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    const THREE: RetryPolicy = RetryPolicy { count: 3, first_delay: Duration::from_secs(5) };
+    const THREE: RetryPolicy = RetryPolicy { max_retries: 3, initial_delay: Duration::from_secs(5) };
 
     #[test]
     fn what_may_pass_is_tried_again_and_nothing_else() {
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn the_delay_doubles_up_to_a_bound() {
         let delays = |count, first_s| {
-            let retries = RetryPolicy { count, first_delay: Duration::from_secs(first_s) };
+            let retries = RetryPolicy { max_retries: count, initial_delay: Duration::from_secs(first_s) };
             let delay = |made| retries.delay_after(&Failure::new(FailureKind::Error, "x"), made).map(|d| d.as_secs());
             (0..=count).map(delay).collect::<Vec<_>>()
         };

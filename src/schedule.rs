@@ -24,7 +24,7 @@ pub struct Skip {
     /// Which one.
     pub instance: usize,
     /// The instance that it would have needed.
-    pub because_of: usize,
+    pub cause: usize,
 }
 
 /// The instances that have not started, and what they wait for.
@@ -179,7 +179,7 @@ impl Schedule {
                 }
                 self.blockers[follower.instance] -= 1;
                 if follower.needs_completed && !completed {
-                    skipped.push(Skip { instance: follower.instance, because_of: instance });
+                    skipped.push(Skip { instance: follower.instance, cause: instance });
                     ended.push((follower.instance, false));
                 } else if self.blockers[follower.instance] == 0 {
                     self.ready.insert(follower.instance);
@@ -274,7 +274,7 @@ mod tests {
         );
         schedule.started(0, at(0));
         let skipped = schedule.ended(0, false);
-        assert_eq!(skipped, [Skip { instance: 1, because_of: 0 }, Skip { instance: 2, because_of: 1 }]);
+        assert_eq!(skipped, [Skip { instance: 1, cause: 0 }, Skip { instance: 2, cause: 1 }]);
         assert_eq!(schedule.due(at(0)), Some(3));
         schedule.started(3, at(0));
         assert_eq!(schedule.due(at(0)), None);
@@ -408,9 +408,9 @@ mod tests {
                 let i = if pick_last { running.pop() } else { Some(running.remove(0)) }.expect("somebody runs");
                 outcome[i] = Some(completes[i]);
                 for skip in schedule.ended(i, completes[i]) {
-                    let needed = (skip.because_of, DependencyCondition::Completed);
+                    let needed = (skip.cause, DependencyCondition::Completed);
                     prop_assert!(instances[skip.instance].depends_on.contains(&needed));
-                    prop_assert_eq!(outcome[skip.because_of], Some(false));
+                    prop_assert_eq!(outcome[skip.cause], Some(false));
                     prop_assert_eq!(outcome[skip.instance].replace(false), None, "skipped once");
                 }
             }

@@ -18,9 +18,9 @@ const CLOSE: &str = "}}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder {
     /// The placeholder that it takes the place of, in bytes of the message.
-    pub at: Range<usize>,
+    pub range: Range<usize>,
     /// Whose result it is, by index.
-    pub of: usize,
+    pub instance: usize,
 }
 
 /// The placeholders of a message, each with the instance that `find` knows by its name.
@@ -57,7 +57,7 @@ pub fn parse(text: &str, mut find: impl FnMut(&str) -> Result<usize, String>) ->
             wrong.push(format!("'{whole}' stands in the name of the command, which is the config's own to say"));
         } else {
             match find(name) {
-                Ok(of) => insertions.push(Placeholder { at, of }),
+                Ok(of) => insertions.push(Placeholder { range: at, instance: of }),
                 Err(what) => wrong.push(format!("'{whole}': {what}")),
             }
         }
@@ -118,7 +118,7 @@ pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -
     let target = if calls_a_command(text) { Target::Arguments } else { Target::Prompt };
     let mut filled = String::with_capacity(text.len());
     let mut from = 0;
-    for Placeholder { at, of } in insertions {
+    for Placeholder { range: at, instance: of } in insertions {
         filled += &text[from..at.start];
         from = at.end;
         let (_, result) = told(*of);
@@ -135,7 +135,7 @@ pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -
     filled += &text[from..];
     match insertions.first() {
         Some(first) if calls_a_command(&filled) && !calls_a_command(text) => {
-            format!("Result of {}:\n{filled}", told(first.of).0)
+            format!("Result of {}:\n{filled}", told(first.instance).0)
         }
         _ => filled,
     }

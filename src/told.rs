@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_hundred_denials_are_kept_and_the_others_counted() {
         let mut told = AttemptProgress::default();
-        (0..250).for_each(|i| told.deny(Denial { tool: format!("T{i}"), on: String::new() }));
+        (0..250).for_each(|i| told.deny(Denial { tool: format!("T{i}"), input_summary: String::new() }));
         assert_eq!((told.denials.len(), told.more_denials), (MAX_DENIALS, 150));
     }
 }

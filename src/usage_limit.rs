@@ -63,7 +63,7 @@ pub struct UsageLimit {
     /// What it does to the run.
     pub on_limit: UsageLimitPolicy,
     /// How long it still lasted when it was reached.
-    left: Duration,
+    remaining: Duration,
     /// When it was reached, since the run began.
     reached: Duration,
     /// When the run goes on, if it waits for that.
@@ -125,7 +125,7 @@ impl UsageLimit {
         UsageLimit {
             resets_at_epoch_s,
             on_limit,
-            left,
+            remaining: left,
             reached: now,
             resumes_at: (on_limit == UsageLimitPolicy::Wait).then_some(goes_on_at),
             consecutive_hits: times_before,
@@ -138,7 +138,7 @@ impl UsageLimit {
     /// on before that, and when it is now.
     pub fn on_pause(&mut self, pause: Duration) -> Option<(Duration, Duration)> {
         // If it was reached less than that ago, the rest of the pause shortens what was left.
-        self.left = self.left.saturating_sub(pause.saturating_sub(self.reached));
+        self.remaining = self.remaining.saturating_sub(pause.saturating_sub(self.reached));
         self.reached = self.reached.saturating_sub(pause);
         let before = self.resumes_at?;
         let after = before.saturating_sub(pause);
@@ -149,7 +149,7 @@ impl UsageLimit {
     /// How long it still lasts, as far as is known.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
-        (self.reached + self.left).saturating_sub(now)
+        (self.reached + self.remaining).saturating_sub(now)
     }
 
     /// "usage limit until 14:30 UTC", with the date where that is another day than at `now`.

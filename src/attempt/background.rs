@@ -55,7 +55,7 @@ impl Running {
     /// Remembers the command that a tool runs.
     pub(super) fn tool_used(&mut self, used: &ToolUse) {
         if TOOLS.contains(&used.tool.as_str()) && self.used.len() < MAX_COMMANDS {
-            self.used.insert(used.id.clone(), used.on.clone());
+            self.used.insert(used.id.clone(), used.input_summary.clone());
         }
     }
 

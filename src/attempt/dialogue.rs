@@ -62,13 +62,13 @@ pub(super) struct Conversation {
     /// The uses of tools in this turn that were counted as denied for their file: the result may list them again.
     denied_files: HashSet<String>,
     /// Why it is to end with the message that it is in.
-    pub(super) ending: Option<Failure>,
+    pub(super) stop_reason: Option<Failure>,
     /// Whether claude has begun a turn and not ended it.
     pub(super) turn_under_way: bool,
     /// Whether it has ever said that it begins a turn: all known generations do.
-    pub(super) announces_turns: bool,
+    pub(super) sends_init_per_turn: bool,
     /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
-    pub(super) has_effect: bool,
+    pub(super) has_model_output: bool,
     /// True if the model has written a message in this turn.
     model_answered: bool,
     /// True if the API paused the last message of the turn.
@@ -258,7 +258,7 @@ impl Attempt {
     }
 
     fn message(&mut self, message: Message, now: Duration) -> Vec<Action> {
-        self.dialogue.has_effect = true;
+        self.dialogue.has_model_output = true;
         self.progress.retry = None;
         self.dialogue.model_answered |= message.is_of_model() && !message.from_subagent;
         if message.is_of_model() {
@@ -275,7 +275,7 @@ impl Attempt {
             self.dialogue.tools_ended_early = false;
             self.meter.stream_begins();
         }
-        let text = message.said.iter().rev().find_map(|said| match said {
+        let text = message.content.iter().rev().find_map(|said| match said {
             ContentBlock::Text(text) if !message.from_subagent => Some(text),
             _ => None,
         });
@@ -293,7 +293,7 @@ impl Attempt {
             }
             self.dialogue.use_begins(used);
         }
-        let mut effects: Vec<Action> = message.said.into_iter().map(Action::RecordOutput).collect();
+        let mut effects: Vec<Action> = message.content.into_iter().map(Action::RecordOutput).collect();
         if ends_for_tools {
             self.dialogue.message = MessageState::ToolCalls;
             effects.extend(self.on_message_stop(now));
@@ -307,7 +307,7 @@ impl Attempt {
         }
         let is_asked_already = std::mem::take(&mut self.dialogue.tools_ended_early) && self.dialogue.turn_under_way;
         self.dialogue.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
-        self.dialogue.ending.take().map_or_else(Vec::new, |why| self.stop(why, now))
+        self.dialogue.stop_reason.take().map_or_else(Vec::new, |why| self.stop(why, now))
     }
 
     /// When all tools have ended, claude asks the model for the next message.
@@ -325,7 +325,7 @@ impl Attempt {
                 && self.withheld.has(&used.tool, missing)
                 && !is_listed_anyway
             {
-                self.progress.deny(Denial { tool: used.tool, on: used.on });
+                self.progress.deny(Denial { tool: used.tool, input_summary: used.input_summary });
             }
         }
         if of_subagent || !self.dialogue.tools_at_work.is_empty() {
@@ -340,10 +340,10 @@ impl Attempt {
 
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Action> {
         // Where claude begins its turns with an init, a result without one was told before.
-        if self.dialogue.announces_turns && !self.dialogue.turn_under_way {
+        if self.dialogue.sends_init_per_turn && !self.dialogue.turn_under_way {
             return Vec::new();
         }
-        self.dialogue.has_effect = true;
+        self.dialogue.has_model_output = true;
         if result.was_streaming() {
             self.meter.mark_truncated();
         }
@@ -382,7 +382,7 @@ impl Attempt {
             // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
             TurnOutcome::Failed(failure) if is_answered && failure.reason == FailureKind::Budget => {
                 self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
-                self.dialogue.ending.get_or_insert(failure);
+                self.dialogue.stop_reason.get_or_insert(failure);
                 TurnOutcome::Succeeded
             }
             TurnOutcome::Succeeded if self.fails_on_denied && !self.progress.denials.is_empty() => {
@@ -399,7 +399,7 @@ impl Attempt {
                     self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
                 }
                 let all_answered = self.progress.turns_done == self.segment_end();
-                match self.dialogue.ending.take() {
+                match self.dialogue.stop_reason.take() {
                     Some(why) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
                         self.stop(why, now)
                     }
@@ -425,7 +425,7 @@ impl Attempt {
     fn on_turn_start(&mut self, now: Duration) {
         self.dialogue.turn_under_way = true;
         self.dialogue.message = MessageState::Requested;
-        self.dialogue.announces_turns = true;
+        self.dialogue.sends_init_per_turn = true;
         self.dialogue.background.turn_begins();
         self.progress.awaited.clear();
         let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
@@ -510,7 +510,7 @@ impl Attempt {
         let refused = refused.then(|| refused_logins(&retry));
         self.progress.retry = Some(retry);
         self.dialogue.message = MessageState::Idle; // what was asked for is refused, and costs nothing
-        let why = refused.or_else(|| self.dialogue.ending.take());
+        let why = refused.or_else(|| self.dialogue.stop_reason.take());
         why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 }

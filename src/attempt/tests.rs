@@ -25,8 +25,8 @@ fn instance(turns: &[&str]) -> Instance {
         command: commands::parse_invocation(text).map(str::to_owned),
         may_be_path: false,
         is_clear: commands::parse_invocation(text) == Some("clear"),
-        place: None,
-        results: Vec::new(),
+        position: None,
+        placeholders: Vec::new(),
     };
     Instance {
         name: "a".into(),
@@ -508,7 +508,7 @@ fn message_begins() -> Event {
         tokens,
         from_subagent: false,
         is_start: true,
-        said,
+        content: said,
         tools: Vec::new(),
         error: None,
     }))
@@ -558,7 +558,7 @@ fn a_limit_ends_it_with_the_message_that_it_is_in() {
 }
 
 fn message_uses(tools: &[&str]) -> Event {
-    let used = |id: &&str| ToolUse { id: (*id).to_owned(), tool: "Bash".into(), on: "ls".into() };
+    let used = |id: &&str| ToolUse { id: (*id).to_owned(), tool: "Bash".into(), input_summary: "ls".into() };
     let tools = tools.iter().map(used).collect();
     let (id, model, tokens) = (Some("m".to_owned()), String::new(), Tokens::default());
     Event::Message(Box::new(Message {
@@ -567,7 +567,7 @@ fn message_uses(tools: &[&str]) -> Event {
         tokens,
         from_subagent: false,
         is_start: false,
-        said: Vec::new(),
+        content: Vec::new(),
         tools,
         error: None,
     }))
@@ -623,7 +623,7 @@ fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them
 fn says(text: &str) -> Event {
     match message_uses(&[]) {
         Event::Message(message) => {
-            Event::Message(Box::new(Message { said: vec![ContentBlock::Text(text.into())], ..*message }))
+            Event::Message(Box::new(Message { content: vec![ContentBlock::Text(text.into())], ..*message }))
         }
         other => other,
     }
@@ -749,7 +749,7 @@ proptest! {
 #[test]
 fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
     let refused = |tools: &[&str]| {
-        let denials = tools.iter().map(|tool| Denial { tool: (*tool).to_owned(), on: "x".into() }).collect();
+        let denials = tools.iter().map(|tool| Denial { tool: (*tool).to_owned(), input_summary: "x".into() }).collect();
         result(|r| r.permission_denials = denials)
     };
     let mut tolerant = in_turn(&["one", "two"]);
@@ -851,7 +851,7 @@ fn a_denied_file_that_the_result_lists_too_is_counted_once() {
         attempt.event(tool_ended("id", Some(UnavailableTool::DeniedFile), false), at(1));
         attempt.event(
             result(|r| {
-                r.permission_denials = vec![Denial { tool: "Read".into(), on: "x".into() }];
+                r.permission_denials = vec![Denial { tool: "Read".into(), input_summary: "x".into() }];
                 r.denied_ids = vec![listed.into()];
             }),
             at(2),
@@ -911,7 +911,7 @@ fn no_process_follows_one_that_is_stopped_while_it_leaves() {
             tokens: Tokens::default(),
             from_subagent: false,
             is_start: true,
-            said: Vec::new(),
+            content: Vec::new(),
             tools: Vec::new(),
         })),
         at(2),
@@ -1036,7 +1036,7 @@ fn answered_with_command(background: Background) -> (Attempt, Vec<Action>) {
     let (mut attempt, _) = Attempt::start(&of, Prices::default(), GRACE, at(0));
     attempt.event(answer(&[]), at(1));
     attempt.event(begun(), at(1));
-    let tools = vec![ToolUse { id: "t".into(), tool: "Bash".into(), on: "./serve.sh".into() }];
+    let tools = vec![ToolUse { id: "t".into(), tool: "Bash".into(), input_summary: "./serve.sh".into() }];
     let Event::Message(message) = message_uses(&[]) else { panic!("a message") };
     attempt.event(Event::Message(Box::new(Message { tools, ..*message })), at(2));
     attempt.event(commands(&["s"]), at(2));
@@ -1140,7 +1140,7 @@ fn pending_wakeup_is_background_work() {
     let wakeup = || {
         let mut attempt = in_turn(&["x"]);
         attempt.event(begun(), at(1));
-        let tools = vec![ToolUse { id: "w".into(), tool: "ScheduleWakeup".into(), on: "Look again".into() }];
+        let tools = vec![ToolUse { id: "w".into(), tool: "ScheduleWakeup".into(), input_summary: "Look again".into() }];
         let Event::Message(message) = message_uses(&[]) else { panic!("a message") };
         attempt.event(Event::Message(Box::new(Message { tools, ..*message })), at(2));
         attempt

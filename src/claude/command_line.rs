@@ -57,13 +57,13 @@ pub fn arguments(
     }
     if let Some(session) = &instance.session {
         let uuid = session::conversation_uuid(&session.uuid, entry.conversation);
-        match entry.way {
+        match entry.open_mode {
             OpenMode::CreateOrResume | OpenMode::Create => add("--session-id", uuid),
             OpenMode::Resume => add("--resume", uuid),
         }
     }
     // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
-    let is_resumed = entry.way == OpenMode::Resume;
+    let is_resumed = entry.open_mode == OpenMode::Resume;
     if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
         add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }

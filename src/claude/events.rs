@@ -122,7 +122,7 @@ pub struct Message {
     /// Whether it is being streamed from here on, to its [`Event::MessageEnded`].
     pub is_start: bool,
     /// What it says and which tools it uses, in words.
-    pub said: Vec<ContentBlock>,
+    pub content: Vec<ContentBlock>,
     /// The tools that claude is to use for it.
     pub tools: Vec<ToolUse>,
     /// claude's word for an API error that this message reports (2.0, 2.1): `billing_error`, …
@@ -145,7 +145,7 @@ pub struct ToolUse {
     /// The tool.
     pub tool: String,
     /// The one thing in its input that tells most.
-    pub on: String,
+    pub input_summary: String,
 }
 
 /// A command that runs in the background.
@@ -192,7 +192,7 @@ pub enum ContentBlock {
         /// The tool's name.
         name: String,
         /// The one thing in its input that tells most.
-        on: String,
+        input_summary: String,
     },
 }
 
@@ -279,7 +279,7 @@ pub struct Denial {
     /// The tool.
     pub tool: String,
     /// The one thing in its input that tells most.
-    pub on: String,
+    pub input_summary: String,
 }
 
 /// How a line begins that nobody asks for: so, and on with one of the others. Such a line is a delta whatever follows, for
@@ -492,7 +492,7 @@ fn message(message: &Value, of_subagent: bool, begins: bool, error: Option<Strin
         tools: tools
             .filter_map(|block| {
                 let tool = word(&block["name"]).unwrap_or_default();
-                Some(ToolUse { id: word(&block["id"])?, tool, on: input_summary(&block["input"]) })
+                Some(ToolUse { id: word(&block["id"])?, tool, input_summary: input_summary(&block["input"]) })
             })
             .collect(),
         id: word(&message["id"]),
@@ -500,7 +500,7 @@ fn message(message: &Value, of_subagent: bool, begins: bool, error: Option<Strin
         tokens: tokens(&message["usage"]),
         from_subagent: of_subagent,
         is_start: begins,
-        said: content.filter_map(said).collect(),
+        content: content.filter_map(said).collect(),
         error,
     }))
 }
@@ -509,7 +509,7 @@ fn said(block: &Value) -> Option<ContentBlock> {
     match block["type"].as_str()? {
         "text" => text(&block["text"]).filter(|t| !t.trim().is_empty()).map(ContentBlock::Text),
         "tool_use" | "server_tool_use" => {
-            Some(ContentBlock::Tool { name: word(&block["name"])?, on: input_summary(&block["input"]) })
+            Some(ContentBlock::Tool { name: word(&block["name"])?, input_summary: input_summary(&block["input"]) })
         }
         _ => None,
     }
@@ -567,7 +567,10 @@ fn result(line: &Value) -> Event {
         settlement: settlement(line),
         denied_ids: denials.clone().map(|d| word(&d["tool_use_id"]).unwrap_or_default()).collect(),
         permission_denials: denials
-            .map(|d| Denial { tool: word(&d["tool_name"]).unwrap_or_default(), on: input_summary(&d["tool_input"]) })
+            .map(|d| Denial {
+                tool: word(&d["tool_name"]).unwrap_or_default(),
+                input_summary: input_summary(&d["tool_input"]),
+            })
             .collect(),
     }))
 }
@@ -808,9 +811,9 @@ mod tests {
             {"type":"tool_use","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
             {"type":"tool_use","name":"mcp__a__b","input":{"n":1,"what":"this"}}]}}"#;
         let Event::Message(message) = decode(line.as_bytes()) else { panic!("a message") };
-        let tool = |name: &str, on: &str| ContentBlock::Tool { name: name.into(), on: on.into() };
+        let tool = |name: &str, on: &str| ContentBlock::Tool { name: name.into(), input_summary: on.into() };
         let said = [ContentBlock::Text("Let me look.".into()), tool("Bash", "ls -l"), tool("mcp__a__b", "this")];
-        assert_eq!(message.said, said);
+        assert_eq!(message.content, said);
     }
 
     #[test]
@@ -835,7 +838,7 @@ mod tests {
                 r#"{{"type":"stream_event","event":{{"type":"message_start","message":{{"id":"m","model":"x","content":{content}}}}}}}"#
             );
             let Event::Message(message) = decode(start.as_bytes()) else { panic!("{start}") };
-            assert!(message.is_start && message.said.is_empty() && message.tools.is_empty());
+            assert!(message.is_start && message.content.is_empty() && message.tools.is_empty());
         }
     }
 

@@ -58,20 +58,20 @@ const SONNET_4: Price = dollars(3, 15);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prices {
     own: BTreeMap<String, Price>,
-    told: BTreeMap<String, Price>,
+    reported: BTreeMap<String, Price>,
 }
 
 impl Prices {
     /// The user's own, by the beginning of a model's name.
     #[must_use]
     pub fn with_overrides(own: BTreeMap<String, Price>) -> Self {
-        Prices { own, told: BTreeMap::new() }
+        Prices { own, reported: BTreeMap::new() }
     }
 
     /// claude has named the price of a model: of its input and its output only.
     pub fn learn(&mut self, model: &str, price: Price) {
         let is_same = |known: &Price| (known.input, known.output) == (price.input, price.output);
-        self.told.insert(model.to_owned(), of_table(model).filter(is_same).unwrap_or(price));
+        self.reported.insert(model.to_owned(), of_table(model).filter(is_same).unwrap_or(price));
     }
 
     /// The price of a model.
@@ -81,7 +81,7 @@ impl Prices {
             // Of two names that one model begins with, the longer one comes later in the order.
             names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
         };
-        longest(&self.own).or_else(|| longest(&self.told)).or_else(|| of_table(model)).unwrap_or(SONNET_4)
+        longest(&self.own).or_else(|| longest(&self.reported)).or_else(|| of_table(model)).unwrap_or(SONNET_4)
     }
 
     /// What these tokens cost, in micro-dollars, rounded up.

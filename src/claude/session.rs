@@ -39,7 +39,7 @@ pub struct SessionEntry {
     /// Which conversation of the session it is, counted from 0.
     pub conversation: u32,
     /// Whether claude is to know it.
-    pub way: OpenMode,
+    pub open_mode: OpenMode,
 }
 
 /// Whether claude is to know a conversation that is entered.
@@ -58,26 +58,26 @@ impl SessionEntry {
     #[must_use]
     pub fn open(last: Option<u32>, is_cleared: bool) -> Self {
         match (last, is_cleared) {
-            (Some(last), true) => SessionEntry { conversation: last, way: OpenMode::Resume }.next_conversation(),
-            (Some(last), false) => SessionEntry { conversation: last, way: OpenMode::Resume },
-            (None, true) => SessionEntry { conversation: 0, way: OpenMode::Create },
-            (None, false) => SessionEntry { conversation: 0, way: OpenMode::CreateOrResume },
+            (Some(last), true) => SessionEntry { conversation: last, open_mode: OpenMode::Resume }.next_conversation(),
+            (Some(last), false) => SessionEntry { conversation: last, open_mode: OpenMode::Resume },
+            (None, true) => SessionEntry { conversation: 0, open_mode: OpenMode::Create },
+            (None, false) => SessionEntry { conversation: 0, open_mode: OpenMode::CreateOrResume },
         }
     }
 
     /// Into the conversation after this one.
     #[must_use]
     pub fn next_conversation(self) -> Self {
-        SessionEntry { conversation: self.conversation + 1, way: OpenMode::Create }
+        SessionEntry { conversation: self.conversation + 1, open_mode: OpenMode::Create }
     }
 
     /// What to try when claude says that the conversation is there, or that it is not, and this one took it for the
     /// contrary. A process of 2.0 that was told nothing leaves one that is there and cannot be gone on with.
     #[must_use]
     pub fn fallback(self, is_there: bool) -> Option<Self> {
-        match (self.way, is_there) {
-            (OpenMode::Resume, false) => Some(SessionEntry { way: OpenMode::Create, ..self }),
-            (OpenMode::CreateOrResume, true) => Some(SessionEntry { way: OpenMode::Resume, ..self }),
+        match (self.open_mode, is_there) {
+            (OpenMode::Resume, false) => Some(SessionEntry { open_mode: OpenMode::Create, ..self }),
+            (OpenMode::CreateOrResume, true) => Some(SessionEntry { open_mode: OpenMode::Resume, ..self }),
             (OpenMode::Create, true) => Some(self.next_conversation()),
             (OpenMode::Resume, true) | (OpenMode::CreateOrResume | OpenMode::Create, false) => None,
         }
@@ -144,7 +144,7 @@ mod tests {
         for (numbers, last) in [(&[][..], None), (&[0], Some(0)), (&[0, 1, 2], Some(2)), (&[900], Some(900))] {
             assert_eq!(there(numbers), last);
         }
-        let entry = |conversation, way| SessionEntry { conversation, way };
+        let entry = |conversation, way| SessionEntry { conversation, open_mode: way };
         for (last, is_cleared, expected) in [
             (None, false, entry(0, OpenMode::CreateOrResume)),
             (None, true, entry(0, OpenMode::Create)),
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn claude_knows_better_which_conversations_there_are() {
-        let entry = |conversation, way| SessionEntry { conversation, way };
+        let entry = |conversation, way| SessionEntry { conversation, open_mode: way };
         let mut tried = vec![entry(1, OpenMode::CreateOrResume)];
         for is_there in [true, false, true, true] {
             tried.extend(tried[tried.len() - 1].fallback(is_there));

@@ -237,7 +237,7 @@ pub fn refused_shell_command(result: &TurnResult) -> Option<Denial> {
     let text = result.text.strip_prefix("Shell command permission check failed for pattern \"")?;
     let pattern = text.split("\": ").next().unwrap_or(text);
     let command = pattern.trim_start_matches(['!', '`']).trim_end_matches(['`', '"']);
-    Some(Denial { tool: "Bash".to_owned(), on: command.to_owned() })
+    Some(Denial { tool: "Bash".to_owned(), input_summary: command.to_owned() })
 }
 
 #[cfg(test)]
@@ -335,7 +335,10 @@ mod tests {
         let text =
             "Shell command permission check failed for pattern \"!`date -u`\": Permission to use Bash has been denied.";
         let refused = TurnResult { text: text.to_owned(), ..result("") };
-        assert_eq!(refused_shell_command(&refused), Some(Denial { tool: "Bash".into(), on: "date -u".into() }));
+        assert_eq!(
+            refused_shell_command(&refused),
+            Some(Denial { tool: "Bash".into(), input_summary: "date -u".into() })
+        );
         assert!(without_model(&refused).is_permanent);
         assert_eq!(refused_shell_command(&result("")), None);
     }

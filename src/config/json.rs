@@ -23,9 +23,9 @@ pub struct Position {
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// Where the parser stopped.
-    pub place: Position,
+    pub position: Position,
     /// What it expected, in its own words.
-    pub what: String,
+    pub message: String,
     /// The line with a caret under the place, ready to print.
     pub excerpt: String,
 }
@@ -254,7 +254,7 @@ impl SyntaxError {
         let line = text[..offset].bytes().filter(|&byte| byte == b'\n').count() + 1;
         let column = text[start..offset].chars().count() + 1;
         let shown = text[start..].lines().next().unwrap_or("");
-        SyntaxError { place: Position { line, column }, what, excerpt: excerpt(shown, column) }
+        SyntaxError { position: Position { line, column }, message: what, excerpt: excerpt(shown, column) }
     }
 }
 
@@ -304,22 +304,22 @@ mod tests {
     #[test]
     fn a_syntax_error_has_its_line_column_and_a_caret() {
         let error = error("{\n  \"instances\": [\n    {\"name\": \"a\"}\n    {\"name\": \"b\"}\n  ]\n}");
-        assert_eq!(error.place, Position { line: 4, column: 5 });
-        assert_eq!(error.what, "expected `,` or `]`");
+        assert_eq!(error.position, Position { line: 4, column: 5 });
+        assert_eq!(error.message, "expected `,` or `]`");
         assert_eq!(error.excerpt, "    {\"name\": \"b\"}\n    ^");
     }
 
     #[test]
     fn columns_count_characters_and_the_caret_counts_terminal_columns() {
         let error = error("{\"名前\": \"x\" \"y\"}");
-        assert_eq!(error.place, Position { line: 1, column: 12 });
+        assert_eq!(error.position, Position { line: 1, column: 12 });
         assert_eq!(error.excerpt, "{\"名前\": \"x\" \"y\"}\n             ^");
     }
 
     #[test]
     fn a_long_line_is_shown_in_part() {
         let error = error(&format!("[{}x]", "1,".repeat(100_000)));
-        assert_eq!(error.place.column, 200_002);
+        assert_eq!(error.position.column, 200_002);
         assert!(error.excerpt.len() < 200, "{}", error.excerpt);
         let (line, caret) = error.excerpt.split_once('\n').expect("two lines");
         assert_eq!(line.chars().nth(caret.len() - 1), Some('x'));
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn the_caret_of_a_wide_line_stays_on_the_screen() {
         let error = error(&format!("[\"{}\" x]", "日".repeat(80)));
-        assert_eq!(error.place.column, 85);
+        assert_eq!(error.position.column, 85);
         let (line, caret) = error.excerpt.split_once('\n').expect("two lines");
         assert!(caret.len() <= 51 && crate::text::width(line) <= 76, "{}", error.excerpt);
         assert!(line.ends_with("日\" x]"));
@@ -343,8 +343,8 @@ mod tests {
             (r#"["\\\ud83d"]"#, 5),
         ] {
             let error = error(text);
-            assert_eq!((error.place.line, error.place.column), (1, column), "{text}");
-            assert!(error.what.contains("half a character"), "{text}");
+            assert_eq!((error.position.line, error.position.column), (1, column), "{text}");
+            assert!(error.message.contains("half a character"), "{text}");
         }
         for text in [r#"["\ud83d\ude00"]"#, r#"["\\ud800"]"#, r#"["\u00e9\n"]"#] {
             assert!(Document::parse(text).is_ok(), "{text}");
@@ -353,18 +353,18 @@ mod tests {
 
     #[test]
     fn usual_mistakes_get_a_hint() {
-        assert!(error("{'a': 1}").what.contains("double quotes"));
-        assert!(error("{\"a\": 1} // b").what.contains("no comments"));
+        assert!(error("{'a': 1}").message.contains("double quotes"));
+        assert!(error("{\"a\": 1} // b").message.contains("no comments"));
         for text in ["[1, 2,]", "[\n  1,\n]", "{\"a\": 1,\r\n\t}"] {
-            assert!(error(text).what.contains("no comma after the last one"), "{text}");
+            assert!(error(text).message.contains("no comma after the last one"), "{text}");
         }
     }
 
     #[test]
     fn an_unclosed_text_ends_at_its_last_line() {
-        assert_eq!(error("{\"a\": [1, 2").place.line, 1);
-        assert_eq!(error("{\n\"a\": [\n").place.line, 3);
-        assert_eq!(error("").place, Position { line: 1, column: 1 });
+        assert_eq!(error("{\"a\": [1, 2").position.line, 1);
+        assert_eq!(error("{\n\"a\": [\n").position.line, 3);
+        assert_eq!(error("").position, Position { line: 1, column: 1 });
     }
 
     #[test]

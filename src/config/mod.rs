@@ -53,7 +53,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceConfig {
     /// Where the entry stands in the file.
-    pub place: Option<Position>,
+    pub position: Option<Position>,
     /// Where the values of its own fields stand.
     pub places: Vec<(&'static str, Position)>,
     /// `name`
@@ -115,8 +115,8 @@ pub struct InstanceConfig {
 impl InstanceConfig {
     /// Where the value of a field stands; that of the entry where the field comes from the defaults.
     #[must_use]
-    pub fn place_of(&self, field: &str) -> Option<Position> {
-        self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.place)
+    pub fn position_of(&self, field: &str) -> Option<Position> {
+        self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.position)
     }
 }
 
@@ -308,32 +308,32 @@ pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Where it stands.
-    pub place: Position,
+    pub position: Position,
     /// The instance it is in, as a user would name it; empty outside of instances.
     pub instance: String,
     /// The field it is about; empty where it is about the whole.
     pub field: String,
     /// What is wrong and, where there is one, the way out.
-    pub what: String,
+    pub message: String,
 }
 
 impl Diagnostic {
     /// Puts them in the order of the file.
     pub fn sort(mistakes: &mut [Diagnostic]) {
-        mistakes.sort_by_key(|mistake| mistake.place);
+        mistakes.sort_by_key(|mistake| mistake.position);
     }
 }
 
 impl fmt::Display for Diagnostic {
     /// `line 12, column 7: instance 'reporter': timeout: must be …`
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "line {}, column {}: ", self.place.line, self.place.column)?;
+        write!(f, "line {}, column {}: ", self.position.line, self.position.column)?;
         for part in [&self.instance, &self.field] {
             if !part.is_empty() {
                 write!(f, "{part}: ")?;
             }
         }
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }
 

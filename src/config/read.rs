@@ -38,10 +38,10 @@ impl<'a> Reader<'a> {
         self.found.sort_by_key(|found| found.offset);
         let mut places = PositionTracker::new(self.document);
         let place = |RawDiagnostic { offset, instance, field, what }| Diagnostic {
-            place: places.of(offset),
+            position: places.of(offset),
             instance,
             field,
-            what,
+            message: what,
         };
         let mistakes = self.found.into_iter().map(place).collect();
         (Config { warnings: self.warnings, ..config }, mistakes)
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
         places: &mut PositionTracker,
     ) -> InstanceConfig {
         let place = places.of(self.document.offset(node));
-        let mut instance = InstanceConfig { place: Some(place), ..defaults.clone() };
+        let mut instance = InstanceConfig { position: Some(place), ..defaults.clone() };
         for member in node.members().into_iter().flatten() {
             if let Some(row) = INSTANCE.iter().find(|row| row.field.name == member.key) {
                 instance.places.push((row.field.name, places.of(self.document.offset(member.value))));

@@ -178,7 +178,7 @@ fn a_limit_that_is_reached_names_those_that_share_it_once() {
     ledger.ended(2);
     assert_eq!(ledger.charge(0, &tokens(9_999)), []);
     let what = "Overall budget reached: 10,000 / 10,000 tokens".to_owned();
-    assert_eq!(ledger.charge(1, &tokens(1)), [LimitReached { what, is_own: false, stop: vec![0, 1] }]);
+    assert_eq!(ledger.charge(1, &tokens(1)), [LimitReached { message: what, is_own: false, stop: vec![0, 1] }]);
     assert_eq!(ledger.charge(1, &tokens(500)), [], "said once");
 }
 
@@ -221,7 +221,7 @@ fn warn_says_each_crossing_once_and_stops_nobody() {
     let reached = ledger.charge(0, &tokens(150));
     assert_eq!(
         reached,
-        [LimitReached { what: "Overall budget exceeded: 150 / 100 tokens".into(), is_own: false, stop: vec![] }]
+        [LimitReached { message: "Overall budget exceeded: 150 / 100 tokens".into(), is_own: false, stop: vec![] }]
     );
     assert_eq!(ledger.charge(0, &tokens(160)), []);
     assert_eq!(next(&mut ledger, &[1]), Some((1, Admission::Admit)));

@@ -94,8 +94,11 @@ fn results_are_of_those_that_have_ended_before() {
     )
     .expect("a plan");
     let turns = &plan.instances[2].turns;
-    assert_eq!(turns[0].results, [Placeholder { at: 5..17, of: 0 }]);
-    assert_eq!(turns[1].results, [Placeholder { at: 8..20, of: 1 }, Placeholder { at: 21..35, of: 0 }]);
+    assert_eq!(turns[0].placeholders, [Placeholder { range: 5..17, instance: 0 }]);
+    assert_eq!(
+        turns[1].placeholders,
+        [Placeholder { range: 8..20, instance: 1 }, Placeholder { range: 21..35, instance: 0 }]
+    );
     assert_eq!(turns[1].command.as_deref(), Some("review"));
     let mistakes = planned(
         r#"{"instances": [{"name": "collector", "command": "x"},
@@ -157,7 +160,7 @@ fn one_session_is_one_queue_and_can_close_a_ring() {
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
             {"name": "b", "command": "x", "session_id": "s"}]}"#,
     );
-    assert!(ring.expect_err("a ring")[0].what.contains("a -> b -> a"));
+    assert!(ring.expect_err("a ring")[0].message.contains("a -> b -> a"));
 }
 
 #[test]
@@ -172,7 +175,8 @@ fn tools_arguments_and_lengths_are_looked_at() {
             "budget": {{"command_cost_budgets": {{"x": 5}}}}}}"#
     ))
     .expect_err("mistakes");
-    let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}: {}", m.place.line, m.field, m.what)).collect();
+    let told: Vec<String> =
+        mistakes.iter().map(|m| format!("{}: {}: {}", m.position.line, m.field, m.message)).collect();
     let expected = [
         "2: allowed_tools: 'Read(src/**)' cannot be enforced",
         "2: allowed_tools: 'LS(x)' cannot be enforced",
@@ -217,7 +221,7 @@ fn aliases_of_clear_clear_unless_a_file_defines_the_command() {
     let clears: Vec<bool> = plan.instances[0].turns.iter().map(Turn::clears).collect();
     assert_eq!(clears, [false, true, false, false], "/new is the user's own here");
     let mistakes = planned(r#"{"instances": [{"command": "/reset"}]}"#).expect_err("nothing to do");
-    assert!(mistakes[0].what.contains("leaves nothing to be done"), "{}", mistakes[0].what);
+    assert!(mistakes[0].message.contains("leaves nothing to be done"), "{}", mistakes[0].message);
 }
 
 #[test]
@@ -226,7 +230,7 @@ fn an_estimate_above_a_limit_that_blocks_is_a_mistake() {
         {"command": "/b", "max_tokens_per_command": 6000}, {"command": "/a", "max_tokens_per_command": 3000}]"#;
     let told = |budget: &str| match planned(&format!(r#"{{"budget": {{{budget}}}, {instances}}}"#)) {
         Ok(_) => Vec::new(),
-        Err(mistakes) => mistakes.iter().map(|m| format!("{}: {}", m.field, m.what)).collect(),
+        Err(mistakes) => mistakes.iter().map(|m| format!("{}: {}", m.field, m.message)).collect(),
     };
     let of = |limit: &str| {
         let rest = "got 6000: in block mode it could never start";

@@ -443,7 +443,7 @@ impl<'a> AnswerReport<'a> {
 
 impl<'a> DenialReport<'a> {
     fn of(denial: &'a Denial) -> Self {
-        DenialReport { tool: &denial.tool, on: &denial.on }
+        DenialReport { tool: &denial.tool, on: &denial.input_summary }
     }
 }
 

@@ -85,8 +85,8 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     lines.extend(instance.model.iter().map(|model| shown("model", model)));
     lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
     lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
-    if instance.retries.count > 0 {
-        let RetryPolicy { count, first_delay } = instance.retries;
+    if instance.retries.max_retries > 0 {
+        let RetryPolicy { max_retries: count, initial_delay: first_delay } = instance.retries;
         lines.push(format!("retries {count}, the first after {}", exact_seconds(first_delay)));
     }
     lines.extend(instance.max_tokens.map(|tokens| format!("max tokens {}", text::thousands(tokens))));

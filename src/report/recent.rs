@@ -32,8 +32,8 @@ impl OutputTail {
     pub fn push(&mut self, said: &ContentBlock) {
         match said {
             ContentBlock::Text(text) => self.push_text(text),
-            ContentBlock::Tool { name, on } if on.trim().is_empty() => self.push_line(name),
-            ContentBlock::Tool { name, on } => {
+            ContentBlock::Tool { name, input_summary: on } if on.trim().is_empty() => self.push_line(name),
+            ContentBlock::Tool { name, input_summary: on } => {
                 self.push_line(&format!("{name}: {}", beginning(on, self.max_line_columns)))
             }
         }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn tool(name: &str, on: &str) -> ContentBlock {
-        ContentBlock::Tool { name: name.into(), on: on.into() }
+        ContentBlock::Tool { name: name.into(), input_summary: on.into() }
     }
 
     #[test]

@@ -288,7 +288,9 @@ fn next_attempt((instance, record): (&Instance, &InstanceRecord), now: Duration,
     let name = style.name(&instance.name);
     Some(match record.failed_attempts.last()?.failure.reason {
         FailureKind::Limit => format!("  {name}: again in {left} ({why})\n"),
-        _ => format!("  {name}: retry {} of {} in {left} ({why})\n", record.retry_count(), instance.retries.count),
+        _ => {
+            format!("  {name}: retry {} of {} in {left} ({why})\n", record.retry_count(), instance.retries.max_retries)
+        }
     })
 }
 

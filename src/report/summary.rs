@@ -133,7 +133,7 @@ fn denials(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
         for denial in record.progress.denials.iter().take(MAX_DENIALS_SHOWN) {
-            let what = format!("{} {}", denial.tool, denial.on);
+            let what = format!("{} {}", denial.tool, denial.input_summary);
             lines += &listed(&instance.name, &what, MAX_LINE_COLUMNS, style);
         }
         let unshown = record.progress.denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
@@ -433,7 +433,8 @@ Total Time: 45.3s
     #[test]
     fn refused_permissions_are_told_at_most_three_each() {
         let (plan, mut records) = summary_of_the_seed();
-        records[0].progress.denials = (1..=5).map(|i| Denial { tool: "Bash".into(), on: format!("rm\n{i}") }).collect();
+        records[0].progress.denials =
+            (1..=5).map(|i| Denial { tool: "Bash".into(), input_summary: format!("rm\n{i}") }).collect();
         let expected = "\n\nPermissions refused:\n- successful-instance: Bash rm 1\n- successful-instance: Bash rm 2\n\
             - successful-instance: Bash rm 3\n- successful-instance: 2 more\n\nTotal Tokens";
         assert!(told(&plan, &records, UNICODE).contains(expected));
@@ -566,7 +567,7 @@ Total Time: 45.3s
             let record = InstanceRecord {
                 status: if is_failed { failed(&texts[1]) } else { Status::Skipped(texts[1].clone()) },
                 last_output: vec![texts[2].repeat(50)],
-                progress: AttemptProgress { denials: vec![Denial { tool: texts[3].clone(), on: texts[4].repeat(50) }], ..AttemptProgress::default() },
+                progress: AttemptProgress { denials: vec![Denial { tool: texts[3].clone(), input_summary: texts[4].repeat(50) }], ..AttemptProgress::default() },
                 used: used(1, 1),
                 ..InstanceRecord::default()
             };

@@ -67,7 +67,7 @@ impl Supervisor<'_> {
         if let Some(message) = self.live.get(&index).and_then(|live| live.attempt.first_message()) {
             self.ledger.first_message(index, &message);
         }
-        for LimitReached { what, is_own, stop } in self.ledger.charge(index, &used) {
+        for LimitReached { message: what, is_own, stop } in self.ledger.charge(index, &used) {
             match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
                 (Enforcement::Warn, _) => self.budget_notice("⚠️  ", &format!("WARN MODE: {what}")),
                 // If it is stopped by it, its failure says so.

@@ -50,7 +50,7 @@ impl Supervisor<'_> {
         }
         self.leave_session(index);
         self.announce_stage_end(index, now);
-        for Skip { instance, because_of } in self.schedule.ended(index, completed) {
+        for Skip { instance, cause: because_of } in self.schedule.ended(index, completed) {
             let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);
             let why = match because_of == index {
                 true => format!("depends on {needed}, which failed"),

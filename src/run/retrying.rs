@@ -19,7 +19,10 @@ impl Supervisor<'_> {
                 if let Some(why) = self.stopped_by_limit(now).or_else(|| self.stopped_by_failures(index)) {
                     return self.finish_instance(index, Status::Failed(failure.with_retry_cancelled(&why)), now);
                 }
-                (now + delay, format!("retry {} of {} in {}", made + 1, retries.count, text::format_duration(delay)))
+                (
+                    now + delay,
+                    format!("retry {} of {} in {}", made + 1, retries.max_retries, text::format_duration(delay)),
+                )
             }
             (None, None) => return self.finish_instance(index, Status::Failed(failure), now),
         };

@@ -39,7 +39,7 @@ impl<'a> Supervisor<'a> {
         let continues = self.records[index].continues.is_some();
         let is_cleared = !continues && instance.starts_cleared();
         let unnamed = if continues {
-            SessionEntry { conversation: 0, way: OpenMode::Resume }
+            SessionEntry { conversation: 0, open_mode: OpenMode::Resume }
         } else {
             SessionEntry::open(None, is_cleared)
         };
@@ -49,7 +49,7 @@ impl<'a> Supervisor<'a> {
         });
         let record = &mut self.records[index];
         // Without its conversation it starts again.
-        record.continues.take_if(|_| entry.way != OpenMode::Resume);
+        record.continues.take_if(|_| entry.open_mode != OpenMode::Resume);
         record.status = Status::Running;
         record.started.get_or_insert(now);
         record.attempt_started = Some(now);
@@ -151,7 +151,7 @@ impl<'a> Supervisor<'a> {
     fn with_results(&mut self, index: usize) -> Cow<'a, Instance> {
         let plan = self.plan;
         let instance = &plan.instances[index];
-        if instance.turns.iter().all(|turn| turn.results.is_empty()) {
+        if instance.turns.iter().all(|turn| turn.placeholders.is_empty()) {
             return Cow::Borrowed(instance);
         }
         self.warn_of_empty_results(index);
@@ -159,14 +159,18 @@ impl<'a> Supervisor<'a> {
             |of: usize| (plan.instances[of].name.as_str(), self.records[of].progress.result.as_deref().unwrap_or(""));
         let mut instance = instance.clone();
         for turn in &mut instance.turns {
-            turn.text = filled(&turn.text, &turn.results, told);
+            turn.text = filled(&turn.text, &turn.placeholders, told);
         }
         Cow::Owned(instance)
     }
 
     /// An empty result leaves a gap in the text that the user wrote.
     fn warn_of_empty_results(&mut self, index: usize) {
-        let of = self.plan.instances[index].turns.iter().flat_map(|turn| &turn.results).map(|insertion| insertion.of);
+        let of = self.plan.instances[index]
+            .turns
+            .iter()
+            .flat_map(|turn| &turn.placeholders)
+            .map(|insertion| insertion.instance);
         let is_empty =
             |&of: &usize| self.records[of].progress.result.as_deref().is_none_or(|text| text.trim().is_empty());
         let empty: BTreeSet<usize> = of.filter(is_empty).collect();

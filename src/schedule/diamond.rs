@@ -88,7 +88,7 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
     }
     let rarely = 5 + random.below(60);
     let natures = (0..COUNT).map(|i| {
-        plan.instances[i].retries.count = random.below(3) as u32;
+        plan.instances[i].retries.max_retries = random.below(3) as u32;
         let runs = Duration::from_millis(1 + random.below(20_000) as u64);
         Nature {
             speaks_after: (random.below(4) > 0).then(|| runs.mul_f64(0.5)),
@@ -112,7 +112,7 @@ fn fates(Diamond { plan, natures, order }: &Diamond) -> Vec<(Fate, u32)> {
             continue;
         }
         let Nature { fails, is_hopeless, .. } = natures[i];
-        let retries = if is_hopeless { 0 } else { plan.instances[i].retries.count };
+        let retries = if is_hopeless { 0 } else { plan.instances[i].retries.max_retries };
         let fate = if fails <= retries { Fate::Completed } else { Fate::Failed };
         fates[i] = (fate, fails.min(retries) + 1);
     }
@@ -197,7 +197,7 @@ fn play(diamond: &Diamond, pace: LaunchPolicy, budget_tokens: u64, looks_closely
                 continue;
             }
             played.fates[i] = Some(if completes { Fate::Completed } else { Fate::Failed });
-            for Skip { instance, because_of } in schedule.ended(i, completes) {
+            for Skip { instance, cause: because_of } in schedule.ended(i, completes) {
                 assert!(plan.instances[instance].depends_on.contains(&(because_of, DependencyCondition::Completed)));
                 assert_ne!(played.fates[because_of], Some(Fate::Completed));
                 assert_eq!(played.fates[instance].replace(Fate::Skipped), None, "skipped once");

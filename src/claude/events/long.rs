@@ -80,12 +80,12 @@ fn assistant(line: Line<Spoken>) -> Event {
         match (part.kind.as_ref(), part.text, part.name) {
             ("text", Some(text), _) if !text.trim().is_empty() => said.push(ContentBlock::Text(text)),
             (kind @ ("tool_use" | "server_tool_use"), _, name) => {
-                let on = part.input.as_ref().map(input_summary).unwrap_or_default();
+                let input = part.input.as_ref().map(input_summary).unwrap_or_default();
                 let id = word(part.id).filter(|_| kind == "tool_use");
                 let name = word(name);
                 let tool = || name.clone().unwrap_or_default();
-                tools.extend(id.map(|id| ToolUse { id, tool: tool(), on: on.clone() }));
-                said.extend(name.map(|name| ContentBlock::Tool { name, on }));
+                tools.extend(id.map(|id| ToolUse { id, tool: tool(), input_summary: input.clone() }));
+                said.extend(name.map(|name| ContentBlock::Tool { name, input_summary: input }));
             }
             _ => {}
         }
@@ -96,7 +96,7 @@ fn assistant(line: Line<Spoken>) -> Event {
         tokens: tokens(&usage.unwrap_or_default()),
         from_subagent: line.parent_tool_use_id.is_some(),
         is_start: false,
-        said,
+        content: said,
         tools,
         error: line.error,
     }))

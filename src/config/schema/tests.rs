@@ -157,9 +157,9 @@ fn config() -> impl Strategy<Value = Value> {
 /// What no schema can say: what the reader tells of names.
 fn is_beyond_a_schema(error: &ConfigError) -> bool {
     let ConfigError::Invalid(mistakes) = error else { return false };
-    mistakes
-        .iter()
-        .all(|mistake| mistake.what.ends_with("names must be unique") || mistake.what.contains("stands here twice"))
+    mistakes.iter().all(|mistake| {
+        mistake.message.ends_with("names must be unique") || mistake.message.contains("stands here twice")
+    })
 }
 
 proptest! {

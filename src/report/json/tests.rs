@@ -83,7 +83,7 @@ fn an_instance_has_every_field() {
             model: Some("m".into()),
             permission_mode: Some("default".into()),
             mode_instead_of: Some("bypassPermissions".into()),
-            denials: vec![Denial { tool: "Bash".into(), on: "rm".into() }],
+            denials: vec![Denial { tool: "Bash".into(), input_summary: "rm".into() }],
             mcp_failed: vec!["github".into()],
             background_stopped: vec!["./serve.sh".into()],
             retries: 2,

@@ -203,7 +203,7 @@ fn who_waits_for_a_retry_is_told_beneath_the_table() {
 #[test]
 fn who_waits_for_another_attempt_is_told_beneath_the_table() {
     let (mut plan, mut records) = status_of_the_seed();
-    plan.instances[2].retries.count = 3;
+    plan.instances[2].retries.max_retries = 3;
     let Status::Failed(failure) = failed("Timeout after 600s") else { unreachable!() };
     let (started, ended) = (Duration::ZERO, Duration::from_secs(7));
     let attempt = FailedAttempt { pid: None, started, ended, exit: None, used: used(9, 9), failure };

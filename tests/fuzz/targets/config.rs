@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (config, mistakes) = match Config::read_with_diagnostics(text) {
         Ok(read) => read,
-        Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.what, error.excerpt)),
+        Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.message, error.excerpt)),
     };
     let defaults =
         Defaults { timeout: Duration::from_secs(300), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
 /// It says where it is, in the text that there is.
 fn hold_to_the_form(mistake: &Diagnostic, text: &str) {
     let lines = text.bytes().filter(|&b| b == b'\n').count() + 1;
-    assert!((1..=lines).contains(&mistake.place.line) && mistake.place.column >= 1, "{mistake}");
+    assert!((1..=lines).contains(&mistake.position.line) && mistake.position.column >= 1, "{mistake}");
     hold_to_plain_text(&mistake.to_string());
 }
 
