@@ -1,41 +1,69 @@
-//! zen runs many headless Claude Code instances from a JSON config and says truthfully what became of each.
+//! zen runs many headless Claude Code instances from a JSON config and reports truthfully how each of them ended.
 //!
-//! The data's way: [`config`] (the file) → [`plan`] (all resolved) → [`schedule`] (who starts when) → [`attempt`] (one
-//! process as a state machine, fed by [`lines`] and [`claude`]'s events) → [`record`] (what is known) → [`report`].
-//! These are pure. [`edge`] alone touches the system, and [`run`] joins the two in one loop.
+//! # Layers
+//!
+//! Each layer imports only layers above it in this list, as `tests/source` checks. Start reading at [`engine`] for what zen
+//! decides, at [`run`] for the loop, at [`app`] for the program.
+//!
+//! ```text
+//! base        text, time, hashes, lines: no domain
+//! claude      everything known about the claude CLI: its protocol, arguments, commands, prices
+//! config      file → values, with every mistake and its position
+//! plan        config → plan: all defaults resolved, dependencies checked
+//! engine      decisions of a run: schedule, budget, attempts, retries, outcomes
+//! system      the edge to the operating system: processes, signals, files, locks, output
+//! report      text and JSON from a snapshot of the run
+//! cli         flags, help, man page, examples
+//! preflight   everything before the first process: find claude, ask it, scan its settings
+//! run         the loop that joins engine, system and report
+//! app         the verbs of the program
+//! ```
+//!
+//! `base`, `claude`, `config`, `plan`, `engine`, `report` and `cli` are pure: time, text and events come in as arguments.
+//!
+//! # A token count, from the pipe to the report
+//!
+//! 1. [`run`] polls; [`system::child`] reads the bytes of a claude's standard output.
+//! 2. [`base::lines`] cuts them into lines; [`claude::protocol`] decodes a line to an event.
+//! 3. [`engine::attempt`] takes the event; [`claude::usage_meter`] counts each message once.
+//! 4. [`run`] charges the new total to [`engine::budget`], which answers which instances must stop.
+//! 5. [`engine::record`] holds the total of the instance; [`report`] prints it.
+//!
+//! # A config line, from the file to claude's arguments
+//!
+//! 1. [`config`] reads the field by the table in `config::fields`, or reports its line, column and the right spelling.
+//! 2. [`plan`] merges it with the defaults and checks it against the others.
+//! 3. [`preflight`] checks that this claude can enforce it.
+//! 4. [`claude::argv`] turns the planned instance into arguments, for the dry run and for the run.
+//!
+//! # A deadline, from the clock to SIGKILL
+//!
+//! 1. [`engine::attempt`] answers when it must be called next; [`run`] polls no longer than that.
+//! 2. When the timeout has passed, the attempt answers with `interrupt` on standard input; then, after the grace period,
+//!    with SIGTERM; two seconds later with SIGKILL. Each is a phase of the attempt with a deadline of its own.
+//! 3. [`run`] applies these actions through [`system::child`] and [`system::process_tree`], which finds the descendants
+//!    wherever they went. The reaper of each instance (`system::reaper`) does the same if zen itself is killed.
 
 #![warn(missing_docs)]
 
-pub mod answer;
-pub mod attempt;
-pub mod calendar;
-pub mod catalogue;
+pub mod base;
+
 pub mod claude;
+
 pub mod config;
-pub mod edge;
-pub mod examples;
-pub mod exit;
-pub mod flags;
-pub mod halt;
-pub mod ledger;
-pub mod lines;
-pub mod nearest;
-pub mod outcome;
+
 pub mod plan;
-pub mod prepare;
-pub mod probe;
-pub mod prompt_template;
-pub mod record;
+
+pub mod engine;
+
+pub mod system;
+
 pub mod report;
-pub mod retries;
+
+pub mod cli;
+
+pub mod preflight;
+
 pub mod run;
-pub mod run_clock;
-pub mod schedule;
-pub mod sha256;
-pub mod stages;
-pub mod start_at;
-pub mod template;
-pub mod text;
-pub mod told;
-pub mod usage_limit;
-pub mod workspace;
+
+pub mod app;

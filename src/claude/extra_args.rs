@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use super::permissions;
+use crate::base::text::quote_input;
 use crate::config::BudgetConfig;
 use crate::plan::Instance;
-use crate::text::quote_input;
 
 /// The number of values that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::text::find_lone_surrogate;
+use crate::base::text::find_lone_surrogate;
 
 /// Parses JSON with a byte-order mark, with bytes that are no UTF-8, or with halves of surrogate pairs in it.
 ///

@@ -3,23 +3,22 @@
 //!
 //! All of it is pure: text and bytes in, values out. Who runs claude and when is the business of the rest.
 
-pub mod abilities;
-pub mod command_line;
-pub mod commands;
-pub mod control;
+pub mod argv;
+pub mod capabilities;
+pub mod command_catalog;
 pub mod environment;
-pub mod events;
 pub mod extra_args;
 pub mod front_matter;
-pub mod grants;
 pub mod json;
-pub mod listing;
 pub mod permissions;
-pub mod prices;
+pub mod pricing;
+pub mod protocol;
 pub mod session;
+pub mod settings;
+pub mod slash_commands;
 pub mod tokens;
+pub mod tool_denials;
 pub mod tool_policy;
 pub mod tools;
-pub mod usage;
-pub mod verdict;
-pub mod withheld;
+pub mod turn_outcome;
+pub mod usage_meter;

@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::abilities::Capabilities;
 use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
+use crate::claude::capabilities::Capabilities;
 use crate::plan::Instance;
 
 /// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.

@@ -4,7 +4,7 @@
 //! is the same on all generations, of which only 2.1 has a `/clear`, and that under a random id. Each conversation has a
 //! UUID of its own; which of them there are, claude knows, and its files say so in general.
 
-use crate::sha256;
+use crate::base::sha256;
 
 /// The UUID of a session's first conversation. A UUID stands for itself; any other name becomes one for this directory,
 /// always the same, so that the next run goes on with the conversation.

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::tool_policy;
-use crate::nearest::closest_match;
-use crate::text::quote_input;
+use crate::base::suggest::closest_match;
+use crate::base::text::quote_input;
 
 /// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
 pub(super) const OF_1_0: &[&str] = &[

@@ -4,13 +4,13 @@
 //! A field that is not in its table is a mistake, so that a mistyped budget is never ignored.
 
 use super::json::Node;
-use super::types::{
-    ARGUMENTS, BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS,
-    TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
-};
 use super::{
     Background, BudgetConfig, BudgetType, Enforcement, InstanceConfig, OUTPUT_FORMATS, PERMISSION_MODES, PriceConfig,
     TokenBasis,
+};
+use crate::config::values::{
+    ARGUMENTS, BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS,
+    TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
 };
 
 /// A field as its author knows it.

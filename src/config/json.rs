@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::text::find_lone_surrogate;
+use crate::base::text::find_lone_surrogate;
 
 /// A place in a text: line and column, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -275,18 +275,19 @@ fn hint(text: &str, at: usize) -> Option<&'static str> {
 fn excerpt(line: &str, column: usize) -> String {
     const COLUMNS_BEFORE: usize = 50;
     const COLUMNS_SHOWN: usize = 76;
-    let harmless = |c: char| if c.is_control() || c.is_whitespace() || crate::text::is_invisible(c) { ' ' } else { c };
+    let harmless =
+        |c: char| if c.is_control() || c.is_whitespace() || crate::base::text::is_invisible(c) { ' ' } else { c };
     let before: Vec<char> = line.chars().take(column - 1).map(harmless).collect();
     let mut columns = 0;
     let fitting = before.iter().rev().take_while(|c| {
-        columns += crate::text::character_width(**c);
+        columns += crate::base::text::character_width(**c);
         columns <= COLUMNS_BEFORE
     });
     let mut shown: String = before[before.len() - fitting.count()..].iter().collect();
-    let columns_before = crate::text::width(&shown);
+    let columns_before = crate::base::text::width(&shown);
     // No character takes more than two columns.
     shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(harmless));
-    format!("{}\n{}^", crate::text::truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
+    format!("{}\n{}^", crate::base::text::truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
 }
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {
@@ -330,7 +331,7 @@ mod tests {
         let error = error(&format!("[\"{}\" x]", "日".repeat(80)));
         assert_eq!(error.position.column, 85);
         let (line, caret) = error.excerpt.split_once('\n').expect("two lines");
-        assert!(caret.len() <= 51 && crate::text::width(line) <= 76, "{}", error.excerpt);
+        assert!(caret.len() <= 51 && crate::base::text::width(line) <= 76, "{}", error.excerpt);
         assert!(line.ends_with("日\" x]"));
     }
 

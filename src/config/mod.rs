@@ -6,22 +6,22 @@
 
 mod fields;
 pub mod json;
-mod read;
+mod reader;
 mod schema;
-mod types;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::claude::prices::Price;
-use crate::halt::Halt;
+use crate::claude::pricing::Price;
+use crate::engine::halt::Halt;
 pub use fields::Field;
 pub use json::{Position, SyntaxError};
 pub use schema::schema;
-pub use types::{Shape, budget_command};
+pub use values::{Shape, budget_command};
 
-use read::Reader;
+use reader::Reader;
 
 /// The largest config that is read, in bytes. A plan of a hundred thousand instances fits.
 pub const MAX_CONFIG_BYTES: u64 = 32 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! The characters that reports are drawn with, once for screens that have Unicode and once for those that have ASCII
 //! only (cron, LANG=C). The layout is the same in both. Knows nothing of what is drawn.
 
-use crate::outcome::Status;
+use crate::engine::outcome::Status;
 
 /// What is told of an instance by one sign.
 #[derive(Clone, Copy)]

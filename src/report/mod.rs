@@ -3,10 +3,10 @@
 //! how things are said, and nothing of when, or where to.
 
 mod budget;
+pub mod dry_run;
 mod glyphs;
 pub mod json;
-pub mod plan;
-pub mod recent;
+pub mod output_tail;
 #[cfg(test)]
 mod samples;
 pub mod stages;
@@ -15,14 +15,14 @@ pub mod summary;
 
 use std::time::Duration;
 
-use crate::claude::usage::{Certainty, Usage};
-use crate::ledger::LimitUsage;
-use crate::outcome::Status;
+use crate::base::text;
+use crate::claude::usage_meter::{Certainty, Usage};
+use crate::engine::budget::LimitUsage;
+use crate::engine::outcome::Status;
+use crate::engine::record::InstanceRecord;
+use crate::engine::usage_limit::UsageLimit;
+use crate::plan::stages::Stages;
 use crate::plan::{Instance, Plan};
-use crate::record::InstanceRecord;
-use crate::stages::Stages;
-use crate::text;
-use crate::usage_limit::UsageLimit;
 use glyphs::{Glyphs, Mark};
 
 /// The columns inside a title's box, where the title is no longer than that.

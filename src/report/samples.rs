@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::Style;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::Usage;
-use crate::outcome::{Failure, FailureKind, Status};
+use crate::claude::usage_meter::Usage;
+use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::engine::progress::AttemptProgress;
+use crate::engine::record::InstanceRecord;
 use crate::plan::Plan;
 pub(super) use crate::plan::planned;
-use crate::record::InstanceRecord;
-use crate::told::AttemptProgress;
 
 pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Counts, Snapshot, counted};
-use crate::text;
+use crate::base::text;
 
 /// Of more stages, those that are next are shown.
 const MAX_SHOWN: usize = 8;
@@ -96,9 +96,9 @@ pub fn ended(view: &Snapshot, stage: usize) -> String {
 mod tests {
     use super::super::samples::{failed, planned};
     use super::*;
-    use crate::outcome::Status;
-    use crate::record::InstanceRecord;
-    use crate::stages::Stages;
+    use crate::engine::outcome::Status;
+    use crate::engine::record::InstanceRecord;
+    use crate::plan::stages::Stages;
 
     fn ms(ms: u64) -> Option<Duration> {
         Some(Duration::from_millis(ms))

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 
 use super::{Mark, Snapshot, Style, budget, counted, listed, stages, usage_limit};
+use crate::base::text;
 use crate::config::BudgetConfig;
-use crate::exit::{self, ExitCode};
-use crate::ledger::{LimitUsage, Scope, Unit};
-use crate::outcome::{FailureKind, Status};
-use crate::record::InstanceRecord;
-use crate::text;
+use crate::engine::budget::{LimitUsage, Scope, Unit};
+use crate::engine::exit_code;
+use crate::engine::exit_code::ExitCode;
+use crate::engine::outcome::{FailureKind, Status};
+use crate::engine::record::InstanceRecord;
 
 const MAX_ERROR_COLUMNS: usize = 500;
 const MAX_LINE_COLUMNS: usize = 160;
@@ -271,7 +272,7 @@ fn meaning(footer: &Footer, failed: usize) -> String {
         (ExitCode::Failed, _) => "at least one instance failed".to_owned(),
         (code, _) => {
             let code = code.number().to_string();
-            exit::TABLE
+            exit_code::TABLE
                 .iter()
                 .find(|(written, _)| *written == code)
                 .map_or(String::new(), |(_, meaning)| (*meaning).into())
@@ -285,14 +286,14 @@ mod tests {
         ASCII, COLOUR, UNICODE, failed, hostile, many, style, summary_of_the_seed, used, without_colours,
     };
     use super::*;
-    use crate::claude::events::Denial;
-    use crate::claude::usage::Certainty;
+    use crate::claude::protocol::Denial;
+    use crate::claude::usage_meter::Certainty;
     use crate::config::TokenBasis;
-    use crate::outcome::Failure;
+    use crate::engine::outcome::Failure;
+    use crate::engine::progress::AttemptProgress;
+    use crate::engine::record::FailedAttempt;
     use crate::plan::Plan;
-    use crate::record::FailedAttempt;
-    use crate::stages::Stages;
-    use crate::told::AttemptProgress;
+    use crate::plan::stages::Stages;
     use proptest::prelude::*;
     use std::time::Duration;
 

@@ -5,17 +5,17 @@
 //! Beside it, each in a file of its own: starting a process, trying again, waiting for a session, what the ledger's answers
 //! and a usage limit lead to, stopping down to the last descendant, ending, and reporting from what the records say.
 
-mod budgeting;
-mod ending;
-mod halting;
-pub mod later;
-mod limits;
+mod budget;
+pub mod delayed_start;
+mod finish;
+mod halt;
+mod launch;
 mod reporting;
-mod retrying;
+mod retry;
 mod sessions;
-mod starting;
-mod stopping;
-mod suspending;
+mod stop;
+mod suspend;
+mod usage_limits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -24,37 +24,41 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use crate::attempt::{Action, Attempt, Verdict};
-use crate::claude::abilities::Capabilities;
-use crate::claude::events::decode;
+use crate::base::lines::{Line, LineSplitter};
+use crate::claude::capabilities::Capabilities;
+use crate::claude::protocol::decode;
 use crate::claude::session::SessionEntry;
 use crate::claude::tool_policy::hook::HookProgram;
-use crate::edge::clocks;
-use crate::edge::descendants::{self, ProcInfo, ProcessTag};
-use crate::edge::files::{InstanceFiles, RunDirectory};
-use crate::edge::find::ConversationState;
-use crate::edge::lock::Lock;
-use crate::edge::output::Output;
-use crate::edge::process::{Process, ReadOutcome};
-use crate::edge::session_locks::SessionLocks;
-use crate::edge::signals::Signals;
-use crate::exit::ExitCode;
-use crate::flags::{LogLevel, OnSuccess};
-use crate::halt::Halt;
-use crate::ledger::{Admission, Budget};
-use crate::lines::{Line, LineSplitter};
-use crate::outcome::Status;
+use crate::cli::flags::{LogLevel, OnSuccess};
+use crate::engine::attempt::{Action, Attempt, Verdict};
+use crate::engine::budget::{Admission, Budget};
+use crate::engine::exit_code::ExitCode;
+use crate::engine::halt::Halt;
+use crate::engine::outcome::Status;
+use crate::engine::record::InstanceRecord;
+use crate::engine::run_clock;
+use crate::engine::run_clock::RunClock;
+use crate::engine::schedule::{LaunchPolicy, Schedule};
+use crate::engine::usage_limit;
+use crate::engine::usage_limit::UsageLimit;
 use crate::plan::Plan;
-use crate::record::InstanceRecord;
-use crate::report::recent::OutputTail;
-use crate::report::{self, Style};
-use crate::run_clock::{self, RunClock};
-use crate::schedule::{LaunchPolicy, Schedule};
-use crate::stages::Stages;
-use crate::usage_limit::{self, UsageLimit};
+use crate::plan::stages::Stages;
+use crate::preflight::locate::ConversationState;
+use crate::report;
+use crate::report::Style;
+use crate::report::output_tail::OutputTail;
+use crate::system::child::{Process, ReadOutcome};
+use crate::system::clock;
+use crate::system::file_lock::Lock;
+use crate::system::output::Output;
+use crate::system::process_tree;
+use crate::system::process_tree::{ProcInfo, ProcessTag};
+use crate::system::run_dir::{InstanceFiles, RunDirectory};
+use crate::system::session_locks::SessionLocks;
+use crate::system::signals::Signals;
 use sessions::Sessions;
 pub use sessions::{no_session_locks, session_entry};
-use stopping::OrphanCleanup;
+use stop::OrphanCleanup;
 
 /// How much is read from a pipe before the next one has its turn.
 const READ_BYTES: usize = 64 * 1024;
@@ -199,11 +203,11 @@ impl<'a> Supervisor<'a> {
         stdout: Output,
         stderr: Output,
     ) -> std::io::Result<Self> {
-        descendants::become_subreaper();
-        let inherited: HashSet<i32> = descendants::children().unwrap_or_default().into_iter().collect();
+        process_tree::become_subreaper();
+        let inherited: HashSet<i32> = process_tree::children().unwrap_or_default().into_iter().collect();
         let count = plan.instances.len();
         let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
-        budgeting::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
+        budget::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
         if let Some(directory) = &mut directory {
             directory.start_report_thread();
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {
@@ -213,7 +217,7 @@ impl<'a> Supervisor<'a> {
         }
         Ok(Supervisor {
             plan,
-            clock: RunClock::new(clocks::read()),
+            clock: RunClock::new(clock::read()),
             schedule: Schedule::new(&plan.instances, settings.pace),
             ledger,
             is_budget_blocked: false,
@@ -231,7 +235,7 @@ impl<'a> Supervisor<'a> {
             signals: Signals::install()?,
             stopped_by: None,
             mark: ProcessTag::of_run(&settings.facts.run),
-            has_inherited: descendants::is_init() || !inherited.is_empty(),
+            has_inherited: process_tree::is_init() || !inherited.is_empty(),
             inherited,
             unkillable: Vec::new(),
             directory,
@@ -323,10 +327,10 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        let before = clocks::read();
+        let before = clock::read();
         // An error of poll itself (a signal came, memory is short) is as good as nothing ready.
         let is_error = poll(&mut fds, timeout).is_err();
-        let pause = self.clock.on_wait(limit, before, clocks::read());
+        let pause = self.clock.on_wait(limit, before, clock::read());
         if is_error {
             fds.clear();
             pipes.clear();
@@ -346,7 +350,7 @@ impl<'a> Supervisor<'a> {
 
     /// Returns the time since the run began, less its pauses.
     fn now(&self) -> Duration {
-        self.clock.elapsed(clocks::read())
+        self.clock.elapsed(clock::read())
     }
 
     /// Returns how long the next wait may take: until something is due, and not so long that a pause goes unnoticed.
@@ -459,10 +463,10 @@ impl<'a> Supervisor<'a> {
 
     /// Reaps every child that has ended: reapers of instances, and orphans that came back to zen.
     fn reap(&mut self, now: Duration) {
-        while let Some(pid) = descendants::peek_exited_child() {
+        while let Some(pid) = process_tree::peek_exited_child() {
             let index = self.by_child.remove(&pid);
             let Some((index, live)) = index.and_then(|index| Some((index, self.live.get_mut(&index)?))) else {
-                descendants::reap(pid);
+                process_tree::reap(pid);
                 self.unkillable.retain(|process| process.pid != pid);
                 continue;
             };
@@ -533,7 +537,7 @@ impl<'a> Supervisor<'a> {
             }
             if live.attempt.needs_next_segment() {
                 let entry = live.entry.next_conversation();
-                self.debug(index, starting::CLEARED);
+                self.debug(index, launch::CLEARED);
                 self.start_another_process(index, entry, Attempt::start_next_segment, now);
                 continue;
             }

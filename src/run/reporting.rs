@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use super::{ReportThrottle, Supervisor};
-use crate::edge::files::RunDirectory;
-use crate::edge::output::columns;
-use crate::edge::report_file::FinalReport;
-use crate::edge::signals::is_termination;
-use crate::exit::ExitCode;
-use crate::flags::LogLevel;
-use crate::ledger::LimitUsage;
+use crate::cli::flags::LogLevel;
+use crate::engine::budget::LimitUsage;
+use crate::engine::exit_code::ExitCode;
+use crate::report;
+use crate::report::Snapshot;
 use crate::report::json::RunMetadata;
-use crate::report::{self, Snapshot};
+use crate::system::output::columns;
+use crate::system::report_file::FinalReport;
+use crate::system::run_dir::RunDirectory;
+use crate::system::signals::is_termination;
 
 /// What is longer stands whole in `report.json`.
 pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
@@ -231,13 +232,13 @@ impl Supervisor<'_> {
     /// A line for standard error, as the screen can show it.
     pub(super) fn print_message(&mut self, line: &str) {
         let unicode = self.settings.style.unicode;
-        self.stderr.print(&if unicode { line.into() } else { crate::text::ascii(line) });
+        self.stderr.print(&if unicode { line.into() } else { crate::base::text::ascii(line) });
     }
 
     /// The same, for whoever wants to know every step.
     pub(super) fn debug(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
-            let at = crate::text::format_duration(self.now());
+            let at = crate::base::text::format_duration(self.now());
             self.notice(&format!("{at} {}: {text}", self.name(index)));
         }
     }

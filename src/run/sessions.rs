@@ -5,11 +5,13 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::Supervisor;
-use crate::claude::session::{self, SessionEntry, last_conversation};
-use crate::edge::find::{self, ConversationState};
-use crate::edge::session_locks::{SessionLock, SessionLocks};
-use crate::outcome::{Failure, FailureKind, Status};
+use crate::claude::session;
+use crate::claude::session::{SessionEntry, last_conversation};
+use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
+use crate::preflight::locate;
+use crate::preflight::locate::ConversationState;
+use crate::system::session_locks::{SessionLock, SessionLocks};
 
 /// How long after a look it is looked again whether a session is free, for all that wait together.
 const SESSION_RETRY: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ impl Sessions {
 pub fn session_entry(instance: &Instance, is_entered_before: bool) -> SessionEntry {
     let is_cleared = instance.starts_cleared();
     let Some(session) = &instance.session else { return SessionEntry::open(None, is_cleared) };
-    let known = find::conversation_ids(&instance.env);
+    let known = locate::conversation_ids(&instance.env);
     let last = last_conversation(&session.uuid, |uuid| known.contains(uuid));
     SessionEntry::open(last.or(is_entered_before.then_some(0)), is_cleared)
 }
@@ -86,7 +88,7 @@ impl Supervisor<'_> {
     pub(super) fn conversation(&self, index: usize, entry: SessionEntry) -> Option<ConversationState> {
         let instance = &self.plan.instances[index];
         let session = instance.session.as_ref()?;
-        find::conversation(&instance.env, &session::conversation_uuid(&session.uuid, entry.conversation))
+        locate::conversation(&instance.env, &session::conversation_uuid(&session.uuid, entry.conversation))
     }
 
     /// Looks whether claude has kept the conversation of an instance that has done its work: it may be unable to write to

@@ -287,6 +287,6 @@ fn the_schema_and_the_prompt_template_are_printed() {
     let place = Place::new();
     assert_eq!(schema(&place), zen::config::schema());
     let template = ask(&place, &["--show-prompt-template"]).expect_code(0).stdout;
-    assert_eq!(template, zen::prompt_template::prompt_template());
+    assert_eq!(template, zen::cli::config_prompt::prompt_template());
     assert_eq!(place.stand_in_log().len(), 0, "nothing is launched");
 }

@@ -211,7 +211,7 @@ const NETRA_ZEN_WITH_A_COMMAND: &[&[&str]] = &[
 #[test]
 fn every_flag_of_netra_zen_is_taken() {
     let accepts = |arguments: &[&str]| {
-        let parsed = zen::flags::parse(arguments.iter().map(OsString::from), |_| None);
+        let parsed = zen::cli::flags::parse(arguments.iter().map(OsString::from), |_| None);
         assert!(parsed.is_ok(), "{arguments:?}: {parsed:?}");
     };
     for flags in NETRA_ZEN {

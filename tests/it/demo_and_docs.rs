@@ -11,14 +11,15 @@ fn read(name: &str) -> String {
 
 #[test]
 fn the_readme_has_the_exit_codes_of_the_table() {
-    let rows: Vec<String> = zen::exit::TABLE.iter().map(|(code, what)| format!("| {code} | {what} |")).collect();
+    let rows: Vec<String> =
+        zen::engine::exit_code::TABLE.iter().map(|(code, what)| format!("| {code} | {what} |")).collect();
     assert!(read("README.md").contains(&rows.join("\n")), "{}", rows.join("\n"));
 }
 
 #[test]
 fn every_option_that_the_readme_names_is_there() {
     let readme = read("README.md");
-    let known: Vec<&str> = zen::flags::FLAGS.iter().map(|flag| flag.long).collect();
+    let known: Vec<&str> = zen::cli::flags::FLAGS.iter().map(|flag| flag.long).collect();
     for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).filter(|w| w.starts_with("--")) {
         let name = &word[2..];
         assert!(name.is_empty() || name.starts_with('-') || known.contains(&name), "README.md names {word}");

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use zen::exit::TABLE;
+use zen::engine::exit_code::TABLE;
 
 use crate::support::{Outcome, Place, wait_until};
 

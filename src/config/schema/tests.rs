@@ -29,7 +29,7 @@ fn it_is_a_schema() {
 #[test]
 fn every_fixture_and_every_example_is_valid() {
     let validator = validator();
-    let [seed, netra, examples] = ["fixtures", "fixtures/netra", "src/examples"].map(files);
+    let [seed, netra, examples] = ["fixtures", "fixtures/netra", "src/cli/examples"].map(files);
     assert!(seed.len() >= 12 && netra.len() == 6 && examples.len() == 6);
     for file in [seed, netra, examples].concat() {
         let errors: Vec<String> = validator.iter_errors(&read(&file)).map(|error| error.to_string()).collect();

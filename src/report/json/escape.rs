@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use crate::text::is_invisible;
+use crate::base::text::is_invisible;
 
 /// Returns `value` as indented JSON, with its strings safe for a terminal.
 pub(super) fn to_pretty_string(value: &impl Serialize) -> String {

@@ -1,10 +1,10 @@
 use super::super::samples::{hostile, many, planned, status_of_the_seed, summary_of_the_seed, used};
 use super::*;
-use crate::claude::usage::Certainty;
-use crate::outcome::{Failure, FailureKind};
+use crate::claude::usage_meter::Certainty;
+use crate::engine::outcome::{Failure, FailureKind};
+use crate::engine::progress::AttemptProgress;
 use crate::plan::Plan;
-use crate::stages::Stages;
-use crate::told::AttemptProgress;
+use crate::plan::stages::Stages;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

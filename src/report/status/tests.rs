@@ -2,14 +2,14 @@ use super::super::samples::{
     ASCII, COLOUR, UNICODE, failed, hostile, many, status_of_the_seed, style, used, without_colours,
 };
 use super::*;
-use crate::claude::events::Retry;
+use crate::claude::protocol::Retry;
 use crate::claude::tokens::Tokens;
-use crate::claude::usage::Certainty;
+use crate::claude::usage_meter::Certainty;
 use crate::config::{BudgetType, TokenBasis};
+use crate::engine::progress::AttemptProgress;
+use crate::engine::record::FailedAttempt;
+use crate::plan::stages::Stages;
 use crate::plan::{Plan, Session};
-use crate::record::FailedAttempt;
-use crate::stages::Stages;
-use crate::told::AttemptProgress;
 use proptest::prelude::*;
 
 const SEED: &str = "\

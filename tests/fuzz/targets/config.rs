@@ -4,14 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::claude::abilities::Capabilities;
-use zen::claude::command_line::arguments;
+use zen::claude::argv::arguments;
+use zen::claude::capabilities::Capabilities;
 use zen::claude::session::SessionEntry;
 use zen::config::{Config, Diagnostic};
-use zen::ledger::{Admission, Budget};
+use zen::engine::budget::{Admission, Budget};
+use zen::engine::schedule::{LaunchPolicy, Schedule};
 use zen::plan::{Defaults, HostFiles, Instance, Plan, plan};
-use zen::report::{self, Style};
-use zen::schedule::{LaunchPolicy, Schedule};
+use zen::report;
+use zen::report::Style;
 
 const STYLE: Style = Style { unicode: true, colour: false };
 
@@ -63,7 +64,7 @@ fn show(plan: &Plan) {
     let command_line =
         |instance: &Instance| arguments(instance, SessionEntry::open(None, false), Capabilities::newest(), None);
     let command_lines = plan.instances.iter().map(command_line);
-    hold_to_plain_text(&report::plan::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
+    hold_to_plain_text(&report::dry_run::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
 }
 
 /// Every instance has its turn or is told why not, whatever becomes of the others.

@@ -4,7 +4,7 @@
 //! The lines of an input: the text; the moment in milliseconds since 1970; the seconds that the clock is ahead of UTC; the
 //! same after it was touched; and in how many seconds that is.
 
-use zen::start_at::{StartAt, next_countdown_s};
+use zen::base::start_at::{StartAt, next_countdown_s};
 
 const DAY_S: i64 = 86_400;
 const YEAR_MS: u64 = 366 * 86_400_000;

@@ -4,19 +4,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use zen::attempt::{Action, Attempt, Verdict};
-use zen::claude::events::decode;
+use zen::base::lines::{Line, LineSplitter};
+use zen::claude::protocol::decode;
 use zen::config::Config;
-use zen::exit::ExitCode;
-use zen::ledger::Budget;
-use zen::lines::{Line, LineSplitter};
-use zen::outcome::{ExitStatus, Failure, Status};
+use zen::engine::attempt::{Action, Attempt, Verdict};
+use zen::engine::budget::Budget;
+use zen::engine::exit_code::ExitCode;
+use zen::engine::outcome::{ExitStatus, Failure, Status};
+use zen::engine::record::InstanceRecord;
+use zen::engine::usage_limit::{Policy, UsageLimit, UsageLimitPolicy};
+use zen::plan::stages::Stages;
 use zen::plan::{Defaults, HostFiles, Plan, plan};
-use zen::record::InstanceRecord;
-use zen::report::recent::OutputTail;
-use zen::report::{self, Snapshot, Style};
-use zen::stages::Stages;
-use zen::usage_limit::{Policy, UsageLimit, UsageLimitPolicy};
+use zen::report;
+use zen::report::output_tail::OutputTail;
+use zen::report::{Snapshot, Style};
 
 const CONFIG: &str = r#"{
     "instances": [{"name": "a", "command": "/help", "pre_commands": ["First.", "Second."]}],

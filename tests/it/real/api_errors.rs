@@ -72,7 +72,7 @@ fn real_usage_limit_means_try_later() {
         assert!(outcome.error("a").contains("limit"), "{everything}");
         assert_eq!(outcome.instance("a")["attempts"], 1, "{everything}");
         assert_eq!((outcome.reason("b"), &outcome.instance("b")["attempts"]), ("limit", &json!(0)), "{everything}");
-        let expected = zen::calendar::rfc3339_utc(reset * 1000);
+        let expected = zen::base::timestamp::rfc3339_utc(reset * 1000);
         assert_eq!(outcome.report["usage_limit"]["resets_at"], expected, "{everything}");
         assert!(outcome.stderr.starts_with("zen: usage limit until "), "{everything}");
         assert!(real.conversation().iter().all(|served| served.has_authorization && !served.has_api_key));

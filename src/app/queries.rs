@@ -1,0 +1,83 @@
+//! Answers without a run: what slash commands there are, configs to start from, the schema of a config. Joins the pure
+//! parts with what claude and the files say; an answer is a text and what is worth a word beside it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::claude::argv;
+use crate::claude::command_catalog;
+use crate::claude::command_catalog::CommandCatalog;
+use crate::claude::protocol::{initialize, request};
+use crate::cli::config_prompt::prompt_template;
+use crate::cli::examples;
+use crate::cli::flags::{Options, Query};
+use crate::config;
+use crate::preflight::command_scan;
+use crate::preflight::find_claude;
+use crate::preflight::query;
+use crate::preflight::query::ProbeCommand;
+use crate::preflight::workspace;
+use crate::system::output;
+
+/// claude lists its commands in a second or two, and a machine may be busy.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct QueryOutput {
+    /// For standard output.
+    pub text: String,
+    /// For standard error.
+    pub notes: Vec<String>,
+}
+
+/// Answers a question, on this workspace and this claude where it is about them.
+///
+/// # Errors
+/// Why there is no answer, each a message.
+pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<String>> {
+    let plain = |text: String| Ok(QueryOutput { text, notes: Vec::new() });
+    match question {
+        Query::Commands => {
+            let (catalogue, notes) = catalogue(options)?;
+            Ok(QueryOutput { text: command_catalog::text::list(&catalogue, output::columns()), notes })
+        }
+        Query::Command(called) => {
+            let (catalogue, notes) = catalogue(options)?;
+            match catalogue.find(called) {
+                Ok(command) => {
+                    Ok(QueryOutput { text: command_catalog::text::inspection(command, output::columns()), notes })
+                }
+                Err(problem) => Err(notes.into_iter().chain([problem]).collect()),
+            }
+        }
+        Query::Examples => plain(examples::list()),
+        Query::Example(example) => plain(example.config.to_owned()),
+        Query::PromptTemplate => plain(prompt_template()),
+        Query::Schema => plain(format!("{:#}\n", config::schema())),
+    }
+}
+
+/// The workspace's slash commands, and a note where claude could not be asked.
+fn catalogue(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<String>> {
+    let (workspace, remark) = workspace::resolve(options.workspace.as_deref());
+    let note = remark.map(workspace::Remark::into_text);
+    if let Some(problem) = workspace::validate(&workspace) {
+        return Err(vec![problem]);
+    }
+    let listed = find_claude(options).and_then(|claude| {
+        let arguments = argv::stream_args();
+        let (arguments, env, limit) = (&arguments, &BTreeMap::new(), LIST_LIMIT);
+        let command = ProbeCommand { claude: &claude, arguments, cwd: &workspace, env, limit };
+        let asked = query::query(&command, &request::initialize(), initialize::answer);
+        asked
+            .and_then(|listed| listed)
+            .map_err(|why| format!("{} does not list its commands: {why}", workspace::display_path(&claude)))
+    });
+    let mut notes: Vec<String> = note.into_iter().collect();
+    let listed = listed.map_err(|why| {
+        let what_is_left = "this is what the files say; commands of claude itself and of plugins are left out";
+        notes.push(format!("{why}: {what_is_left}"));
+    });
+    Ok((CommandCatalog::new(listed.ok(), command_scan::find(&workspace)), notes))
+}

@@ -1,0 +1,548 @@
+//! How text is laid out on a character screen: how wide it is, how it is cut, padded and cleaned, and how numbers
+//! are written. Widths are counted in terminal columns, one character at a time, as terminals themselves do.
+//! Pure; knows no terminal, no locale and nothing of what the text is about.
+
+mod widths;
+
+use std::borrow::Cow;
+use std::iter::Peekable;
+use std::str::Chars;
+use std::time::Duration;
+
+const ESCAPE: char = '\u{1b}';
+const BELL: char = '\u{7}';
+const STRING_TERMINATOR: char = '\u{9c}';
+
+/// More marks than this on one character are no writing, but a picture drawn over the lines above and below.
+const MAX_MARKS: usize = 8;
+
+/// The terminal columns that `text` takes up: 2 for an East Asian wide character or an emoji, 0 for a combining mark
+/// or a control character, 1 for any other.
+#[must_use]
+pub fn width(text: &str) -> usize {
+    text.chars().map(character_width).sum()
+}
+
+/// The same of one character.
+#[must_use]
+pub fn character_width(character: char) -> usize {
+    match character {
+        ' '..='~' => 1,
+        _ if in_ranges(widths::ZERO, character) => 0,
+        _ if in_ranges(widths::WIDE, character) => 2,
+        _ => 1,
+    }
+}
+
+/// Whether an odd number of the sorted `turns` lies at or before `character`: each of them turns membership on or off.
+fn in_ranges(turns: &[u32], character: char) -> bool {
+    turns.partition_point(|&turn| turn <= u32::from(character)) % 2 == 1
+}
+
+/// `text` in at most `max_columns`; where something had to go, it ends in `ellipsis`. Marks stay with the character
+/// that they stand on.
+#[must_use]
+pub fn truncate<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a, str> {
+    if beginning(text, max_columns).len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    let ellipsis = beginning(ellipsis, max_columns);
+    let kept = beginning(text, max_columns - width(ellipsis));
+    Cow::Owned(format!("{kept}{ellipsis}"))
+}
+
+/// The longest beginning of `text` that fits, with all the marks of its last character.
+fn beginning(text: &str, max_columns: usize) -> &str {
+    let mut columns = 0;
+    let overflow = text.char_indices().find(|&(_, character)| {
+        columns += character_width(character);
+        columns > max_columns
+    });
+    overflow.map_or(text, |(end, _)| &text[..end])
+}
+
+/// `text` with as many spaces behind it as it takes to fill `columns`; wider text stays as it is.
+#[must_use]
+pub fn pad(text: &str, columns: usize) -> String {
+    let missing = columns.saturating_sub(width(text));
+    format!("{text}{:missing$}", "")
+}
+
+/// What a child wrote, on one line and harmless for a terminal and for the layout.
+///
+/// Escape sequences go, whole. Every run of white space, line breaks included, becomes one space, none at either end.
+/// Other control characters become U+FFFD, so that binary data does not pass for text. What is meant to be invisible
+/// goes: bidi controls, joiners, variation selectors, tags. So does a mark with nothing under it, or with eight before
+/// it. The work grows with the length of `text`: give it no more than is to be shown.
+#[must_use]
+pub fn sanitize_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim_matches(' ');
+    if is_plain(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut cleaned = String::with_capacity(text.len());
+    let mut gap = false;
+    let mut marks = MAX_MARKS;
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        if character.is_whitespace() {
+            gap = !cleaned.is_empty();
+        } else if let Some(kind) = escape_kind(character, &mut rest) {
+            skip_escape(kind, &mut rest);
+        } else if let Some(visible) = visible(character, &mut marks) {
+            if std::mem::take(&mut gap) {
+                cleaned.push(' ');
+            }
+            cleaned.push(visible);
+        }
+    }
+    if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
+}
+
+/// What the user wrote, as a message quotes it: on one line, not too long, and what nobody would see as its JSON escape.
+#[must_use]
+pub fn quote_input(text: &str) -> String {
+    const MAX_COLUMNS: usize = 60;
+    const MAX_CHARS: usize = 4 * MAX_COLUMNS;
+    let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
+    let mut shown = Cow::Borrowed(&text[..end]);
+    if sanitize_line(&shown) != shown.trim_matches(' ') {
+        let is_seen = |c: char| !(c.is_control() || is_invisible(c) || c.is_whitespace() && c != ' ');
+        let (mut escaped, mut marks) = (String::new(), MAX_MARKS);
+        for c in shown.chars() {
+            match c {
+                '\n' => escaped += "\\n",
+                '\t' => escaped += "\\t",
+                c if is_seen(c) => escaped.extend(visible(c, &mut marks)),
+                c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped += &format!("\\u{unit:04x}")),
+            }
+        }
+        shown = Cow::Owned(escaped);
+    }
+    let cut = truncate(&shown, MAX_COLUMNS, "...");
+    if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
+}
+
+/// Where in a JSON text `\ud83d` or the like stands without the other half of its pair. Parsers step over it, and no string can
+/// have it.
+#[must_use]
+pub fn find_lone_surrogate(json: &str) -> Option<usize> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut from = 0;
+    while let Some(at) = json.get(from..)?.find('\\').map(|found| from + found) {
+        // A backslash goes with the character behind it, be that wide or another backslash.
+        from = at + 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8);
+        match unit(at) {
+            Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
+            Some(0xd800..=0xdfff) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What zen says in several lines, harmless for a terminal: its lines and their indentation stay, and every other control
+/// character becomes U+FFFD.
+#[must_use]
+pub fn strip_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Printable ASCII with single spaces between its words: most of what there is, and clean already if none is at an end.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
+}
+
+/// What stands for `character` on the screen, if anything may; `marks` counts the marks since the last base character.
+fn visible(character: char, marks: &mut usize) -> Option<char> {
+    if (' '..='~').contains(&character) {
+        *marks = 0;
+        return Some(character);
+    }
+    if character.is_control() {
+        *marks = 0;
+        return Some(char::REPLACEMENT_CHARACTER);
+    }
+    if is_invisible(character) {
+        return None;
+    }
+    *marks = if character_width(character) > 0 { 0 } else { *marks + 1 };
+    (*marks <= MAX_MARKS).then_some(character)
+}
+
+/// Unicode's Default_Ignorable_Code_Point (meant to be invisible), and the annotation marks behind its last specials.
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The character that says which escape sequence begins here, if one does. A C1 control is the one-character form of
+/// ESC and the character 64 places before it.
+fn escape_kind(character: char, rest: &mut Peekable<Chars>) -> Option<char> {
+    match character {
+        ESCAPE => Some(rest.next_if(|next| (' '..='~').contains(next)).unwrap_or(ESCAPE)),
+        '\u{80}'..='\u{9f}' => char::from_u32(u32::from(character) - 0x40),
+        _ => None,
+    }
+}
+
+/// Steps over what belongs to an escape sequence behind its kind. One that was never ended ends with its line.
+fn skip_escape(kind: char, rest: &mut Peekable<Chars>) {
+    match kind {
+        '[' => {
+            while rest.next_if(|next| (' '..='?').contains(next)).is_some() {}
+            rest.next_if(|next| ('@'..='~').contains(next));
+        }
+        ']' | 'P' | 'X' | '^' | '_' => {
+            while rest.next_if(|next| !matches!(*next, '\n' | '\r' | ESCAPE | BELL | STRING_TERMINATOR)).is_some() {}
+            rest.next_if_eq(&BELL);
+        }
+        ' '..='/' => {
+            while rest.next_if(|next| (' '..='/').contains(next)).is_some() {}
+            rest.next_if(|next| ('0'..='~').contains(next));
+        }
+        _ => {}
+    }
+}
+
+/// `text` for a screen that has ASCII only: what looks like it where there is such a character, else a `?` for every
+/// column, so that the layout holds.
+#[must_use]
+pub fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut replaced = String::with_capacity(text.len());
+    for character in text.chars() {
+        match ascii_equivalent(character) {
+            Some(ascii) => replaced.push(ascii),
+            None => replaced.extend(std::iter::repeat_n('?', character_width(character))),
+        }
+    }
+    Cow::Owned(replaced)
+}
+
+/// The ASCII character that says the same in as many columns, for those that agents use most.
+fn ascii_equivalent(character: char) -> Option<char> {
+    match character {
+        _ if character.is_ascii() => Some(character),
+        '\u{a0}' | '\u{202f}' => Some(' '),
+        '‘' | '’' | '‚' | '′' => Some('\''),
+        '“' | '”' | '„' | '″' | '«' | '»' => Some('"'),
+        '‐'..='―' | '−' | '─' => Some('-'),
+        '•' | '·' => Some('*'),
+        '…' => Some('.'),
+        '→' => Some('>'),
+        '←' => Some('<'),
+        '×' => Some('x'),
+        '│' => Some('|'),
+        _ => None,
+    }
+}
+
+/// A number with a comma between its thousands: `1,823`.
+#[must_use]
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.char_indices() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// How long something took: `8.2s` below 100 s, `12m05s` below an hour, then `3h02m`.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let tenths = (duration.as_millis() + 50) / 100;
+    let seconds = duration.as_secs();
+    match seconds {
+        _ if tenths < 1000 => format!("{}.{}s", tenths / 10, tenths % 10),
+        ..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Micro-dollars as `$3.45`; below a cent as `$0.0042`, and never less than `$0.0001` where there is anything at all.
+#[must_use]
+pub fn dollars(micros: u64) -> String {
+    match micros {
+        1..10_000 => format!("$0.{:04}", rounded_half_up(micros, 100).max(1)),
+        _ => {
+            let cents = rounded_half_up(micros, 10_000);
+            format!("${}.{:02}", thousands(cents / 100), cents % 100)
+        }
+    }
+}
+
+fn rounded_half_up(amount: u64, unit: u64) -> u64 {
+    amount / unit + u64::from(amount % unit >= unit / 2)
+}
+
+/// `part` of `whole` as `28.5%`; of nothing, every part counts a hundred per cent.
+#[must_use]
+pub fn percent(part: u64, whole: u64) -> String {
+    let whole = u128::from(whole.max(1));
+    let per_mille = (u128::from(part) * 1000 + whole / 2) / whole;
+    format!("{}.{}%", per_mille / 10, per_mille % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Write;
+    use unicode_width::UnicodeWidthChar;
+
+    /// What Unicode says of a character. The one that would be wider than two columns, U+17D8, is drawn in two.
+    fn expected_width(character: char) -> usize {
+        character.width().unwrap_or(0).min(2)
+    }
+
+    /// Every character of that width, as the places where it turns from "not of this width" to "of it" and back.
+    fn turns(columns: usize) -> Vec<u32> {
+        let mut inside = false;
+        let mut turns = Vec::new();
+        for character in '\0'..=char::MAX {
+            if (expected_width(character) == columns) != inside {
+                inside = !inside;
+                turns.push(u32::from(character));
+            }
+        }
+        turns
+    }
+
+    fn table(name: &str, says: &str, columns: usize) -> String {
+        let mut source = format!("\n/// {says}\npub(super) const {name}: &[u32] = &[");
+        let mut line_columns = usize::MAX;
+        for turn in turns(columns) {
+            let entry = format!("{turn:#x},");
+            if line_columns.saturating_add(entry.len() + 1) > 119 {
+                source.push_str("\n   ");
+                line_columns = 3;
+            }
+            let _ = write!(source, " {entry}");
+            line_columns += entry.len() + 1;
+        }
+        source.push_str("\n];\n");
+        source
+    }
+
+    #[test]
+    fn the_width_tables_are_the_generated_ones() {
+        let header = "\
+//! How wide characters are: the code points where membership turns on (1st, 3rd, …) and off (2nd, 4th, …). Generated
+//! from the crate `unicode-width` by the test `the_width_tables_are_the_generated_ones` (UPDATE_EXPECTED=1 rewrites it).
+";
+        let source = format!(
+            "{header}{}{}",
+            table("ZERO", "Characters that take no column: marks, controls, and what is meant to be invisible.", 0),
+            table("WIDE", "Characters that take two columns.", 2),
+        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/text/widths.rs");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(path, &source).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == source, "run the tests with UPDATE_EXPECTED=1");
+    }
+
+    #[test]
+    fn every_character_is_as_wide_as_unicode_says() {
+        for character in '\0'..=char::MAX {
+            assert_eq!(character_width(character), expected_width(character), "{:#x}", u32::from(character));
+        }
+    }
+
+    #[test]
+    fn width_is_counted_in_columns() {
+        assert_eq!(width("plain"), 5);
+        assert_eq!(width("日本語"), 6);
+        assert_eq!(width("e\u{301}"), 1);
+        assert_eq!(width("⏳ ✓"), 4);
+    }
+
+    #[test]
+    fn cut_keeps_what_fits_and_says_that_it_cut() {
+        assert_eq!(truncate("plain", 5, "…"), "plain");
+        assert_eq!(truncate("plainer", 5, "…"), "plai…");
+        assert_eq!(truncate("plainer", 5, "..."), "pl...");
+        assert_eq!(truncate("日本語", 4, "…"), "日…");
+        assert_eq!(truncate("e\u{301}e\u{301}e\u{301}", 2, "…"), "e\u{301}…");
+        assert_eq!(truncate("plain", 2, "..."), "..");
+        assert_eq!(truncate("plain", 0, "…"), "");
+    }
+
+    #[test]
+    fn pad_fills_up_and_never_cuts() {
+        assert_eq!(pad("日本", 6), "日本  ");
+        assert_eq!(pad("日本", 3), "日本");
+    }
+
+    #[test]
+    fn clean_takes_escape_sequences_out_whole() {
+        assert_eq!(sanitize_line("\u{1b}[1;31mred\u{1b}[0m \u{1b}[?25lx"), "red x");
+        assert_eq!(sanitize_line("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{1b}P1$r\u{9c}c"), "abc");
+        assert_eq!(sanitize_line("\u{9b}2Ja\u{9d}0;title\u{9c}b"), "ab");
+        assert_eq!(sanitize_line("\u{1b}(Ba\u{1b}7b\u{1b}cd"), "abd");
+        assert_eq!(sanitize_line("a\u{1b}"), "a");
+        assert_eq!(sanitize_line("a\u{1b}["), "a");
+        assert_eq!(sanitize_line("a\u{1b}]0;never ended\nb"), "a b");
+        assert_eq!(sanitize_line("\u{1b}[\u{1b}[31mx"), "x");
+    }
+
+    #[test]
+    fn clean_puts_everything_on_one_line() {
+        assert_eq!(sanitize_line("  one\r\n\ttwo\u{2028}three  "), "one two three");
+    }
+
+    #[test]
+    fn clean_shows_control_characters_as_what_they_are_not() {
+        assert_eq!(sanitize_line("a\u{8}\u{0}b\u{7f}"), "a\u{fffd}\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn clean_takes_out_what_is_meant_to_be_invisible() {
+        assert_eq!(sanitize_line("\u{feff}a\u{202e}b\u{2066}c\u{200f}d\u{200d}e\u{e0041}"), "abcde");
+        assert_eq!(sanitize_line("❤\u{fe0f}"), "❤");
+    }
+
+    #[test]
+    fn clean_leaves_honest_marks_alone_and_stacks_none() {
+        assert_eq!(sanitize_line("e\u{301}"), "e\u{301}");
+        assert_eq!(sanitize_line("\u{301}e"), "e");
+        assert_eq!(
+            sanitize_line(&format!("e{}x", "\u{301}".repeat(1000))),
+            format!("e{}x", "\u{301}".repeat(MAX_MARKS))
+        );
+    }
+
+    #[test]
+    fn clean_borrows_what_is_clean() {
+        assert!(matches!(sanitize_line("data-collector – 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn ascii_keeps_the_columns() {
+        assert_eq!(ascii("a日e\u{301}✓"), "a??e?");
+        assert_eq!(ascii("“it’s” – 1 × 2 — • a → b…"), "\"it's\" - 1 x 2 - * a > b.");
+        assert!(matches!(ascii("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn thousands_are_parted_by_commas() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1823), "1,823");
+        assert_eq!(thousands(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn seconds_are_as_precise_as_they_are_short() {
+        let written = |ms| format_duration(Duration::from_millis(ms));
+        assert_eq!(written(0), "0.0s");
+        assert_eq!(written(8_150), "8.2s");
+        assert_eq!(written(75_300), "75.3s");
+        assert_eq!(written(99_949), "99.9s");
+        assert_eq!(written(99_950), "1m39s");
+        assert_eq!(written(725_900), "12m05s");
+        assert_eq!(written(3_599_999), "59m59s");
+        assert_eq!(written(10_920_000), "3h02m");
+        assert_eq!(format_duration(Duration::MAX), "5124095576030431h00m");
+    }
+
+    #[test]
+    fn dollars_are_never_nothing_where_there_was_something() {
+        assert_eq!(dollars(0), "$0.00");
+        assert_eq!(dollars(1), "$0.0001");
+        assert_eq!(dollars(4_249), "$0.0042");
+        assert_eq!(dollars(4_250), "$0.0043");
+        assert_eq!(dollars(9_999), "$0.0100");
+        assert_eq!(dollars(10_000), "$0.01");
+        assert_eq!(dollars(3_445_000), "$3.45");
+        assert_eq!(dollars(1_234_500_000), "$1,234.50");
+        assert_eq!(dollars(u64::MAX), "$18,446,744,073,709.55");
+    }
+
+    #[test]
+    fn percent_has_one_decimal() {
+        assert_eq!(percent(4_273, 15_000), "28.5%");
+        assert_eq!(percent(1, 3), "33.3%");
+        assert_eq!(percent(3, 2), "150.0%");
+        assert_eq!(percent(0, 0), "0.0%");
+        assert_eq!(percent(u64::MAX, u64::MAX), "100.0%");
+    }
+
+    /// Text as a hostile child would write it: what matters to a terminal is as likely as everything else.
+    fn hostile() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "[ -~]{0,6}",
+            "\\PC{0,6}",
+            any::<char>().prop_map(String::from),
+            prop::sample::select(vec![
+                "\u{1b}", "\u{1b}[", "\u{1b}]", "\u{1b}\\", "\u{9b}", "\u{9c}", "\u{9d}", "\u{7}", "\n", "\t", " ",
+                "31m", "\u{301}", "\u{200d}", "\u{202e}", "日", "🎉", "\u{feff}", "\u{85}",
+            ])
+            .prop_map(String::from),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn cut_is_never_wider_and_keeps_a_beginning(
+            text in hostile(), max_columns in 0_usize..20, ellipsis in "…|\\.\\.\\.|"
+        ) {
+            let shown = truncate(&text, max_columns, &ellipsis);
+            prop_assert!(width(&shown) <= max_columns);
+            if shown != text {
+                prop_assert!(width(&text) > max_columns);
+                let kept = shown.strip_suffix(beginning(&ellipsis, max_columns)).unwrap();
+                let behind = text.strip_prefix(kept).unwrap().chars().next().unwrap();
+                prop_assert!(character_width(behind) > 0, "a mark was parted from its character");
+            }
+        }
+
+        #[test]
+        fn pad_fills_exactly(text in hostile(), columns in 0_usize..40) {
+            prop_assert_eq!(width(&pad(&text, columns)), width(&text).max(columns));
+        }
+
+        #[test]
+        fn clean_is_harmless(text in hostile()) {
+            let cleaned = sanitize_line(&text);
+            prop_assert!(!cleaned.chars().any(|c| c.is_control() || is_invisible(c)));
+            prop_assert!(cleaned.chars().all(|c| c == ' ' || !c.is_whitespace()));
+            prop_assert!(!cleaned.contains("  "));
+            prop_assert_eq!(cleaned.trim(), cleaned.as_ref());
+        }
+
+        #[test]
+        fn clean_is_idempotent(text in hostile()) {
+            let cleaned = sanitize_line(&text).into_owned();
+            prop_assert!(matches!(sanitize_line(&cleaned), Cow::Borrowed(again) if again == cleaned));
+        }
+
+        #[test]
+        fn ascii_is_as_wide_as_what_it_stands_for(text in hostile()) {
+            let cleaned = sanitize_line(&text);
+            let replaced = ascii(&cleaned);
+            prop_assert!(replaced.is_ascii());
+            prop_assert_eq!(width(&replaced), width(&cleaned));
+        }
+
+        #[test]
+        fn thousands_keep_their_digits(number: u64) {
+            prop_assert_eq!(thousands(number).replace(',', ""), number.to_string());
+        }
+    }
+}

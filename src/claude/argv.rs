@@ -1,0 +1,86 @@
+//! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
+
+use super::permissions;
+use super::session::{self, OpenMode, SessionEntry};
+use super::tool_policy::hook::{self, HookProgram};
+use crate::claude::capabilities::Capabilities;
+use crate::plan::{Instance, Plan};
+
+/// What claude must be able to do for a plan, beyond what all generations can.
+#[must_use]
+pub fn requires_capabilities(plan: &Plan) -> bool {
+    plan.budget.blocks_dollars() || plan.instances.iter().any(permissions::requires_capabilities)
+}
+
+/// What every process that is spoken to over its standard input is called with.
+const STREAM_ARGS: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
+
+const DOLLARS_FLAG: &str = "--max-budget-usd";
+
+const SETTINGS_FLAG: &str = "--settings";
+
+/// The arguments for a process that is asked something, and has no turn.
+#[must_use]
+pub fn stream_args() -> Vec<String> {
+    STREAM_ARGS.map(str::to_owned).to_vec()
+}
+
+/// Returns the arguments to ask for the commands of an instance with these arguments of its own.
+///
+/// Leaves hooks out, which 2.1 would run for the question (measured on 2.1.332), and MCP servers, for which 2.0 waits up
+/// to 30 s, unless one of them provides a command.
+#[must_use]
+pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<String> {
+    let mut arguments = stream_args();
+    arguments.extend(["--permission-mode", "default", "--settings", r#"{"disableAllHooks":true}"#].map(str::to_owned));
+    if !needs_servers {
+        arguments.push("--strict-mcp-config".to_owned());
+    }
+    arguments.extend(claude_args.iter().cloned());
+    arguments
+}
+
+/// The arguments for one process of an instance, which may cost `max_micros` at most.
+#[must_use]
+pub fn arguments(
+    instance: &Instance,
+    entry: SessionEntry,
+    abilities: Capabilities,
+    max_micros: Option<u64>,
+) -> Vec<String> {
+    let permissions = permissions::permissions(instance, abilities);
+    let mut arguments = stream_args();
+    arguments.extend(["--include-partial-messages", "--permission-mode", &permissions.mode].map(str::to_owned));
+    let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+    if let Some(model) = &instance.model {
+        add("--model", model.clone());
+    }
+    if let Some(session) = &instance.session {
+        let uuid = session::conversation_uuid(&session.uuid, entry.conversation);
+        match entry.open_mode {
+            OpenMode::CreateOrResume | OpenMode::Create => add("--session-id", uuid),
+            OpenMode::Resume => add("--resume", uuid),
+        }
+    }
+    // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
+    let is_resumed = entry.open_mode == OpenMode::Resume;
+    if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
+        add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+    }
+    // Joined by `=`: these options take any number of words, and would take the first of `claude_args` too.
+    let lists = [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)];
+    let lists = lists.into_iter().filter(|(_, rules)| !rules.is_empty());
+    let lists = permissions.tools.iter().map(|tools| ("--tools", tools)).chain(lists);
+    arguments.extend(lists.map(|(flag, rules)| format!("{flag}={}", rules.join(","))));
+    arguments.extend(instance.claude_args.iter().cloned());
+    arguments
+}
+
+/// The arguments that make claude ask zen about each use of a tool, if the instance has `allowed_tools`. 1.0 knows
+/// `--settings` only apart from its value.
+#[must_use]
+pub fn tool_policy_arguments(instance: &Instance, program: &HookProgram) -> Vec<String> {
+    let Some(allowed) = &instance.allowed_tools else { return Vec::new() };
+    let directory = instance.cwd.to_string_lossy();
+    vec![SETTINGS_FLAG.to_owned(), hook::settings(program, &directory, allowed, instance.disables_shell_blocks)]
+}

@@ -1,0 +1,171 @@
+//! Slash commands: what in a message is one, and whether claude has it.
+//!
+//! claude itself takes an unknown command for text, or for nothing at all, and calls either a success; so zen asks
+//! first. The rule for what is a command is claude's own.
+
+use crate::base::suggest::closest_match;
+
+/// Answered by every generation, and listed by none.
+const ALWAYS_THERE: &[&str] = &["help"];
+
+/// Commands that claude answers itself: their success needs no model. Measured on 2.1.332, 2.0.76 and 1.0.128 by calling
+/// every command that `initialize` lists; `/compact`, `/goal` and `/recap` ask a model only if there is something to do.
+const LOCAL: &[&str] = &[
+    "agents",
+    "auto-mode-setup",
+    "autocompact",
+    "clear",
+    "color",
+    "compact",
+    "config",
+    "context",
+    "cost",
+    "effort",
+    "fast",
+    "focus",
+    "goal",
+    "heapdump",
+    "help",
+    "list-agents",
+    "mcp",
+    "model",
+    "name",
+    "new",
+    "output-style",
+    "peers",
+    "recap",
+    "release-notes",
+    "reload-plugins",
+    "reload-skills",
+    "rename",
+    "reset",
+    "settings",
+    "stats",
+    "todos",
+    "usage",
+];
+
+/// True if claude answers this command without a model.
+#[must_use]
+pub fn is_local(name: &str) -> bool {
+    LOCAL.contains(&name)
+}
+
+/// What can be called in every generation, though it may not be listed, and what it does.
+pub const UNLISTED: &[(&str, &str)] = &[
+    ("clear", "Start the conversation afresh"),
+    ("compact", "Go on with a summary of the conversation"),
+    ("help", "Answered by claude itself, without a token"),
+];
+
+/// True if every generation accepts this command in every session, listed or not.
+#[must_use]
+pub fn always_works(name: &str) -> bool {
+    UNLISTED.iter().any(|(unlisted, _)| *unlisted == name)
+}
+
+/// True if an MCP server provides this command: `mcp__SERVER__PROMPT`.
+#[must_use]
+pub fn is_of_server(name: &str) -> bool {
+    name.starts_with("mcp__")
+}
+
+/// Removes the blanks before a command's slash: claude takes ` /x` for text.
+#[must_use]
+pub fn trimmed(text: &str) -> &str {
+    let trimmed = text.trim_start();
+    if trimmed.starts_with('/') { trimmed } else { text }
+}
+
+/// Returns the name of the slash command that a message calls, without the slash, if it calls one.
+///
+/// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has, so it is text.
+/// `/tmp is full` calls a command: sent as text it would cost tokens for what may be a typo.
+#[must_use]
+pub fn parse_invocation(message: &str) -> Option<&str> {
+    let word = message.split_whitespace().next()?;
+    let name = word.strip_prefix('/')?;
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_');
+    (message.starts_with('/') && !name.is_empty() && name.chars().all(of_a_name)).then_some(name)
+}
+
+/// The slash commands of one session, as claude listed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    names: Vec<String>,
+}
+
+impl Commands {
+    /// Commands of these names, without slashes.
+    #[must_use]
+    pub fn new(names: Vec<String>) -> Self {
+        Commands { names }
+    }
+
+    /// Whether there is a command of this name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        ALWAYS_THERE.contains(&name) || self.names.iter().any(|n| n == name)
+    }
+
+    /// Returns the error for a missing command, with the nearest name, or, if the name is also a path, the field for text.
+    #[must_use]
+    pub fn not_found(&self, name: &str, is_path: bool) -> String {
+        let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());
+        match closest_match(name, known) {
+            Some(near) => format!("Command not found: /{name} (did you mean /{near}?)"),
+            None if is_path => format!("Command not found: /{name} (text that begins with a path belongs in 'prompt')"),
+            None => format!("Command not found: /{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_what_claude_takes_for_one() {
+        for (message, command) in [
+            ("/help", Some("help")),
+            ("/analyze-code src --deep", Some("analyze-code")),
+            ("/generate\nreport", Some("generate")),
+            ("/plugin:review_2", Some("plugin:review_2")),
+            ("/tmp is full", Some("tmp")),
+            ("/usr/bin/env is there", None),
+            ("/etc/hosts.", None),
+            ("/ alone", None),
+            ("//", None),
+            ("/über", None),
+            (" /help", None),
+            ("What does /help do?", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_invocation(message), command, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_the_nearest_name() {
+        let commands = Commands::new(vec!["analyze-code".into(), "compact".into()]);
+        assert!(commands.contains("compact") && commands.contains("help") && !commands.contains("clear"));
+        assert_eq!(
+            commands.not_found("analyse-code", true),
+            "Command not found: /analyse-code (did you mean /analyze-code?)"
+        );
+        let unlike = "this-command-does-not-exist";
+        assert_eq!(commands.not_found(unlike, false), "Command not found: /this-command-does-not-exist");
+        assert_eq!(
+            commands.not_found("tmp", true),
+            "Command not found: /tmp (text that begins with a path belongs in 'prompt')"
+        );
+    }
+
+    #[test]
+    fn blanks_before_a_slash_are_removed_and_no_others() {
+        for (text, expected) in [(" \n/help x ", "/help x "), ("/help", "/help"), (" text /x", " text /x"), ("", "")] {
+            assert_eq!(trimmed(text), expected);
+        }
+        assert!(always_works("clear") && always_works("compact") && always_works("help") && !always_works("review"));
+    }
+}

@@ -1,0 +1,580 @@
+//! What one claude process has used: counted live from its messages, and settled to claude's own numbers at each result.
+//!
+//! Live counts see the main conversation's messages only; `modelUsage` of a result has everything, and is cumulative over
+//! the process. What was seen live and never settled (the process was killed first) stays on the books as *at least*.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use super::tokens::Tokens;
+use crate::claude::pricing::{Price, Prices};
+
+/// How sure a number is. The later one wins when numbers are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// claude said so.
+    #[default]
+    Exact,
+    /// Reckoned with the price table.
+    Estimate,
+    /// That much, and perhaps more: the process ended before it could say, or is of a generation that does not say all.
+    AtLeast,
+}
+
+impl Certainty {
+    /// The word in `report.json`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Certainty::Exact => "exact",
+            Certainty::Estimate => "estimate",
+            Certainty::AtLeast => "at_least",
+        }
+    }
+}
+
+/// What was used, and how sure that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens by kind.
+    pub tokens: Tokens,
+    /// How sure the tokens are; never an estimate.
+    pub tokens_certainty: Certainty,
+    /// Micro-dollars.
+    pub micros: u64,
+    /// How sure the dollars are.
+    pub micros_certainty: Certainty,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.tokens += other.tokens;
+        self.tokens_certainty = self.tokens_certainty.max(other.tokens_certainty);
+        self.micros = self.micros.saturating_add(other.micros);
+        self.micros_certainty = self.micros_certainty.max(other.micros_certainty);
+    }
+}
+
+/// What claude says of one model: tokens and micro-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelUsage {
+    /// Tokens by kind.
+    pub tokens: Tokens,
+    /// Micro-dollars.
+    pub micros: u64,
+}
+
+impl ModelUsage {
+    /// Adds so much.
+    pub fn add(&mut self, tokens: Tokens, micros: u64) {
+        self.tokens += tokens;
+        self.micros = self.micros.saturating_add(micros);
+    }
+}
+
+/// claude's own numbers in a result, by model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportedUsage {
+    /// What was used since the last result (2.1): exact, also in a resumed session.
+    Delta(BTreeMap<String, ModelUsage>),
+    /// What was used since the process began (1.0 and 2.0).
+    Cumulative {
+        /// By model.
+        models: BTreeMap<String, ModelUsage>,
+        /// Those of the turn's messages in the main conversation that are in these numbers, if the result tells.
+        main: Option<Tokens>,
+    },
+    /// The result names no model: nothing was used, or claude does not say.
+    Absent,
+}
+
+/// How many messages are kept one by one. Older ones change no more, and are kept as a sum: a turn may have any number.
+const MAX_LIVE: usize = 64;
+
+/// The model of messages that claude writes itself.
+const SYNTHETIC_MODEL: &str = "<synthetic>";
+
+/// How many models are kept apart: a process has two or three.
+const MAX_MODELS: usize = 100;
+const OTHER_MODELS: &str = "other";
+
+/// Counts one claude process.
+#[derive(Clone, Debug, Default)]
+pub struct UsageMeter {
+    /// For what claude has not told yet.
+    prices: Prices,
+    /// The sum of what earlier results have settled.
+    settled: ModelUsage,
+    /// What `Cumulative` settlements said last, since the process or its conversation began.
+    cumulative: BTreeMap<String, ModelUsage>,
+    /// The latest messages since the last result, by id.
+    live: Vec<LiveMessage>,
+    /// The sum of those before them, of the main conversation and of subagents.
+    past_main: ModelUsage,
+    past_subagents: ModelUsage,
+    /// Which of `live` is being streamed: the deltas do not say.
+    streamed: usize,
+    /// Seen live, and left out of a result: at least that much.
+    left_out: ModelUsage,
+    /// The first message of the main conversation, and whether it may still grow.
+    first: Option<ModelUsage>,
+    is_first_open: bool,
+    /// The message that is being streamed has not told its last count.
+    has_open_message: bool,
+    /// A message was cut off, by a result or by the end: what else was written of it nobody tells.
+    was_cut_off: bool,
+    /// claude makes calls of its own, and tells only of those that are done before a result.
+    hides_calls: bool,
+}
+
+#[derive(Clone, Debug)]
+struct LiveMessage {
+    id: String,
+    model: String,
+    tokens: Tokens,
+    /// What they cost by the price table, in micro-dollars.
+    estimate_micros: u64,
+    of_subagent: bool,
+}
+
+impl LiveMessage {
+    /// It has come to this many tokens; a kind that is not said stays as it was.
+    fn grow(&mut self, tokens: Tokens, prices: &Prices) {
+        self.tokens = self.tokens.by_kind(tokens, u64::max);
+        self.estimate_micros = prices.estimate_micros(&self.model, &self.tokens);
+    }
+}
+
+impl UsageMeter {
+    /// A meter for another process of the same instance: it knows the same prices, and has counted nothing.
+    #[must_use]
+    pub fn for_next_process(&self) -> Self {
+        UsageMeter::new(self.prices.clone())
+    }
+
+    /// A meter that reckons with these prices.
+    #[must_use]
+    pub fn new(prices: Prices) -> Self {
+        UsageMeter { prices, ..UsageMeter::default() }
+    }
+
+    /// claude has named the price of a model.
+    pub fn set_price(&mut self, model: &str, price: Price) {
+        self.prices.learn(model, price);
+    }
+
+    /// This claude is one that does not tell of all its calls: 2.0 warms up subagents in every process, 1.0 and 2.0 find
+    /// titles and file names with a small model, and what is not done when a result comes they never tell.
+    pub fn mark_hidden_calls(&mut self) {
+        self.hides_calls = true;
+    }
+
+    /// A message began (or one of its content blocks came again, with the same id and the same input side).
+    ///
+    /// A message of claude's own (an error in place of an answer, or the notice that `max_tokens` or a refusal cut one) was
+    /// not served and costs nothing. It can come before the last delta of the message that it is about.
+    pub fn message(&mut self, id: &str, model: &str, tokens: Tokens, of_subagent: bool) {
+        if model == SYNTHETIC_MODEL {
+            return;
+        }
+        let index = match self.live.iter().rposition(|m| m.id == id) {
+            Some(index) => {
+                // The output of a block's event is a placeholder; what a delta has said is more.
+                self.live[index].grow(tokens, &self.prices);
+                index
+            }
+            None => {
+                self.evict_oldest();
+                let estimate_micros = self.prices.estimate_micros(model, &tokens);
+                self.live.push(LiveMessage {
+                    id: id.into(),
+                    model: model.into(),
+                    tokens,
+                    estimate_micros,
+                    of_subagent,
+                });
+                self.live.len() - 1
+            }
+        };
+        // Subagents do not stream.
+        if !of_subagent {
+            self.is_first_open = self.first.is_none() || (self.is_first_open && index == self.streamed);
+            self.streamed = index;
+            self.update_first();
+        }
+    }
+
+    fn update_first(&mut self) {
+        if let Some(message) = self.live.get(self.streamed).filter(|_| self.is_first_open) {
+            self.first = Some(ModelUsage { tokens: message.tokens, micros: message.estimate_micros });
+        }
+    }
+
+    /// Returns the first message of the main conversation, as large as it has become.
+    #[must_use]
+    pub fn first_message(&self) -> Option<ModelUsage> {
+        self.first
+    }
+
+    /// The oldest becomes part of a sum; not the one that is being streamed, whose deltas are still to come.
+    fn evict_oldest(&mut self) {
+        if self.live.len() < MAX_LIVE {
+            return;
+        }
+        let oldest = usize::from(self.streamed == 0);
+        let message = self.live.remove(oldest);
+        self.streamed -= usize::from(self.streamed > oldest);
+        let past = if message.of_subagent { &mut self.past_subagents } else { &mut self.past_main };
+        past.tokens += message.tokens;
+        past.micros = past.micros.saturating_add(message.estimate_micros);
+    }
+
+    /// Notes that the last message is being streamed: its last count is still to come.
+    ///
+    /// A message before it without a last count was cut off: 2.1.332 repeats the request after a reset connection, and
+    /// guesses the output of the first message.
+    pub fn stream_begins(&mut self) {
+        self.was_cut_off |= std::mem::replace(&mut self.has_open_message, true);
+    }
+
+    /// The message under way has come to its end.
+    pub fn stream_ended(&mut self) {
+        self.has_open_message = false;
+    }
+
+    /// A message was cut off that may not have told of itself yet: of a request that was just sent nothing is known here.
+    pub fn mark_truncated(&mut self) {
+        self.was_cut_off = true;
+    }
+
+    /// The message under way has come to this many tokens; a kind that is not said stays as it was.
+    pub fn update_streaming(&mut self, tokens: Tokens) {
+        if let Some(message) = self.live.get_mut(self.streamed) {
+            message.grow(tokens, &self.prices);
+        }
+        self.update_first();
+    }
+
+    /// A result came: claude's numbers take the place of what was counted live.
+    pub fn settle(&mut self, settlement: ReportedUsage) {
+        match settlement {
+            ReportedUsage::Delta(_) => self.hides_calls = false,
+            // One that names no model says nothing of that: 2.1's is so when it has not found the session.
+            ReportedUsage::Cumulative { ref models, .. } if !models.is_empty() => self.hides_calls = true,
+            ReportedUsage::Cumulative { .. } | ReportedUsage::Absent => {}
+        }
+        let (grown, main) = match settlement {
+            ReportedUsage::Delta(models) => (models, None),
+            ReportedUsage::Cumulative { models, main } => (self.delta_since_last(models), main),
+            // What was seen stays seen.
+            ReportedUsage::Absent => return,
+        };
+        match main {
+            Some(main) => self.record_unreported(main, self.past_main.tokens, |message| !message.of_subagent),
+            None => {
+                let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
+                let past = self.past_main.tokens + self.past_subagents.tokens;
+                self.record_unreported(told, past, |_| true);
+            }
+        }
+        self.was_cut_off |= std::mem::take(&mut self.has_open_message);
+        grown.values().for_each(|more| self.settled.add(more.tokens, more.micros));
+        self.live.clear();
+        self.is_first_open = false;
+        (self.past_main, self.past_subagents) = (ModelUsage::default(), ModelUsage::default());
+    }
+
+    /// What has come since the last result. One of a turn that no model answered names none, and takes nothing back.
+    fn delta_since_last(&mut self, models: BTreeMap<String, ModelUsage>) -> BTreeMap<String, ModelUsage> {
+        let mut grown = BTreeMap::new();
+        for (model, now) in self.of_bounded_count(models) {
+            let before = self.cumulative.insert(model.clone(), now).unwrap_or_default();
+            let micros = now.micros.saturating_sub(before.micros);
+            grown.insert(model, ModelUsage { tokens: now.tokens - before.tokens, micros });
+        }
+        grown
+    }
+
+    /// Returns the numbers of the known models and of so many new ones as are kept apart; the sum of the rest has a name of
+    /// its own.
+    fn of_bounded_count(&self, models: BTreeMap<String, ModelUsage>) -> BTreeMap<String, ModelUsage> {
+        let mut room = MAX_MODELS.saturating_sub(self.cumulative.len());
+        let mut kept: BTreeMap<String, ModelUsage> = BTreeMap::new();
+        for (model, now) in models {
+            let is_known = self.cumulative.contains_key(&model);
+            let name = if is_known || room > 0 { model } else { OTHER_MODELS.to_owned() };
+            room -= usize::from(!is_known && room > 0);
+            kept.entry(name).or_default().add(now.tokens, now.micros);
+        }
+        kept
+    }
+
+    /// 1.0 and 2.0 leave out of their numbers a message that was interrupted, and one that came after a retry. What was
+    /// seen of it was served all the same.
+    fn record_unreported(&mut self, told: Tokens, past: Tokens, is_told_of: impl Fn(&LiveMessage) -> bool) {
+        let seen: Vec<&LiveMessage> = self.live.iter().filter(|message| is_told_of(message)).collect();
+        let left_out = seen.iter().fold(past, |sum, message| sum + message.tokens) - told;
+        if let (1.., Some(last)) = (left_out.total(), seen.last()) {
+            self.left_out.tokens += left_out;
+            let micros = self.prices.estimate_micros(&last.model, &left_out);
+            self.left_out.micros = self.left_out.micros.saturating_add(micros);
+        }
+    }
+
+    /// The conversation began anew (`/clear`): claude's cumulative numbers start again at 0.
+    pub fn conversation_reset(&mut self) {
+        self.cumulative.clear();
+    }
+
+    /// The process has ended, and says no more.
+    pub fn process_ended(&mut self) {
+        self.was_cut_off |= !self.live.is_empty();
+    }
+
+    /// What was used up to now.
+    #[must_use]
+    pub fn used(&self) -> Usage {
+        let mut used = Usage::default();
+        used.tokens += self.settled.tokens;
+        used.micros = used.micros.saturating_add(self.settled.micros);
+        for message in &self.live {
+            used.tokens += message.tokens;
+            used.micros = used.micros.saturating_add(message.estimate_micros);
+            used.micros_certainty = Certainty::Estimate;
+        }
+        for sum in [self.past_main, self.past_subagents, self.left_out] {
+            used.tokens += sum.tokens;
+            used.micros = used.micros.saturating_add(sum.micros);
+        }
+        if self.was_cut_off || self.hides_calls || self.left_out != ModelUsage::default() {
+            used.tokens_certainty = Certainty::AtLeast;
+            used.micros_certainty = Certainty::AtLeast;
+        }
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SONNET: &str = "claude-sonnet-4-20250514";
+
+    fn tokens(input: u64, output: u64) -> Tokens {
+        Tokens { input, output, ..Tokens::default() }
+    }
+
+    fn models(input: u64, output: u64, micros: u64) -> BTreeMap<String, ModelUsage> {
+        BTreeMap::from([(SONNET.to_owned(), ModelUsage { tokens: tokens(input, output), micros })])
+    }
+
+    fn cumulative(input: u64, output: u64, micros: u64) -> ReportedUsage {
+        ReportedUsage::Cumulative { models: models(input, output, micros), main: None }
+    }
+
+    /// Nobody uses so much; but whoever says so is no reason to panic, or to begin again at 0.
+    #[test]
+    fn numbers_beyond_reason_stop_at_the_largest() {
+        let all = Tokens { input: u64::MAX, output: u64::MAX, cache_creation: u64::MAX, cache_read: u64::MAX };
+        let mut meter = UsageMeter::default();
+        meter.set_price(SONNET, Price::from_base_prices(u64::MAX, u64::MAX));
+        for id in ["m1", "m2", "m3"] {
+            meter.message(id, SONNET, all, false);
+            assert_eq!((meter.used().tokens, meter.used().micros), (all, u64::MAX));
+            meter.settle(ReportedUsage::Cumulative { models: models(1, 1, 1), main: Some(Tokens::default()) });
+            assert_eq!((meter.used().tokens.total(), meter.used().micros), (u64::MAX, u64::MAX));
+        }
+    }
+
+    #[test]
+    fn a_message_counts_once_however_often_it_comes() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.update_streaming(tokens(0, 40));
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        assert_eq!(meter.used().tokens, tokens(100, 40));
+        assert_eq!(meter.used().tokens_certainty, Certainty::Exact);
+        assert_eq!(meter.used().micros, 900);
+        assert_eq!(meter.used().micros_certainty, Certainty::Estimate);
+    }
+
+    /// Measured on 2.1, 2.0 and 1.0: the delta with the last counts follows the notice that the message was cut.
+    #[test]
+    fn delta_after_a_synthetic_message_belongs_to_the_message_before() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(5_500, 1), false);
+        meter.stream_begins();
+        meter.message("uuid", SYNTHETIC_MODEL, Tokens::default(), false);
+        meter.update_streaming(tokens(5_500, 50));
+        meter.stream_ended();
+        assert_eq!(meter.used().tokens, tokens(5_500, 50));
+        assert_eq!(meter.first_message().map(|first| first.tokens), Some(tokens(5_500, 50)));
+        meter.settle(ReportedUsage::Delta(models(5_500, 50, 1)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(5_500, 50), Certainty::Exact));
+    }
+
+    #[test]
+    fn the_first_message_grows_until_the_second_begins() {
+        let mut meter = UsageMeter::default();
+        meter.message("sub", SONNET, tokens(9_000, 1), true);
+        assert_eq!(meter.first_message(), None, "a subagent's is none");
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.update_streaming(tokens(0, 40));
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        assert_eq!(meter.first_message(), Some(ModelUsage { tokens: tokens(100, 40), micros: 900 }));
+        meter.message("m2", SONNET, tokens(700, 1), false);
+        meter.update_streaming(tokens(0, 70));
+        meter.settle(cumulative(900, 200, 1));
+        meter.message("m3", SONNET, tokens(800, 1), false);
+        assert_eq!(meter.first_message().map(|first| first.tokens), Some(tokens(100, 40)));
+    }
+
+    #[test]
+    fn a_result_settles_what_was_counted_live() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        meter.settle(cumulative(150, 60, 1_350));
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(150, 60), 1_350));
+        meter.message("m2", SONNET, tokens(10, 1), false);
+        meter.settle(cumulative(160, 65, 1_455));
+        assert_eq!(meter.used().tokens, tokens(160, 65));
+        assert_eq!(meter.used().micros, 1_455);
+    }
+
+    #[test]
+    fn a_turn_of_any_length_is_counted_whole_in_bounded_memory() {
+        let mut meter = UsageMeter::default();
+        let count = 10 * MAX_LIVE as u64;
+        for i in 0..count {
+            meter.message(&format!("main-{i}"), SONNET, tokens(100, 1), false);
+            meter.message(&format!("sub-{i}"), SONNET, tokens(10, 1), true);
+            meter.update_streaming(Tokens { output: 40, ..Tokens::default() });
+            assert!(meter.live.len() <= MAX_LIVE);
+        }
+        let seen = tokens(110 * count, 41 * count);
+        assert_eq!(meter.used().tokens, seen);
+        assert_eq!(meter.used().micros, count * (300 + 600 + 30 + 15));
+        // Of what the main conversation has used the result leaves out 100 tokens.
+        let main = Some(tokens(100 * count - 100, 40 * count));
+        meter.settle(ReportedUsage::Cumulative { models: models(110 * count - 100, 41 * count, 7), main });
+        assert_eq!(meter.used().tokens, seen);
+        meter.message("next", SONNET, tokens(5, 5), false);
+        assert_eq!(meter.used().tokens, seen + tokens(5, 5));
+    }
+
+    #[test]
+    fn a_turn_that_no_model_answered_takes_nothing_back() {
+        let mut meter = UsageMeter::default();
+        meter.settle(cumulative(100, 10, 450));
+        meter.settle(ReportedUsage::Cumulative { models: BTreeMap::new(), main: Some(Tokens::default()) });
+        meter.settle(cumulative(120, 15, 585));
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(120, 15), 585));
+    }
+
+    #[test]
+    fn what_others_used_does_not_hide_a_message_that_is_left_out() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        let main = Some(Tokens::default());
+        meter.settle(ReportedUsage::Cumulative { models: models(300, 60, 1_800), main });
+        assert_eq!((meter.used().tokens, meter.used().micros), (tokens(400, 100), 1_800 + 900));
+        assert_eq!(meter.used().tokens_certainty, Certainty::AtLeast);
+    }
+
+    #[test]
+    fn a_message_that_a_repeated_request_follows_was_cut_off() {
+        let mut meter = UsageMeter::default();
+        for id in ["m1", "m2"] {
+            meter.message(id, "opus", tokens(100, 1), false);
+            meter.stream_begins();
+        }
+        meter.update_streaming(tokens(100, 20));
+        meter.stream_ended();
+        meter.settle(ReportedUsage::Delta(models(200, 25, 0)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(200, 25), Certainty::AtLeast));
+    }
+
+    #[test]
+    fn a_message_that_a_result_cut_off_is_at_least_what_is_told_of_it() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.stream_begins();
+        meter.settle(ReportedUsage::Delta(models(100, 5, 375)));
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 5), Certainty::AtLeast));
+    }
+
+    #[test]
+    fn any_number_of_models_is_counted_whole_in_bounded_memory() {
+        let mut meter = UsageMeter::default();
+        let names: Vec<String> = (0..40_000).map(|i| format!("model-{i}")).collect();
+        for round in 1..=3_u64 {
+            let of_each = ModelUsage { tokens: tokens(10 * round, round), micros: round };
+            let models = names.iter().map(|name| (name.clone(), of_each)).collect();
+            meter.settle(ReportedUsage::Cumulative { models, main: Some(Tokens::default()) });
+            assert!(meter.cumulative.len() <= MAX_MODELS + 1);
+            let used = meter.used();
+            assert_eq!((used.tokens, used.micros), (tokens(400_000 * round, 40_000 * round), 40_000 * round));
+        }
+    }
+
+    #[test]
+    fn a_cleared_conversation_starts_claude_s_sum_again_and_not_ours() {
+        let mut meter = UsageMeter::default();
+        meter.settle(cumulative(100, 10, 450));
+        meter.conversation_reset();
+        meter.settle(cumulative(20, 5, 135));
+        assert_eq!(meter.used().tokens, tokens(120, 15));
+        assert_eq!(meter.used().micros, 585);
+    }
+
+    #[test]
+    fn an_increment_is_exact_in_a_resumed_session() {
+        let mut meter = UsageMeter::default();
+        meter.settle(ReportedUsage::Delta(models(5, 5, 90)));
+        meter.settle(ReportedUsage::Delta(models(7, 7, 126)));
+        assert_eq!(meter.used().tokens, tokens(12, 12));
+    }
+
+    #[test]
+    fn only_who_tells_of_each_call_is_taken_for_exact() {
+        let certainty = |meter: &UsageMeter| (meter.used().tokens_certainty, meter.used().micros_certainty);
+        let mut meter = UsageMeter::default();
+        meter.mark_hidden_calls();
+        assert_eq!(certainty(&meter), (Certainty::AtLeast, Certainty::AtLeast));
+        meter.settle(ReportedUsage::Delta(models(5, 5, 90)));
+        assert_eq!(certainty(&meter), (Certainty::Exact, Certainty::Exact));
+        meter.settle(cumulative(5, 5, 90));
+        assert_eq!(certainty(&meter), (Certainty::AtLeast, Certainty::AtLeast));
+    }
+
+    #[test]
+    fn what_a_killed_process_had_begun_is_at_least_that() {
+        let mut meter = UsageMeter::default();
+        meter.settle(cumulative(100, 10, 450));
+        meter.message("m2", SONNET, tokens(30, 1), false);
+        meter.process_ended();
+        let used = meter.used();
+        assert_eq!((used.tokens, used.tokens_certainty), (tokens(130, 11), Certainty::AtLeast));
+        assert_eq!(used.micros_certainty, Certainty::AtLeast);
+    }
+
+    #[test]
+    fn what_a_result_leaves_out_of_an_interrupted_message_stays_on_the_books() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 1), false);
+        meter.settle(ReportedUsage::Cumulative { models: BTreeMap::new(), main: None });
+        assert_eq!((meter.used().tokens, meter.used().tokens_certainty), (tokens(100, 1), Certainty::AtLeast));
+        meter.settle(cumulative(10, 10, 180));
+        assert_eq!(meter.used().tokens, tokens(110, 11));
+        assert_eq!(meter.used().micros, 315 + 180);
+    }
+
+    #[test]
+    fn a_result_that_names_no_model_takes_nothing_back() {
+        let mut meter = UsageMeter::default();
+        meter.message("m1", SONNET, tokens(100, 40), false);
+        meter.settle(ReportedUsage::Absent);
+        assert_eq!(meter.used().tokens, tokens(100, 40));
+    }
+}

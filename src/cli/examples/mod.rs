@@ -1,0 +1,125 @@
+//! Configs to start from, one for each kind of work. They are files of their own beside this one, and tests hold them to the
+//! schema, to a plan and to a run.
+
+use crate::base::suggest::closest_match;
+
+/// A config to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub about: &'static str,
+    /// The config.
+    pub config: &'static str,
+}
+
+/// All of them, in the order in which they are listed.
+pub static EXAMPLES: &[Example] = &[
+    Example {
+        name: "data_analysis",
+        about: "data files looked at from several sides, and one report",
+        config: include_str!("data_analysis.json"),
+    },
+    Example {
+        name: "code_review",
+        about: "a week's changes reviewed side by side, the findings sorted",
+        config: include_str!("code_review.json"),
+    },
+    Example {
+        name: "content_creation",
+        about: "the texts of a release from one list of facts, and an editor",
+        config: include_str!("content_creation.json"),
+    },
+    Example {
+        name: "testing_workflow",
+        about: "what the tests leave open, the missing tests, a check",
+        config: include_str!("testing_workflow.json"),
+    },
+    Example {
+        name: "migration_workflow",
+        about: "from one library to another: plan, halves, rest, check",
+        config: include_str!("migration_workflow.json"),
+    },
+    Example {
+        name: "debugging_workflow",
+        about: "one bug: reproduced, explained, mended, reviewed",
+        config: include_str!("debugging_workflow.json"),
+    },
+];
+
+/// The example of this name.
+///
+/// # Errors
+/// What to say where there is none: the name that was meant, and all that there are.
+pub fn find(name: &str) -> Result<&'static Example, String> {
+    EXAMPLES.iter().find(|example| example.name == name).ok_or_else(|| {
+        let names = || EXAMPLES.iter().map(|example| example.name);
+        let all = names().collect::<Vec<_>>().join(", ");
+        match closest_match(name, names()) {
+            Some(near) => format!("is no example, did you mean '{near}'? There are: {all}"),
+            None => format!("is no example; there are: {all}"),
+        }
+    })
+}
+
+/// One line for each.
+#[must_use]
+pub fn list() -> String {
+    let columns = EXAMPLES.iter().map(|example| example.name.len()).max().unwrap_or(0);
+    EXAMPLES.iter().map(|example| format!("{:columns$}  {}\n", example.name, example.about)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_file_is_an_example_and_is_called_like_it() {
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/examples")).expect("the folder");
+        let paths =
+            folder.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
+        let files: HashSet<String> =
+            paths.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+        assert_eq!(files, EXAMPLES.iter().map(|example| example.name.to_owned()).collect());
+        for example in EXAMPLES {
+            let path = format!("{}/src/cli/examples/{}.json", env!("CARGO_MANIFEST_DIR"), example.name);
+            assert_eq!(std::fs::read_to_string(path).expect("a file"), example.config);
+        }
+    }
+
+    #[test]
+    fn every_example_shows_what_zen_is_for() {
+        for example in EXAMPLES {
+            let config = Config::read(example.config).expect(example.name);
+            assert_eq!(config.warnings, Vec::<String>::new(), "{}", example.name);
+            assert!(config.budget.overall_micros.or(config.budget.overall_tokens).is_some(), "{}", example.name);
+            assert!(
+                config.instances.iter().all(|i| i.timeout.is_some() && i.allowed_tools.is_some()),
+                "{}",
+                example.name
+            );
+            assert!(config.instances.iter().any(|i| i.depends_on.is_some()), "{}", example.name);
+            // A slash command that is not there would fail the instance.
+            assert!(config.instances.iter().all(|i| i.command.is_none() && i.name.is_some()), "{}", example.name);
+        }
+        let uses_sessions = |config: &str| config.contains("\"session_id\"");
+        assert!(EXAMPLES.iter().any(|example| uses_sessions(example.config)));
+    }
+
+    #[test]
+    fn a_list_fits_the_screen() {
+        assert_eq!(list().lines().count(), 6);
+        assert!(list().lines().all(|line| line.is_ascii() && line.len() <= 80), "{}", list());
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_nearest_and_all() {
+        assert_eq!(find("code_review").map(|example| example.name), Ok("code_review"));
+        let told = find("code-review").unwrap_err();
+        assert!(told.starts_with("is no example, did you mean 'code_review'? There are: data_analysis, "), "{told}");
+        assert!(find("poetry").unwrap_err().starts_with("is no example; there are: data_analysis, "));
+    }
+}

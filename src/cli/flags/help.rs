@@ -1,0 +1,110 @@
+//! The text of `--help`, in lines of at most 80 columns, from the tables of flags, exit codes and environment
+//! variables. Knows how these are laid out, and not one of them by name.
+
+use super::{ENVIRONMENT, Flag, Section};
+use crate::engine::exit_code;
+
+const MAX_COLUMNS: usize = 80;
+const FLAG_HELP_COLUMN: usize = 33;
+const ENTRY_HELP_COLUMN: usize = 18;
+
+/// The text that `zen --help` prints.
+#[must_use]
+pub fn help() -> String {
+    let mut text = format!(
+        "zen {}\n{}\n\nUsage: zen --config FILE [OPTION]...\n       zen [OPTION]... COMMAND\n",
+        env!("CARGO_PKG_VERSION"),
+        wrapped(env!("CARGO_PKG_DESCRIPTION"), 0)
+    );
+    for section in Section::ALL {
+        text += &format!("\n{}:\n", section.title());
+        for flag in section.flags() {
+            text += &entry(&spelled(flag), &explained(flag), FLAG_HELP_COLUMN);
+        }
+    }
+    for (title, table) in [("Exit status", exit_code::TABLE), ("Environment", ENVIRONMENT)] {
+        text += &format!("\n{title}:\n");
+        for (name, meaning) in table {
+            text += &entry(&format!("  {name}"), meaning, ENTRY_HELP_COLUMN);
+        }
+    }
+    text
+}
+
+fn spelled(flag: &Flag) -> String {
+    let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+    let value = flag.value_name().map_or(String::new(), |name| format!(" {name}"));
+    format!("  {short}--{}{value}", flag.long)
+}
+
+fn explained(flag: &Flag) -> String {
+    match flag.default() {
+        Some(default) => format!("{} (default: {default})", flag.help),
+        None => flag.help.to_owned(),
+    }
+}
+
+/// A name and its meaning at `column`; a name that reaches into that column stands on a line of its own.
+fn entry(name: &str, meaning: &str, column: usize) -> String {
+    let meaning = wrapped(meaning, column);
+    if name.len() + 2 <= column {
+        format!("{name:column$}{meaning}\n")
+    } else {
+        format!("{name}\n{:column$}{meaning}\n", "")
+    }
+}
+
+/// The words of `text` in lines that begin at `column`; the first one is taken to stand there already.
+pub(super) fn wrapped(text: &str, column: usize) -> String {
+    let mut lines = String::new();
+    let mut end = column;
+    for word in text.split(' ') {
+        if end + 1 + word.len() > MAX_COLUMNS {
+            lines += &format!("\n{:column$}", "");
+            end = column;
+        } else if end > column {
+            lines.push(' ');
+            end += 1;
+        }
+        lines += word;
+        end += word.len();
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FLAGS;
+    use super::*;
+
+    #[test]
+    fn every_line_fits() {
+        for line in help().lines() {
+            assert!(line.is_ascii() && line.len() <= MAX_COLUMNS && line.trim_end() == line, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_flag_stands_on_a_line_of_its_own() {
+        let help = help();
+        for flag in FLAGS {
+            let lines = help.lines().filter(|line| line.trim_end().starts_with(&spelled(flag))).count();
+            assert_eq!(lines, 1, "--{}", flag.long);
+        }
+    }
+
+    #[test]
+    fn exit_codes_and_variables_are_listed() {
+        let help = help();
+        for (name, _) in exit_code::TABLE.iter().chain(ENVIRONMENT) {
+            assert!(help.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn entries_are_aligned() {
+        assert_eq!(entry("  -q", "say less", 8), "  -q    say less\n");
+        assert_eq!(entry("  --quiet", "say less", 8), "  --quiet\n        say less\n");
+        assert_eq!(entry("  -q", "word ".repeat(16).trim_end(), 8).lines().nth(1), Some("        word word"));
+    }
+}

@@ -1,0 +1,137 @@
+//! The JSON Schema of a config, from the tables of its fields. It refuses nothing that zen takes; of what zen refuses it
+//! leaves out what no schema can say: unique names, dependencies that exist, keys that stand there twice.
+
+use crate::engine::halt;
+use serde_json::{Map, Value, json};
+
+use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
+use super::{MAX_INSTANCES, Shape};
+use crate::config::values::{COMMENT_MARKS, COMMENT_MARKS_OF_VARIABLES};
+
+/// The schema, in the language of draft 2020-12.
+#[must_use]
+pub fn schema() -> Value {
+    let section = |(name, about): &(&'static str, &str)| {
+        let mut section = match *name {
+            "instances" => json!({
+                "type": "array", "items": instance(), "minItems": 1, "maxItems": MAX_INSTANCES
+            }),
+            "budget" => or_null(object(BUDGET.iter().map(|row| &row.field))),
+            "pricing" => or_null(with_comments(json!({ "type": "object", "additionalProperties": price() }))),
+            "halt" => or_null(json!({ "type": "string", "pattern": halt::PATTERN })),
+            _ => {
+                let fields = INSTANCE.iter().map(|row| &row.field);
+                or_null(object(fields.filter(|field| !NOT_IN_DEFAULTS.contains(&field.name))))
+            }
+        };
+        section["description"] = (*about).into();
+        ((*name).to_owned(), section)
+    };
+    let mut schema = closed(SECTIONS.iter().map(section));
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "A config of zen".into();
+    schema["description"] = format!(
+        "Keys that begin with {} are comments; null is the same as leaving a field out.",
+        COMMENT_MARKS.join(", ")
+    )
+    .into();
+    schema["required"] = json!(["instances"]);
+    schema
+}
+
+fn instance() -> Value {
+    let mut instance = object(INSTANCE.iter().map(|row| &row.field));
+    let given = |name: &str| {
+        let mut given = json!({ "required": [name] });
+        given["properties"][name] = filled();
+        given
+    };
+    instance["anyOf"] = json!([given("command"), given("prompt")]);
+    instance
+}
+
+fn price() -> Value {
+    let mut price = object(PRICE.iter().map(|row| &row.field));
+    for name in NEEDED_IN_PRICE {
+        price["properties"][name]["type"] = "number".into();
+    }
+    price["required"] = json!(NEEDED_IN_PRICE);
+    price
+}
+
+/// An object that has these fields, and comments.
+fn object<'a>(fields: impl Iterator<Item = &'a Field>) -> Value {
+    let described = |field: &Field| {
+        let mut schema = or_null(of_shape(&field.shape));
+        schema["description"] = field.about.replace('`', "").into();
+        (field.name.to_owned(), schema)
+    };
+    closed(fields.map(described))
+}
+
+fn closed(members: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let mut properties = Map::new();
+    properties.extend(members);
+    with_comments(json!({ "type": "object", "properties": properties, "additionalProperties": false }))
+}
+
+fn with_comments(mut object: Value) -> Value {
+    object["patternProperties"][beginning_with(&COMMENT_MARKS)] = true.into();
+    object
+}
+
+fn beginning_with(marks: &[&str]) -> String {
+    format!("^({})", marks.join("|").replace('$', "\\$"))
+}
+
+/// The same, or null.
+fn or_null(mut schema: Value) -> Value {
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.push(Value::Null);
+    } else {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    schema
+}
+
+fn of_shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::String => json!({ "type": "string" }),
+        Shape::NonEmptyString => filled(),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Enum(words) => json!({ "enum": words }),
+        Shape::Strings => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::NonEmptyStrings => json!({ "type": "array", "items": filled() }),
+        Shape::Number { max, is_whole, .. } => {
+            let kind = if *is_whole { "integer" } else { "number" };
+            json!({ "type": kind, "exclusiveMinimum": 0, "maximum": *max as u64 })
+        }
+        Shape::UnsignedInt { max } => json!({ "type": "integer", "minimum": 0, "maximum": max }),
+        Shape::PerCommand(limit) => {
+            with_comments(json!({ "type": "object", "additionalProperties": or_null(of_shape(limit)) }))
+        }
+        Shape::EnvVars => {
+            let comment = beginning_with(&COMMENT_MARKS_OF_VARIABLES);
+            let mut variables = json!({
+                "type": "object",
+                "propertyNames": { "pattern": format!("{comment}|^[^=]+$") },
+                "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
+            });
+            variables["patternProperties"][comment] = true.into();
+            variables
+        }
+        Shape::Dependencies(when) => {
+            let when = or_null(json!({ "enum": when }));
+            let mut named = closed([("name".to_owned(), filled()), ("when".to_owned(), when)]);
+            named["required"] = json!(["name"]);
+            json!({ "type": "array", "items": { "anyOf": [filled(), named] }, "uniqueItems": true })
+        }
+    }
+}
+
+fn filled() -> Value {
+    json!({ "type": "string", "pattern": "\\S" })
+}
+
+#[cfg(test)]
+mod tests;

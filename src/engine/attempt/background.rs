@@ -1,0 +1,247 @@
+//! Work that outlives the last turn: commands in the background and wake-ups that the agent has scheduled. claude
+//! takes a turn of its own when a command ends, and that turn belongs to the instance.
+//!
+//! Measured on 2.1.330 and 2.1.332. 2.0 and 1.0 report the start of such a command, and nothing of its end.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::{Action, Attempt, Phase};
+use crate::claude::protocol::request;
+use crate::claude::protocol::{Leaves, Task, ToolUse};
+use crate::config::Background;
+use crate::engine::outcome::{Failure, FailureKind};
+
+/// How long claude may take to begin the turn that follows the end of a command. It takes 40 ms. If it takes longer, its
+/// input is closed, and the turn counts all the same.
+const FOLLOW_UP: Duration = Duration::from_secs(5);
+
+/// Tools whose commands can run in the background, and the one that schedules a wake-up.
+const TOOLS: [&str; 3] = ["Bash", "Monitor", WAKEUP];
+const WAKEUP: &str = "ScheduleWakeup";
+
+/// Limits what is remembered of an instance that starts thousands of commands.
+const MAX_COMMANDS: usize = 1000;
+
+/// The commands and wake-ups of one process that are not done.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Running {
+    /// The commands that claude lists.
+    commands: Vec<Task>,
+    /// Commands of tools that have not ended, by the id of the tool's use.
+    used: HashMap<String, String>,
+    /// The command of each task, by its id.
+    names: HashMap<String, String>,
+    /// The pending wake-up: its prompt.
+    wakeup: Option<String>,
+    /// Commands whose end claude will not report: those of 2.0 and 1.0.
+    unreported: Vec<String>,
+    /// True if this claude reports what runs in the background.
+    is_reported: bool,
+    /// True if something has ended that claude has not passed on to the model: a turn follows.
+    pub(super) turn_follows: bool,
+    /// When that turn is waited for no longer.
+    follow_up_by: Option<Duration>,
+    /// When commands are waited for no longer.
+    wait_until: Option<Duration>,
+    is_wait_over: bool,
+    /// Tasks that zen has listed as stopped: claude may list them once more.
+    stopped: HashSet<String>,
+    /// True if the instance was to wait for commands, and they were ended before.
+    pub(super) is_cut_off: bool,
+}
+
+impl Running {
+    /// Remembers the command that a tool runs.
+    pub(super) fn tool_used(&mut self, used: &ToolUse) {
+        if TOOLS.contains(&used.tool.as_str()) && self.used.len() < MAX_COMMANDS {
+            self.used.insert(used.id.clone(), used.input_summary.clone());
+        }
+    }
+
+    /// Takes in the end of a tool's use, and the work that it has left.
+    pub(super) fn tool_ended(&mut self, id: &str, leaves: Leaves) {
+        let command = self.used.remove(id);
+        match leaves {
+            Leaves::Nothing => {}
+            Leaves::Command if self.is_reported || self.unreported.len() >= MAX_COMMANDS => {}
+            Leaves::Command => self.unreported.push(command.unwrap_or_else(|| "a command".to_owned())),
+            Leaves::WakeUp => self.wakeup = Some(command.unwrap_or_default()),
+            Leaves::NoWakeUp => self.wakeup = None,
+        }
+    }
+
+    /// Names a task by the command that it runs.
+    pub(super) fn name(&mut self, task_id: String, tool_use_id: &str) {
+        if let Some(command) = self.used.get(tool_use_id)
+            && self.names.len() < MAX_COMMANDS
+        {
+            self.names.insert(task_id, command.clone());
+        }
+    }
+
+    /// A turn begins, and with it claude passes on what has ended.
+    pub(super) fn turn_begins(&mut self) {
+        self.turn_follows = false;
+        self.follow_up_by = None;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.wakeup.is_none()
+    }
+
+    /// The commands, and the wake-up, in words.
+    fn labels(&self) -> Vec<String> {
+        let command = |task: &Task| self.names.get(&task.id).unwrap_or(&task.description).clone();
+        let wakeup = self.wakeup.as_ref().map(|prompt| format!("wake-up: {prompt}"));
+        self.commands.iter().map(command).chain(wakeup).collect()
+    }
+
+    fn changed(&mut self, commands: Vec<Task>) {
+        self.is_reported = true;
+        self.commands = commands;
+        self.commands.retain(|task| !self.stopped.contains(&task.id));
+        self.names.retain(|id, _| self.commands.iter().any(|task| task.id == *id));
+    }
+}
+
+impl Attempt {
+    /// True if the instance has not completed before its background work has.
+    pub(super) fn needs_background_work(&self) -> bool {
+        let waits = self.background == Background::Wait && !self.dialogue.background.is_empty();
+        self.dialogue.background_agents > 0 || waits
+    }
+
+    /// Waits for background work, or stops it, after all turns have succeeded.
+    pub(super) fn on_all_turns_answered(&mut self, now: Duration) -> Vec<Action> {
+        if self.dialogue.turn_under_way || self.dialogue.background.is_cut_off {
+            return Vec::new();
+        }
+        self.progress.awaited.clear();
+        let running = &mut self.dialogue.background;
+        if running.is_empty() && self.dialogue.background_agents == 0 {
+            return if running.turn_follows { self.await_turn(now) } else { self.completed(now) };
+        }
+        if running.is_empty() {
+            return self.follow_up();
+        }
+        let wait_until = *running.wait_until.get_or_insert(now.saturating_add(self.background_wait));
+        running.is_wait_over |= wait_until <= now;
+        let is_wait_over = running.is_wait_over;
+        match self.background {
+            Background::Wait if !is_wait_over => self.follow_up(),
+            Background::Wait | Background::Stop => self.stop_commands(now),
+            // What agents do belongs to the work, and they may start or end commands.
+            Background::Fail if self.dialogue.background_agents > 0 => self.follow_up(),
+            Background::Fail => {
+                let labels = self.dialogue.background.labels();
+                let mut effects = self.end_commands();
+                let error = format!("Unfinished: still running in the background: {}", labels.join("; "));
+                effects.extend(self.fail(Failure::new(FailureKind::Unfinished, error), now));
+                effects
+            }
+        }
+    }
+
+    /// The list of what runs in the background has changed.
+    pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<Action> {
+        self.dialogue.background.changed(commands);
+        self.background_moved(now)
+    }
+
+    /// A scheduled wake-up has come.
+    pub(super) fn woke_up(&mut self, now: Duration) -> Vec<Action> {
+        self.dialogue.background.wakeup = None;
+        self.dialogue.background.turn_follows = true;
+        self.background_moved(now)
+    }
+
+    fn background_moved(&mut self, now: Duration) -> Vec<Action> {
+        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
+            return Vec::new();
+        }
+        self.on_all_turns_answered(now)
+    }
+
+    /// The moment at which [`background_is_due`](Self::background_is_due) has something to do.
+    pub(super) fn background_deadline(&self) -> Option<Duration> {
+        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
+            return None;
+        }
+        let running = &self.dialogue.background;
+        let wait_until = running.wait_until.filter(|_| !running.is_wait_over && !running.is_empty());
+        running.follow_up_by.into_iter().chain(wait_until).min()
+    }
+
+    /// A wait in the background is over.
+    pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<Action> {
+        let running = &mut self.dialogue.background;
+        if running.follow_up_by.is_some_and(|at| at <= now) {
+            running.turn_begins();
+        }
+        self.on_all_turns_answered(now)
+    }
+
+    /// Ends what was to be waited for, or claude has ended before: the instance has not completed.
+    pub(super) fn cut_off_background(&mut self) {
+        let running = &mut self.dialogue.background;
+        running.is_cut_off |= self.background != Background::Stop && !running.is_empty();
+        self.list_stopped_background();
+    }
+
+    /// Lists commands that end with their process and were not waited for.
+    pub(super) fn list_stopped_background(&mut self) {
+        let running = &mut self.dialogue.background;
+        let labels = running.labels();
+        running.stopped.extend(running.commands.drain(..).map(|task| task.id));
+        running.wakeup = None;
+        self.progress.awaited.clear();
+        for label in labels {
+            if self.progress.background_stopped.len() < MAX_COMMANDS {
+                self.progress.background_stopped.push(label);
+            }
+        }
+    }
+
+    /// Processes of the instance were still alive when claude had ended: its background commands, if claude reports no ends.
+    pub fn left_processes(&mut self) {
+        let unreported = std::mem::take(&mut self.dialogue.background.unreported);
+        if unreported.is_empty() {
+            return;
+        }
+        if self.background == Background::Fail && self.process.verdict == Some(super::Verdict::Completed) {
+            let error = format!("Unfinished: still running in the background: {}", unreported.join("; "));
+            self.process.verdict = Some(super::Verdict::Failed(Failure::new(FailureKind::Unfinished, error)));
+        }
+        self.progress.background_stopped.extend(unreported);
+    }
+
+    /// Leaves claude's input open, so that it can be interrupted.
+    fn follow_up(&mut self) -> Vec<Action> {
+        if self.process.phase == Phase::AwaitingResult {
+            self.process.phase = Phase::AwaitingBackground;
+        }
+        self.progress.awaited = self.dialogue.background.labels();
+        Vec::new()
+    }
+
+    fn await_turn(&mut self, now: Duration) -> Vec<Action> {
+        self.dialogue.background.follow_up_by.get_or_insert(now.saturating_add(FOLLOW_UP));
+        self.follow_up()
+    }
+
+    /// Stops the commands; agents are still waited for.
+    fn stop_commands(&mut self, now: Duration) -> Vec<Action> {
+        let mut effects = self.end_commands();
+        let rest = if self.dialogue.background_agents > 0 { self.follow_up() } else { self.completed(now) };
+        effects.extend(rest);
+        effects
+    }
+
+    fn end_commands(&mut self) -> Vec<Action> {
+        let tasks = self.dialogue.background.commands.iter();
+        let effects = tasks.map(|task| Action::Send(request::stop_task(&task.id))).collect();
+        self.list_stopped_background();
+        effects
+    }
+}

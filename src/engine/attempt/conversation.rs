@@ -1,0 +1,530 @@
+//! What is said between zen and a process of an attempt, from `initialize` to the last result: which turn is due, what a
+//! message and a result mean, and when the work is done. How a process is ended is not known here.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::background::Running;
+use super::{Action, Attempt, Phase, Verdict};
+use crate::base::text::truncate;
+use crate::claude::permissions::is_same_mode;
+use crate::claude::protocol::request;
+use crate::claude::protocol::{
+    ContentBlock, Denial, Event, Message, Retry, ToolResult, ToolUse, TurnResult, is_result,
+};
+use crate::claude::slash_commands::{Commands, is_local};
+use crate::claude::tool_denials::UnavailableTool;
+use crate::claude::tool_policy::hook::IsListed;
+use crate::claude::turn_outcome::{
+    MAX_REFUSED_LOGINS, TurnFacts, TurnOutcome, classify, is_refused_login, refused_logins, refused_shell_command,
+    result_text, without_model,
+};
+use crate::engine::outcome::{Failure, FailureKind};
+
+/// Of an answer to one of several turns so much is remembered; the last one is whole.
+const MAX_ANSWER_COLUMNS: usize = 500;
+
+/// The message of the main conversation that is under way, if one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum MessageState {
+    /// None is; another may follow in the same turn.
+    #[default]
+    Idle,
+    /// The model was asked for one: it is paid for, and has not begun to come.
+    Requested,
+    /// One is.
+    Streaming,
+    /// One is, and tools will be used after it.
+    ToolCalls,
+    /// One is, or has ended, and the turn ends with it: its result follows.
+    Final,
+}
+
+/// What one process has said, as far as the next step depends on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conversation {
+    pub(super) initialized: bool,
+    /// How many turns of the instance were sent, by this process and those before it; 0: none by this one.
+    turns_sent: usize,
+    /// When the usage limit ends that claude has run into, if it says so.
+    limit_rejected: Option<Option<u64>>,
+    pub(super) background_agents: usize,
+    /// The other work in the background.
+    pub(super) background: Running,
+    /// The message that the model writes at this moment.
+    pub(super) message: MessageState,
+    /// The last text of the main conversation.
+    last_text: String,
+    /// The tools of the main conversation that have not ended, by id.
+    pub(super) tools_at_work: HashSet<String>,
+    /// Whether the tools of the message that is being streamed have all ended: 2.1 tells that of some before the message's end.
+    tools_ended_early: bool,
+    /// The uses of tools that have not ended: the result of one can be that it was denied.
+    open_uses: VecDeque<ToolUse>,
+    /// The uses of tools in this turn that were counted as denied for their file: the result may list them again.
+    denied_files: HashSet<String>,
+    /// Why it is to end with the message that it is in.
+    pub(super) stop_reason: Option<Failure>,
+    /// Whether claude has begun a turn and not ended it.
+    pub(super) turn_under_way: bool,
+    /// Whether it has ever said that it begins a turn: all known generations do.
+    pub(super) sends_init_per_turn: bool,
+    /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
+    pub(super) has_model_output: bool,
+    /// True if the model has written a message in this turn.
+    model_answered: bool,
+    /// True if the API paused the last message of the turn.
+    paused: bool,
+    /// claude's word for the API error that its last message reported.
+    api_error: Option<String>,
+    /// How often in a row the API has refused the login.
+    refused_logins: u32,
+    /// `safety_stops` of the last result.
+    safety_stops: u64,
+}
+
+impl Conversation {
+    /// Forgets what belongs to the turn before.
+    fn begin_turn(&mut self) {
+        self.model_answered = false;
+        self.paused = false;
+        self.api_error = None;
+    }
+}
+
+/// How many tools of one message are remembered as at work. claude runs a handful side by side.
+const MAX_TOOLS_AT_WORK: usize = 1_000;
+
+/// The number of uses of tools that are remembered until they end.
+const MAX_OPEN_USES: usize = 100;
+
+impl Conversation {
+    fn tool_begins(&mut self, id: &str) {
+        if self.tools_at_work.len() < MAX_TOOLS_AT_WORK {
+            self.tools_at_work.insert(id.to_owned());
+        }
+    }
+
+    /// Remembers the use of a tool. The oldest is forgotten if there are too many: it has not ended, and may never.
+    fn use_begins(&mut self, used: ToolUse) {
+        if self.open_uses.len() == MAX_OPEN_USES {
+            self.open_uses.pop_front();
+        }
+        self.open_uses.push_back(used);
+    }
+
+    fn use_ends(&mut self, id: &str) -> Option<ToolUse> {
+        let at = self.open_uses.iter().rposition(|used| used.id == id)?;
+        self.open_uses.remove(at)
+    }
+}
+
+impl Attempt {
+    /// One decoded line of its standard output.
+    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        match event {
+            Event::InitializeResponse { request_id, commands, prices, tells_usage }
+                if request_id == request::INITIALIZE_ID =>
+            {
+                if !tells_usage {
+                    self.meter.mark_hidden_calls();
+                }
+                for (model, price) in prices {
+                    self.meter.set_price(&model, price);
+                }
+                self.initialized(commands, now)
+            }
+            Event::Init { session_id, model, permission_mode, mcp_failed } => {
+                self.progress.session_id = session_id.or(self.progress.session_id.take());
+                self.progress.model = model.or(self.progress.model.take());
+                self.on_turn_start(now);
+                let mut effects = self.mcp_servers_failed(mcp_failed, now);
+                effects.extend(permission_mode.and_then(|mode| self.permission_mode_reported(mode)));
+                effects
+            }
+            Event::Message(message) => self.message(*message, now),
+            Event::MessageDelta { tokens, uses_tools, ended, paused } => {
+                self.meter.update_streaming(tokens);
+                self.dialogue.paused = paused;
+                if ended {
+                    self.meter.stream_ended();
+                }
+                self.dialogue.message = match (uses_tools, ended) {
+                    (true, _) => MessageState::ToolCalls,
+                    (false, true) => MessageState::Final,
+                    (false, false) => MessageState::Streaming,
+                };
+                Vec::new()
+            }
+            Event::MessageStop => self.on_message_stop(now),
+            Event::CompactionBegins => {
+                self.dialogue.message = MessageState::Requested;
+                Vec::new()
+            }
+            Event::ToolResults { tools, of_subagent } => {
+                self.tools_ended(tools, of_subagent);
+                Vec::new()
+            }
+            Event::Result(result) => self.result(*result, now),
+            Event::Retry(retry) => self.retry(retry, now),
+            Event::RateLimit { rejected, resets_at } => {
+                if !rejected {
+                    return Vec::new();
+                }
+                self.dialogue.limit_rejected = Some(resets_at);
+                self.progress.limit_resets_at = resets_at;
+                vec![Action::LimitReached { resets_at_epoch_s: resets_at }]
+            }
+            Event::BackgroundTasks { agents, commands } => {
+                self.dialogue.background_agents = agents;
+                self.background_changed(commands, now)
+            }
+            Event::CommandInBackground { task_id, tool_use_id } => {
+                self.dialogue.background.name(task_id, &tool_use_id);
+                Vec::new()
+            }
+            Event::TaskEnded => {
+                self.dialogue.background.turn_follows = true;
+                Vec::new()
+            }
+            Event::WokeUp => self.woke_up(now),
+            Event::ConversationReset => {
+                self.meter.conversation_reset();
+                Vec::new()
+            }
+            Event::Invalid => {
+                self.progress.invalid_lines += 1;
+                Vec::new()
+            }
+            Event::MalformedResult => self.unread_result("is JSON that zen cannot read", now),
+            Event::InitializeResponse { .. } | Event::Other => Vec::new(),
+        }
+    }
+
+    /// A line of its standard output that was longer than is kept.
+    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Action> {
+        self.progress.oversized_lines += 1;
+        if is_result(head) {
+            return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
+        }
+        Vec::new()
+    }
+
+    /// A result came that tells nothing, and no other one will.
+    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Action> {
+        match self.process.phase {
+            Phase::AwaitingBackground if !self.dialogue.turn_under_way => Vec::new(),
+            Phase::AwaitingResult | Phase::AwaitingBackground => {
+                self.fail(Failure::new(FailureKind::Error, format!("claude's result {why}")), now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Action> {
+        if self.process.phase != Phase::Initializing {
+            return Vec::new(); // answered twice, or while it is being stopped
+        }
+        let commands = match commands {
+            Ok(names) => {
+                self.dialogue.initialized = true;
+                Commands::new(names)
+            }
+            Err(error) => {
+                let error = format!("claude did not initialize: {error}");
+                return self.fail(Failure::new(FailureKind::Error, error), now);
+            }
+        };
+        let turns = self.turns.iter().skip(self.progress.turns_done).filter(|turn| !turn.clears());
+        let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.may_be_path)));
+        match called.find(|(name, _)| !commands.contains(name)) {
+            Some((name, is_path)) => {
+                let failure = Failure::new(FailureKind::CommandNotFound, commands.not_found(name, is_path));
+                self.fail(failure, now)
+            }
+            None => self.send_turn(now),
+        }
+    }
+
+    fn send_turn(&mut self, now: Duration) -> Vec<Action> {
+        match self.turns[..self.segment_end()].get(self.progress.turns_done) {
+            Some(turn) => {
+                self.process.phase = Phase::AwaitingResult;
+                self.dialogue.turns_sent = self.progress.turns_done + 1;
+                self.dialogue.begin_turn();
+                let line = if turn.command.is_some() { request::user } else { request::text };
+                vec![Action::Send(line(&turn.text))]
+            }
+            None => self.completed(now),
+        }
+    }
+
+    fn message(&mut self, message: Message, now: Duration) -> Vec<Action> {
+        self.dialogue.has_model_output = true;
+        self.progress.retry = None;
+        self.dialogue.model_answered |= message.is_of_model() && !message.from_subagent;
+        if message.is_of_model() {
+            self.dialogue.refused_logins = 0;
+        }
+        if !message.from_subagent {
+            self.dialogue.api_error.clone_from(&message.error);
+        }
+        if let Some(id) = &message.id {
+            self.meter.message(id, &message.model, message.tokens, message.from_subagent);
+        }
+        if message.is_start && !message.from_subagent {
+            self.dialogue.message = MessageState::Streaming;
+            self.dialogue.tools_ended_early = false;
+            self.meter.stream_begins();
+        }
+        let text = message.content.iter().rev().find_map(|said| match said {
+            ContentBlock::Text(text) if !message.from_subagent => Some(text),
+            _ => None,
+        });
+        if let Some(text) = text {
+            self.dialogue.last_text.clone_from(text);
+        }
+        // One that is told whole and was never streamed: its end is all that comes of it.
+        let is_whole = self.dialogue.message == MessageState::Requested && !message.is_start && !message.from_subagent;
+        let ends_for_tools = is_whole && !message.tools.is_empty();
+        for used in message.tools {
+            self.dialogue.background.tool_used(&used);
+            if !message.from_subagent {
+                self.dialogue.tool_begins(&used.id);
+                self.dialogue.tools_ended_early = false;
+            }
+            self.dialogue.use_begins(used);
+        }
+        let mut effects: Vec<Action> = message.content.into_iter().map(Action::RecordOutput).collect();
+        if ends_for_tools {
+            self.dialogue.message = MessageState::ToolCalls;
+            effects.extend(self.on_message_stop(now));
+        }
+        effects
+    }
+
+    fn on_message_stop(&mut self, now: Duration) -> Vec<Action> {
+        if self.dialogue.message != MessageState::ToolCalls {
+            return Vec::new();
+        }
+        let is_asked_already = std::mem::take(&mut self.dialogue.tools_ended_early) && self.dialogue.turn_under_way;
+        self.dialogue.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
+        self.dialogue.stop_reason.take().map_or_else(Vec::new, |why| self.stop(why, now))
+    }
+
+    /// When all tools have ended, claude asks the model for the next message.
+    fn tools_ended(&mut self, ended: Vec<ToolResult>, of_subagent: bool) {
+        // What has ended until now is part of the next request, and begins no turn of its own.
+        self.dialogue.background.turn_follows &= of_subagent;
+        for ToolResult { id, missing, leaves } in ended {
+            self.dialogue.tools_at_work.remove(&id);
+            let is_listed_anyway = missing == Some(UnavailableTool::Denied(IsListed::ByResult)) && !of_subagent;
+            self.dialogue.background.tool_ended(&id, leaves);
+            if missing == Some(UnavailableTool::DeniedFile) && self.dialogue.denied_files.len() < MAX_OPEN_USES {
+                self.dialogue.denied_files.insert(id.clone());
+            }
+            if let (Some(used), Some(missing)) = (self.dialogue.use_ends(&id), missing)
+                && self.withheld.has(&used.tool, missing)
+                && !is_listed_anyway
+            {
+                self.progress.deny(Denial { tool: used.tool, input_summary: used.input_summary });
+            }
+        }
+        if of_subagent || !self.dialogue.tools_at_work.is_empty() {
+            return;
+        }
+        match self.dialogue.message {
+            MessageState::Idle if self.dialogue.turn_under_way => self.dialogue.message = MessageState::Requested,
+            MessageState::Streaming | MessageState::ToolCalls => self.dialogue.tools_ended_early = true,
+            MessageState::Idle | MessageState::Requested | MessageState::Final => {}
+        }
+    }
+
+    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Action> {
+        // Where claude begins its turns with an init, a result without one was told before.
+        if self.dialogue.sends_init_per_turn && !self.dialogue.turn_under_way {
+            return Vec::new();
+        }
+        self.dialogue.has_model_output = true;
+        if result.was_streaming() {
+            self.meter.mark_truncated();
+        }
+        self.meter.settle(result.settlement.clone());
+        self.progress.retry = None;
+        for (at, denial) in result.permission_denials.iter().enumerate() {
+            if result.denied_ids.get(at).is_none_or(|id| !self.dialogue.denied_files.contains(id)) {
+                self.progress.deny(denial.clone());
+            }
+        }
+        self.dialogue.denied_files.clear();
+        self.progress.session_id = result.session_id.clone().or(self.progress.session_id.take());
+        if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
+            return Vec::new(); // not the result of anything that was sent
+        }
+        let unasked = result.is_unsolicited || self.progress.turns_done == self.dialogue.turns_sent;
+        self.dialogue.turn_under_way = false;
+        self.dialogue.tools_at_work.clear();
+        let is_answered = std::mem::replace(&mut self.dialogue.message, MessageState::Idle) == MessageState::Final;
+        let limit_rejected = self.dialogue.limit_rejected.take();
+        let judgement = self.judge(&result, limit_rejected, is_answered);
+        let did_work = result.used_model || self.dialogue.model_answered;
+        self.dialogue.model_answered = false;
+        let judgement = match judgement {
+            TurnOutcome::Succeeded if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
+            TurnOutcome::Succeeded if !did_work && self.stopping.is_some() => TurnOutcome::Interrupted,
+            judgement => judgement,
+        };
+        self.progress.result = match result_text(&result) {
+            nothing if nothing.is_empty() && judgement == TurnOutcome::Interrupted => {
+                Some(self.dialogue.last_text.clone()).filter(|text| !text.is_empty())
+            }
+            said => Some(said),
+        };
+        let judgement = match judgement {
+            // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
+            TurnOutcome::Failed(failure) if is_answered && failure.reason == FailureKind::Budget => {
+                self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
+                self.dialogue.stop_reason.get_or_insert(failure);
+                TurnOutcome::Succeeded
+            }
+            TurnOutcome::Succeeded if self.fails_on_denied && !self.progress.denials.is_empty() => {
+                TurnOutcome::Failed(denied(&self.progress.denials))
+            }
+            judgement => judgement,
+        };
+        match judgement {
+            // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
+            TurnOutcome::Succeeded => {
+                if !unasked {
+                    self.progress.turns_done += 1;
+                    let answer = self.progress.result.as_deref().unwrap_or_default();
+                    self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
+                }
+                let all_answered = self.progress.turns_done == self.segment_end();
+                match self.dialogue.stop_reason.take() {
+                    Some(why) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
+                        self.stop(why, now)
+                    }
+                    _ if all_answered => self.on_all_turns_answered(now),
+                    _ if !unasked && self.process.phase == Phase::AwaitingResult => self.send_turn(now),
+                    _ => Vec::new(),
+                }
+            }
+            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => Vec::new(),
+            TurnOutcome::Interrupted => {
+                self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
+            }
+            TurnOutcome::Failed(failure) => {
+                let is_news = failure.reason == FailureKind::Limit && limit_rejected.is_none();
+                let mut effects = self.fail(failure, now);
+                effects.extend(is_news.then_some(Action::LimitReached { resets_at_epoch_s: None }));
+                effects
+            }
+        }
+    }
+
+    /// A turn began after all were answered: claude tells its agents' results to the model.
+    fn on_turn_start(&mut self, now: Duration) {
+        self.dialogue.turn_under_way = true;
+        self.dialogue.message = MessageState::Requested;
+        self.dialogue.sends_init_per_turn = true;
+        self.dialogue.background.turn_begins();
+        self.progress.awaited.clear();
+        let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
+        let has_time = now < self.started.saturating_add(self.timeout);
+        if has_answered && has_time && matches!(self.process.phase, Phase::Closing(_)) {
+            self.process.verdict = None;
+            self.process.phase = Phase::AwaitingBackground;
+        }
+    }
+
+    /// Records MCP servers that could not be used; with `fail_on_mcp` the instance fails before it does any work.
+    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Action> {
+        servers.retain(|server| !self.progress.mcp_failed.contains(server));
+        if servers.is_empty() {
+            return Vec::new();
+        }
+        let error = format!("MCP server failed: {}", servers.join(", "));
+        self.progress.mcp_failed.append(&mut servers);
+        let mut effects = vec![Action::Notice(error.clone())];
+        let is_active = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground);
+        if self.fails_on_mcp && is_active {
+            effects.push(Action::Send(request::interrupt()));
+            effects.extend(self.fail(Failure::new(FailureKind::Error, error), now));
+        }
+        effects
+    }
+
+    /// Judges a result by its fields and by what this process reported before it.
+    fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> TurnOutcome {
+        let facts = TurnFacts {
+            limit_rejected,
+            api_error: self.dialogue.api_error.as_deref(),
+            paused: std::mem::take(&mut self.dialogue.paused),
+            safety_stops_before: self.dialogue.safety_stops,
+        };
+        let judgement = classify(result, facts);
+        self.dialogue.safety_stops = result.safety_stops;
+        // 1.0 and 2.0 report a whole but empty answer like an interruption.
+        let is_empty_answer = is_answered && result.terminal_reason.is_none() && self.stopping.is_none();
+        if judgement == TurnOutcome::Interrupted && is_empty_answer { TurnOutcome::Succeeded } else { judgement }
+    }
+
+    /// True if the turn that was sent is a command that claude answers without a model.
+    fn is_local_turn(&self) -> bool {
+        let turn = self.turns.get(self.progress.turns_done);
+        turn.and_then(|turn| turn.command.as_deref()).is_some_and(is_local)
+    }
+
+    /// Fails a turn that claude calls a success and that never reached the model.
+    fn did_no_work(&mut self, result: &TurnResult) -> TurnOutcome {
+        let refused = refused_shell_command(result);
+        let is_refused = refused.is_some();
+        self.progress.denials.extend(refused);
+        if self.fails_on_denied && is_refused {
+            return TurnOutcome::Failed(denied(&self.progress.denials));
+        }
+        TurnOutcome::Failed(without_model(result))
+    }
+
+    /// Records the permission mode that claude reports, and returns a notice if it is not the one that it was given.
+    fn permission_mode_reported(&mut self, mode: String) -> Option<Action> {
+        let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
+        let is_news = self.progress.mode_instead_of.is_none();
+        if let Some(requested) = requested.filter(|_| is_news) {
+            let notice = format!(
+                "claude runs in permission mode {mode} instead of {requested}: check 'permissions' in its settings files"
+            );
+            self.progress.permission_mode = Some(mode);
+            self.progress.mode_instead_of = Some(requested);
+            return Some(Action::Notice(notice));
+        }
+        if is_news {
+            self.progress.permission_mode = Some(mode);
+        }
+        None
+    }
+
+    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Action> {
+        self.progress.retries += 1;
+        self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
+        let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
+        let refused = refused.then(|| refused_logins(&retry));
+        self.progress.retry = Some(retry);
+        self.dialogue.message = MessageState::Idle; // what was asked for is refused, and costs nothing
+        let why = refused.or_else(|| self.dialogue.stop_reason.take());
+        why.map_or_else(Vec::new, |failure| self.stop(failure, now))
+    }
+}
+
+/// What to say where nothing may have been refused: the tools, each once.
+fn denied(denials: &[Denial]) -> Failure {
+    let mut tools: Vec<&str> = Vec::new();
+    for denial in denials {
+        if !tools.contains(&denial.tool.as_str()) {
+            tools.push(&denial.tool);
+        }
+    }
+    // Nobody will be there to allow it the next time.
+    Failure::permanent(FailureKind::Error, format!("Permission denied: {}", tools.join(", ")))
+}

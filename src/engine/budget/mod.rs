@@ -1,0 +1,535 @@
+//! The ledger: what was used, against the limits. It answers *start, wait, refuse* before an instance starts, and *stop* or
+//! *warn* while it runs.
+//!
+//! An instance that announces nothing has a learned estimate: the sum of an earlier run, or else the largest first message
+//! of this run. Until one of them is known, launches wait for the first message of an instance that was launched.
+//!
+//! Pure: whole tokens and micro-dollars, the time as an argument, and no process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::text;
+use crate::claude::pricing::Prices;
+use crate::claude::tokens::Tokens;
+use crate::claude::usage_meter::{ModelUsage, Usage};
+use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
+use crate::plan::Instance;
+
+/// The estimate in tokens of an instance that announces nothing, before anything is learned.
+const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
+
+/// How long the launch of an instance without an estimate waits for the first message of the last one launched. claude
+/// starts in 0.3 to 1.5 s, and a model answers within seconds; one that hangs must not stop the others.
+pub const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(20);
+
+/// Whether an instance may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may start now.
+    Admit,
+    /// It may never start.
+    Deny(Denial),
+}
+
+/// Why an instance may never start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why, in the seed's words.
+    pub why: String,
+    /// Whether the budget for all refuses it, and so all behind it.
+    is_overall: bool,
+}
+
+/// A limit that was reached while instances ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// Which limit, and how much of it was used: "Overall budget reached: 10,120 / 10,000 tokens".
+    pub message: String,
+    /// Whether it is what one instance has announced, and so concerns nobody else.
+    pub is_own: bool,
+    /// Those that share it, by index: they are to end with the message they are in. Empty where it is only to be said.
+    pub stop: Vec<usize>,
+}
+
+/// A limit as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitUsage {
+    /// What it limits.
+    pub scope: Scope,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much there may be.
+    pub cap: u64,
+    /// How much there was.
+    pub used: u64,
+}
+
+/// What a limit is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All instances.
+    Overall,
+    /// The instances that run this command.
+    Command(String),
+    /// One instance, by index: what it has announced.
+    Instance(usize),
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens.
+    Tokens,
+    /// Micro-dollars.
+    Micros,
+}
+
+/// The books of a run.
+#[derive(Debug)]
+pub struct Budget {
+    enforcement: Enforcement,
+    basis: TokenBasis,
+    limits: Vec<Limit>,
+    accounts: Vec<InstanceBudget>,
+    refusals: Vec<(usize, String)>,
+    /// The first in the config's order whom the overall budget has refused: it refuses all behind it.
+    overall_refused: Option<usize>,
+    /// The largest first message of an attempt of this run.
+    largest_first: Option<Amounts>,
+    /// The running instances without a first message in this attempt, where limits are enforced.
+    silent: BTreeSet<usize>,
+    /// The end of the wait for the first message of the last one launched.
+    first_message_due: Duration,
+}
+
+#[derive(Debug)]
+struct Limit {
+    scope: Scope,
+    unit: Unit,
+    cap: u64,
+    used: u64,
+    /// What running instances may still take of it, by their estimates.
+    committed: u64,
+    was_reached: bool,
+    members: Vec<usize>,
+    /// How many of the members run.
+    running: usize,
+}
+
+#[derive(Debug)]
+struct InstanceBudget {
+    /// The limits that it shares, by index.
+    limits: Vec<usize>,
+    /// The estimate: for all attempts together if it was announced, else for each.
+    estimate: Amounts,
+    has_own_estimate: bool,
+    /// The sum of an earlier run, if one is known and nothing was announced.
+    earlier: Option<Amounts>,
+    used: Amounts,
+    /// What it had used when it was started last, and what it was expected to use from then on.
+    used_before: Amounts,
+    reserved: Amounts,
+    is_running: bool,
+}
+
+/// An amount in each unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amounts {
+    tokens: u64,
+    micros: u64,
+}
+
+impl Amounts {
+    fn by_unit(self, other: Amounts, choose: fn(u64, u64) -> u64) -> Amounts {
+        Amounts { tokens: choose(self.tokens, other.tokens), micros: choose(self.micros, other.micros) }
+    }
+
+    fn of(self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Tokens => self.tokens,
+            Unit::Micros => self.micros,
+        }
+    }
+}
+
+impl InstanceBudget {
+    /// Returns the estimate for an attempt that begins now. Dollars are in proportion to the tokens: their price is unknown
+    /// before.
+    fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
+        let Amounts { tokens: announced, micros } = self.estimate;
+        if !self.has_own_estimate {
+            return self.earlier.or(largest_first).unwrap_or(self.estimate);
+        }
+        if announced == 0 {
+            return self.estimate;
+        }
+        let tokens = announced.saturating_sub(self.used.tokens);
+        let micros = u128::from(micros) * u128::from(tokens) / u128::from(announced);
+        Amounts { tokens, micros: u64::try_from(micros).unwrap_or(u64::MAX) }
+    }
+
+    /// Returns the least that an attempt of it is expected to use. An earlier run says what it may use, and not that it must
+    /// use so much: it lets others wait, and refuses nothing by itself.
+    fn minimum(&self, largest_first: Option<Amounts>) -> Amounts {
+        match self.earlier {
+            Some(earlier) => earlier.by_unit(largest_first.unwrap_or(self.estimate), u64::min),
+            None => self.expected(largest_first),
+        }
+    }
+
+    /// What it may still take while it runs.
+    fn committed(&self, unit: Unit) -> u64 {
+        let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
+        if self.is_running { self.reserved.of(unit).saturating_sub(of_attempt) } else { 0 }
+    }
+}
+
+impl Budget {
+    /// Books with nothing in them.
+    #[must_use]
+    pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
+        let limits = limits(budget, instances);
+        let account = |instance: &Instance| InstanceBudget {
+            limits: Vec::new(),
+            estimate: estimate(instance, prices),
+            has_own_estimate: instance.max_tokens.is_some(),
+            earlier: None,
+            used: Amounts::default(),
+            used_before: Amounts::default(),
+            reserved: Amounts::default(),
+            is_running: false,
+        };
+        let mut accounts: Vec<InstanceBudget> = instances.iter().map(account).collect();
+        for (l, limit) in limits.iter().enumerate() {
+            for &member in &limit.members {
+                accounts[member].limits.push(l);
+            }
+        }
+        Budget {
+            enforcement: budget.enforcement.unwrap_or_default(),
+            basis: budget.token_basis.unwrap_or_default(),
+            limits,
+            accounts,
+            refusals: Vec::new(),
+            overall_refused: None,
+            largest_first: None,
+            silent: BTreeSet::new(),
+            first_message_due: Duration::ZERO,
+        }
+    }
+
+    /// True if a limit is enforced and an instance announces nothing, so that estimates are learned.
+    #[must_use]
+    pub fn learns_estimates(&self) -> bool {
+        let is_unannounced = |account: &InstanceBudget| !account.has_own_estimate && !account.limits.is_empty();
+        self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
+    }
+
+    /// Takes the sum of an earlier run of the same instance as its estimate, unless it announces one.
+    pub fn expect_as_before(&mut self, instance: usize, used: &ModelUsage) {
+        let earlier = self.counted(&used.tokens, used.micros);
+        let account = &mut self.accounts[instance];
+        account.earlier = Some(earlier).filter(|_| !account.has_own_estimate);
+    }
+
+    /// Returns the end of the wait for a first message, if launches without an estimate wait for one now.
+    #[must_use]
+    pub fn first_message_due(&self, now: Duration) -> Option<Duration> {
+        let waits = self.largest_first.is_none() && !self.silent.is_empty() && now < self.first_message_due;
+        waits.then_some(self.first_message_due)
+    }
+
+    /// Returns the first ready instance, in the config's order, that can be decided now: it may start, or never will.
+    /// `None`: all of them wait for a running one, or until [`first_message_due`](Self::first_message_due).
+    ///
+    /// One that waits holds back no other that leaves it enough.
+    #[must_use]
+    pub fn admit_first(&self, ready: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Admission)> {
+        if self.enforcement == Enforcement::Warn {
+            return ready.map(|instance| (instance, Admission::Admit)).next();
+        }
+        let mut reserved = vec![0_u64; self.limits.len()];
+        for instance in ready {
+            if let Some(refusal) = self.refusal(instance) {
+                return Some((instance, Admission::Deny(refusal)));
+            }
+            let account = &self.accounts[instance];
+            let expected = account.expected(self.largest_first);
+            let has_room = account.limits.iter().all(|&l| {
+                let limit = &self.limits[l];
+                let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
+                let fits = taken.saturating_add(expected.of(limit.unit)) <= limit.cap;
+                // What nothing else can leave more of is not waited for.
+                let is_waited_for = limit.running > 0 || reserved[l] > 0;
+                limit.is_own() || fits || !is_waited_for
+            });
+            if has_room && !self.waits_for_first_message(account, now) {
+                return Some((instance, Admission::Admit));
+            }
+            for &l in &account.limits {
+                reserved[l] = reserved[l].saturating_add(expected.of(self.limits[l].unit));
+            }
+        }
+        None
+    }
+
+    /// Whether it must wait until a first message shows how much it may use.
+    fn waits_for_first_message(&self, account: &InstanceBudget, now: Duration) -> bool {
+        let has_estimate = account.has_own_estimate || account.earlier.is_some();
+        !has_estimate && !account.limits.is_empty() && self.first_message_due(now).is_some()
+    }
+
+    fn refusal(&self, instance: usize) -> Option<Denial> {
+        if self.overall_refused.is_some_and(|first| instance > first) {
+            return Some(Denial { why: "Overall budget exceeded".to_owned(), is_overall: true });
+        }
+        let account = &self.accounts[instance];
+        account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
+            // What an instance has announced is for all its attempts: the next one takes what the others have left.
+            let (is_over, estimate) = match limit.is_own() {
+                true => (limit.used >= limit.cap, account.estimate.of(limit.unit)),
+                false => {
+                    let expected = account.minimum(self.largest_first).of(limit.unit);
+                    (limit.used.saturating_add(expected) > limit.cap, expected)
+                }
+            };
+            let is_overall = limit.scope == Scope::Overall;
+            (is_over && Self::is_final(limit)).then(|| Denial { why: limit.would_exceed(estimate), is_overall })
+        })
+    }
+
+    /// Whether what was used of a limit can only grow. Dollars are estimates while an instance runs, and may turn out too
+    /// high when claude says what it was.
+    fn is_final(limit: &Limit) -> bool {
+        limit.unit == Unit::Tokens || limit.running == 0
+    }
+
+    /// An instance was refused, for this reason.
+    pub fn refused(&mut self, instance: usize, refusal: Denial) {
+        if refusal.is_overall && self.overall_refused.is_none_or(|first| instance < first) {
+            self.overall_refused = Some(instance);
+        }
+        self.refusals.push((instance, refusal.why));
+    }
+
+    /// Reserves the estimate of an instance that was started, now.
+    pub fn started(&mut self, instance: usize, now: Duration) {
+        let largest_first = self.largest_first;
+        self.change(instance, |account| {
+            account.is_running = true;
+            account.used_before = account.used;
+            account.reserved = account.expected(largest_first);
+        });
+        if self.enforcement == Enforcement::Block {
+            self.silent.insert(instance);
+            self.first_message_due = now.saturating_add(FIRST_MESSAGE_WAIT);
+        }
+    }
+
+    /// Learns from the first message of an attempt, which has come to this size: others that announce nothing are expected
+    /// to use as much, also those that run and have shown no message.
+    pub fn first_message(&mut self, instance: usize, message: &ModelUsage) {
+        let size = self.counted(&message.tokens, message.micros);
+        if size == Amounts::default() || self.enforcement == Enforcement::Warn {
+            return;
+        }
+        self.silent.remove(&instance);
+        let largest = self.largest_first.unwrap_or_default().by_unit(size, u64::max);
+        if self.largest_first.replace(largest) == Some(largest) {
+            return;
+        }
+        let silent: Vec<usize> = self.silent.iter().copied().collect();
+        for instance in silent {
+            self.change(instance, |account| {
+                let expected = account.expected(Some(largest));
+                account.reserved = if account.has_own_estimate { account.reserved } else { expected };
+            });
+        }
+    }
+
+    fn counted(&self, tokens: &Tokens, micros: u64) -> Amounts {
+        let cached = match self.basis {
+            TokenBasis::Total => 0,
+            TokenBasis::Uncached => tokens.cache_read,
+        };
+        Amounts { tokens: tokens.total().saturating_sub(cached), micros }
+    }
+
+    /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
+    pub fn charge(&mut self, instance: usize, used: &Usage) -> Vec<LimitReached> {
+        let now = self.counted(&used.tokens, used.micros);
+        if self.accounts[instance].used == now {
+            return Vec::new();
+        }
+        self.change(instance, |account| account.used = now);
+        let mut reached = Vec::new();
+        for l in self.accounts[instance].limits.clone() {
+            let limit = &mut self.limits[l];
+            let is_reached = match self.enforcement {
+                Enforcement::Block => limit.used >= limit.cap,
+                Enforcement::Warn => limit.used > limit.cap,
+            };
+            // Dollars that turned out fewer than estimated make room again, and the limit can be reached once more.
+            let is_news = is_reached && !limit.was_reached;
+            limit.was_reached = is_reached || (limit.was_reached && self.enforcement == Enforcement::Warn);
+            if !is_news {
+                continue;
+            }
+            let stop = match self.enforcement {
+                Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
+                Enforcement::Warn => Vec::new(),
+            };
+            reached.push(LimitReached { message: limit.told(self.enforcement), is_own: limit.is_own(), stop });
+        }
+        reached
+    }
+
+    /// An instance has ended, and will use no more.
+    pub fn ended(&mut self, instance: usize) {
+        self.silent.remove(&instance);
+        self.change(instance, |account| account.is_running = false);
+    }
+
+    /// How many micro-dollars an instance may use at most, where a limit in dollars is enforced.
+    #[must_use]
+    pub fn dollars_left(&self, instance: usize) -> Option<u64> {
+        let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
+        let left = limits.filter(|limit| limit.unit == Unit::Micros).map(|limit| limit.cap.saturating_sub(limit.used));
+        left.min().filter(|_| self.enforcement == Enforcement::Block)
+    }
+
+    /// True if more was used of an enforced limit than it allows. The own limits of instances are estimates, and count not.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        let is_over = |limit: &Limit| !limit.is_own() && limit.used > limit.cap;
+        self.enforcement == Enforcement::Block && self.limits.iter().any(is_over)
+    }
+
+    /// Every limit with its use; an instance's own limits last.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitUsage> {
+        let state = |l: &Limit| LimitUsage { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
+        self.limits.iter().map(state).collect()
+    }
+
+    /// Whom a budget refused, and why, in the order in which it happened.
+    #[must_use]
+    pub fn refusals(&self) -> &[(usize, String)] {
+        &self.refusals
+    }
+
+    /// Changes an account, and the sums of the limits that it shares by the same.
+    fn change(&mut self, instance: usize, change: impl FnOnce(&mut InstanceBudget)) {
+        let account = &mut self.accounts[instance];
+        let amounts = |account: &InstanceBudget, unit| (account.used.of(unit), account.committed(unit));
+        let before = [Unit::Tokens, Unit::Micros].map(|unit| amounts(account, unit));
+        let ran = account.is_running;
+        change(account);
+        for &l in &account.limits {
+            let limit = &mut self.limits[l];
+            let (used, committed) = before[limit.unit as usize];
+            let (used_now, committed_now) = amounts(account, limit.unit);
+            // Usage can shrink: an estimate in dollars may turn out too high when claude says what it was.
+            limit.used = limit.used.saturating_sub(used).saturating_add(used_now);
+            limit.committed = limit.committed.saturating_sub(committed).saturating_add(committed_now);
+            limit.running = limit.running + usize::from(account.is_running) - usize::from(ran);
+        }
+    }
+}
+
+impl Limit {
+    fn is_own(&self) -> bool {
+        matches!(self.scope, Scope::Instance(_))
+    }
+
+    /// "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)": the seed's words.
+    fn would_exceed(&self, estimate: u64) -> String {
+        let whose = match &self.scope {
+            Scope::Overall => "overall",
+            Scope::Command(command) => command,
+            Scope::Instance(_) => "its own",
+        };
+        match self.unit {
+            Unit::Tokens => format!(
+                "Estimated {estimate} tokens would exceed {whose} budget of {} (currently at {})",
+                self.cap, self.used
+            ),
+            Unit::Micros => format!(
+                "Estimated {} would exceed {whose} cost budget of {} (currently at {})",
+                text::dollars(estimate),
+                text::dollars(self.cap),
+                text::dollars(self.used)
+            ),
+        }
+    }
+
+    /// "Overall budget reached: 10,120 / 10,000 tokens".
+    fn told(&self, enforcement: Enforcement) -> String {
+        let whose = match &self.scope {
+            Scope::Overall => "Overall budget".to_owned(),
+            Scope::Command(command) => format!("Budget of {command}"),
+            Scope::Instance(_) => "Its own max_tokens_per_command".to_owned(),
+        };
+        let what = match enforcement {
+            Enforcement::Block => "reached",
+            Enforcement::Warn => "exceeded",
+        };
+        let amount = |amount| match self.unit {
+            Unit::Tokens => text::thousands(amount),
+            Unit::Micros => text::dollars(amount),
+        };
+        let unit = if self.unit == Unit::Tokens { " tokens" } else { "" };
+        format!("{whose} {what}: {} / {}{unit}", amount(self.used), amount(self.cap))
+    }
+}
+
+/// The limits that count. A limit of a kind that `budget_type` leaves out is none.
+fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
+    let counts = |unit: Unit| match budget.budget_type {
+        None | Some(BudgetType::Mixed) => true,
+        Some(BudgetType::Tokens) => unit == Unit::Tokens,
+        Some(BudgetType::Cost) => unit == Unit::Micros,
+    };
+    let overall = [(Unit::Tokens, budget.overall_tokens), (Unit::Micros, budget.overall_micros)];
+    let overall = overall.into_iter().filter_map(|(unit, cap)| Some((Scope::Overall, unit, cap?)));
+    let of_command = |limits: &BTreeMap<String, u64>, unit: Unit| -> Vec<(Scope, Unit, u64)> {
+        limits.iter().map(|(command, &cap)| (Scope::Command(command.clone()), unit, cap)).collect()
+    };
+    let by_command = of_command(&budget.command_tokens, Unit::Tokens);
+    let by_command = by_command.into_iter().chain(of_command(&budget.command_micros, Unit::Micros));
+    let mut limits: Vec<Limit> = overall
+        .chain(by_command)
+        .filter(|(_, unit, _)| counts(*unit))
+        .map(|(scope, unit, cap)| {
+            let is_member = |instance: &Instance| match &scope {
+                Scope::Command(command) => instance.budget_command.as_ref() == Some(command),
+                Scope::Overall | Scope::Instance(_) => true,
+            };
+            let members = (0..instances.len()).filter(|&i| is_member(&instances[i])).collect();
+            Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members, running: 0 }
+        })
+        .collect();
+    // What an instance has announced is its own limit, but only where limits are what the user wants.
+    let blocks = budget.enforcement.unwrap_or_default() == Enforcement::Block;
+    if blocks && counts(Unit::Tokens) && !limits.is_empty() {
+        let own = |(i, instance): (usize, &Instance)| {
+            let (scope, unit) = (Scope::Instance(i), Unit::Tokens);
+            let cap = instance.max_tokens?;
+            Some(Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members: vec![i], running: 0 })
+        };
+        limits.extend(instances.iter().enumerate().filter_map(own));
+    }
+    limits
+}
+
+/// What an instance is taken to use: what it announces; in dollars 60 % of that as input and 40 % as output.
+fn estimate(instance: &Instance, prices: &Prices) -> Amounts {
+    let tokens = instance.max_tokens.unwrap_or(DEFAULT_ESTIMATE_TOKENS);
+    let input = tokens.saturating_mul(6) / 10;
+    let expected = crate::claude::tokens::Tokens { input, output: tokens - input, ..Default::default() };
+    Amounts { tokens, micros: prices.estimate_micros(instance.model.as_deref().unwrap_or(""), &expected) }
+}
+
+#[cfg(test)]
+mod tests;

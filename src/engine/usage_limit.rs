@@ -1,0 +1,377 @@
+//! The account's usage limit: until when it holds, and when a run goes on that waits for its end.
+//!
+//! Pure: the time of the run and the time on the wall come in as arguments. It knows nothing of how a limit is told.
+
+use std::time::Duration;
+
+use crate::base::text;
+use crate::base::timestamp;
+
+/// What a usage limit does to the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UsageLimitPolicy {
+    /// Nothing starts until a minute after its end; then the run goes on, and whom it had failed runs again.
+    Wait,
+    /// What has not started does not start.
+    #[default]
+    Stop,
+    /// Whom it fails has failed, and the run goes on.
+    Fail,
+}
+
+impl UsageLimitPolicy {
+    /// The command line's words for them.
+    pub const WORDS: [(&str, UsageLimitPolicy); 3] =
+        [("wait", UsageLimitPolicy::Wait), ("stop", UsageLimitPolicy::Stop), ("fail", UsageLimitPolicy::Fail)];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        UsageLimitPolicy::WORDS.iter().find(|(_, on_limit)| *on_limit == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// What a usage limit does to the run, and for how long a run waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What it does.
+    pub on_limit: UsageLimitPolicy,
+    /// The longest wait for one reset, and for a limit that names none; beyond it, the run stops as with
+    /// [`UsageLimitPolicy::Stop`].
+    pub max_wait: Duration,
+}
+
+/// `--limit-wait-max`, if nothing else is given.
+pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
+
+/// The windows of an account are five hours and seven days. A reset further ahead is a slip, such as milliseconds in place
+/// of seconds, and counts as unknown.
+const MAX_RESET_AHEAD_S: u64 = 8 * 86_400;
+
+/// After the moment that the account is told; clocks differ.
+const AFTER_RESET: Duration = Duration::from_secs(60);
+
+/// At least so long nothing starts, however early the limit is said to end; doubled each time that it is there again.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(900);
+
+/// A usage limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageLimit {
+    /// When it ends, in seconds since 1970, if claude has said so.
+    pub resets_at_epoch_s: Option<u64>,
+    /// What it does to the run.
+    pub on_limit: UsageLimitPolicy,
+    /// How long it still lasted when it was reached.
+    remaining: Duration,
+    /// When it was reached, since the run began.
+    reached: Duration,
+    /// When the run goes on, if it waits for that.
+    pub resumes_at: Option<Duration>,
+    /// How often the run had gone on before.
+    consecutive_hits: u32,
+    /// The bound of the wait, if it was passed: the run was to wait, and stops.
+    passed_max_wait: Option<Duration>,
+    /// The sum of the last waits that no reset ahead had bounded.
+    waited_blindly: Duration,
+}
+
+impl UsageLimit {
+    /// The limit that was reached at `now`, which on the wall is `now_epoch_ms`, after the one `before` it.
+    #[must_use]
+    pub fn reached(
+        before: Option<UsageLimit>,
+        resets_at_epoch_s: Option<u64>,
+        policy: Policy,
+        now: Duration,
+        now_epoch_ms: u64,
+    ) -> Self {
+        let latest_reset_s = (now_epoch_ms / 1000).saturating_add(MAX_RESET_AHEAD_S);
+        let resets_at_epoch_s = resets_at_epoch_s.filter(|&reset| reset <= latest_reset_s);
+        let waiting = before.filter(|before| before.resumes_at.is_none_or(|at| now < at));
+        // Of several that run into it side by side, who knows the latest end is right.
+        let resets_at_epoch_s = waiting.and_then(|waiting| waiting.resets_at_epoch_s).max(resets_at_epoch_s);
+        let reset_ms = resets_at_epoch_s.map_or(0, |seconds| seconds.saturating_mul(1000));
+        let left = Duration::from_millis(reset_ms.saturating_sub(now_epoch_ms));
+        let past = Duration::from_millis(now_epoch_ms.saturating_sub(reset_ms));
+        let times_before = before.map_or(0, |before| before.consecutive_hits + u32::from(waiting.is_none()));
+        let pause = match resets_at_epoch_s {
+            Some(_) => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(times_before)).min(MAX_PAUSE),
+            None => MAX_PAUSE,
+        };
+        let until_reset = match resets_at_epoch_s {
+            Some(_) => left + AFTER_RESET.saturating_sub(past),
+            None => Duration::ZERO,
+        };
+        let goes_on_at = now.saturating_add(until_reset.max(pause));
+        let held_until = waiting.and_then(|waiting| waiting.resumes_at);
+        let goes_on_at = goes_on_at.max(held_until.unwrap_or_default());
+        let waited_before = before.map_or(Duration::ZERO, |before| before.waited_blindly);
+        let waited_blindly = match (left, waiting) {
+            (Duration::ZERO, None) => waited_before + (goes_on_at - now),
+            (Duration::ZERO, Some(_)) => waited_before,
+            _ => Duration::ZERO,
+        };
+        // A run that has stopped cannot go on: nothing of it is left to start.
+        let has_stopped = before.is_some_and(|before| before.on_limit == UsageLimitPolicy::Stop);
+        let is_too_long = left > policy.max_wait || waited_blindly > policy.max_wait.max(MAX_PAUSE);
+        let (on_limit, passed_max_wait) = match policy.on_limit {
+            UsageLimitPolicy::Wait if has_stopped => {
+                (UsageLimitPolicy::Stop, before.and_then(|before| before.passed_max_wait))
+            }
+            UsageLimitPolicy::Wait if is_too_long => (UsageLimitPolicy::Stop, Some(policy.max_wait)),
+            on_limit => (on_limit, None),
+        };
+        UsageLimit {
+            resets_at_epoch_s,
+            on_limit,
+            remaining: left,
+            reached: now,
+            resumes_at: (on_limit == UsageLimitPolicy::Wait).then_some(goes_on_at),
+            consecutive_hits: times_before,
+            passed_max_wait,
+            waited_blindly,
+        }
+    }
+
+    /// Moves the end of the limit, which is a time of day, after a pause of the run's clock. Returns when the run was to go
+    /// on before that, and when it is now.
+    pub fn on_pause(&mut self, pause: Duration) -> Option<(Duration, Duration)> {
+        // If it was reached less than that ago, the rest of the pause shortens what was left.
+        self.remaining = self.remaining.saturating_sub(pause.saturating_sub(self.reached));
+        self.reached = self.reached.saturating_sub(pause);
+        let before = self.resumes_at?;
+        let after = before.saturating_sub(pause);
+        self.resumes_at = Some(after);
+        Some((before, after))
+    }
+
+    /// How long it still lasts, as far as is known.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> Duration {
+        (self.reached + self.remaining).saturating_sub(now)
+    }
+
+    /// "usage limit until 14:30 UTC", with the date where that is another day than at `now`.
+    #[must_use]
+    pub fn label(&self, now: Duration) -> String {
+        match self.resets_at_epoch_s {
+            Some(reset) => {
+                let now_epoch_s = reset.saturating_sub(self.left(now).as_secs());
+                format!("usage limit until {}", timestamp::minute_utc(reset, now_epoch_s))
+            }
+            None => "usage limit, until when claude does not say".to_owned(),
+        }
+    }
+
+    /// Returns the same with the bound that the wait for it would pass: "usage limit until 14:30 UTC, longer than
+    /// --limit-wait-max (6h00m)".
+    #[must_use]
+    pub fn words_with_bound(&self, now: Duration) -> String {
+        self.with_bound(self.label(now))
+    }
+
+    fn with_bound(&self, words: String) -> String {
+        match self.passed_max_wait {
+            Some(max) => format!("{words}, longer than --limit-wait-max ({})", text::format_duration(max)),
+            None => words,
+        }
+    }
+
+    /// The same, with what it does: "usage limit until 14:30 UTC (in 2h13m): …".
+    #[must_use]
+    pub fn describe(&self, now: Duration) -> String {
+        let words = self.words_with_time_left(now);
+        match (self.on_limit, self.resumes_at) {
+            (UsageLimitPolicy::Wait, Some(at)) if at > now => {
+                format!("{words}: the run goes on in {}", text::format_duration(at - now))
+            }
+            (UsageLimitPolicy::Wait, _) => format!("{words}: the run has gone on"),
+            (UsageLimitPolicy::Stop, _) => format!("{words}: what has not started does not start"),
+            (UsageLimitPolicy::Fail, _) => words,
+        }
+    }
+
+    /// The same when the run has ended, and nothing goes on or starts any more.
+    #[must_use]
+    pub fn describe_final(&self, now: Duration) -> String {
+        let words = self.words_with_time_left(now);
+        match (self.on_limit, self.resumes_at) {
+            (UsageLimitPolicy::Wait, Some(at)) if at <= now => format!("{words}: the run has gone on"),
+            (UsageLimitPolicy::Stop, _) => format!("{words}: nothing more was started"),
+            (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => words,
+        }
+    }
+
+    fn words_with_time_left(&self, now: Duration) -> String {
+        match self.left(now) {
+            Duration::ZERO => self.words_with_bound(now),
+            left => self.with_bound(format!("{} (in {})", self.label(now), text::format_duration(left))),
+        }
+    }
+
+    /// Whether it still says something about what is going on.
+    #[must_use]
+    pub fn is_active(&self, now: Duration) -> bool {
+        match self.on_limit {
+            UsageLimitPolicy::Wait => self.resumes_at.is_some_and(|at| now < at),
+            UsageLimitPolicy::Stop => true,
+            UsageLimitPolicy::Fail => self.left(now) > Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22 10:30:00 UTC
+    const NOW_S: u64 = 1_795_343_400;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const fn policy(on_limit: UsageLimitPolicy) -> Policy {
+        Policy { on_limit, max_wait: s(90_000) }
+    }
+
+    /// Reached 100 s into the run.
+    fn reached(before: Option<UsageLimit>, in_s: i64, on_limit: UsageLimitPolicy) -> UsageLimit {
+        UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), policy(on_limit), s(100), NOW_S * 1000)
+    }
+
+    #[test]
+    fn a_reset_beyond_the_longest_wait_stops_the_run() {
+        let near = reached(None, 90_000, UsageLimitPolicy::Wait);
+        assert_eq!((near.on_limit, near.resumes_at), (UsageLimitPolicy::Wait, Some(s(100 + 90_060))));
+        let far = reached(None, 90_001, UsageLimitPolicy::Wait);
+        assert_eq!((far.on_limit, far.resumes_at), (UsageLimitPolicy::Stop, None));
+        let words = "usage limit until 2026-11-23 11:31 UTC (in 25h00m), longer than --limit-wait-max (25h00m)";
+        assert_eq!(far.describe(s(100)), format!("{words}: what has not started does not start"));
+        assert_eq!(
+            far.words_with_bound(s(100)),
+            "usage limit until 2026-11-23 11:31 UTC, longer than --limit-wait-max (25h00m)"
+        );
+        // A reset that is named later and is nearer does not start it again, nor does the time that passes.
+        let nearer = reached(Some(far), 60, UsageLimitPolicy::Wait);
+        assert_eq!((nearer.on_limit, nearer.resumes_at), (UsageLimitPolicy::Stop, None));
+        assert_eq!(reached(None, 90_001, UsageLimitPolicy::Fail).on_limit, UsageLimitPolicy::Fail);
+        assert_eq!(
+            reached(Some(near), 90_001, UsageLimitPolicy::Wait).on_limit,
+            UsageLimitPolicy::Stop,
+            "the weekly limit behind the first"
+        );
+    }
+
+    #[test]
+    fn a_reset_of_more_than_eight_days_ahead_counts_as_unknown() {
+        let eight_days = 8 * 86_400;
+        assert_eq!(reached(None, eight_days, UsageLimitPolicy::Stop).resets_at_epoch_s, Some(NOW_S + 691_200));
+        let slip = UsageLimit::reached(None, Some(NOW_S * 1000), policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
+        assert_eq!((slip.resets_at_epoch_s, slip.resumes_at), (None, Some(s(1000))));
+        assert_eq!(slip.describe(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+    }
+
+    #[test]
+    fn a_limit_without_a_reset_is_not_waited_for_without_end() {
+        let mut now = s(100);
+        let mut limit = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+        let mut waits = 1;
+        while let Some(at) = limit.resumes_at {
+            // Two that run into it at once are one wait.
+            let again = UsageLimit::reached(Some(limit), None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            assert_eq!(again.resumes_at, limit.resumes_at);
+            now = at;
+            limit = UsageLimit::reached(Some(again), None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            waits += 1;
+            assert!(waits < 1_000, "it waits without end");
+        }
+        assert_eq!((limit.on_limit, waits), (UsageLimitPolicy::Stop, 1 + 90_000 / 900));
+        let short = Policy { on_limit: UsageLimitPolicy::Wait, max_wait: s(5) };
+        let first = UsageLimit::reached(None, None, short, s(100), NOW_S * 1000);
+        assert_eq!(first.resumes_at, Some(s(1000)), "the first wait is made");
+    }
+
+    #[test]
+    fn the_run_goes_on_a_minute_after_the_reset() {
+        let goes_on_in =
+            |in_s| reached(None, in_s, UsageLimitPolicy::Wait).resumes_at.map(|at| (at - s(100)).as_secs());
+        assert_eq!(goes_on_in(3600), Some(3660));
+        assert_eq!(goes_on_in(-30), Some(30));
+        assert_eq!(goes_on_in(-58), Some(5), "never at once");
+        assert_eq!(goes_on_in(-86_400), Some(5));
+        assert_eq!(reached(None, 3600, UsageLimitPolicy::Stop).resumes_at, None);
+        let unknown = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
+        assert_eq!(unknown.resumes_at, Some(s(1000)));
+        assert_eq!(unknown.describe(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+    }
+
+    #[test]
+    fn a_pause_brings_the_end_nearer() {
+        let mut limit = reached(None, 3600, UsageLimitPolicy::Wait);
+        assert_eq!(limit.on_pause(s(60)), Some((s(100 + 3660), s(40 + 3660))));
+        assert_eq!((limit.left(s(100)), limit.resumes_at), (s(3540), Some(s(3700))));
+        assert_eq!(limit.on_pause(s(1040)).map(|(_, after)| after), Some(s(2660)));
+        assert_eq!(limit.left(s(100)), s(2500));
+        assert_eq!(limit.on_pause(s(9000)).map(|(_, after)| after), Some(Duration::ZERO));
+        assert!(!limit.is_active(s(100)) && limit.left(s(100)).is_zero());
+        assert_eq!(reached(None, 3600, UsageLimitPolicy::Stop).on_pause(s(60)), None);
+    }
+
+    #[test]
+    fn those_that_run_into_it_side_by_side_wait_for_the_latest_end() {
+        let first = reached(None, 3600, UsageLimitPolicy::Wait);
+        let second = reached(Some(first), 1800, UsageLimitPolicy::Wait);
+        assert_eq!((second.resumes_at, second.resets_at_epoch_s), (first.resumes_at, first.resets_at_epoch_s));
+        let third =
+            UsageLimit::reached(Some(second), None, policy(UsageLimitPolicy::Wait), s(200), (NOW_S + 100) * 1000);
+        assert_eq!((third.resumes_at, third.consecutive_hits), (first.resumes_at, 0));
+    }
+
+    #[test]
+    fn a_limit_that_is_there_again_is_asked_ever_less_often() {
+        let mut limit = reached(None, -100, UsageLimitPolicy::Wait);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let now = limit.resumes_at.expect("it waits");
+            limit =
+                UsageLimit::reached(Some(limit), Some(NOW_S - 100), policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            pauses.push((limit.resumes_at.expect("it waits") - now).as_secs());
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 900, 900, 900]);
+    }
+
+    #[test]
+    fn it_is_told_with_the_time_and_what_is_left_of_it() {
+        let stop = reached(None, 7_980, UsageLimitPolicy::Stop);
+        assert_eq!(
+            stop.describe(s(100)),
+            "usage limit until 12:43 UTC (in 2h13m): what has not started does not start"
+        );
+        assert_eq!(stop.describe(s(9_000)), "usage limit until 12:43 UTC: what has not started does not start");
+        let wait = reached(None, 86_400, UsageLimitPolicy::Wait);
+        assert_eq!(
+            wait.describe(s(160)),
+            "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run goes on in 24h00m"
+        );
+        assert!(wait.is_active(s(160)) && !wait.is_active(s(100 + 86_460)));
+        assert_eq!(wait.label(s(100 + 86_460)), "usage limit until 10:30 UTC");
+        assert_eq!(stop.describe_final(s(9_000)), "usage limit until 12:43 UTC: nothing more was started");
+        assert_eq!(wait.describe_final(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m)");
+        assert_eq!(wait.describe_final(s(100 + 86_460)), "usage limit until 10:30 UTC: the run has gone on");
+        let fail = reached(None, 60, UsageLimitPolicy::Fail);
+        assert_eq!(fail.describe(s(100)), "usage limit until 10:31 UTC (in 60.0s)");
+        assert!(fail.is_active(s(159)) && !fail.is_active(s(160)));
+    }
+
+    #[test]
+    fn no_time_is_too_far_off() {
+        for seconds in [0, u64::MAX] {
+            for on_limit in [UsageLimitPolicy::Wait, UsageLimitPolicy::Stop, UsageLimitPolicy::Fail] {
+                let limit = UsageLimit::reached(None, Some(seconds), policy(on_limit), s(100), NOW_S * 1000);
+                assert!(!limit.describe(s(100)).is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Who waits for whom: whether a dependency can ever be fulfilled, and where instances wait for each other in a ring.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::Instance;
+use crate::base::text::quote_input;
+
+/// A longer ring is not told whole.
+const MAX_RING_NAMES: usize = 10;
+
+/// Returns those of the asked pairs `(instance, other)` in which the instance depends on the other, directly or through
+/// others.
+///
+/// A direct dependency needs no walk. The others are answered together: a walk for each pair would read all edges each
+/// time, which are a million for 100 layers of 100 instances.
+pub(super) fn dependent_pairs(
+    instances: &[Instance],
+    asked: impl IntoIterator<Item = (usize, usize)>,
+) -> HashSet<(usize, usize)> {
+    let mut others_of: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (i, other) in asked {
+        others_of.entry(i).or_default().insert(other);
+    }
+    let (mut dependent, mut indirect) = (HashSet::new(), Vec::new());
+    for (i, others) in others_of {
+        let direct: HashSet<usize> = instances[i].depends_on.iter().map(|&(other, _)| other).collect();
+        for other in others {
+            if direct.contains(&other) {
+                dependent.insert((i, other));
+            } else {
+                indirect.push((i, other));
+            }
+        }
+    }
+    if !indirect.is_empty() {
+        add_indirect(instances, indirect, &mut dependent);
+    }
+    dependent
+}
+
+/// Adds the pairs that depend on each other through others. Each instance has a row with a bit for each target; the rows
+/// are filled in topological order, for so many targets at a time that they take a few megabytes.
+fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &mut HashSet<(usize, usize)>) {
+    const MAX_WORDS: usize = 16;
+    let Order { dependencies_first, has_ring } = order(instances);
+    let targets: BTreeSet<usize> = pairs.iter().map(|&(_, target)| target).collect();
+    let targets: Vec<usize> = targets.into_iter().collect();
+    for targets in targets.chunks(MAX_WORDS * 64) {
+        let words = targets.len().div_ceil(64);
+        let mut rows = vec![0_u64; instances.len() * words];
+        let bit_of: HashMap<usize, usize> = targets.iter().enumerate().map(|(bit, &target)| (target, bit)).collect();
+        let mut row = vec![0_u64; words];
+        loop {
+            let mut has_changed = false;
+            for &i in &dependencies_first {
+                row.copy_from_slice(&rows[i * words..][..words]);
+                for &(other, _) in &instances[i].depends_on {
+                    row.iter_mut().zip(&rows[other * words..][..words]).for_each(|(bits, more)| *bits |= more);
+                    if let Some(bit) = bit_of.get(&other) {
+                        row[bit / 64] |= 1 << (bit % 64);
+                    }
+                }
+                has_changed |= row[..] != rows[i * words..][..words];
+                rows[i * words..][..words].copy_from_slice(&row);
+            }
+            // Without a ring, each row was whole before it was read.
+            if !has_ring || !has_changed {
+                break;
+            }
+        }
+        let holds = |&(i, target): &(usize, usize)| {
+            bit_of.get(&target).is_some_and(|bit| rows[i * words + bit / 64] & (1 << (bit % 64)) != 0)
+        };
+        dependent.extend(pairs.iter().copied().filter(|pair| holds(pair)));
+    }
+}
+
+struct Order {
+    /// All instances, each after those that it depends on; in a ring, in the order of a walk.
+    dependencies_first: Vec<usize>,
+    has_ring: bool,
+}
+
+/// Sorts the instances topologically, by a walk in depth.
+fn order(instances: &[Instance]) -> Order {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Visit {
+        No,
+        Open,
+        Done,
+    }
+    let mut visits = vec![Visit::No; instances.len()];
+    let mut order = Order { dependencies_first: Vec::with_capacity(instances.len()), has_ring: false };
+    for root in 0..instances.len() {
+        let mut path = if visits[root] == Visit::No { vec![(root, 0)] } else { Vec::new() };
+        while let Some((i, next)) = path.last_mut() {
+            visits[*i] = Visit::Open;
+            let Some(&(other, _)) = instances[*i].depends_on.get(*next) else {
+                visits[*i] = Visit::Done;
+                order.dependencies_first.push(*i);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            match visits[other] {
+                Visit::No => path.push((other, 0)),
+                Visit::Open => order.has_ring = true,
+                Visit::Done => {}
+            }
+        }
+    }
+    order
+}
+
+/// What is wrong with such a ring.
+pub(super) fn cycle_message(ring: &[usize], instances: &[Instance]) -> String {
+    let name = |&i: &usize| quote_input(&instances[i].name);
+    let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
+    if ring.len() > MAX_RING_NAMES {
+        names.push("...".into());
+    }
+    names.push(name(&ring[0]));
+    let depends = |(&i, next): (&usize, &usize)| instances[i].depends_on.iter().any(|(other, _)| other == next);
+    let by_session = !ring.iter().zip(ring.iter().cycle().skip(1)).all(depends);
+    let why = if by_session { " (those of one session run in the config's order)" } else { "" };
+    format!("waits for itself: {}{why}", names.join(" -> "))
+}
+
+/// Instances that wait for each other in a ring, each such ring. Instances with one session wait too, each for the one
+/// before it in the config.
+pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
+    let waits_for = waits_for(instances);
+    // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
+    let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
+    let mut followers = vec![Vec::new(); instances.len()];
+    for (i, others) in waits_for.iter().enumerate() {
+        for &other in others {
+            followers[other].push(i);
+        }
+    }
+    let mut rings = Vec::new();
+    let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
+    let mut first_left = 0;
+    loop {
+        while let Some(i) = free.pop() {
+            for &follower in &followers[i] {
+                if open[follower] == 0 {
+                    continue; // of a ring that is told already
+                }
+                open[follower] -= 1;
+                if open[follower] == 0 {
+                    free.push(follower);
+                }
+            }
+        }
+        let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
+        first_left = left;
+        let ring = find_cycle_from(left, &waits_for, &open);
+        // Those behind it wait for others than themselves.
+        for &i in &ring {
+            open[i] = 0;
+        }
+        free.extend(&ring);
+        rings.push(ring);
+    }
+}
+
+/// The ring that is come to from `start` by going on to one that is waited for and that is left too.
+fn find_cycle_from(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
+    let mut path = Vec::new();
+    let mut position = HashMap::new();
+    let mut at = start;
+    while !position.contains_key(&at) {
+        position.insert(at, path.len());
+        path.push(at);
+        at = waits_for[at].iter().copied().find(|&other| open[other] > 0).unwrap_or(at);
+    }
+    path.split_off(position[&at])
+}
+
+/// Whom each instance waits for: those it depends on, and the one before it in its session.
+#[must_use]
+pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
+    let mut last_of_session: HashMap<&str, usize> = HashMap::new();
+    let mut waits_for = Vec::with_capacity(instances.len());
+    for (i, instance) in instances.iter().enumerate() {
+        let mut others: Vec<usize> = instance.depends_on.iter().map(|&(other, _)| other).collect();
+        if let Some(session) = &instance.session
+            && let Some(before) = last_of_session.insert(&session.uuid, i)
+            && !others.contains(&before)
+        {
+            others.push(before);
+        }
+        waits_for.push(others);
+    }
+    waits_for
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DependencyCondition;
+    use crate::plan::planned;
+    use proptest::prelude::*;
+
+    /// The definition: a walk from one instance along all edges.
+    fn depends(instances: &[Instance], instance: usize, other: usize) -> bool {
+        let mut seen = HashSet::new();
+        let mut ahead = vec![instance];
+        while let Some(i) = ahead.pop() {
+            ahead.extend(instances[i].depends_on.iter().map(|&(next, _)| next).filter(|&next| seen.insert(next)));
+        }
+        seen.contains(&other)
+    }
+
+    proptest! {
+        #[test]
+        fn dependent_pairs_are_those_that_a_walk_finds_in_any_graph(
+            edges in proptest::collection::vec((0_usize..9, 0_usize..9), 0..20),
+        ) {
+            let mut instances = planned(&format!(r#"{{"instances": [{}]}}"#, [r#"{"command": "x"}"#; 9].join(","))).instances;
+            for (i, other) in edges {
+                instances[i].depends_on.push((other, DependencyCondition::Ended));
+            }
+            let all = || (0..9).flat_map(|i| (0..9).map(move |other| (i, other)));
+            let expected: HashSet<(usize, usize)> = all().filter(|&(i, other)| depends(&instances, i, other)).collect();
+            prop_assert_eq!(dependent_pairs(&instances, all()), expected);
+        }
+    }
+
+    #[test]
+    fn pairs_of_more_targets_than_one_pass_takes_are_answered() {
+        let count = 3000;
+        let instances = vec![r#"{"command": "x"}"#; count].join(",");
+        let mut instances = planned(&format!(r#"{{"instances": [{instances}]}}"#)).instances;
+        for (i, instance) in instances.iter_mut().enumerate().skip(1) {
+            instance.depends_on.push((i - 1, DependencyCondition::Ended));
+        }
+        let asked = (0..count).flat_map(|i| [(count - 1, i), (i, count - 1)]);
+        let dependent = dependent_pairs(&instances, asked);
+        assert_eq!(dependent, (0..count - 1).map(|i| (count - 1, i)).collect());
+    }
+}

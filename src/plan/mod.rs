@@ -1,0 +1,568 @@
+//! The plan: a config with every default resolved and every name, session and dependency settled, so that what runs it
+//! has nothing left to decide or to doubt. Pure: what must be known of the machine comes in as [`HostFiles`].
+
+mod dependencies;
+pub mod result_template;
+pub mod stages;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::suggest::closest_match;
+use crate::base::text::quote_input;
+use crate::claude::pricing::Prices;
+use crate::claude::{extra_args, session, slash_commands, tools};
+use crate::config::{
+    Background, BudgetConfig, BudgetType, Config, DependencyCondition, Diagnostic, Enforcement, InstanceConfig,
+    MAX_MISTAKES, Position, budget_command,
+};
+use crate::engine::halt::Halt;
+use crate::engine::retry;
+use crate::engine::retry::RetryPolicy;
+use crate::plan::result_template::Placeholder;
+pub use dependencies::waits_for;
+use dependencies::{cycle_message, cycles, dependent_pairs};
+
+/// What instances get that do not say otherwise.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// How long an instance may run.
+    pub timeout: Duration,
+    /// How long an instance may say nothing; `None`: as long as it likes.
+    pub idle_timeout: Option<Duration>,
+    /// How long claude may take to answer `initialize`.
+    pub startup_timeout: Duration,
+}
+
+/// What planning must know of the machine.
+pub trait HostFiles {
+    /// True if there is a file or directory at this absolute path.
+    fn exists(&self, path: &Path) -> bool;
+    /// Whether this is a directory that can be entered.
+    fn is_directory(&self, path: &Path) -> bool;
+    /// True if a file of this directory, or of the user, defines this slash command.
+    fn has_command_file(&self, directory: &Path, name: &str) -> bool;
+}
+
+/// A plan, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The instances in the order of the config, which is their priority.
+    pub instances: Vec<Instance>,
+    /// The limits.
+    pub budget: BudgetConfig,
+    /// How many failures stop the run.
+    pub halt: Option<Halt>,
+    /// What tokens cost, until claude says so.
+    pub prices: Prices,
+    /// What holds nobody back that was to: a budget or a tool with a slip of the pen in it.
+    pub warnings: Vec<String>,
+    /// What else is allowed and yet worth a word.
+    pub notes: Vec<String>,
+}
+
+/// One instance of a plan.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Its name; unique.
+    pub name: String,
+    /// What its author says of it.
+    pub description: Option<String>,
+    /// The first word of its command, by which the budgets of commands know it.
+    pub budget_command: Option<String>,
+    /// What it is told, in order: the pre-commands, and last the command.
+    pub turns: Vec<Turn>,
+    /// Its own estimate of the tokens that it will use.
+    pub max_tokens: Option<u64>,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// How long it may say nothing.
+    pub idle_timeout: Option<Duration>,
+    /// How long claude may take from its start to its answer to `initialize`.
+    pub startup_timeout: Duration,
+    /// How often it is tried again when it has failed.
+    pub retries: RetryPolicy,
+    /// The instances that must have ended before it starts, by index.
+    pub depends_on: Vec<(usize, DependencyCondition)>,
+    /// Its session, if it has a named one.
+    pub session: Option<Session>,
+    /// The only tools it can use; `None`: all.
+    pub allowed_tools: Option<Vec<String>>,
+    /// Tools it cannot use.
+    pub disallowed_tools: Vec<String>,
+    /// Whole tools that the settings files deny, by name. claude reads these files itself.
+    pub denied_by_settings: Arc<[String]>,
+    /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
+    pub disables_shell_blocks: bool,
+    /// Whether it has failed when a tool was refused to it.
+    pub fail_on_denied: bool,
+    /// The treatment of commands that run in the background after the last turn.
+    pub background: Background,
+    /// The longest wait for them.
+    pub background_wait: Duration,
+    /// True if it fails when claude could not start or reach an MCP server.
+    pub fails_on_mcp: bool,
+    /// The config's word for claude's `--permission-mode`.
+    pub permission_mode: String,
+    /// claude's `--model`.
+    pub model: Option<String>,
+    /// Variables added to (or, `None`, taken from) its environment.
+    pub env: BTreeMap<String, Option<String>>,
+    /// Where it runs; absolute.
+    pub cwd: PathBuf,
+    /// More arguments for claude.
+    pub claude_args: Vec<String>,
+}
+
+/// One message to an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// What is sent, as the config has it.
+    pub text: String,
+    /// The slash command that it calls, without the slash, if it calls one.
+    pub command: Option<String>,
+    /// True if the command's name is also a path (`/tmp is full`). If claude has no such command, the error says so.
+    pub may_be_path: bool,
+    /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
+    pub is_clear: bool,
+    /// The place of its text in the config.
+    pub position: Option<Position>,
+    /// Where in the text the results of others come in; these have ended when it is sent.
+    pub placeholders: Vec<Placeholder>,
+}
+
+/// Turns of an instance in one conversation: what a process of it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationSegment {
+    /// Which of its turns.
+    pub turns: Range<usize>,
+    /// Whether what was said before is cleared.
+    pub starts_fresh: bool,
+}
+
+impl Turn {
+    /// True if it needs a command that some session may lack: `/help`, `/clear` and `/compact` always work.
+    #[must_use]
+    pub fn command_to_check(&self) -> Option<&str> {
+        self.command.as_deref().filter(|name| !self.is_clear && !slash_commands::always_works(name))
+    }
+
+    /// Whether it clears what was said before. That is zen's own affair: the older generations have no such command, and
+    /// 2.1 leaves the session when it is given.
+    #[must_use]
+    pub fn clears(&self) -> bool {
+        self.is_clear
+    }
+}
+
+impl Instance {
+    /// Returns true if its conversation is cleared before its first turn.
+    #[must_use]
+    pub fn starts_cleared(&self) -> bool {
+        self.segments().first().is_some_and(|leg| leg.starts_fresh)
+    }
+
+    /// Its turns, parted where the conversation is cleared; without those that do that.
+    #[must_use]
+    pub fn segments(&self) -> Vec<ConversationSegment> {
+        let mut legs: Vec<ConversationSegment> = Vec::new();
+        let mut is_cleared = false;
+        for (i, turn) in self.turns.iter().enumerate() {
+            match legs.last_mut() {
+                _ if turn.clears() => is_cleared = true,
+                Some(leg) if !is_cleared => leg.turns.end = i + 1,
+                _ => legs.push(ConversationSegment { turns: i..i + 1, starts_fresh: std::mem::take(&mut is_cleared) }),
+            }
+        }
+        legs
+    }
+}
+
+/// A conversation with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The name in the config.
+    pub name: String,
+    /// What claude is told.
+    pub uuid: String,
+}
+
+/// Where the original started everybody, so that nobody waits for an answer that nobody gives.
+const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
+
+/// The longest wait for background commands if the config does not give one.
+pub const DEFAULT_BACKGROUND_WAIT: Duration = Duration::from_secs(600);
+
+/// So many mistyped names are told the nearest one; each is compared with all that there are.
+const MAX_SUGGESTIONS: usize = 50;
+
+/// Makes the plan of a config.
+///
+/// # Errors
+/// All the mistakes that a config's author must mend, in the order of the file.
+pub fn plan(
+    config: Config,
+    workspace: &Path,
+    defaults: &Defaults,
+    surroundings: &dyn HostFiles,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let names = names(&config.instances);
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
+    let mut instances = Vec::with_capacity(names.len());
+    let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
+    let mut known = NameIndex { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
+    // Of two with one name, which is a mistake, the first has it.
+    known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
+    let mistake_of = |i: usize, field: &str, what: String| Diagnostic {
+        position: config.instances[i].position_of(field).unwrap_or(Position { line: 1, column: 1 }),
+        instance: format!("instance '{}'", quote_input(&names[i])),
+        field: field.into(),
+        message: what,
+    };
+    for (i, entry) in config.instances.iter().enumerate() {
+        let mut mistake = |field: &str, what: String| {
+            if mistakes.len() < MAX_MISTAKES {
+                mistakes.push(mistake_of(i, field, what));
+            }
+        };
+        let after = dependencies(entry, i, &mut known, &mut |what| mistake("depends_on", what));
+        let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
+        if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
+            let path = cwd.to_string_lossy();
+            mistake("cwd", format!("{} is no directory that can be entered", crate::base::text::sanitize_line(&path)));
+        }
+        // claude keeps conversations by directory.
+        let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
+        let instance = Instance {
+            name: names[i].clone(),
+            description: entry.description.clone(),
+            budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
+            turns: turns(entry, &cwd, surroundings),
+            max_tokens: entry.max_tokens,
+            timeout: entry.timeout.unwrap_or(defaults.timeout),
+            idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+            startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
+            retries: RetryPolicy {
+                max_retries: entry.retries.unwrap_or(0),
+                initial_delay: entry.retry_delay.unwrap_or(retry::DEFAULT_FIRST_DELAY),
+            },
+            depends_on: after,
+            session: entry
+                .session_id
+                .as_ref()
+                .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
+            allowed_tools: entry.allowed_tools.as_deref().map(tools::split_list),
+            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::split_list).unwrap_or_default(),
+            denied_by_settings: Arc::default(),
+            disables_shell_blocks: false,
+            fail_on_denied: entry.fail_on_denied.unwrap_or(false),
+            background: entry.background.unwrap_or_default(),
+            background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
+            fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
+            permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
+            model: entry.model.clone(),
+            env: entry.env.clone(),
+            cwd,
+            claude_args: entry.claude_args.clone().unwrap_or_default(),
+        };
+        let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
+        let allowed_set: HashSet<&String> = allowed.iter().collect();
+        for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)] {
+            tools.iter().filter_map(|tool| tools::syntax_error(tool)).for_each(|what| mistake(field, what));
+            let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
+            let doubt = |tool: &String| match is_in_both(tool) {
+                true => Some(format!("'{}' is in allowed_tools too: it is refused", quote_input(tool))),
+                false if field == "allowed_tools" => {
+                    tools::typo_suggestion(tool).or_else(|| tools::runs_any_program(tool))
+                }
+                false => tools::typo_suggestion(tool),
+            };
+            let doubts = tools.iter().filter_map(doubt);
+            let line = entry.position_of(field).map_or(1, |place| place.line);
+            let told = |what| format!("line {line}: instance '{}': {field}: {what}", quote_input(&names[i]));
+            doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
+        }
+        allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
+        let problems = extra_args::problems(&instance, &config.budget, &|path| surroundings.exists(path));
+        problems.into_iter().for_each(|what| mistake("claude_args", what));
+        if let Some(what) = estimate_above_a_limit(&instance, &config.budget) {
+            mistake("max_tokens_per_command", what);
+        }
+        too_long_for_a_process(&instance).for_each(|field| {
+            mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
+        });
+        if instance.turns.last().is_some_and(Turn::clears) {
+            let way_out = "give it a command, and put '/clear' into pre_commands or set \"clear_history\": true";
+            mistake("command", format!("'/clear' leaves nothing to be done: {way_out}"));
+        }
+        if let Some(session) = &entry.session_id {
+            let (first, where_first) = homes.entry(session).or_insert((i, instance.cwd.clone()));
+            if *where_first != instance.cwd {
+                let first = quote_input(&names[*first]);
+                mistake(
+                    "session_id",
+                    format!(
+                        "is that of '{first}', which runs in another directory: claude keeps \
+                    conversations by directory, so give it another name"
+                    ),
+                );
+            }
+        }
+        instances.push(instance);
+    }
+    let asked = asked_results(&instances, &known);
+    let dependent = dependent_pairs(&instances, asked);
+    for (i, instance) in instances.iter_mut().enumerate() {
+        let last = instance.turns.len().saturating_sub(1);
+        for (t, turn) in instance.turns.iter_mut().enumerate() {
+            let needs = |other| dependent.contains(&(i, other));
+            match results(i, &turn.text, needs, &mut known) {
+                Ok(found) => turn.placeholders = found,
+                Err(wrong) => {
+                    let is_last = t == last;
+                    let field = match config.instances[i].command {
+                        _ if !is_last => "pre_commands",
+                        Some(_) => "command",
+                        None => "prompt",
+                    };
+                    let left = MAX_MISTAKES.saturating_sub(mistakes.len());
+                    mistakes.extend(wrong.into_iter().take(left).map(|what| mistake_of(i, field, what)));
+                }
+            }
+        }
+    }
+    let rings = cycles(&instances);
+    mistakes.extend(
+        rings.iter().take(MAX_MISTAKES).map(|ring| mistake_of(ring[0], "depends_on", cycle_message(ring, &instances))),
+    );
+    if !mistakes.is_empty() {
+        Diagnostic::sort(&mut mistakes);
+        return Err(mistakes);
+    }
+    warnings.extend(budgets_of_nobody(&config.budget, &instances));
+    Ok(Plan {
+        instances,
+        budget: config.budget,
+        halt: config.halt,
+        prices: Prices::with_overrides(config.pricing),
+        warnings,
+        notes: config.warnings,
+    })
+}
+
+/// Returns the mistake of an estimate that is larger than a limit it counts against. Such an instance could never start,
+/// and the overall budget would refuse all that come after it too.
+fn estimate_above_a_limit(instance: &Instance, budget: &BudgetConfig) -> Option<String> {
+    let is_enforced = budget.enforcement.unwrap_or_default() == Enforcement::Block;
+    let counts_tokens = budget.budget_type != Some(BudgetType::Cost);
+    let estimate = instance.max_tokens.filter(|_| is_enforced && counts_tokens)?;
+    let overall = budget.overall_tokens.map(|cap| ("the overall budget".to_owned(), cap));
+    let command = instance.budget_command.as_ref();
+    let of_command = command
+        .and_then(|name| Some((format!("the budget of {}", quote_input(name)), *budget.command_tokens.get(name)?)));
+    let (limit, cap) = overall.into_iter().chain(of_command).find(|&(_, cap)| estimate > cap)?;
+    Some(format!("must be at most {limit}, which is {cap} tokens, got {estimate}: in block mode it could never start"))
+}
+
+/// The fields of an instance in which a string is longer than the system takes for an argument or a variable. Messages may
+/// have any length, for they go over standard input.
+fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static str> {
+    /// Linux's bound, less what zen adds: a variable's name, the commas of a list.
+    const MAX_BYTES: usize = 128 * 1024 - 100;
+    let list_bytes = |list: &[String]| list.iter().map(|item| item.len() + 1).sum::<usize>();
+    let longest_variable = instance.env.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+    [
+        ("name", instance.name.len()),
+        ("model", instance.model.as_ref().map_or(0, String::len)),
+        ("env", longest_variable.max().unwrap_or(0)),
+        ("claude_args", instance.claude_args.iter().map(String::len).max().unwrap_or(0)),
+        ("allowed_tools", instance.allowed_tools.as_deref().map_or(0, list_bytes)),
+        ("disallowed_tools", list_bytes(&instance.disallowed_tools)),
+    ]
+    .into_iter()
+    .filter(|(_, bytes)| *bytes > MAX_BYTES)
+    .map(|(field, _)| field)
+}
+
+/// The messages of an instance, in order.
+fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn HostFiles) -> Vec<Turn> {
+    let is_clear = |name: &str| match name {
+        "clear" => true,
+        // Aliases on 2.1. To the older generations they are unknown commands.
+        "reset" | "new" => !surroundings.has_command_file(cwd, name),
+        _ => false,
+    };
+    let of_command = |field: &str, text: &str| {
+        let text = slash_commands::trimmed(text);
+        let command = slash_commands::parse_invocation(text);
+        Turn {
+            text: text.to_owned(),
+            is_clear: command.is_some_and(is_clear),
+            command: command.map(str::to_owned),
+            may_be_path: command.is_some_and(|name| surroundings.exists(&Path::new("/").join(name))),
+            position: entry.position_of(field),
+            placeholders: Vec::new(),
+        }
+    };
+    let mut turns = Vec::new();
+    if entry.clear_history == Some(true) {
+        turns.push(of_command("clear_history", "/clear"));
+    }
+    if entry.compact_history == Some(true) {
+        turns.push(of_command("compact_history", "/compact"));
+    }
+    turns.extend(entry.pre_commands.iter().flatten().map(|text| of_command("pre_commands", text)));
+    match (&entry.command, &entry.prompt) {
+        (Some(command), _) => turns.push(of_command("command", command)),
+        (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), ..Turn::default() }),
+        (None, None) => {} // a mistake, told by the config's own reading
+    }
+    turns
+}
+
+/// The names, made from the command where there is none; unique in any case.
+fn names(entries: &[InstanceConfig]) -> Vec<String> {
+    const MADE_CHARS: usize = 30;
+    let mut taken: HashSet<String> = entries.iter().filter_map(|e| e.name.clone()).collect();
+    let mut next_numbers: HashMap<String, usize> = HashMap::new();
+    let mut names = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = entry.name.clone().unwrap_or_else(|| {
+            let text = entry.command.as_ref().or(entry.prompt.as_ref()).map_or("instance", String::as_str);
+            let text = crate::base::text::sanitize_line(text).into_owned();
+            let base = match text.strip_prefix('/').and_then(|t| t.split_whitespace().next()) {
+                Some(command) => format!("/{command}"),
+                None if text.chars().count() > MADE_CHARS => text.chars().take(MADE_CHARS).collect::<String>() + "...",
+                None => text,
+            };
+            let mut name = base.clone();
+            while !taken.insert(name.clone()) {
+                let number = next_numbers.entry(base.clone()).or_insert(2);
+                name = format!("{base}-{number}");
+                *number += 1;
+            }
+            name
+        });
+        names.push(name);
+    }
+    names
+}
+
+/// The names of all instances.
+struct NameIndex<'a> {
+    all: &'a [String],
+    by_name: HashMap<&'a str, usize>,
+    suggestions_left: usize,
+}
+
+impl NameIndex<'_> {
+    /// Returns the instance that a placeholder names; blanks around the name are allowed.
+    fn in_placeholder(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).or_else(|| self.by_name.get(name.trim())).copied()
+    }
+
+    /// What to say of a name that instance number `index` gives and nobody has.
+    fn unknown(&mut self, name: &str, index: usize) -> String {
+        let has_suggestion = self.suggestions_left > 0;
+        self.suggestions_left = self.suggestions_left.saturating_sub(1);
+        let all = self.all.iter().map(String::as_str).filter(|other| *other != self.all[index]);
+        let near = has_suggestion.then(|| closest_match(name, all)).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", quote_input(near)));
+        format!("there is no instance '{}'{hint}", quote_input(name))
+    }
+}
+
+fn dependencies(
+    entry: &InstanceConfig,
+    index: usize,
+    known: &mut NameIndex,
+    mistake: &mut dyn FnMut(String),
+) -> Vec<(usize, DependencyCondition)> {
+    let mut after = Vec::new();
+    for dependency in entry.depends_on.iter().flatten() {
+        match known.by_name.get(dependency.name.as_str()) {
+            Some(&other) if other == index => mistake("is the instance itself".into()),
+            Some(&other) => after.push((other, dependency.when)),
+            None => mistake(known.unknown(&dependency.name, index)),
+        }
+    }
+    after
+}
+
+/// Returns the pairs `(instance, other)` of all placeholders: an instance, and the one that it wants the result of.
+fn asked_results(instances: &[Instance], known: &NameIndex) -> Vec<(usize, usize)> {
+    let mut asked = Vec::new();
+    for (i, instance) in instances.iter().enumerate() {
+        for turn in &instance.turns {
+            // What is wrong with a placeholder is reported when it is resolved.
+            let _ = result_template::parse(&turn.text, |name| {
+                let other = known.in_placeholder(name).ok_or_else(String::new)?;
+                asked.push((i, other));
+                Ok(other)
+            });
+        }
+    }
+    asked
+}
+
+/// Whose results come into a message of an instance: of those that have ended before it starts, because it depends on
+/// them or on one that does.
+fn results(
+    index: usize,
+    text: &str,
+    needs: impl Fn(usize) -> bool,
+    known: &mut NameIndex,
+) -> Result<Vec<Placeholder>, Vec<String>> {
+    result_template::parse(text, |name| match known.in_placeholder(name) {
+        Some(other) if other == index => Err("it is the instance itself".into()),
+        Some(other) if needs(other) => Ok(other),
+        Some(other) => {
+            let name = quote_input(&known.all[other]);
+            Err(format!("it does not depend on '{name}': name that in its 'depends_on'"))
+        }
+        None => Err(known.unknown(name, index)),
+    })
+}
+
+/// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
+fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
+    let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
+    let of_nobody = budget.limited_commands().into_iter().filter(|command| !run.contains(command));
+    let warning = |(i, command): (usize, &str)| {
+        let near = (i < MAX_SUGGESTIONS).then(|| closest_match(command, run.iter().copied())).flatten();
+        let hint = near.map_or_else(String::new, |near| format!(", did you mean '{}'?", quote_input(near)));
+        format!("budget: no instance runs '{}'{hint}", quote_input(command))
+    };
+    of_nobody.enumerate().map(warning).collect()
+}
+
+/// The plan of a good config in the workspace `/w`, for tests of what plans are for. On its machine no command is a path,
+/// and every directory is there.
+#[cfg(test)]
+pub(crate) fn planned(config: &str) -> Plan {
+    struct Machine;
+    impl HostFiles for Machine {
+        fn exists(&self, _: &Path) -> bool {
+            false
+        }
+        fn is_directory(&self, _: &Path) -> bool {
+            true
+        }
+        fn has_command_file(&self, _: &Path, _: &str) -> bool {
+            false
+        }
+    }
+    let config = Config::read(config).expect("a config");
+    let defaults = Defaults {
+        timeout: Duration::from_secs(10_000),
+        idle_timeout: None,
+        startup_timeout: Duration::from_secs(120),
+    };
+    plan(config, Path::new("/w"), &defaults, &Machine).expect("a plan")
+}
+
+#[cfg(test)]
+mod tests;

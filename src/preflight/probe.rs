@@ -1,0 +1,218 @@
+//! Asks claude before the first launch which slash commands there are, once for each distinct directory, environment and
+//! list of arguments, so that a missing command does not surface hours later. Costs no token.
+//!
+//! Several are asked at the same time, and all within a limit: what could not be asked is checked when its instance starts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::claude::protocol::request;
+use crate::claude::protocol::request::INITIALIZE_ID;
+use crate::claude::protocol::{Event, decode};
+use crate::claude::slash_commands::Commands;
+use crate::claude::{argv, slash_commands};
+use crate::plan::Instance;
+use crate::preflight::query;
+use crate::preflight::query::ProbeCommand;
+
+/// The limit for all questions before a run. An idle machine answers in one second, a busy one in ten.
+pub const RUN_LIMIT: Duration = Duration::from_secs(20);
+
+/// The limit for all questions of a dry run.
+pub const DRY_RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// The limit for one question.
+const QUERY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Each claude takes 300 MB of memory and a second of processor time.
+const MAX_PARALLEL: usize = 4;
+
+/// A slash command that claude does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingCommand {
+    /// The index of the instance.
+    pub instance: usize,
+    /// The index of the turn.
+    pub turn: usize,
+    /// The error, with the nearest name.
+    pub error: String,
+}
+
+/// Instances of which claude did not list the commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// Their indices.
+    pub instances: Vec<usize>,
+    /// The reason.
+    pub why: String,
+}
+
+/// The result of all questions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The missing commands, in the order of the config.
+    pub missing: Vec<MissingCommand>,
+    /// What could not be checked.
+    pub unchecked: Vec<Unchecked>,
+}
+
+impl Findings {
+    /// Returns the first error of each instance.
+    #[must_use]
+    pub fn errors(&self) -> Vec<(usize, String)> {
+        let mut errors: Vec<(usize, String)> =
+            self.missing.iter().map(|missing| (missing.instance, missing.error.clone())).collect();
+        errors.dedup_by_key(|(instance, _)| *instance);
+        errors
+    }
+}
+
+/// Instances that share one list of commands, and the arguments to ask for it.
+struct Group<'a> {
+    instances: Vec<usize>,
+    cwd: &'a Path,
+    env: &'a BTreeMap<String, Option<String>>,
+    arguments: Vec<String>,
+}
+
+/// Returns the slash commands of these instances that claude does not have. Asks nothing if they only call commands that
+/// always work.
+#[must_use]
+pub fn missing_commands(instances: &[Instance], claude: &Path, limit: Duration) -> Findings {
+    let groups = groups(instances);
+    let answers = ask_all(&groups, claude, limit);
+    let mut findings = Findings::default();
+    for (group, answer) in groups.iter().zip(answers) {
+        match answer {
+            Ok(commands) => {
+                findings.missing.extend(group.instances.iter().flat_map(|&i| missing_of(i, &instances[i], &commands)));
+            }
+            Err(why) => findings.unchecked.push(Unchecked { instances: group.instances.clone(), why }),
+        }
+    }
+    findings.missing.sort_by_key(|missing| (missing.instance, missing.turn));
+    findings
+}
+
+fn missing_of(index: usize, instance: &Instance, commands: &Commands) -> Vec<MissingCommand> {
+    let turns = instance.turns.iter().enumerate();
+    let missing = turns.filter_map(|(turn, called)| {
+        let name = called.command_to_check().filter(|name| !commands.contains(name))?;
+        Some(MissingCommand { instance: index, turn, error: commands.not_found(name, called.may_be_path) })
+    });
+    missing.collect()
+}
+
+fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known = BTreeMap::new();
+    for (index, instance) in instances.iter().enumerate() {
+        let mut called = instance.turns.iter().filter_map(|turn| turn.command_to_check()).peekable();
+        if called.peek().is_none() {
+            continue;
+        }
+        let needs_servers = called.any(slash_commands::is_of_server);
+        let group =
+            *known.entry((&instance.cwd, &instance.env, &instance.claude_args, needs_servers)).or_insert_with(|| {
+                let arguments = argv::arguments_to_probe(&instance.claude_args, needs_servers);
+                groups.push(Group { instances: Vec::new(), cwd: &instance.cwd, env: &instance.env, arguments });
+                groups.len() - 1
+            });
+        groups[group].instances.push(index);
+    }
+    groups
+}
+
+type Answer = Result<Commands, String>;
+
+/// Asks for each group, a few at a time, until the limit has passed.
+fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
+    let give_up = Instant::now() + limit;
+    let not_asked = || Err(format!("there was no time left within {}s", limit.as_secs_f64()));
+    let answers: Mutex<Vec<Answer>> = Mutex::new(groups.iter().map(|_| not_asked()).collect());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(group) = groups.get(index) else { return };
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let answer = ask_one(group, claude, left.min(QUERY_LIMIT));
+            answers.lock().unwrap_or_else(PoisonError::into_inner)[index] = answer;
+        }
+    };
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.clamp(1, MAX_PARALLEL).min(groups.len());
+    thread::scope(|scope| {
+        for _ in 1..workers {
+            // If there is no further thread, fewer are asked at a time.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    answers.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ask_one(group: &Group, claude: &Path, limit: Duration) -> Answer {
+    let command = ProbeCommand { claude, arguments: &group.arguments, cwd: group.cwd, env: group.env, limit };
+    let answer = |line: &[u8]| match decode(line) {
+        Event::InitializeResponse { request_id, commands, .. } if request_id == INITIALIZE_ID => Some(commands),
+        _ => None,
+    };
+    query::query(&command, &request::initialize(), answer).and_then(|names| names).map(Commands::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::planned;
+
+    #[test]
+    fn one_question_for_each_directory_environment_and_list_of_arguments() {
+        let plan = planned(
+            r#"{"instances": [
+                {"name": "a", "command": "/review"}, {"name": "b", "command": "/help"}, {"name": "c", "prompt": "/x"},
+                {"name": "d", "command": "text", "pre_commands": ["/lint", "/clear"]},
+                {"name": "e", "command": "/review", "cwd": "sub"}, {"name": "f", "command": "/review", "env": {"A": "1"}},
+                {"name": "g", "command": "/review", "claude_args": ["--effort", "low"]},
+                {"name": "h", "command": "/mcp__server__prompt"}, {"name": "i", "command": "/usr/bin/env is there"},
+                {"name": "j", "command": "/compact", "clear_history": true, "compact_history": true}]}"#,
+        );
+        let groups = groups(&plan.instances);
+        let members: Vec<&[usize]> = groups.iter().map(|group| &group.instances[..]).collect();
+        assert_eq!(members, [&[0, 3][..], &[4], &[5], &[6], &[7]]);
+        assert_eq!(groups[3].arguments[groups[3].arguments.len() - 2..], ["--effort", "low"]);
+        let leaves_servers_out =
+            |group: &Group| group.arguments.iter().any(|argument| argument == "--strict-mcp-config");
+        let expected = [true, true, true, true, false];
+        assert_eq!(groups.iter().map(leaves_servers_out).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn all_missing_commands_of_an_instance_are_found_and_the_first_is_its_error() {
+        let plan =
+            planned(r#"{"instances": [{"command": "/reviw", "pre_commands": ["/clear", "/x", "/help", "/review"]}]}"#);
+        let commands = Commands::new(vec!["review".to_owned()]);
+        let missing = missing_of(0, &plan.instances[0], &commands);
+        let errors: Vec<(usize, &str)> = missing.iter().map(|missing| (missing.turn, missing.error.as_str())).collect();
+        let expected = [(1, "Command not found: /x"), (4, "Command not found: /reviw (did you mean /review?)")];
+        assert_eq!(errors, expected);
+        let findings = Findings { missing, unchecked: Vec::new() };
+        assert_eq!(findings.errors(), [(0, "Command not found: /x".to_owned())]);
+    }
+
+    #[test]
+    fn without_time_nothing_is_asked_and_that_is_reported() {
+        let plan = planned(r#"{"instances": [{"command": "/review"}, {"command": "/help"}]}"#);
+        let findings = missing_commands(&plan.instances, Path::new("/bin/false"), Duration::ZERO);
+        let why = "there was no time left within 0s".to_owned();
+        assert_eq!(findings.unchecked, [Unchecked { instances: vec![0], why }]);
+        assert!(findings.missing.is_empty());
+    }
+}

@@ -1,0 +1,278 @@
+//! Asks claude something outside of any run: what its help says, and which slash commands there are. No token is spent,
+//! and when the answer is there, or the time is over, nothing of it is left running.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::base::lines::{Line, LineSplitter};
+use crate::claude::environment::{PROBE_VARIABLES, SCRUBBED_VARIABLES};
+use crate::engine::outcome::ExitStatus;
+use crate::system::child::{Process, ReadOutcome, SpawnSpec};
+use crate::system::process_tree;
+use crate::system::{error_text, signals};
+
+const READ_BYTES: usize = 16 * 1024;
+
+/// What is kept of what it says; the help of any generation is a tenth of that.
+const MAX_KEPT_BYTES: usize = 256 * 1024;
+
+const MAX_LAST_WORDS_COLUMNS: usize = 200;
+
+/// How long one that has answered may take to end by itself.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long one that was sent SIGTERM, or the last of its children, may take.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// What `claude --help` says, if it says it within that time.
+///
+/// # Errors
+/// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
+pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
+    let give_up = Instant::now() + limit;
+    let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
+    let mut process = start(&ProbeCommand { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit })?;
+    process.close_input();
+    let (mut help, mut errors) = (Vec::new(), Vec::new());
+    let has_ended = read_until(&mut process, give_up, &mut errors, |bytes| {
+        keep(&mut help, bytes);
+        false
+    });
+    // Where a child of it holds its pipes, it may have said all and ended long ago.
+    let patience = if has_ended { give_up.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+    let exit = process.reap_within(patience);
+    match exit {
+        Some(ExitStatus::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
+        Some(exit) => Err(last_words(&errors, &exit)),
+        None => Err(took_too_long(limit)),
+    }
+}
+
+/// A question to a claude process of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeCommand<'a> {
+    /// The program.
+    pub claude: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [String],
+    /// Its directory.
+    pub cwd: &'a Path,
+    /// Variables that are set or, `None`, removed.
+    pub env: &'a BTreeMap<String, Option<String>>,
+    /// The time for the answer.
+    pub limit: Duration,
+}
+
+/// Sends claude one message and reads its lines until `answer` accepts one, then ends it.
+///
+/// # Errors
+/// The reason why there is no answer.
+pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
+    let limit = command.limit;
+    let give_up = Instant::now() + limit;
+    let mut process = start(command)?;
+    process.send(message);
+    let (mut answered, mut lines, mut errors) = (None, LineSplitter::default(), Vec::new());
+    let has_ended = read_until(&mut process, give_up, &mut errors, |bytes| {
+        lines.push(bytes, |line| {
+            if let (Line::Complete(line), None) = (line, &answered) {
+                answered = answer(line);
+            }
+        });
+        answered.is_some()
+    });
+    process.close_input();
+    let exit = match has_ended {
+        true => process.reap_within(END_LIMIT),
+        false => shut_down(&mut process, if answered.is_some() { EXIT_GRACE } else { Duration::ZERO }),
+    };
+    answered.ok_or_else(|| match exit {
+        Some(exit) if has_ended => last_words(&errors, &exit),
+        _ => took_too_long(limit),
+    })
+}
+
+/// Starts the process of a query, of which the reaper leaves nothing behind.
+fn start(command: &ProbeCommand) -> Result<Process, String> {
+    let mut variables: Vec<(OsString, Option<OsString>)> =
+        SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
+    if command.cwd.is_absolute() {
+        variables.push(("PWD".into(), Some(command.cwd.into())));
+    }
+    variables.extend(command.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+    // Distinguishes it from an instance, and from the run of a zen that this one may run in.
+    variables.push((process_tree::RUN_VARIABLE.into(), Some(format!("zen-question-{}", std::process::id()).into())));
+    variables.extend(PROBE_VARIABLES.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+    let launch = SpawnSpec {
+        program: command.claude.to_owned(),
+        arguments: command.arguments.iter().map(OsString::from).collect(),
+        cwd: command.cwd.to_owned(),
+        variables,
+    };
+    signals::reset_mask();
+    process_tree::become_subreaper();
+    Process::start(&launch, None, 0, &[]).map_err(|error| error_text(&error))
+}
+
+/// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
+fn shut_down(process: &mut Process, patience: Duration) -> Option<ExitStatus> {
+    let mut exit = None;
+    for (limit, next) in
+        [(patience, Process::terminate as fn(&Process)), (END_LIMIT, Process::kill), (END_LIMIT, |_| {})]
+    {
+        if exit.is_none() {
+            read_until(process, Instant::now() + limit, &mut Vec::new(), |_| false);
+            exit = process.reap_within(if limit.is_zero() { limit } else { Duration::from_millis(100) });
+        }
+        if exit.is_none() {
+            next(process);
+        }
+    }
+    exit
+}
+
+/// Hands on what it writes to standard output until that is enough, and keeps what it writes to standard error. Answers
+/// whether both came to their end in time.
+fn read_until(
+    process: &mut Process,
+    give_up: Instant,
+    errors: &mut Vec<u8>,
+    mut is_enough: impl FnMut(&[u8]) -> bool,
+) -> bool {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let output: Vec<_> = [process.stdout_fd(), process.stderr_fd()].into_iter().flatten().collect();
+        if output.is_empty() {
+            return true;
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let mut fds: Vec<PollFd> = output.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        if process.has_pending_stdin() {
+            fds.extend(process.stdin_fd().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+        }
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        drop(fds);
+        if process.has_pending_stdin() {
+            process.flush_stdin();
+        }
+        if let ReadOutcome::Data(count) = process.read_stderr(&mut buffer) {
+            keep(errors, &buffer[..count]);
+        }
+        if let ReadOutcome::Data(count) = process.read_stdout(&mut buffer)
+            && is_enough(&buffer[..count])
+        {
+            return false;
+        }
+    }
+}
+
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MAX_KEPT_BYTES.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+fn took_too_long(limit: Duration) -> String {
+    format!("it took longer than {}s", limit.as_secs_f64())
+}
+
+/// Why it ended, in its own words if it had any.
+fn last_words(errors: &[u8], exit: &ExitStatus) -> String {
+    let errors = String::from_utf8_lossy(errors);
+    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::base::text::sanitize_line);
+    let last_words = last_words.map_or_else(|| exit.to_string(), |words| words.into_owned());
+    crate::base::text::truncate(&last_words, MAX_LAST_WORDS_COLUMNS, "...").into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::process::Command;
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("claude");
+        // By a process of its own: a child that the test beside this one starts would have it open for writing until its exec,
+        // and the system starts no program that is being written.
+        let mut writer = Command::new("sh");
+        writer
+            .args(["-c", "printf '%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\""])
+            .arg(&file)
+            .arg(format!("#!/bin/sh\n{body}"));
+        assert!(writer.status().expect("there is a sh").success());
+        (directory, file)
+    }
+
+    fn limit_for(body: &str) -> Duration {
+        if body.contains("sleep") { Duration::from_millis(200) } else { LONG }
+    }
+
+    fn help_of_script(body: &str) -> Result<String, String> {
+        let (_directory, file) = script(body);
+        help_text(&file, limit_for(body))
+    }
+
+    #[test]
+    fn help_is_what_it_prints_if_it_ends_well_and_in_time() {
+        assert_eq!(help_of_script("echo noise >&2; echo --tools"), Ok("--tools\n".into()));
+        assert_eq!(help_of_script("echo no node >&2; echo >&2; exit 127"), Err("no node".into()));
+        assert_eq!(help_of_script("exit 3"), Err("exit status 3".into()));
+        assert_eq!(help_of_script("kill -KILL $$"), Err("signal 9".into()));
+        assert_eq!(help_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(help_of_script("exec >&- 2>&-; sleep 1000"), Err("it took longer than 0.2s".into()));
+        let much = help_of_script("yes | head -c 5000000").expect("help");
+        assert_eq!(much.len(), MAX_KEPT_BYTES);
+    }
+
+    fn answer_of_script(body: &str) -> Result<String, String> {
+        let (directory, file) = script(body);
+        let answer = |line: &[u8]| Some(String::from_utf8_lossy(line).strip_prefix("answer ")?.to_owned());
+        let env = BTreeMap::from([("OF_THE_QUERY".to_owned(), Some("set".to_owned()))]);
+        let limit = limit_for(body);
+        let command = ProbeCommand { claude: &file, arguments: &[], cwd: directory.path(), env: &env, limit };
+        query(&command, b"question\n", answer)
+    }
+
+    #[test]
+    fn an_answer_is_the_first_line_that_is_one() {
+        assert_eq!(answer_of_script("read q; echo noise; echo answer $q; echo answer 2; cat"), Ok("question".into()));
+        assert_eq!(answer_of_script("echo answer 1; exit 7"), Ok("1".into()));
+        assert_eq!(answer_of_script("read q; echo no key >&2; exit 1"), Err("no key".into()));
+        assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err("exit status 3".into()));
+        assert_eq!(answer_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
+    }
+
+    /// The one that has its answer is swept up behind while the others wait for theirs.
+    #[test]
+    fn questions_at_the_same_time_do_not_end_each_other() {
+        let (_directory, gate) = script("");
+        let waits = format!("rm {0}; until [ -e {0} ]; do :; done; echo answer late", gate.display());
+        thread::scope(|scope| {
+            let late = scope.spawn(|| answer_of_script(&waits));
+            while gate.exists() {
+                thread::yield_now();
+            }
+            assert_eq!(answer_of_script("echo answer early"), Ok("early".into()));
+            std::fs::write(&gate, "").expect("its directory is there");
+            assert_eq!(late.join().expect("no panic"), Ok("late".into()));
+        });
+    }
+
+    /// Without it 2.0 asks the API twice for each question.
+    #[test]
+    fn nothing_is_warmed_up_for_a_question() {
+        assert_eq!(answer_of_script("echo answer $DISABLE_PROMPT_CACHING"), Ok("1".into()));
+        assert_eq!(answer_of_script("echo answer $OF_THE_QUERY"), Ok("set".into()));
+    }
+}

@@ -1,0 +1,218 @@
+//! Where instances work: the directory that was named, else the root of the project that zen was started in. Knows what
+//! makes a project, and nothing of plans.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::text;
+use crate::system::error_text;
+
+/// What a project's root holds.
+const MARKS: &[&str] = &[".git", ".claude"];
+
+/// A remark on how the workspace was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// The workspace is above the current directory.
+    Above(String),
+    /// A project above the current directory is not the user's own and was ignored: a quiet run says so too.
+    Foreign(String),
+}
+
+impl Remark {
+    /// Returns the text of the remark.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        match self {
+            Remark::Above(text) | Remark::Foreign(text) => text,
+        }
+    }
+}
+
+/// Returns the workspace, absolute, and a remark on how it was found.
+#[must_use]
+pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| absolute(Path::new(&home)));
+    let current = absolute(Path::new("."));
+    if let Some(given) = given {
+        return (absolute(given), None);
+    }
+    match project_of(&current, home.as_deref(), |path| path.symlink_metadata().is_ok(), distrust) {
+        Some(Project::Own(root, mark)) if root != current => {
+            let note = format!(
+                "the workspace is {}, which holds {mark}: give another with --workspace DIR",
+                display_path(root)
+            );
+            (root.to_owned(), Some(Remark::Above(note)))
+        }
+        Some(Project::Foreign(root, mark, why)) => {
+            let note = format!(
+                "{} is ignored: {why}: the workspace is the current directory; to work there all the same, give \
+                 --workspace {}",
+                display_path(&root.join(mark)),
+                display_path(root)
+            );
+            (current, Some(Remark::Foreign(note)))
+        }
+        _ => (current, None),
+    }
+}
+
+/// A directory that looks like the root of a project, and the file that makes it one.
+#[derive(Debug, PartialEq, Eq)]
+enum Project<'a> {
+    Own(&'a Path, &'static str),
+    /// Another user controls it, for this reason.
+    Foreign(&'a Path, &'static str, String),
+}
+
+/// Returns the nearest directory from `start` upwards that holds a mark. Nothing from `home` upwards counts, nor the root of
+/// the file system: `~/.claude`, and `/.claude` of a user without a home, hold claude's own settings.
+///
+/// claude runs the hooks and the servers that a project's settings name. So above `start`, which the user chose, a directory
+/// counts only if nothing there is under the control of another user (compare git's CVE-2022-24765).
+fn project_of<'a>(
+    start: &'a Path,
+    home: Option<&Path>,
+    exists: impl Fn(&Path) -> bool,
+    distrust: impl Fn(&Path) -> Option<String>,
+) -> Option<Project<'a>> {
+    let below_home = start.ancestors().take_while(|directory| Some(*directory) != home && directory.parent().is_some());
+    below_home.into_iter().find_map(|directory| {
+        let mark = MARKS.iter().find(|mark| exists(&directory.join(mark)))?;
+        if directory == start {
+            return Some(Project::Own(directory, mark));
+        }
+        // claude reads the settings whichever of the two made the directory a project.
+        let marks = MARKS.iter().map(|mark| directory.join(mark)).filter(|path| exists(path));
+        let mut all = std::iter::once(directory.to_owned()).chain(marks);
+        Some(match all.find_map(|path| distrust(&path)) {
+            None => Project::Own(directory, mark),
+            Some(why) => Project::Foreign(directory, mark, why),
+        })
+    })
+}
+
+/// Returns why another user may control what stands at this path.
+fn distrust(path: &Path) -> Option<String> {
+    let user = nix::unistd::geteuid().as_raw();
+    // A link itself, and what it points to.
+    for metadata in [path.symlink_metadata(), path.metadata()] {
+        let Ok(metadata) = metadata else { return Some(format!("{} cannot be read", display_path(path))) };
+        let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+        if owner != user && owner != 0 {
+            return Some(format!("{} belongs to another user", display_path(path)));
+        }
+        let is_writable = is_writable_by_others(user, group, mode);
+        if is_writable && !metadata.file_type().is_symlink() {
+            return Some(format!("other users can write to {}", display_path(path)));
+        }
+    }
+    None
+}
+
+/// Returns true if others than `user` and root can write. A private group, which has the number of its only user by the
+/// convention of most distributions, is no other user; the sticky bit does not keep others from adding files.
+fn is_writable_by_others(user: u32, group: u32, mode: u32) -> bool {
+    let is_private_group = user != 0 && group == user;
+    mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_private_group)
+}
+
+/// The path as it is reached from anywhere.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    // Without the links resolved where that is possible: the same workspace is to have the same sessions.
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Why nobody can work there.
+pub(crate) fn validate(workspace: &Path) -> Option<String> {
+    let path = display_path(workspace);
+    let what = match workspace.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be read: {}", error_text(&error)),
+        Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
+        Ok(_) => match (std::fs::read_dir(workspace), can_enter(workspace)) {
+            (Err(error), _) => format!("cannot be read: {}", error_text(&error)),
+            (Ok(_), false) => "cannot be entered: permission denied".to_owned(),
+            (Ok(_), true) => return None,
+        },
+    };
+    Some(format!("workspace {path} {what}: give another with --workspace DIR"))
+}
+
+pub(crate) fn can_enter(directory: &Path) -> bool {
+    nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+/// A path as a message shows it.
+pub(crate) fn display_path(path: &Path) -> String {
+    text::sanitize_line(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(start: &str, home: Option<&str>, marks: &[&str]) -> Option<(String, &'static str)> {
+        let exists = |path: &Path| marks.iter().any(|mark| path == Path::new(mark));
+        match project_of(Path::new(start), home.map(Path::new), exists, |_| None)? {
+            Project::Own(root, mark) => Some((root.display().to_string(), mark)),
+            Project::Foreign(..) => panic!("nothing is distrusted"),
+        }
+    }
+
+    #[test]
+    fn the_nearest_mark_counts() {
+        let marks = ["/srv/app/.git", "/srv/app/lib/.claude", "/srv/.git"];
+        assert_eq!(project("/srv/app", None, &marks), Some(("/srv/app".into(), ".git")));
+        assert_eq!(project("/srv/app/src/deep", None, &marks), Some(("/srv/app".into(), ".git")));
+        assert_eq!(project("/srv/app/lib/x", None, &marks), Some(("/srv/app/lib".into(), ".claude")));
+        assert_eq!(project("/var/tmp", None, &marks), None);
+    }
+
+    #[test]
+    fn home_is_no_project() {
+        let marks = ["/home/me/.claude", "/home/me/.git", "/home/.git", "/.claude", "/home/me/app/.git"];
+        for start in ["/home/me", "/home/me/data", "/home/me/data/deep"] {
+            assert_eq!(project(start, Some("/home/me"), &marks), None, "{start}");
+        }
+        assert_eq!(project("/home/me/app/src", Some("/home/me"), &marks), Some(("/home/me/app".into(), ".git")));
+        for home in [None, Some("/home/me"), Some("/")] {
+            assert_eq!(project("/srv", home, &marks), None, "the root is none either");
+        }
+    }
+
+    #[test]
+    fn project_of_another_user_ends_the_search() {
+        let marks = ["/srv/.git", "/srv/shared/.claude", "/srv/shared/.git"];
+        let exists = |path: &Path| marks.iter().any(|mark| path == Path::new(mark));
+        let foreign = |distrusted: &'static str| {
+            let distrust = |path: &Path| (path == Path::new(distrusted)).then(|| "x".to_owned());
+            project_of(Path::new("/srv/shared/job"), None, exists, distrust)
+                .map(|project| matches!(project, Project::Foreign(root, ..) if root == Path::new("/srv/shared")))
+        };
+        for distrusted in ["/srv/shared", "/srv/shared/.claude", "/srv/shared/.git"] {
+            assert_eq!(foreign(distrusted), Some(true), "{distrusted}");
+        }
+        assert_eq!(foreign("/srv"), Some(false), "nothing above the project matters");
+        let own = project_of(Path::new("/srv/shared"), None, exists, |_| Some("x".to_owned()));
+        assert_eq!(own, Some(Project::Own(Path::new("/srv/shared"), ".git")), "the user chose the current directory");
+    }
+
+    #[test]
+    fn group_may_write_only_if_it_is_private() {
+        for (user, group, mode, expected) in [
+            (1000, 1000, 0o755, false),
+            (1000, 1000, 0o775, false),
+            (1000, 100, 0o775, true),
+            (1000, 100, 0o755, false),
+            (1000, 1000, 0o777, true),
+            (1000, 1000, 0o1777, true),
+            (0, 0, 0o775, true),
+            (0, 0, 0o755, false),
+        ] {
+            assert_eq!(is_writable_by_others(user, group, mode), expected, "{user} {group} {mode:o}");
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! `report.json`: the whole record of a run for programs, in one schema with a version. Dollars are written from their
+//! micro-dollars, digit by digit, and times in UTC. Knows no file.
+
+mod escape;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::stages::{self, Stage};
+use super::{Snapshot, budget};
+use crate::base::timestamp;
+use crate::claude::protocol::Denial;
+use crate::claude::tokens::Tokens;
+use crate::claude::usage_meter::{Certainty, Usage};
+use crate::config::BudgetConfig;
+use crate::engine::budget::{LimitUsage, Scope, Unit};
+use crate::engine::outcome::{ExitStatus, Status};
+use crate::engine::record::{FailedAttempt, InstanceRecord};
+use crate::engine::run_clock::Pauses;
+use crate::engine::usage_limit::UsageLimit;
+use crate::plan::{Instance, Turn};
+
+/// Grows when a field changes its meaning or goes; not when one is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What is to be said of the run as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct RunMetadata {
+    /// The run's name.
+    pub run: String,
+    /// The config's path, or `-`; `None` for a command without one.
+    pub config: Option<String>,
+    /// The SHA-256 of the config's bytes, in hex.
+    pub config_sha256: Option<String>,
+    /// The workspace's path.
+    pub workspace: String,
+    /// The claude program's path.
+    pub claude: String,
+    /// When the run began, in milliseconds since 1970.
+    pub started_epoch_ms: u64,
+    /// When nothing of the run was running.
+    pub pauses: Pauses,
+    /// What zen exits with; `None` while the run goes on.
+    pub exit_code: Option<u8>,
+    /// The signal that stopped the run, by name.
+    pub stopped_by: Option<String>,
+    /// The directory of each instance's files, in the plan's order.
+    pub directories: Vec<String>,
+    /// What the short version leaves out, and why; `None` in the whole one.
+    pub omitted: Option<&'static str>,
+}
+
+impl RunMetadata {
+    /// The date and time at a moment of the run.
+    fn at(&self, since_start: Duration) -> String {
+        let since_start = self.pauses.with_pauses(since_start);
+        let since_start_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        timestamp::rfc3339_utc(self.started_epoch_ms.saturating_add(since_start_ms))
+    }
+}
+
+/// The text of the file, with its last newline.
+#[must_use]
+pub fn report(view: &Snapshot, run: &RunMetadata) -> String {
+    escape::to_pretty_string(&Report::of(view, run)) + "\n"
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema_version: u32,
+    run: &'a str,
+    zen_version: &'a str,
+    config: Option<&'a str>,
+    config_sha256: Option<&'a str>,
+    workspace: &'a str,
+    claude: &'a str,
+    exit_code: Option<u8>,
+    started_at: String,
+    ended_at: Option<String>,
+    duration_seconds: Seconds,
+    paused_seconds: Seconds,
+    stopped_by: Option<&'a str>,
+    omitted: Option<&'a str>,
+    totals: UsedReport,
+    limits: Limits<'a>,
+    limit_use: Vec<LimitUse<'a>>,
+    refusals: Vec<Refusal<'a>>,
+    usage_limit: Option<UsageLimitReport>,
+    stages: Vec<StageReport>,
+    instances: Vec<InstanceReport<'a>>,
+}
+
+impl<'a> Report<'a> {
+    fn of(view: &Snapshot<'a>, run: &'a RunMetadata) -> Self {
+        Report {
+            schema_version: SCHEMA_VERSION,
+            run: &run.run,
+            zen_version: env!("CARGO_PKG_VERSION"),
+            config: run.config.as_deref(),
+            config_sha256: run.config_sha256.as_deref(),
+            workspace: &run.workspace,
+            claude: &run.claude,
+            exit_code: run.exit_code,
+            started_at: run.at(Duration::ZERO),
+            ended_at: run.exit_code.map(|_| run.at(view.elapsed)),
+            duration_seconds: Seconds(view.elapsed),
+            paused_seconds: Seconds(run.pauses.total()),
+            stopped_by: run.stopped_by.as_deref(),
+            omitted: run.omitted,
+            totals: UsedReport::of(&view.used(), view.counts().running > 0),
+            limits: Limits::of(&view.plan.budget),
+            limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
+            refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
+            usage_limit: view.usage_limit.map(|limit| UsageLimitReport::of(&limit, run)),
+            stages: stages::all(view).iter().map(|stage| StageReport::of(stage, run)).collect(),
+            instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view, run)).collect(),
+        }
+    }
+}
+
+/// What was used; part of the totals and of each instance.
+#[derive(Serialize)]
+struct UsedReport {
+    tokens: TokensReport,
+    tokens_certainty: &'static str,
+    cost_usd: Dollars,
+    cost_certainty: &'static str,
+}
+
+impl UsedReport {
+    /// Whoever is still at work has used more by the time that this is read: the file may be the last word of a zen that
+    /// was killed.
+    fn of(used: &Usage, is_at_work: bool) -> Self {
+        let word = |certainty: Certainty| if is_at_work { Certainty::AtLeast } else { certainty }.word();
+        UsedReport {
+            tokens: TokensReport::of(&used.tokens),
+            tokens_certainty: word(used.tokens_certainty),
+            cost_usd: Dollars { micros: used.micros },
+            cost_certainty: word(used.micros_certainty),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TokensReport {
+    input: u64,
+    output: u64,
+    cache_creation: u64,
+    cache_read: u64,
+    total: u64,
+}
+
+impl TokensReport {
+    fn of(tokens: &Tokens) -> Self {
+        let Tokens { input, output, cache_creation, cache_read } = *tokens;
+        TokensReport { input, output, cache_creation, cache_read, total: tokens.total() }
+    }
+}
+
+/// One limit that counts, and how much of it was used; in tokens or in dollars.
+#[derive(Serialize)]
+struct LimitUse<'a> {
+    scope: &'static str,
+    name: Option<&'a str>,
+    unit: &'static str,
+    limit: Amount,
+    used: Amount,
+}
+
+impl<'a> LimitUse<'a> {
+    fn of(limit: &'a LimitUsage, view: &Snapshot<'a>) -> Self {
+        let (scope, name) = match &limit.scope {
+            Scope::Overall => ("overall", None),
+            Scope::Command(command) => ("command", Some(command.as_str())),
+            Scope::Instance(index) => ("instance", Some(view.plan.instances[*index].name.as_str())),
+        };
+        let unit = match limit.unit {
+            Unit::Tokens => "tokens",
+            Unit::Micros => "usd",
+        };
+        let amount = |amount| match limit.unit {
+            Unit::Tokens => Amount::Tokens(amount),
+            Unit::Micros => Amount::Dollars(Dollars { micros: amount }),
+        };
+        LimitUse { scope, name, unit, limit: amount(limit.cap), used: amount(limit.used) }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Amount {
+    Tokens(u64),
+    Dollars(Dollars),
+}
+
+/// An instance that a budget refused.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    instance: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> Refusal<'a> {
+    fn of((index, reason): &'a (usize, String), view: &Snapshot<'a>) -> Self {
+        Refusal { instance: &view.plan.instances[*index].name, reason }
+    }
+}
+
+/// The account's usage limit, where it was reached.
+#[derive(Serialize)]
+struct UsageLimitReport {
+    on_limit: &'static str,
+    resets_at: Option<String>,
+    goes_on_at: Option<String>,
+}
+
+impl UsageLimitReport {
+    fn of(limit: &UsageLimit, run: &RunMetadata) -> Self {
+        let reset_ms = limit.resets_at_epoch_s.map(|seconds| seconds.saturating_mul(1000));
+        UsageLimitReport {
+            on_limit: limit.on_limit.word(),
+            resets_at: reset_ms.map(timestamp::rfc3339_utc),
+            goes_on_at: limit.resumes_at.map(|at| run.at(at)),
+        }
+    }
+}
+
+/// A stage, where there are several.
+#[derive(Serialize)]
+struct StageReport {
+    instances: usize,
+    completed: usize,
+    failed: usize,
+    skipped: usize,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+}
+
+impl StageReport {
+    fn of(stage: &Stage, run: &RunMetadata) -> Self {
+        let Stage { counts, started, ended } = stage;
+        StageReport {
+            instances: counts.all(),
+            completed: counts.completed,
+            failed: counts.failed,
+            skipped: counts.skipped,
+            started_at: started.map(|started| run.at(started)),
+            ended_at: ended.map(|ended| run.at(ended)),
+        }
+    }
+}
+
+/// The `budget` section, under its own names.
+#[derive(Serialize)]
+struct Limits<'a> {
+    overall_budget: Option<u64>,
+    overall_cost_budget: Option<Dollars>,
+    command_budgets: &'a BTreeMap<String, u64>,
+    #[serde(serialize_with = "dollars_by_command")]
+    command_cost_budgets: &'a BTreeMap<String, u64>,
+    budget_type: Option<&'static str>,
+    enforcement_mode: &'static str,
+    token_basis: &'static str,
+}
+
+impl<'a> Limits<'a> {
+    fn of(config: &'a BudgetConfig) -> Self {
+        Limits {
+            overall_budget: config.overall_tokens,
+            overall_cost_budget: config.overall_micros.map(|micros| Dollars { micros }),
+            command_budgets: &config.command_tokens,
+            command_cost_budgets: &config.command_micros,
+            budget_type: budget::has_limits(config).then(|| budget::effective_type(config).word()),
+            enforcement_mode: config.enforcement.unwrap_or_default().word(),
+            token_basis: budget::basis_word(config.token_basis.unwrap_or_default()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct InstanceReport<'a> {
+    name: &'a str,
+    description: Option<&'a str>,
+    status: &'static str,
+    reason: Option<&'static str>,
+    error: Option<&'a str>,
+    stage: Option<usize>,
+    skipped_because_of: Option<&'a str>,
+    attempts: usize,
+    failed_attempts: Vec<AttemptReport<'a>>,
+    next_attempt_at: Option<String>,
+    waits_for: Option<&'a str>,
+    pid: Option<u32>,
+    session_id: Option<&'a str>,
+    session_kept: Option<bool>,
+    model: Option<&'a str>,
+    permission_mode: Option<&'a str>,
+    permission_mode_differs: bool,
+    #[serde(flatten)]
+    used: UsedReport,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    duration_seconds: Option<Seconds>,
+    exit_status: Option<i32>,
+    exit_signal: Option<i32>,
+    turns: usize,
+    turns_done: usize,
+    answers: Vec<AnswerReport<'a>>,
+    result: Option<&'a str>,
+    permission_denials: Vec<DenialReport<'a>>,
+    more_permission_denials: u64,
+    mcp_failed: &'a [String],
+    background_stopped: &'a [String],
+    retries: u64,
+    last_words: &'a [String],
+    garbage_lines: u64,
+    long_lines: u64,
+    survivors: &'a [i32],
+    directory: Option<&'a str>,
+}
+
+impl<'a> InstanceReport<'a> {
+    fn of(
+        (index, (instance, record)): (usize, (&'a Instance, &'a InstanceRecord)),
+        view: &Snapshot<'a>,
+        run: &'a RunMetadata,
+    ) -> Self {
+        let (reason, error) = match &record.status {
+            Status::Failed(failure) => (Some(failure.reason.word()), Some(failure.error.as_str())),
+            Status::Skipped(why) => (None, Some(why.as_str())),
+            Status::Pending | Status::Running | Status::Completed => (None, None),
+        };
+        let (exit_status, exit_signal) = exit(record.exit);
+        let (answers, result, last_words) = match run.omitted {
+            Some(_) => (&[][..], None, &[][..]),
+            None => (&record.progress.answers[..], record.progress.result.as_deref(), &record.last_output[..]),
+        };
+        InstanceReport {
+            name: &instance.name,
+            description: instance.description.as_deref(),
+            status: record.status.word(),
+            reason,
+            error,
+            stage: view.stages.has_multiple().then(|| view.stages.of(index) + 1),
+            skipped_because_of: record.skipped_due_to.map(|other| view.plan.instances[other].name.as_str()),
+            attempts: record.attempt_count(),
+            failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::of(attempt, run)).collect(),
+            next_attempt_at: record.next_attempt_at.map(|at| run.at(at)),
+            waits_for: record.blocked_on.as_deref(),
+            pid: record.pid,
+            session_id: record.progress.session_id.as_deref(),
+            session_kept: record.session_kept,
+            model: record.progress.model.as_deref(),
+            permission_mode: record.progress.permission_mode.as_deref(),
+            permission_mode_differs: record.progress.mode_instead_of.is_some(),
+            used: UsedReport::of(&record.used, record.status == Status::Running),
+            started_at: record.started.map(|started| run.at(started)),
+            ended_at: record.ended.map(|ended| run.at(ended)),
+            duration_seconds: record.elapsed(view.elapsed).map(Seconds),
+            exit_status,
+            exit_signal,
+            turns: instance.turns.len(),
+            turns_done: record.progress.turns_done,
+            answers: instance.turns.iter().zip(answers).map(AnswerReport::of).collect(),
+            result,
+            permission_denials: record.progress.denials.iter().map(DenialReport::of).collect(),
+            more_permission_denials: record.progress.more_denials,
+            mcp_failed: &record.progress.mcp_failed,
+            background_stopped: &record.progress.background_stopped,
+            retries: record.progress.retries,
+            last_words,
+            garbage_lines: record.progress.invalid_lines,
+            long_lines: record.progress.oversized_lines,
+            survivors: &record.surviving_pids,
+            directory: run.directories.get(index).map(String::as_str),
+        }
+    }
+}
+
+/// An attempt that failed, and after which the instance was tried again.
+#[derive(Serialize)]
+struct AttemptReport<'a> {
+    reason: &'static str,
+    error: &'a str,
+    pid: Option<u32>,
+    started_at: String,
+    ended_at: String,
+    exit_status: Option<i32>,
+    exit_signal: Option<i32>,
+    #[serde(flatten)]
+    used: UsedReport,
+}
+
+impl<'a> AttemptReport<'a> {
+    fn of(attempt: &'a FailedAttempt, run: &RunMetadata) -> Self {
+        let (exit_status, exit_signal) = exit(attempt.exit);
+        AttemptReport {
+            reason: attempt.failure.reason.word(),
+            error: &attempt.failure.error,
+            pid: attempt.pid,
+            started_at: run.at(attempt.started),
+            ended_at: run.at(attempt.ended),
+            exit_status,
+            exit_signal,
+            used: UsedReport::of(&attempt.used, false),
+        }
+    }
+}
+
+/// How a process ended: its status, or the signal.
+fn exit(exit: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
+    match exit {
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
+        None => (None, None),
+    }
+}
+
+/// A turn that has ended well, and the beginning of what was answered.
+#[derive(Serialize)]
+struct AnswerReport<'a> {
+    turn: Cow<'a, str>,
+    answer: &'a str,
+}
+
+#[derive(Serialize)]
+struct DenialReport<'a> {
+    tool: &'a str,
+    on: &'a str,
+}
+
+impl<'a> AnswerReport<'a> {
+    fn of((turn, answer): (&'a Turn, &'a String)) -> Self {
+        const MAX_TURN_COLUMNS: usize = 200;
+        AnswerReport { turn: crate::base::text::truncate(&turn.text, MAX_TURN_COLUMNS, "..."), answer }
+    }
+}
+
+impl<'a> DenialReport<'a> {
+    fn of(denial: &'a Denial) -> Self {
+        DenialReport { tool: &denial.tool, on: &denial.input_summary }
+    }
+}
+
+/// Written with six decimals, as it is: a double would be near it only.
+struct Dollars {
+    micros: u64,
+}
+
+impl Serialize for Dollars {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(format!("{}.{:06}", self.micros / 1_000_000, self.micros % 1_000_000), serializer)
+    }
+}
+
+fn dollars_by_command<S: Serializer>(limits: &BTreeMap<String, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(limits.iter().map(|(command, &micros)| (command, Dollars { micros })))
+}
+
+/// Written with three decimals.
+struct Seconds(Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number(format!("{}.{:03}", self.0.as_secs(), self.0.subsec_millis()), serializer)
+    }
+}
+
+fn number<S: Serializer>(digits: String, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(digits).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests;

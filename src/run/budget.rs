@@ -1,0 +1,95 @@
+//! What the ledger's answers lead to: an instance that is refused, a limit that is reached and stops or warns.
+
+use std::time::Duration;
+
+use super::Supervisor;
+use super::reporting::MAX_MESSAGE_COLUMNS;
+use crate::claude::usage_meter::Usage;
+use crate::config::Enforcement;
+use crate::engine::budget::{Budget, Denial, LimitReached};
+use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::plan::Plan;
+use crate::preflight::earlier_runs;
+use crate::report::json::RunMetadata;
+use crate::system::run_dir::RunDirectory;
+
+/// Gives the instances without an estimate what they used in the last runs of the same config and workspace.
+pub(super) fn learn_from_earlier_runs(
+    ledger: &mut Budget,
+    plan: &Plan,
+    directory: Option<&RunDirectory>,
+    facts: &RunMetadata,
+) {
+    let base = directory.and_then(|directory| directory.path().parent());
+    // A config from standard input has no name by which an earlier run of it could be known.
+    let config = facts.config.as_deref().filter(|config| *config != "-");
+    let (Some(base), Some(config), true) = (base, config, ledger.learns_estimates()) else { return };
+    let used = earlier_runs::used_by_instance(base, config, &facts.workspace);
+    for (index, instance) in plan.instances.iter().enumerate() {
+        if let Some(used) = used.get(&instance.name) {
+            ledger.expect_as_before(index, used);
+        }
+    }
+}
+
+impl Supervisor<'_> {
+    /// A budget refuses an instance: it fails and is never started.
+    pub(super) fn deny(&mut self, index: usize, refusal: Denial, now: Duration) {
+        let why = refusal.why.clone();
+        self.ledger.refused(index, refusal);
+        let name = &self.plan.instances[index].name;
+        let text = format!("BLOCK MODE: Budget exceeded for instance {name}: {why}. Skipping.");
+        self.budget_notice("🚫 ", &text);
+        let why = format!("Budget exceeded: {why}");
+        let failure = match self.records[index].failed_attempts.last().map(|last| &last.failure) {
+            // It was not to be the usage limit's failure: it waited for that to end, and then the budget was too small.
+            Some(last) if last.reason == FailureKind::Limit => {
+                Failure::new(FailureKind::Budget, last.with_retry_cancelled(&why).error)
+            }
+            Some(last) => last.with_retry_cancelled(&why),
+            None => Failure::new(FailureKind::Budget, why),
+        };
+        self.finish_instance(index, Status::Failed(failure), now);
+    }
+
+    /// What an instance that runs has used, in all its attempts.
+    pub(super) fn used(&self, index: usize) -> Option<Usage> {
+        let mut used = self.records[index].usage_of_failed_attempts();
+        used += self.live.get(&index)?.attempt.used();
+        Some(used)
+    }
+
+    /// Books what an instance has used by now, and ends those that share a limit which that has reached.
+    pub(super) fn charge(&mut self, index: usize, now: Duration) {
+        let Some(used) = self.used(index) else { return };
+        // Nobody says goodbye before SIGKILL: the file is to have what was used until then.
+        self.json.is_stale |= used != self.records[index].used;
+        if let Some(message) = self.live.get(&index).and_then(|live| live.attempt.first_message()) {
+            self.ledger.first_message(index, &message);
+        }
+        for LimitReached { message: what, is_own, stop } in self.ledger.charge(index, &used) {
+            match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
+                (Enforcement::Warn, _) => self.budget_notice("⚠️  ", &format!("WARN MODE: {what}")),
+                // If it is stopped by it, its failure says so.
+                (Enforcement::Block, true) => {}
+                (Enforcement::Block, false) => {
+                    let rest = "What shares it ends with the message that it is in.";
+                    self.budget_notice("🚫 ", &format!("BLOCK MODE: {what}. {rest}"));
+                }
+            }
+            for index in stop {
+                if let Some(live) = self.live.get_mut(&index) {
+                    let effects = live.attempt.stop_after_message(Failure::new(FailureKind::Budget, what.clone()), now);
+                    self.apply(index, effects, now);
+                }
+            }
+        }
+    }
+
+    /// A line in the seed's own form, with its sign where the screen can show it.
+    fn budget_notice(&mut self, sign: &str, text: &str) {
+        let text = self.settings.style.sanitize(text, MAX_MESSAGE_COLUMNS);
+        let line = if self.settings.style.unicode { format!("{sign}{text}\n") } else { format!("{text}\n") };
+        self.print_message(&line);
+    }
+}

@@ -1,0 +1,230 @@
+//! Starting an instance's process: which session it enters, with which arguments, variables and messages.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::{RunningInstance, Supervisor};
+use crate::base::lines::LineSplitter;
+use crate::claude::argv::{arguments, tool_policy_arguments};
+use crate::claude::environment::{DEFAULTS, RESOURCE_ATTRIBUTES, SCRUBBED_VARIABLES, resource_attributes};
+use crate::claude::permissions;
+use crate::claude::session::{OpenMode, SessionEntry, last_conversation};
+use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
+use crate::engine::attempt::{Action, Attempt};
+use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::plan::result_template::filled;
+use crate::plan::{Instance, Session, Turn};
+use crate::preflight::locate;
+use crate::preflight::workspace;
+use crate::system::child::{Process, SpawnSpec};
+use crate::system::file_lock::Lock;
+use crate::system::process_tree::{INSTANCE_VARIABLE, RUN_VARIABLE};
+use crate::system::run_dir::InstanceFiles;
+use crate::system::{error_text, is_transient};
+
+/// For the report, for looking around in /proc, and for wait-timeout, which needs four.
+const SPARE_DESCRIPTORS: usize = 8;
+
+/// What is told of a `/clear`, which claude itself never hears of.
+pub(super) const CLEARED: &str = "the conversation is cleared: a new one begins";
+
+/// Its stream and its standard error.
+const FILES_OF_INSTANCE: usize = 2;
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn start(&mut self, index: usize, now: Duration) {
+        let instance = &self.plan.instances[index];
+        let continues = self.records[index].continues.is_some();
+        let is_cleared = !continues && instance.starts_cleared();
+        let unnamed = if continues {
+            SessionEntry { conversation: 0, open_mode: OpenMode::Resume }
+        } else {
+            SessionEntry::open(None, is_cleared)
+        };
+        let entry = instance.session.as_ref().map_or(unnamed, |session| {
+            let known = locate::conversation_ids(&instance.env);
+            SessionEntry::open(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
+        });
+        let record = &mut self.records[index];
+        // Without its conversation it starts again.
+        record.continues.take_if(|_| entry.open_mode != OpenMode::Resume);
+        record.status = Status::Running;
+        record.started.get_or_insert(now);
+        record.attempt_started = Some(now);
+        record.next_attempt_at = None;
+        if is_cleared {
+            self.debug(index, CLEARED);
+        }
+        let conversation_before = self.conversation(index, entry);
+        if let Some(process) = self.spawn(index, entry, now) {
+            let effects = self.begin_attempt(index, process, entry, now);
+            if let Some(live) = self.live.get_mut(&index) {
+                live.conversation_before = conversation_before;
+            }
+            self.apply(index, effects, now);
+        }
+    }
+
+    /// Starts another process of an attempt whose last one has ended, and tells the attempt so by `go_on`.
+    pub(super) fn start_another_process(
+        &mut self,
+        index: usize,
+        entry: SessionEntry,
+        go_on: fn(&mut Attempt, Duration) -> Vec<Action>,
+        now: Duration,
+    ) {
+        let conversation_before = self.conversation(index, entry);
+        let Some(process) = self.spawn(index, entry, now) else { return };
+        let Some(live) = self.live.get_mut(&index) else { return };
+        live.conversation_before = conversation_before;
+        live.process = process;
+        live.lines = LineSplitter::default();
+        live.entry = entry;
+        let effects = go_on(&mut live.attempt, now);
+        self.apply(index, effects, now);
+    }
+
+    /// Starts a process. If that cannot be, the attempt has failed.
+    fn spawn(&mut self, index: usize, entry: SessionEntry, now: Duration) -> Option<Process> {
+        let launch = self.launch(index, entry);
+        // The reaper keeps the run's locks: a run that is killed has ended when nothing of it is left.
+        let kept: Vec<_> = self.lock.iter().map(Lock::fd).chain(self.sessions.fd()).collect();
+        match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors(), &kept) {
+            Ok(process) => {
+                self.debug(index, &format!("started, pid {}", process.pid()));
+                self.by_child.insert(process.child(), index);
+                self.records[index].pid = Some(process.pid());
+                self.json.is_stale = true;
+                Some(process)
+            }
+            Err(error) => {
+                // The system does not say which of the three it has not found.
+                let program = launch.program.display();
+                let what = match launch.cwd.is_dir() {
+                    false => format!("its directory {} is not there any more", launch.cwd.display()),
+                    true if error.kind() == ErrorKind::NotFound && launch.program.exists() => {
+                        format!("{program} could not be started: the interpreter that it names is not there")
+                    }
+                    true => format!("{program} could not be started: {}", error_text(&error)),
+                };
+                let is_hopeless = !is_transient(&error);
+                // What processes before this one have used stays on the books.
+                self.copy_to_record(index);
+                self.charge(index, now);
+                self.handle_failure(
+                    index,
+                    Failure { is_permanent: is_hopeless, ..Failure::new(FailureKind::Spawn, what) },
+                    now,
+                );
+                None
+            }
+        }
+    }
+
+    fn begin_attempt(&mut self, index: usize, process: Process, entry: SessionEntry, now: Duration) -> Vec<Action> {
+        let told = self.with_results(index);
+        let continues = self.records[index].continues.is_some();
+        let told = if continues { Cow::Owned(continued(&told)) } else { told };
+        let (mut attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
+        attempt.expect_permission_mode(permissions::mode(&told, self.settings.abilities));
+        let count = self.plan.instances.len();
+        if continues {
+            attempt.skip_to_last_turn();
+        }
+        let live = RunningInstance {
+            attempt,
+            process,
+            lines: LineSplitter::default(),
+            files: self.directory.as_ref().map(|d| d.instance(index, count, &told.name)),
+            entry,
+            conversation_before: None,
+            refused_entries: 0,
+            sweep: None,
+        };
+        self.live.insert(index, live);
+        effects
+    }
+
+    /// An instance with the results of others in its messages: these have ended, and need not have one.
+    fn with_results(&mut self, index: usize) -> Cow<'a, Instance> {
+        let plan = self.plan;
+        let instance = &plan.instances[index];
+        if instance.turns.iter().all(|turn| turn.placeholders.is_empty()) {
+            return Cow::Borrowed(instance);
+        }
+        self.warn_of_empty_results(index);
+        let told =
+            |of: usize| (plan.instances[of].name.as_str(), self.records[of].progress.result.as_deref().unwrap_or(""));
+        let mut instance = instance.clone();
+        for turn in &mut instance.turns {
+            turn.text = filled(&turn.text, &turn.placeholders, told);
+        }
+        Cow::Owned(instance)
+    }
+
+    /// An empty result leaves a gap in the text that the user wrote.
+    fn warn_of_empty_results(&mut self, index: usize) {
+        let of = self.plan.instances[index]
+            .turns
+            .iter()
+            .flat_map(|turn| &turn.placeholders)
+            .map(|insertion| insertion.instance);
+        let is_empty =
+            |&of: &usize| self.records[of].progress.result.as_deref().is_none_or(|text| text.trim().is_empty());
+        let empty: BTreeSet<usize> = of.filter(is_empty).collect();
+        for of in empty {
+            let (name, of) = (self.name(index), self.name(of));
+            self.notice(&format!("{name}: the result of {of} is empty, and is passed on like that"));
+        }
+    }
+
+    /// What has to be left when one more has started: for the files of all, and for the work of the loop.
+    fn spare_descriptors(&self) -> usize {
+        let files = self.live.values().filter_map(|live| live.files.as_ref());
+        SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
+    }
+
+    fn launch(&self, index: usize, entry: SessionEntry) -> SpawnSpec {
+        let instance = &self.plan.instances[index];
+        let mut variables: Vec<(OsString, Option<OsString>)> =
+            SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
+        // Else it would be that of whoever started zen.
+        variables.push(("PWD".into(), Some(workspace::absolute(&instance.cwd).into())));
+        variables.extend(DEFAULTS.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+        let inherited = std::env::var_os(RESOURCE_ATTRIBUTES);
+        let attributes = resource_attributes(inherited.as_deref(), &self.settings.facts.run, &instance.name);
+        variables.push((RESOURCE_ATTRIBUTES.into(), Some(attributes)));
+        // The instance's own variables replace all of these.
+        variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+        variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
+        variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));
+        if instance.allowed_tools.is_some() {
+            variables.extend(WITHOUT_HOOKS.iter().map(|name| (OsString::from(name), None)));
+        }
+        let continued = self.records[index].continues.as_ref().filter(|_| instance.session.is_none()).map(|uuid| {
+            let session = Session { name: String::new(), uuid: uuid.clone() };
+            Instance { session: Some(session), ..instance.clone() }
+        });
+        let instance = continued.as_ref().unwrap_or(instance);
+        let mut arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
+        arguments.extend(tool_policy_arguments(instance, &self.settings.hook));
+        SpawnSpec {
+            program: self.settings.claude.clone(),
+            arguments: arguments.into_iter().map(OsString::from).collect(),
+            cwd: instance.cwd.clone(),
+            variables,
+        }
+    }
+}
+
+/// Returns an instance whose last turn continues what an earlier attempt has begun, in claude's own words for that.
+fn continued(instance: &Instance) -> Instance {
+    let mut instance = instance.clone();
+    if let Some(last) = instance.turns.last_mut() {
+        *last = Turn { text: "Continue from where you left off.".to_owned(), ..Turn::default() };
+    }
+    instance
+}

@@ -1,0 +1,50 @@
+//! What a usage limit leads to: by `--on-limit`, what has not started waits, is left out, or goes on.
+
+use std::time::Duration;
+
+use super::{Supervisor, epoch_ms};
+use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::engine::usage_limit::{UsageLimit, UsageLimitPolicy};
+
+impl Supervisor<'_> {
+    /// An instance has run into the account's usage limit, which ends at this time.
+    pub(super) fn limit_reached(&mut self, resets_at_epoch_s: Option<u64>, now: Duration) {
+        if self.stopped_by.is_some() {
+            return;
+        }
+        let before = self.usage_limit;
+        let limit = UsageLimit::reached(before, resets_at_epoch_s, self.settings.limit_policy, now, epoch_ms());
+        self.usage_limit = Some(limit);
+        self.json.is_stale = true;
+        let is_news =
+            before.is_none_or(|before| !before.is_active(now) || before.resets_at_epoch_s != limit.resets_at_epoch_s);
+        if is_news {
+            self.notice(&limit.describe(now));
+        }
+        match (limit.on_limit, limit.resumes_at) {
+            (UsageLimitPolicy::Wait, Some(at)) => self.schedule.pause_until(at),
+            (UsageLimitPolicy::Stop, _) => {
+                for index in self.schedule.stop() {
+                    let why = limit.words_with_bound(now);
+                    let error = match self.records[index].failed_attempts.last() {
+                        Some(last) => last.failure.with_retry_cancelled(&why).error,
+                        None => format!("not started: {why}"),
+                    };
+                    self.finish_instance(index, Status::Failed(Failure::new(FailureKind::Limit, error)), now);
+                }
+            }
+            (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => {}
+        }
+    }
+
+    /// Why no attempt follows any more, if that is so: a usage limit has stopped the run.
+    pub(super) fn stopped_by_limit(&self, now: Duration) -> Option<String> {
+        let limit = self.usage_limit.filter(|limit| limit.on_limit == UsageLimitPolicy::Stop)?;
+        Some(limit.words_with_bound(now))
+    }
+
+    /// When an instance runs again that has failed like this because of the usage limit.
+    pub(super) fn again_after_limit(&self, failure: &Failure) -> Option<Duration> {
+        self.usage_limit?.resumes_at.filter(|_| failure.reason == FailureKind::Limit)
+    }
+}

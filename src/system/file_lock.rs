@@ -1,0 +1,283 @@
+//! A lock file that one run at a time holds, by flock(2). The system releases it when the last process that has it open
+//! has ended. Instances never have it open; the reapers of its instances do, until nothing of the run is left.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use super::error_text;
+use crate::system::run_dir::private;
+
+/// The first word of the line that a run writes into its lock.
+const FIRST_WORD: &str = "pid ";
+
+/// A holder's line is short.
+const MAX_HOLDER_BYTES: u64 = 4096;
+
+/// How long to wait for a lock whose recorded holder is dead. After SIGKILL of zen its reapers need about 0.4 s.
+const DEAD_HOLDER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The time between two tries.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A lock that is held until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: Flock<File>,
+}
+
+/// The run that takes a lock, as its line in the file names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name.
+    pub run: &'a str,
+    /// Its start, in UTC.
+    pub since: &'a str,
+}
+
+/// The reason why a lock was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LockError {
+    /// Another run holds it: the line of its holder, which is empty if that has not been written yet.
+    Held(String),
+    /// The file cannot be used.
+    Unusable(String),
+}
+
+impl Lock {
+    /// Takes the lock and writes the holder into it. Waits only for a lock whose recorded holder is dead, up to two seconds.
+    ///
+    /// # Errors
+    /// The other holder, or the reason why the file cannot be used.
+    pub fn take(path: &Path, holder: Holder) -> Result<Self, LockError> {
+        Lock::take_opened(open(path)?, holder, DEAD_HOLDER_PATIENCE)
+    }
+
+    /// Checks that the file could be used as a lock. Does not take it.
+    ///
+    /// # Errors
+    /// The reason why it cannot be used.
+    pub fn check(path: &Path) -> Result<(), LockError> {
+        recorded_holder(&mut open(path)?).map(drop)
+    }
+
+    fn take_opened(mut file: File, holder: Holder, patience: Duration) -> Result<Self, LockError> {
+        let give_up = Instant::now() + patience;
+        let mut file = loop {
+            let recorded = recorded_holder(&mut file)?;
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => break locked,
+                Err((file, Errno::EWOULDBLOCK)) => file,
+                Err((_, error)) => return Err(unusable(&error.into())),
+            };
+            let recorded = recorded.trim();
+            if !recorded_pid(recorded).is_some_and(is_dead) {
+                return Err(LockError::Held(recorded.to_owned()));
+            }
+            if Instant::now() >= give_up {
+                return Err(LockError::Held(format!("{recorded} (that process is dead, its cleanup is not finished)")));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        };
+        // The line only informs. On a full disk the lock is held without it.
+        let _ = write(&mut file, &format!("{FIRST_WORD}{}, run {}, since {}\n", holder.pid, holder.run, holder.since));
+        Ok(Lock { file })
+    }
+
+    /// Takes a lock in a directory, which is created if it is missing, for its owner only.
+    ///
+    /// # Errors
+    /// Those of [`take`](Self::take).
+    pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, LockError> {
+        Lock::take_opened(open_in(directory, name)?, holder, DEAD_HOLDER_PATIENCE)
+    }
+
+    /// The descriptor that must stay open for the lock to be held.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Opens a lock file. It must not be a symbolic link: zen would create or overwrite the link's target.
+fn open(path: &Path) -> Result<File, LockError> {
+    // Opening a pipe or a device must not block.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ELOOP) if path.is_symlink() => LockError::Unusable("it is a symbolic link".to_owned()),
+        _ => unusable(&error),
+    })?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(LockError::Unusable("it is not a regular file".to_owned()));
+    }
+    Ok(file)
+}
+
+/// Opens a lock file in a directory, which is created if it is missing, for its owner only.
+pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockError> {
+    private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
+    open(&directory.join(name))
+}
+
+/// Reads the line of the last holder. A file with any other content is not a lock.
+fn recorded_holder(file: &mut File) -> Result<String, LockError> {
+    let held = read(file).map_err(|error| unusable(&error))?;
+    if !held.is_empty() && !held.starts_with(FIRST_WORD) {
+        return Err(LockError::Unusable("it is not a lock file of zen, and would be overwritten".to_owned()));
+    }
+    Ok(held)
+}
+
+fn recorded_pid(line: &str) -> Option<i32> {
+    let digits = line.strip_prefix(FIRST_WORD)?.split(',').next()?;
+    digits.parse().ok().filter(|&pid| pid > 0)
+}
+
+/// True if no process has this id, or only a zombie has.
+fn is_dead(pid: i32) -> bool {
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    // proc_pid_stat(5): the state follows the name, which may contain anything.
+    let mut stat = Vec::new();
+    let file = File::open(format!("/proc/{pid}/stat"));
+    let is_read = file.is_ok_and(|file| file.take(MAX_HOLDER_BYTES).read_to_end(&mut stat).is_ok());
+    let state = stat.iter().rposition(|&b| b == b')').and_then(|end| stat.get(end + 2));
+    is_read && matches!(state, Some(b'Z' | b'X'))
+}
+
+fn unusable(error: &io::Error) -> LockError {
+    LockError::Unusable(error_text(error))
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(MAX_HOLDER_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn write(file: &mut File, line: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
+
+    fn holder(pid: u32) -> Holder<'static> {
+        Holder { pid, run: "r", since: "noon" }
+    }
+
+    /// Takes it as the process that this is: one that is alive.
+    fn take(path: &Path) -> Result<Lock, LockError> {
+        Lock::take(path, holder(std::process::id()))
+    }
+
+    fn dead_pid() -> u32 {
+        let mut child = Command::new("true").spawn().expect("a child");
+        child.wait().expect("its end");
+        child.id()
+    }
+
+    #[test]
+    fn second_run_is_refused_with_the_holder() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let pid = std::process::id();
+        let first = Lock::take(&path, Holder { run: "long-name", ..holder(pid) }).expect("it is free");
+        assert_eq!(take(&path).unwrap_err(), LockError::Held(format!("pid {pid}, run long-name, since noon")));
+        drop(first);
+        // A child that another test forks has it open as well, until its exec.
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while take(&path).is_err() {
+            assert!(Instant::now() < give_up, "it is free again");
+        }
+        let expected = format!("pid {pid}, run r, since noon\n");
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), expected, "the longer line is gone");
+    }
+
+    #[test]
+    fn lock_of_a_dead_holder_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let held = Lock::take(&path, holder(dead_pid())).expect("it is free");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                Lock::take_opened(open(&path).expect("a file"), holder(std::process::id()), Duration::from_secs(60))
+            });
+            drop(held);
+            assert!(waiting.join().expect("no panic").is_ok());
+        });
+    }
+
+    #[test]
+    fn wait_for_a_dead_holder_has_a_bound() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let _held = Lock::take(&path, holder(dead_pid())).expect("it is free");
+        let began = Instant::now();
+        let Err(LockError::Held(line)) = take(&path) else { panic!("it is held") };
+        assert!(began.elapsed() >= DEAD_HOLDER_PATIENCE);
+        assert!(line.ends_with("since noon (that process is dead, its cleanup is not finished)"), "{line}");
+    }
+
+    #[test]
+    fn zombie_is_dead_and_a_running_process_is_not() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a child");
+        let pid = child.id().cast_signed();
+        assert!(!is_dead(pid) && !is_dead(1));
+        drop(child.stdin.take());
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !is_dead(pid) {
+            assert!(Instant::now() < give_up, "cat ends at EOF");
+        }
+        child.wait().expect("its end");
+        assert!(is_dead(pid));
+    }
+
+    #[test]
+    fn file_that_is_no_lock_is_left_as_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.json");
+        std::fs::write(&path, "{}").expect("a file");
+        assert!(matches!(take(&path), Err(LockError::Unusable(_))));
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "{}");
+        for path in [directory.path(), &directory.path().join("gone/lock"), Path::new("/dev/null")] {
+            assert!(matches!(take(path), Err(LockError::Unusable(_))), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn symbolic_link_is_refused_and_its_target_untouched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        for exists in [false, true] {
+            if exists {
+                std::fs::write(&target, "").expect("a file");
+            } else {
+                symlink(&target, &link).expect("a link");
+            }
+            assert_eq!(take(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(Lock::check(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(std::fs::read_to_string(&target).ok(), exists.then(String::new));
+            assert!(open_in(directory.path(), "link").is_err());
+        }
+    }
+}

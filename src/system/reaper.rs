@@ -1,0 +1,264 @@
+//! The reaper of one instance: a small process between zen and claude. Whatever claude starts comes back to it when it loses
+//! its parent, in whatever session, with whatever environment. When claude has ended, or zen has died, or zen asks for it,
+//! the reaper kills all that is left, then ends as claude did.
+//!
+//! It is a fork of zen that executes nothing and drops its copy of zen's memory. zen may have threads, so this code makes
+//! system calls only, and allocates nothing.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::libc::{self, c_int, pid_t};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{ForkResult, fork, getpid, getppid, setsid};
+
+use super::descriptors::{close_all_but, close_on_exec};
+use crate::system::child::Shared;
+
+/// Asks a reaper to kill everything now. SIGTERM, SIGTSTP and SIGCONT are passed on to claude's process group.
+pub const KILL_ALL: Signal = Signal::SIGUSR2;
+
+/// The time that claude has to end by itself when zen has died: on SIGTERM the newest generation ends its own tools.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The time after which the reaper gives up on what it cannot kill: a process of another user, or one that the kernel holds.
+/// While zen lives it is shorter, so that zen can report what is left.
+const GIVE_UP: Duration = Duration::from_secs(4);
+const GIVE_UP_WITHOUT_ZEN: Duration = Duration::from_secs(10);
+
+/// The pauses between two rounds of killing, while nothing changes.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+const LAST_PAUSE: Duration = Duration::from_millis(10);
+
+/// In ps(1) and pkill(1): neither `pkill zen` nor `pkill claude` is to end it.
+const NAME: &std::ffi::CStr = c"instance-reaper";
+
+const LIST_BYTES: usize = 4096;
+
+/// Splits a forked child, before exec(2), in two processes. Returns in the one that is to become claude, whose process id is
+/// then in `shared`. The other becomes its reaper, keeps only the descriptors `kept`, which must be sorted, and never returns.
+///
+/// # Errors
+/// The system's, and EINTR if zen has died meanwhile.
+pub fn interpose(zen: pid_t, kept: &[c_int], shared: &'static Shared) -> io::Result<()> {
+    // It only wakes the reaper, and SIGCONT also one that was stopped.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    setsid()?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    if getppid().as_raw() != zen {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    let reaper = getpid();
+    // SAFETY: this process has one thread, and neither side allocates.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            setsid()?;
+            close_on_exec();
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            if getppid() != reaper {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            shared.pid.store(getpid().as_raw(), Ordering::Release);
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            Ok(())
+        }
+        ForkResult::Parent { child } => {
+            // Not dumpable: a process of the same user can neither trace it nor look into its copy of zen.
+            // SAFETY: the name lives for the call.
+            unsafe {
+                libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
+                libc::prctl(libc::PR_SET_DUMPABLE, 0);
+                libc::chdir(c"/".as_ptr());
+            }
+            close_all_but(kept);
+            super::allocator::drop_heap();
+            Reaper { zen, claude: child.as_raw(), status: None, phase: Phase::Watching, shared }.run()
+        }
+    }
+}
+
+struct Reaper {
+    zen: pid_t,
+    claude: pid_t,
+    /// As waitpid(2) tells it, once claude is reaped: from then on its process id is not its own any more.
+    status: Option<c_int>,
+    phase: Phase,
+    shared: &'static Shared,
+}
+
+enum Phase {
+    Watching,
+    /// zen has died, and claude has until then.
+    Grace(Instant),
+    /// Everything is killed, and given up on at that time.
+    Killing(Instant),
+}
+
+/// The outcome of reaping once.
+enum Reaped {
+    Some,
+    None,
+    /// No child is left.
+    All,
+}
+
+impl Reaper {
+    fn run(mut self) -> ! {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let had_claude = self.status.is_none();
+            let reaped = self.reap();
+            if had_claude && self.status.is_some() && !matches!(reaped, Reaped::All) {
+                self.shared.has_left_processes.store(true, Ordering::Release);
+            }
+            match reaped {
+                Reaped::All => self.end(),
+                Reaped::Some => pause = FIRST_PAUSE,
+                Reaped::None => pause = LAST_PAUSE.min(pause * 2),
+            }
+            self.notice_ends();
+            let timeout = match self.phase {
+                Phase::Watching => None,
+                Phase::Grace(until) => Some(until.saturating_duration_since(Instant::now())),
+                Phase::Killing(give_up_at) if Instant::now() >= give_up_at => self.end(),
+                Phase::Killing(_) => {
+                    self.kill_children();
+                    Some(pause)
+                }
+            };
+            match wait_for_signal(timeout) {
+                libc::SIGTERM => {
+                    self.pass_on(libc::SIGTERM);
+                    self.pass_on(libc::SIGCONT); // a stopped process takes no signal
+                }
+                libc::SIGTSTP => self.pass_on(libc::SIGSTOP),
+                libc::SIGCONT => self.pass_on(libc::SIGCONT),
+                signal if signal == KILL_ALL as c_int => self.begin_killing(GIVE_UP),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reaps all children that have ended.
+    fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::None;
+        loop {
+            let mut status = 0;
+            // SAFETY: the status lives for the call.
+            match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) } {
+                0 => return reaped,
+                -1 => return Reaped::All, // ECHILD: with WNOHANG there is no other error
+                pid if pid == self.claude => {
+                    self.status = Some(status);
+                    self.claude = 0;
+                    reaped = Reaped::Some;
+                }
+                _ => reaped = Reaped::Some,
+            }
+        }
+    }
+
+    fn notice_ends(&mut self) {
+        let is_killing = matches!(self.phase, Phase::Killing(_));
+        if self.zen != 0 && getppid().as_raw() != self.zen {
+            self.zen = 0;
+            if is_killing {
+                self.phase = Phase::Killing(Instant::now() + GIVE_UP_WITHOUT_ZEN);
+            } else {
+                self.pass_on(libc::SIGTERM);
+                self.pass_on(libc::SIGCONT);
+                self.phase = Phase::Grace(Instant::now() + GRACE);
+            }
+        }
+        let is_over = matches!(self.phase, Phase::Grace(until) if Instant::now() >= until);
+        if is_over || self.status.is_some() {
+            self.begin_killing(if self.zen == 0 { GIVE_UP_WITHOUT_ZEN } else { GIVE_UP });
+        }
+    }
+
+    fn begin_killing(&mut self, limit: Duration) {
+        if !matches!(self.phase, Phase::Killing(_)) {
+            self.phase = Phase::Killing(Instant::now() + limit);
+            self.pass_on(libc::SIGKILL);
+        }
+    }
+
+    /// Sends a signal to claude and its process group, unless claude is reaped.
+    fn pass_on(&self, signal: c_int) {
+        if self.claude > 0 {
+            // SAFETY: no memory is passed.
+            unsafe {
+                libc::kill(-self.claude, signal);
+                libc::kill(self.claude, signal);
+            }
+        }
+    }
+
+    /// Kills all children. Their children come to this process, and are killed in the next round.
+    fn kill_children(&self) {
+        // SAFETY: the path is a C string that lives for the call.
+        let list = unsafe { libc::open(c"/proc/thread-self/children".as_ptr(), libc::O_RDONLY) };
+        if list < 0 {
+            return self.pass_on(libc::SIGKILL);
+        }
+        let (mut bytes, mut pid) = ([0_u8; LIST_BYTES], 0_i32);
+        loop {
+            // SAFETY: the buffer lives for the call, which writes no more than its length.
+            let count = unsafe { libc::read(list, bytes.as_mut_ptr().cast(), bytes.len()) };
+            let Ok(count @ 1..) = usize::try_from(count) else { break };
+            for byte in &bytes[..count.min(LIST_BYTES)] {
+                match byte {
+                    b'0'..=b'9' => pid = pid.wrapping_mul(10).wrapping_add(i32::from(byte - b'0')),
+                    _ => kill_child(&mut pid),
+                }
+            }
+        }
+        kill_child(&mut pid);
+        // SAFETY: it was opened above.
+        unsafe { libc::close(list) };
+    }
+
+    /// Ends as claude did.
+    fn end(&self) -> ! {
+        let status = self.status.unwrap_or(libc::SIGKILL);
+        if libc::WIFSIGNALED(status) {
+            let signal = libc::WTERMSIG(status);
+            // SAFETY: the default action runs no code, and the set lives for the calls.
+            unsafe {
+                let mut set = std::mem::zeroed();
+                libc::signal(signal, libc::SIG_DFL);
+                libc::sigemptyset(&raw mut set);
+                libc::sigaddset(&raw mut set, signal);
+                libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+                libc::kill(libc::getpid(), signal);
+            }
+        }
+        // SAFETY: ends this process without running anything of zen's.
+        unsafe { libc::_exit(libc::WEXITSTATUS(status)) }
+    }
+}
+
+/// A child that is not reaped keeps its process id.
+fn kill_child(pid: &mut i32) {
+    if *pid > 1 {
+        // SAFETY: no memory is passed.
+        unsafe { libc::kill(*pid, libc::SIGKILL) };
+    }
+    *pid = 0;
+}
+
+/// Waits for a signal, all of which are blocked. Returns its number, or -1 when the time is over.
+fn wait_for_signal(timeout: Option<Duration>) -> c_int {
+    // SAFETY: zeros are a valid value of this plain C structure, and all arguments live for the calls.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        let Some(timeout) = timeout else { return libc::sigwaitinfo(&raw const all, std::ptr::null_mut()) };
+        let mut limit: libc::timespec = std::mem::zeroed();
+        limit.tv_sec = timeout.as_secs().try_into().unwrap_or(1);
+        limit.tv_nsec = timeout.subsec_nanos().into();
+        libc::sigtimedwait(&raw const all, std::ptr::null_mut(), &raw const limit)
+    }
+}

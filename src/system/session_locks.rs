@@ -1,0 +1,151 @@
+//! Who is in which session: for each a byte of one file, which one run at a time has. So there is one descriptor and one file,
+//! however many sessions there are. The system lets go of them all when the last process that has the file open has ended:
+//! the reapers of a run keep what they were given with the file, and what was taken since. claude never has it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use nix::libc;
+
+use super::error_text;
+use crate::base::sha256;
+use crate::system::file_lock::{LockError, open_in};
+
+/// The file of all sessions. Nothing is written in it.
+const NAME: &str = "sessions.lock";
+
+/// The sessions of a user, each of which one run at a time is in.
+#[derive(Clone, Debug)]
+pub struct SessionLocks {
+    file: Rc<File>,
+}
+
+/// A session that nobody else is in until this is dropped.
+#[derive(Debug)]
+pub struct SessionLock {
+    file: Rc<File>,
+    byte: libc::off_t,
+}
+
+impl SessionLocks {
+    /// The locks in this directory, which is made if it is not there. None is taken.
+    ///
+    /// # Errors
+    /// Why they cannot be had.
+    pub fn open(directory: &Path) -> Result<Self, String> {
+        if !cfg!(target_os = "linux") {
+            return Err("this system has no locks of this kind".to_owned());
+        }
+        match open_in(directory, NAME) {
+            Ok(file) => Ok(SessionLocks { file: Rc::new(file) }),
+            Err(LockError::Held(why) | LockError::Unusable(why)) => Err(why),
+        }
+    }
+
+    /// Enters a session, if no other run is in it. A run that is in it already is not kept out, but leaves it when the first
+    /// lock of it goes.
+    ///
+    /// # Errors
+    /// The system's, where it has no such locks in this directory.
+    pub fn try_lock(&self, uuid: &str) -> Result<Option<SessionLock>, String> {
+        let byte = byte_of(uuid);
+        match set(&self.file, byte, libc::F_WRLCK) {
+            Ok(()) => Ok(Some(SessionLock { file: Rc::clone(&self.file), byte })),
+            Err(error) if [Some(libc::EAGAIN), Some(libc::EACCES)].contains(&error.raw_os_error()) => Ok(None),
+            Err(error) => Err(error_text(&error)),
+        }
+    }
+
+    /// What has to stay open for them to be held.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for SessionLock {
+    fn drop(&mut self) {
+        let _ = set(&self.file, self.byte, libc::F_UNLCK);
+    }
+}
+
+/// One of so many that no two sessions meet in one.
+fn byte_of(uuid: &str) -> libc::off_t {
+    let mut bytes = [0; size_of::<libc::off_t>()];
+    let count = bytes.len();
+    bytes.copy_from_slice(&sha256::sha256(uuid.as_bytes())[..count]);
+    libc::off_t::from_be_bytes(bytes) & (libc::off_t::MAX >> 1)
+}
+
+/// Locks of the open file, not of the process: those of the process would not outlive it in its reapers.
+#[cfg(target_os = "linux")]
+fn set(file: &File, byte: libc::off_t, kind: libc::c_int) -> std::io::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    // SAFETY: zeros are a valid value of this plain C structure.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind.try_into().unwrap_or_default();
+    range.l_whence = libc::SEEK_SET.try_into().unwrap_or_default();
+    range.l_start = byte;
+    range.l_len = 1;
+    fcntl(file, FcntlArg::F_OFD_SETLK(&range))?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set(_file: &File, _byte: libc::off_t, _kind: libc::c_int) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn try_lock(locks: &SessionLocks, uuid: &str) -> Option<SessionLock> {
+        locks.try_lock(uuid).expect("there are locks")
+    }
+
+    #[test]
+    fn one_run_is_in_a_session_and_others_in_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let of_run = || SessionLocks::open(&directory.path().join("made")).expect("a file");
+        let (ours, theirs) = (of_run(), of_run());
+        let first = try_lock(&ours, "a").expect("nobody is in it");
+        assert!(try_lock(&theirs, "a").is_none());
+        let other = try_lock(&theirs, "b").expect("nobody is in it");
+        assert!(try_lock(&ours, "b").is_none());
+        drop(first);
+        let second = try_lock(&theirs, "a").expect("it is free again");
+        drop(theirs);
+        assert!(try_lock(&ours, "b").is_none(), "held as long as the lock is there");
+        drop((other, second));
+        assert!(try_lock(&ours, "a").is_some() && try_lock(&ours, "b").is_some());
+    }
+
+    /// As after SIGKILL, when nothing was dropped in its order.
+    #[test]
+    fn whoever_has_the_file_open_keeps_what_was_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let of_run = || SessionLocks::open(directory.path()).expect("a file");
+        let (ours, theirs) = (of_run(), of_run());
+        let reaper = ours.fd().try_clone_to_owned().expect("a descriptor");
+        assert_eq!(set(&ours.file, byte_of("a"), libc::F_WRLCK).ok(), Some(()));
+        drop(ours);
+        assert!(try_lock(&theirs, "a").is_none());
+        drop(reaper);
+        // A child that another test starts has it open as well, until its exec.
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while try_lock(&theirs, "a").is_none() {
+            assert!(Instant::now() < give_up, "nobody has it open");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_told() {
+        for path in ["/dev/null", "/proc/none"] {
+            assert!(SessionLocks::open(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}
