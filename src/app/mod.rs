@@ -3,6 +3,7 @@
 pub mod queries;
 pub mod tool_hook;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
@@ -10,19 +11,19 @@ use std::process::ExitCode as ProcessExitCode;
 use crate::base::{text, timestamp};
 use crate::claude::argv::{arguments, tool_policy_arguments};
 use crate::claude::tool_policy::hook::MODE;
-use crate::cli::flags;
-use crate::cli::flags::{ConfigSource, LockPolicy, LogDir, LogLevel, Options, Request};
+use crate::claude::usage_meter::ModelUsage;
+use crate::cli::flags::{self, ConfigSource, LockPolicy, LogDir, Options, Request};
 use crate::engine::budget::Budget;
 use crate::engine::exit_code::ExitCode;
 use crate::engine::run_clock::Pauses;
 use crate::engine::schedule::LaunchPolicy;
 use crate::engine::usage_limit;
 use crate::plan::{Instance, Plan};
-use crate::preflight::probe;
-use crate::preflight::probe::Unchecked;
+use crate::preflight::earlier_runs;
+use crate::preflight::probe::{self, Unchecked};
 use crate::preflight::{LockTarget, PreparedRun, lock_place, locks_directory, log_base, prepare, unchecked_commands};
-use crate::report;
-use crate::report::Style;
+use crate::report::verbosity::LogLevel;
+use crate::report::{self, Style};
 use crate::run::{Settings, Supervisor, delayed_start, epoch_ms, no_session_locks, session_entry};
 use crate::system::allocator;
 use crate::system::child::raise_descriptor_limit;
@@ -129,7 +130,14 @@ fn run(options: &Options) -> ExitCode {
         }
     };
     let PreparedRun { plan, config_sha256, workspace, claude, abilities, .. } = prepared;
+    let config = match &options.config {
+        Some(ConfigSource::File(path)) => Some(path.display().to_string()),
+        Some(ConfigSource::Stdin) => Some("-".to_owned()),
+        None => None,
+    };
+    let workspace = workspace.display().to_string();
     let settings = Settings {
+        earlier_usage: earlier_usage(&plan, directory.as_ref(), config.as_deref(), &workspace),
         pace: LaunchPolicy { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
         grace: options.grace,
         limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
@@ -147,13 +155,9 @@ fn run(options: &Options) -> ExitCode {
         descriptor_limit: raise_descriptor_limit(),
         facts: report::json::RunMetadata {
             run: directory.as_ref().map_or(name, |directory| directory.run().to_owned()),
-            config: match &options.config {
-                Some(ConfigSource::File(path)) => Some(path.display().to_string()),
-                Some(ConfigSource::Stdin) => Some("-".to_owned()),
-                None => None,
-            },
+            config,
             config_sha256,
-            workspace: workspace.display().to_string(),
+            workspace,
             claude: claude.unwrap_or_default().display().to_string(),
             started_epoch_ms,
             pauses: Pauses::default(),
@@ -166,6 +170,24 @@ fn run(options: &Options) -> ExitCode {
             run.run()
         }
         Err(error) => refuse(&[format!("signals cannot be caught: {}", error_text(&error))]),
+    }
+}
+
+/// Returns the usage of each instance when it last completed, by name, if the plan's budget learns estimates from it.
+fn earlier_usage(
+    plan: &Plan,
+    directory: Option<&RunDirectory>,
+    config: Option<&str>,
+    workspace: &str,
+) -> BTreeMap<String, ModelUsage> {
+    let learns_estimates = Budget::new(&plan.budget, &plan.instances, &plan.prices).learns_estimates();
+    let base = directory.and_then(|directory| directory.path().parent());
+    // A config from standard input has no name by which an earlier run of it could be found.
+    match (base, config) {
+        (Some(base), Some(config)) if learns_estimates && config != "-" => {
+            earlier_runs::used_by_instance(base, config, workspace)
+        }
+        _ => BTreeMap::new(),
     }
 }
 
@@ -271,7 +293,7 @@ fn other_lock(which: &str, why: &str) -> String {
 
 /// The locks of sessions, where there is a session.
 fn session_locks(plan: &Plan) -> Result<Option<SessionLocks>, String> {
-    if plan.instances.iter().all(|instance| instance.session.is_none()) {
+    if plan.instances.iter().all(|instance| instance.invocation.session.is_none()) {
         return Ok(None);
     }
     let directory = locks_directory(|name| std::env::var_os(name)).ok_or(NO_STATE_HOME)?;
@@ -295,11 +317,11 @@ fn dry_run(prepared: &PreparedRun, options: &Options, due_ms: Option<u64>, style
     let ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
     let hook = tool_hook::program();
     let command_line = |(index, instance): (usize, &Instance)| -> Vec<String> {
-        let uuid = |instance: &Instance| instance.session.as_ref().map(|session| session.uuid.clone());
+        let uuid = |instance: &Instance| instance.invocation.session.as_ref().map(|session| session.uuid.clone());
         let is_entered_before = plan.instances[..index].iter().any(|earlier| uuid(earlier) == uuid(instance));
         let entry = session_entry(instance, is_entered_before);
-        let arguments = arguments(instance, entry, prepared.abilities, ledger.dollars_left(index));
-        let policy = tool_policy_arguments(instance, &hook);
+        let arguments = arguments(&instance.invocation, entry, prepared.abilities, ledger.dollars_left(index));
+        let policy = tool_policy_arguments(&instance.invocation, &hook);
         std::iter::once(claude.clone()).chain(arguments).chain(policy).collect()
     };
     let command_lines = plan.instances.iter().enumerate().map(command_line);

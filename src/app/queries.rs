@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::claude::argv;
-use crate::claude::command_catalog;
-use crate::claude::command_catalog::CommandCatalog;
+use crate::claude::command_catalog::{self, CommandCatalog};
 use crate::claude::protocol::{initialize, request};
 use crate::cli::config_prompt::prompt_template;
 use crate::cli::examples;
@@ -14,8 +13,7 @@ use crate::cli::flags::{Options, Query};
 use crate::config;
 use crate::preflight::command_scan;
 use crate::preflight::find_claude;
-use crate::preflight::query;
-use crate::preflight::query::ProbeCommand;
+use crate::preflight::query::{self, ProbeCommand};
 use crate::preflight::workspace;
 use crate::system::output;
 

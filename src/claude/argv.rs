@@ -4,15 +4,9 @@ use super::permissions;
 use super::session::{self, OpenMode, SessionEntry};
 use super::tool_policy::hook::{self, HookProgram};
 use crate::claude::capabilities::Capabilities;
-use crate::plan::{Instance, Plan};
+use crate::claude::invocation::Invocation;
 
-/// What claude must be able to do for a plan, beyond what all generations can.
-#[must_use]
-pub fn requires_capabilities(plan: &Plan) -> bool {
-    plan.budget.blocks_dollars() || plan.instances.iter().any(permissions::requires_capabilities)
-}
-
-/// What every process that is spoken to over its standard input is called with.
+/// The options of every process that zen talks to over its standard input.
 const STREAM_ARGS: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
 
 const DOLLARS_FLAG: &str = "--max-budget-usd";
@@ -40,22 +34,22 @@ pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<St
     arguments
 }
 
-/// The arguments for one process of an instance, which may cost `max_micros` at most.
+/// The arguments for one process of an invocation, which may cost `max_micros` at most.
 #[must_use]
 pub fn arguments(
-    instance: &Instance,
+    invocation: &Invocation,
     entry: SessionEntry,
     abilities: Capabilities,
     max_micros: Option<u64>,
 ) -> Vec<String> {
-    let permissions = permissions::permissions(instance, abilities);
+    let permissions = permissions::permissions(invocation, abilities);
     let mut arguments = stream_args();
     arguments.extend(["--include-partial-messages", "--permission-mode", &permissions.mode].map(str::to_owned));
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-    if let Some(model) = &instance.model {
+    if let Some(model) = &invocation.model {
         add("--model", model.clone());
     }
-    if let Some(session) = &instance.session {
+    if let Some(session) = &invocation.session {
         let uuid = session::conversation_uuid(&session.uuid, entry.conversation);
         match entry.open_mode {
             OpenMode::CreateOrResume | OpenMode::Create => add("--session-id", uuid),
@@ -72,15 +66,15 @@ pub fn arguments(
     let lists = lists.into_iter().filter(|(_, rules)| !rules.is_empty());
     let lists = permissions.tools.iter().map(|tools| ("--tools", tools)).chain(lists);
     arguments.extend(lists.map(|(flag, rules)| format!("{flag}={}", rules.join(","))));
-    arguments.extend(instance.claude_args.iter().cloned());
+    arguments.extend(invocation.claude_args.iter().cloned());
     arguments
 }
 
 /// The arguments that make claude ask zen about each use of a tool, if the instance has `allowed_tools`. 1.0 knows
 /// `--settings` only apart from its value.
 #[must_use]
-pub fn tool_policy_arguments(instance: &Instance, program: &HookProgram) -> Vec<String> {
-    let Some(allowed) = &instance.allowed_tools else { return Vec::new() };
-    let directory = instance.cwd.to_string_lossy();
-    vec![SETTINGS_FLAG.to_owned(), hook::settings(program, &directory, allowed, instance.disables_shell_blocks)]
+pub fn tool_policy_arguments(invocation: &Invocation, program: &HookProgram) -> Vec<String> {
+    let Some(allowed) = &invocation.allowed_tools else { return Vec::new() };
+    let directory = invocation.cwd.to_string_lossy();
+    vec![SETTINGS_FLAG.to_owned(), hook::settings(program, &directory, allowed, invocation.disables_shell_blocks)]
 }

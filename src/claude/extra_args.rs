@@ -7,8 +7,7 @@ use std::path::Path;
 
 use super::permissions;
 use crate::base::text::quote_input;
-use crate::config::BudgetConfig;
-use crate::plan::Instance;
+use crate::claude::invocation::Invocation;
 
 /// The number of values that an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,17 +130,17 @@ static OPTIONS: &[CliOption] = &[
 /// The files of the machine, as planning sees them.
 pub type Exists<'a> = &'a dyn Fn(&Path) -> bool;
 
-/// Returns the problems of an instance's `claude_args`, each once.
+/// Returns the problems of an instance's `claude_args`, each once. `limits_dollars` is true if zen passes a limit in dollars.
 #[must_use]
-pub fn problems(instance: &Instance, budget: &BudgetConfig, exists: Exists) -> Vec<String> {
+pub fn problems(invocation: &Invocation, limits_dollars: bool, exists: Exists) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     let mut add = |problem: Option<String>| problems.extend(problem);
     // The option whose values may follow; `None` of an option that is not known, which may have any number.
     let mut open: Option<(&str, Option<&CliOption>)> = None;
-    for word in &instance.claude_args {
+    for word in &invocation.claude_args {
         match open {
             Some((name, Some(option))) if option.arity == Arity::One => {
-                add(value_problem(name, option, word, instance, exists));
+                add(value_problem(name, option, word, invocation, exists));
                 open = None;
             }
             _ if word == "--" => {
@@ -151,16 +150,16 @@ pub fn problems(instance: &Instance, budget: &BudgetConfig, exists: Exists) -> V
             _ if word.len() > 1 && word.starts_with('-') => {
                 let (name, value) = split(word);
                 let option = find(name);
-                add(option.and_then(|option| option_problem(name, option, instance, budget)));
+                add(option.and_then(|option| option_problem(name, option, invocation, limits_dollars)));
                 if let (Some(option), Some(value)) = (option, value) {
-                    add(value_problem(name, option, value, instance, exists));
+                    add(value_problem(name, option, value, invocation, exists));
                 }
                 let takes_more = value.is_none() && option.is_none_or(|option| option.arity != Arity::None);
                 open = takes_more.then_some((name, option));
             }
             Some((_, None)) => {}
             Some((name, Some(option))) => {
-                add(value_problem(name, option, word, instance, exists));
+                add(value_problem(name, option, word, invocation, exists));
                 open = open.filter(|_| option.arity == Arity::Many);
             }
             None => add(Some(format!("'{}' is no option: give text in 'prompt'", quote_input(word)))),
@@ -202,8 +201,8 @@ fn find(name: &str) -> Option<&'static CliOption> {
     OPTIONS.iter().find(|option| option.names.contains(&name))
 }
 
-fn option_problem(name: &str, option: &CliOption, instance: &Instance, budget: &BudgetConfig) -> Option<String> {
-    if WITHOUT_HOOK.contains(&name) && instance.allowed_tools.is_some() {
+fn option_problem(name: &str, option: &CliOption, invocation: &Invocation, limits_dollars: bool) -> Option<String> {
+    if WITHOUT_HOOK.contains(&name) && invocation.allowed_tools.is_some() {
         return Some(format!("{name} would put allowed_tools out of force: leave one of them out"));
     }
     match option.rule {
@@ -213,14 +212,15 @@ fn option_problem(name: &str, option: &CliOption, instance: &Instance, budget: &
         }
         Rule::Refused(why) => Some(format!("{name} {why}")),
         Rule::Free | Rule::File | Rule::JsonOrFile => match name {
-            DOLLARS if budget.blocks_dollars_of(instance.budget_command.as_deref()) => Some(format!(
+            DOLLARS if limits_dollars => Some(format!(
                 "{name} would contradict the budget in dollars, which zen gives claude itself: leave it out"
             )),
-            NO_PERSISTENCE if instance.session.is_some() => {
+            NO_PERSISTENCE if invocation.session.is_some() => {
                 Some(format!("{name} would lose the conversation of 'session_id': leave one of them out"))
             }
             RESTRICTED
-                if !permissions::is_mode_overridden(instance) && instance.permission_mode == "bypassPermissions" =>
+                if !permissions::is_mode_overridden(invocation)
+                    && invocation.permission_mode == "bypassPermissions" =>
             {
                 Some(format!(
                     "{name} does not work in permission mode bypassPermissions: set the field 'permission_mode'"
@@ -231,10 +231,16 @@ fn option_problem(name: &str, option: &CliOption, instance: &Instance, budget: &
     }
 }
 
-fn value_problem(name: &str, option: &CliOption, value: &str, instance: &Instance, exists: Exists) -> Option<String> {
+fn value_problem(
+    name: &str,
+    option: &CliOption,
+    value: &str,
+    invocation: &Invocation,
+    exists: Exists,
+) -> Option<String> {
     let is_json =
         || value.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
-    let is_file = || exists(&instance.cwd.join(value));
+    let is_file = || exists(&invocation.cwd.join(value));
     match option.rule {
         Rule::File if !is_file() => Some(format!("{name}: '{}' does not exist", quote_input(value))),
         Rule::JsonOrFile if !is_json() && !is_file() => {
@@ -252,8 +258,8 @@ mod tests {
     fn with(fields: &str, words: &[&str]) -> Vec<String> {
         let mut instance =
             planned(&format!(r#"{{"instances": [{{"command": "x", "cwd": "sub"{fields}}}]}}"#)).instances.remove(0);
-        instance.claude_args = words.iter().map(ToString::to_string).collect();
-        problems(&instance, &BudgetConfig::default(), &|path| path == Path::new("/w/sub/there.json"))
+        instance.invocation.claude_args = words.iter().map(ToString::to_string).collect();
+        problems(&instance.invocation, false, &|path| path == Path::new("/w/sub/there.json"))
     }
 
     fn of(words: &[&str]) -> Vec<String> {

@@ -9,6 +9,7 @@ pub mod command_catalog;
 pub mod environment;
 pub mod extra_args;
 pub mod front_matter;
+pub mod invocation;
 pub mod json;
 pub mod permissions;
 pub mod pricing;

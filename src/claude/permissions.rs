@@ -8,12 +8,12 @@ use std::collections::HashSet;
 
 use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
 use crate::claude::capabilities::Capabilities;
-use crate::plan::Instance;
+use crate::claude::invocation::Invocation;
 
 /// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
 pub(super) const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
 
-/// A tool of 2.1 that is refused to every instance: the jobs that it schedules recur for days.
+/// A tool of 2.1 that is refused to every invocation: the jobs that it schedules recur for days.
 pub(super) const NEVER_ENDS: &str = "CronCreate";
 
 /// What claude is told of permissions.
@@ -29,15 +29,15 @@ pub struct Permissions {
     pub refused: Vec<String>,
 }
 
-/// The permissions of an instance, for a claude that can do this much.
+/// The permissions of an invocation, for a claude that can do this much.
 #[must_use]
-pub fn permissions(instance: &Instance, abilities: Capabilities) -> Permissions {
-    let mode = mode(instance, abilities).to_owned();
-    let mut refused: Vec<String> = instance.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
+pub fn permissions(invocation: &Invocation, abilities: Capabilities) -> Permissions {
+    let mode = mode(invocation, abilities).to_owned();
+    let mut refused: Vec<String> = invocation.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
     if abilities.wildcards && !refused.iter().any(|tool| tool == NEVER_ENDS) {
         refused.push(NEVER_ENDS.to_owned());
     }
-    let Some(allowed) = &instance.allowed_tools else {
+    let Some(allowed) = &invocation.allowed_tools else {
         return Permissions { mode, tools: None, allowed: Vec::new(), refused };
     };
     let mut seen = HashSet::new();
@@ -58,34 +58,34 @@ pub fn permissions(instance: &Instance, abilities: Capabilities) -> Permissions 
 
 /// Whether what an instance may use is told to each generation in another way, or cannot be told to some.
 #[must_use]
-pub fn requires_capabilities(instance: &Instance) -> bool {
-    let refused = &instance.disallowed_tools;
-    instance.allowed_tools.is_some()
-        || instance.permission_mode == "dontAsk"
+pub fn requires_capabilities(invocation: &Invocation) -> bool {
+    let refused = &invocation.disallowed_tools;
+    invocation.allowed_tools.is_some()
+        || invocation.permission_mode == "dontAsk"
         || refused.iter().any(|t| needs_wildcards(t))
 }
 
 /// Whether an agent of the project can have a mode of its own, which is then more than the instance's tools allow: so it is
 /// on 2.0, where an instance may use agents.
 #[must_use]
-pub fn agents_can_override_mode(instance: &Instance, abilities: Capabilities) -> bool {
+pub fn agents_can_override_mode(invocation: &Invocation, abilities: Capabilities) -> bool {
     let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
-    abilities.tools && !abilities.wildcards && instance.allowed_tools.as_ref().is_some_and(allows_agents)
+    abilities.tools && !abilities.wildcards && invocation.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
 /// Whether claude is given another mode than the config says, because in that one nobody would be asked.
 #[must_use]
-pub fn is_mode_overridden(instance: &Instance) -> bool {
-    instance.allowed_tools.is_some() && LENIENT_MODES.contains(&instance.permission_mode.as_str())
+pub fn is_mode_overridden(invocation: &Invocation) -> bool {
+    invocation.allowed_tools.is_some() && LENIENT_MODES.contains(&invocation.permission_mode.as_str())
 }
 
 /// The mode that claude is really given.
 #[must_use]
-pub fn mode(instance: &Instance, abilities: Capabilities) -> &str {
+pub fn mode(invocation: &Invocation, abilities: Capabilities) -> &str {
     // Where nobody can answer, 1.0 refuses in its usual mode what has to be asked for.
     let strict = if abilities.tools { "dontAsk" } else { "default" };
-    match instance.permission_mode.as_str() {
-        _ if is_mode_overridden(instance) => strict,
+    match invocation.permission_mode.as_str() {
+        _ if is_mode_overridden(invocation) => strict,
         "dontAsk" => strict,
         mode => mode,
     }
@@ -121,12 +121,12 @@ pub fn call_commands(allowed: &[String]) -> bool {
 
 /// What of an instance's tools this claude cannot enforce: the field, and why.
 #[must_use]
-pub fn unsupported_rules(instance: &Instance, abilities: Capabilities) -> Vec<(&'static str, String)> {
+pub fn unsupported_rules(invocation: &Invocation, abilities: Capabilities) -> Vec<(&'static str, String)> {
     if abilities.wildcards {
         return Vec::new();
     }
-    let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
-    let lists = [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)];
+    let allowed = invocation.allowed_tools.as_deref().unwrap_or_default();
+    let lists = [("allowed_tools", allowed), ("disallowed_tools", &invocation.disallowed_tools)];
     let mut found: Vec<_> = lists
         .into_iter()
         .filter_map(|(field, tools)| Some((field, tools.iter().find(|tool| needs_wildcards(tool))?)))
@@ -153,8 +153,8 @@ mod tests {
     const V2_0: Capabilities = Capabilities { tools: true, max_budget_usd: true, wildcards: false };
     const V2_1: Capabilities = Capabilities { tools: true, max_budget_usd: true, wildcards: true };
 
-    fn instance(fields: &str) -> Instance {
-        planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).instances.remove(0)
+    fn instance(fields: &str) -> Invocation {
+        planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).instances.remove(0).invocation
     }
 
     #[test]

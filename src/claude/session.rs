@@ -6,6 +6,15 @@
 
 use crate::base::sha256;
 
+/// A conversation with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The name in the config.
+    pub name: String,
+    /// What claude is told.
+    pub uuid: String,
+}
+
 /// The UUID of a session's first conversation. A UUID stands for itself; any other name becomes one for this directory,
 /// always the same, so that the next run goes on with the conversation.
 #[must_use]

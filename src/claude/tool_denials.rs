@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::permissions::NEVER_ENDS;
 use super::tool_policy::hook::{IsListed, denial_in};
 use super::tools::{SUBAGENTS, is_known, name};
-use crate::plan::Instance;
+use crate::claude::invocation::Invocation;
 
 /// Why claude says that there is no such tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn missing(answer: &str) -> Option<UnavailableTool> {
     })
 }
 
-/// The tools that the config or the settings files deny to an instance.
+/// The tools that the config or the settings files deny to an invocation.
 #[derive(Clone, Debug, Default)]
 pub struct ToolDenials {
     allowed: Option<Vec<String>>,
@@ -53,11 +53,11 @@ pub struct ToolDenials {
 impl ToolDenials {
     /// Those of this one.
     #[must_use]
-    pub fn from(instance: &Instance) -> Self {
-        let mut refused = instance.disallowed_tools.clone();
+    pub fn from(invocation: &Invocation) -> Self {
+        let mut refused = invocation.disallowed_tools.clone();
         refused.push(NEVER_ENDS.to_owned());
-        let denied_by_settings = Arc::clone(&instance.denied_by_settings);
-        ToolDenials { allowed: instance.allowed_tools.clone(), refused, denied_by_settings }
+        let denied_by_settings = Arc::clone(&invocation.denied_by_settings);
+        ToolDenials { allowed: invocation.allowed_tools.clone(), refused, denied_by_settings }
     }
 
     /// Returns true if this tool, which claude reports as missing, is denied by the config or the settings files.

@@ -2,7 +2,6 @@
 //! result decide. Text decides only if claude marks the result as an error: answers speak of limits and errors too.
 
 use crate::claude::protocol::{Denial, Retry, TurnResult};
-use crate::engine::outcome::{Failure, FailureKind};
 
 /// Prefix of a line about claude's own inner state, among the errors of 2.1.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
@@ -18,7 +17,45 @@ pub enum TurnOutcome {
     /// It was ended before it had.
     Interrupted,
     /// It failed.
-    Failed(Failure),
+    Failed(TurnError),
+}
+
+/// Error of a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnError {
+    /// Its kind.
+    pub kind: TurnErrorKind,
+    /// The error in a sentence, mostly claude's own.
+    pub message: String,
+    /// True if another attempt would fail in the same way.
+    pub is_permanent: bool,
+}
+
+/// Kind of a turn's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnErrorKind {
+    /// Any error that no other kind describes.
+    Error,
+    /// The usage limit of the account is reached.
+    UsageLimit,
+    /// claude's own limit in dollars (`--max-budget-usd`) is reached.
+    Budget,
+    /// The API refuses the account: its login, its permission or its credit.
+    Account,
+}
+
+impl TurnError {
+    /// Returns an error that another attempt may not have.
+    #[must_use]
+    pub fn new(kind: TurnErrorKind, message: impl Into<String>) -> Self {
+        TurnError { kind, message: message.into(), is_permanent: false }
+    }
+
+    /// Returns an error that another attempt would have too.
+    #[must_use]
+    pub fn permanent(kind: TurnErrorKind, message: impl Into<String>) -> Self {
+        TurnError { is_permanent: true, ..TurnError::new(kind, message) }
+    }
 }
 
 /// Facts about a turn that its result does not carry.
@@ -120,24 +157,24 @@ pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
         return TurnOutcome::Interrupted;
     }
     if result.subtype != "success" || result.is_error {
-        return TurnOutcome::Failed(failure(result, facts));
+        return TurnOutcome::Failed(turn_error(result, facts));
     }
     match decision(result, facts) {
         Meaning::Done => TurnOutcome::Succeeded,
         Meaning::Interrupted => TurnOutcome::Interrupted,
-        Meaning::NotDone(why) => TurnOutcome::Failed(Failure::new(FailureKind::Error, why)),
-        Meaning::Permanent(why) => TurnOutcome::Failed(Failure::permanent(FailureKind::Error, why)),
+        Meaning::NotDone(why) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, why)),
+        Meaning::Permanent(why) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, why)),
     }
 }
 
 /// Returns the failure of a result that claude marks as an error.
-fn failure(result: &TurnResult, facts: TurnFacts) -> Failure {
+fn turn_error(result: &TurnResult, facts: TurnFacts) -> TurnError {
     let error = error_message(result);
     if facts.limit_rejected.is_some() || result.api_error.as_deref() == Some("usage_limit_reached") {
-        return Failure::new(FailureKind::Limit, error);
+        return TurnError::new(TurnErrorKind::UsageLimit, error);
     }
     if result.subtype == "error_max_budget_usd" {
-        return Failure::new(FailureKind::Budget, error);
+        return TurnError::new(TurnErrorKind::Budget, error);
     }
     let status = api_status(result);
     if status == Some(401) {
@@ -147,13 +184,13 @@ fn failure(result: &TurnResult, facts: TurnFacts) -> Failure {
         || matches!(facts.api_error, Some("billing_error" | "authentication_failed"))
         || result.text.starts_with("Credit balance is too low");
     if is_account {
-        return Failure::permanent(FailureKind::Account, error);
+        return TurnError::permanent(TurnErrorKind::Account, error);
     }
     let is_permanent = matches!(status, Some(400 | 404 | 413))
         || facts.api_error == Some("model_not_found")
         || result.text.starts_with("Prompt is too long")
         || matches!(decision(result, facts), Meaning::Permanent(_));
-    Failure { is_permanent, ..Failure::new(FailureKind::Error, error) }
+    TurnError { is_permanent, ..TurnError::new(TurnErrorKind::Error, error) }
 }
 
 /// Returns the HTTP status of the error. The older generations have no field for it: the text of an error is claude's own.
@@ -193,13 +230,13 @@ pub fn is_refused_login(retry: &Retry) -> bool {
 
 /// Returns the failure of a login that the API refused time and again.
 #[must_use]
-pub fn refused_logins(retry: &Retry) -> Failure {
+pub fn refused_logins(retry: &Retry) -> TurnError {
     authentication(&format!("the API answered {} {MAX_REFUSED_LOGINS} times", retry.status.unwrap_or(401)))
 }
 
-fn authentication(what: &str) -> Failure {
+fn authentication(what: &str) -> TurnError {
     let hint = "log in (run claude once and type /login) or set ANTHROPIC_API_KEY";
-    Failure::permanent(FailureKind::Account, format!("Authentication failed: {what}: {hint}"))
+    TurnError::permanent(TurnErrorKind::Account, format!("Authentication failed: {what}: {hint}"))
 }
 
 /// Returns the error in claude's words.
@@ -216,18 +253,18 @@ fn error_message(result: &TurnResult) -> String {
 /// Returns the failure of a turn that succeeded without a request to the model: a hook blocked it, or a `` !`bash` `` line
 /// of its command failed. The text is claude's own (2.1); the older generations give none.
 #[must_use]
-pub fn without_model(result: &TurnResult) -> Failure {
+pub fn without_model(result: &TurnResult) -> TurnError {
     const PROMPT: &str = "Original prompt:";
     let text = result.text.split(PROMPT).next().unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     match lines.join(" ") {
-        text if text.is_empty() => Failure::new(
-            FailureKind::Error,
+        text if text.is_empty() => TurnError::new(
+            TurnErrorKind::Error,
             "claude ended the turn without a request to the model and gave no reason: a hook may have blocked it, or a \
              !`bash` line of the command failed",
         ),
-        text if refused_shell_command(result).is_some() => Failure::permanent(FailureKind::Error, text),
-        text => Failure::new(FailureKind::Error, text),
+        text if refused_shell_command(result).is_some() => TurnError::permanent(TurnErrorKind::Error, text),
+        text => TurnError::new(TurnErrorKind::Error, text),
     }
 }
 
@@ -273,8 +310,8 @@ mod tests {
             let expected = match meaning {
                 Meaning::Done => TurnOutcome::Succeeded,
                 Meaning::Interrupted => TurnOutcome::Interrupted,
-                Meaning::NotDone(why) => TurnOutcome::Failed(Failure::new(FailureKind::Error, why)),
-                Meaning::Permanent(why) => TurnOutcome::Failed(Failure::permanent(FailureKind::Error, why)),
+                Meaning::NotDone(why) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, why)),
+                Meaning::Permanent(why) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, why)),
             };
             assert_eq!(classify(&result(&fields), facts), expected, "{field} {value}");
         }
@@ -298,7 +335,7 @@ mod tests {
         let fields = r#","terminal_reason":"aborted_tools","stopped_by_permission_check":true"#;
         let judgement = classify(&result(fields), TurnFacts::default());
         assert!(
-            matches!(&judgement, TurnOutcome::Failed(failure) if failure.error.contains("permission check")),
+            matches!(&judgement, TurnOutcome::Failed(failure) if failure.message.contains("permission check")),
             "{judgement:?}"
         );
     }
@@ -308,23 +345,23 @@ mod tests {
         let word = |api_error| TurnFacts { api_error: Some(api_error), ..TurnFacts::default() };
         let none = TurnFacts::default();
         for (text, status, facts, reason, is_hopeless) in [
-            ("API Error: 400 scripted", "400", none, FailureKind::Error, true),
-            ("API Error: 400 {}", "null", none, FailureKind::Error, true),
-            ("There's an issue with the selected model", "404", none, FailureKind::Error, true),
-            ("Prompt is too long", "null", none, FailureKind::Error, true),
-            ("Request too large", "413", none, FailureKind::Error, true),
-            ("API Error: 500 x", "500", none, FailureKind::Error, false),
-            ("it broke", "null", none, FailureKind::Error, false),
-            ("Credit balance is too low", "400", word("billing_error"), FailureKind::Account, true),
-            ("Credit balance is too low", "null", none, FailureKind::Account, true),
-            ("Failed to authenticate. API Error: 403 x", "403", none, FailureKind::Account, true),
-            ("API Error: 401 x", "null", none, FailureKind::Account, true),
-            ("Not logged in", "null", word("authentication_failed"), FailureKind::Account, true),
+            ("API Error: 400 scripted", "400", none, TurnErrorKind::Error, true),
+            ("API Error: 400 {}", "null", none, TurnErrorKind::Error, true),
+            ("There's an issue with the selected model", "404", none, TurnErrorKind::Error, true),
+            ("Prompt is too long", "null", none, TurnErrorKind::Error, true),
+            ("Request too large", "413", none, TurnErrorKind::Error, true),
+            ("API Error: 500 x", "500", none, TurnErrorKind::Error, false),
+            ("it broke", "null", none, TurnErrorKind::Error, false),
+            ("Credit balance is too low", "400", word("billing_error"), TurnErrorKind::Account, true),
+            ("Credit balance is too low", "null", none, TurnErrorKind::Account, true),
+            ("Failed to authenticate. API Error: 403 x", "403", none, TurnErrorKind::Account, true),
+            ("API Error: 401 x", "null", none, TurnErrorKind::Account, true),
+            ("Not logged in", "null", word("authentication_failed"), TurnErrorKind::Account, true),
         ] {
             let TurnOutcome::Failed(failure) = classify(&error(text, status), facts) else {
                 panic!("{text} is an error")
             };
-            assert_eq!((failure.reason, failure.is_permanent), (reason, is_hopeless), "{text}");
+            assert_eq!((failure.kind, failure.is_permanent), (reason, is_hopeless), "{text}");
         }
         let quoted = result(r#","result":"Credit balance is too low""#);
         assert_eq!(classify(&quoted, none), TurnOutcome::Succeeded, "text of the model decides nothing");
@@ -347,6 +384,6 @@ mod tests {
     fn blocked_prompt_is_not_repeated_in_the_error() {
         let text = "UserPromptSubmit operation blocked by hook:\n[x]: no\n\n\nOriginal prompt: hello";
         let blocked = TurnResult { text: text.to_owned(), ..result("") };
-        assert_eq!(without_model(&blocked).error, "UserPromptSubmit operation blocked by hook: [x]: no");
+        assert_eq!(without_model(&blocked).message, "UserPromptSubmit operation blocked by hook: [x]: no");
     }
 }

@@ -5,6 +5,7 @@
 //! of [`crate::plan`]. Reads no file and knows no flag.
 
 mod fields;
+pub mod halt;
 pub mod json;
 mod reader;
 mod schema;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::claude::pricing::Price;
-use crate::engine::halt::Halt;
+use crate::config::halt::Halt;
 pub use fields::Field;
 pub use json::{Position, SyntaxError};
 pub use schema::schema;

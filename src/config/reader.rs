@@ -10,9 +10,8 @@ use super::{Config, Diagnostic, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, Pri
 use crate::base::suggest::closest_match;
 use crate::base::text::{quote_input, sanitize_line, thousands};
 use crate::claude::pricing::Price;
+use crate::config::halt::{self, Halt};
 use crate::config::values::is_comment;
-use crate::engine::halt;
-use crate::engine::halt::Halt;
 
 /// Reads a document, and keeps what is wrong with it.
 pub(super) struct Reader<'a> {

@@ -4,7 +4,6 @@
 pub mod attempt;
 pub mod budget;
 pub mod exit_code;
-pub mod halt;
 pub mod outcome;
 pub mod progress;
 pub mod record;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::claude::turn_outcome::{TurnError, TurnErrorKind};
 use crate::engine::exit_code::ExitCode;
 
 /// Where an instance stands.
@@ -111,6 +112,18 @@ impl Failure {
     #[must_use]
     pub fn interrupted(signal_name: &str) -> Self {
         Failure::new(FailureKind::Interrupted, format!("Stopped by {signal_name}"))
+    }
+}
+
+impl From<TurnError> for Failure {
+    fn from(TurnError { kind, message, is_permanent }: TurnError) -> Self {
+        let reason = match kind {
+            TurnErrorKind::Error => FailureKind::Error,
+            TurnErrorKind::UsageLimit => FailureKind::Limit,
+            TurnErrorKind::Budget => FailureKind::Budget,
+            TurnErrorKind::Account => FailureKind::Account,
+        };
+        Failure { is_permanent, ..Failure::new(reason, message) }
     }
 }
 

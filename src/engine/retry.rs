@@ -3,21 +3,10 @@
 use std::time::Duration;
 
 use crate::engine::outcome::{Failure, FailureKind};
-
-/// The wait before the first retry where the config says nothing.
-pub const DEFAULT_FIRST_DELAY: Duration = Duration::from_secs(5);
+use crate::plan::RetryPolicy;
 
 /// The longest wait, unless the first one is longer.
 const MAX_DELAY: Duration = Duration::from_secs(600);
-
-/// How often an instance is tried again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// How many attempts may follow the first one.
-    pub max_retries: u32,
-    /// The wait before the first of them; it doubles each time.
-    pub initial_delay: Duration,
-}
 
 impl RetryPolicy {
     /// How long to wait before the next attempt, when one has failed like this and `made` retries were made before it;

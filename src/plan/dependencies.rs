@@ -185,7 +185,7 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
     let mut waits_for = Vec::with_capacity(instances.len());
     for (i, instance) in instances.iter().enumerate() {
         let mut others: Vec<usize> = instance.depends_on.iter().map(|&(other, _)| other).collect();
-        if let Some(session) = &instance.session
+        if let Some(session) = &instance.invocation.session
             && let Some(before) = last_of_session.insert(&session.uuid, i)
             && !others.contains(&before)
         {

@@ -5,7 +5,7 @@ mod dependencies;
 pub mod result_template;
 pub mod stages;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use crate::base::suggest::closest_match;
 use crate::base::text::quote_input;
+use crate::claude::invocation::Invocation;
 use crate::claude::pricing::Prices;
+use crate::claude::session::Session;
 use crate::claude::{extra_args, session, slash_commands, tools};
+use crate::config::halt::Halt;
 use crate::config::{
     Background, BudgetConfig, BudgetType, Config, DependencyCondition, Diagnostic, Enforcement, InstanceConfig,
     MAX_MISTAKES, Position, budget_command,
 };
-use crate::engine::halt::Halt;
-use crate::engine::retry;
-use crate::engine::retry::RetryPolicy;
 use crate::plan::result_template::Placeholder;
 pub use dependencies::waits_for;
 use dependencies::{cycle_message, cycles, dependent_pairs};
@@ -87,16 +87,6 @@ pub struct Instance {
     pub retries: RetryPolicy,
     /// The instances that must have ended before it starts, by index.
     pub depends_on: Vec<(usize, DependencyCondition)>,
-    /// Its session, if it has a named one.
-    pub session: Option<Session>,
-    /// The only tools it can use; `None`: all.
-    pub allowed_tools: Option<Vec<String>>,
-    /// Tools it cannot use.
-    pub disallowed_tools: Vec<String>,
-    /// Whole tools that the settings files deny, by name. claude reads these files itself.
-    pub denied_by_settings: Arc<[String]>,
-    /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
-    pub disables_shell_blocks: bool,
     /// Whether it has failed when a tool was refused to it.
     pub fail_on_denied: bool,
     /// The treatment of commands that run in the background after the last turn.
@@ -105,16 +95,8 @@ pub struct Instance {
     pub background_wait: Duration,
     /// True if it fails when claude could not start or reach an MCP server.
     pub fails_on_mcp: bool,
-    /// The config's word for claude's `--permission-mode`.
-    pub permission_mode: String,
-    /// claude's `--model`.
-    pub model: Option<String>,
-    /// Variables added to (or, `None`, taken from) its environment.
-    pub env: BTreeMap<String, Option<String>>,
-    /// Where it runs; absolute.
-    pub cwd: PathBuf,
-    /// More arguments for claude.
-    pub claude_args: Vec<String>,
+    /// The call of claude.
+    pub invocation: Invocation,
 }
 
 /// One message to an instance.
@@ -181,13 +163,16 @@ impl Instance {
     }
 }
 
-/// A conversation with a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// The name in the config.
-    pub name: String,
-    /// What claude is told.
-    pub uuid: String,
+/// The wait before the first retry where the config says nothing.
+pub const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// How often an instance is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How many attempts may follow the first one.
+    pub max_retries: u32,
+    /// The wait before the first of them; it doubles each time.
+    pub initial_delay: Duration,
 }
 
 /// Where the original started everybody, so that nobody waits for an answer that nobody gives.
@@ -236,20 +221,8 @@ pub fn plan(
         }
         // claude keeps conversations by directory.
         let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
-        let instance = Instance {
-            name: names[i].clone(),
-            description: entry.description.clone(),
-            budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
-            turns: turns(entry, &cwd, surroundings),
-            max_tokens: entry.max_tokens,
-            timeout: entry.timeout.unwrap_or(defaults.timeout),
-            idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
-            startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
-            retries: RetryPolicy {
-                max_retries: entry.retries.unwrap_or(0),
-                initial_delay: entry.retry_delay.unwrap_or(retry::DEFAULT_FIRST_DELAY),
-            },
-            depends_on: after,
+        let turns = turns(entry, &cwd, surroundings);
+        let invocation = Invocation {
             session: entry
                 .session_id
                 .as_ref()
@@ -258,19 +231,36 @@ pub fn plan(
             disallowed_tools: entry.disallowed_tools.as_deref().map(tools::split_list).unwrap_or_default(),
             denied_by_settings: Arc::default(),
             disables_shell_blocks: false,
-            fail_on_denied: entry.fail_on_denied.unwrap_or(false),
-            background: entry.background.unwrap_or_default(),
-            background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
-            fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
             permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
             model: entry.model.clone(),
             env: entry.env.clone(),
             cwd,
             claude_args: entry.claude_args.clone().unwrap_or_default(),
         };
-        let allowed = instance.allowed_tools.as_deref().unwrap_or_default();
+        let instance = Instance {
+            name: names[i].clone(),
+            description: entry.description.clone(),
+            budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
+            turns,
+            max_tokens: entry.max_tokens,
+            timeout: entry.timeout.unwrap_or(defaults.timeout),
+            idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+            startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
+            retries: RetryPolicy {
+                max_retries: entry.retries.unwrap_or(0),
+                initial_delay: entry.retry_delay.unwrap_or(DEFAULT_RETRY_DELAY),
+            },
+            depends_on: after,
+            fail_on_denied: entry.fail_on_denied.unwrap_or(false),
+            background: entry.background.unwrap_or_default(),
+            background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
+            fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
+            invocation,
+        };
+        let allowed = instance.invocation.allowed_tools.as_deref().unwrap_or_default();
         let allowed_set: HashSet<&String> = allowed.iter().collect();
-        for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.disallowed_tools)] {
+        for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.invocation.disallowed_tools)]
+        {
             tools.iter().filter_map(|tool| tools::syntax_error(tool)).for_each(|what| mistake(field, what));
             let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
             let doubt = |tool: &String| match is_in_both(tool) {
@@ -286,7 +276,8 @@ pub fn plan(
             doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
         }
         allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
-        let problems = extra_args::problems(&instance, &config.budget, &|path| surroundings.exists(path));
+        let limits_dollars = config.budget.blocks_dollars_of(instance.budget_command.as_deref());
+        let problems = extra_args::problems(&instance.invocation, limits_dollars, &|path| surroundings.exists(path));
         problems.into_iter().for_each(|what| mistake("claude_args", what));
         if let Some(what) = estimate_above_a_limit(&instance, &config.budget) {
             mistake("max_tokens_per_command", what);
@@ -299,8 +290,8 @@ pub fn plan(
             mistake("command", format!("'/clear' leaves nothing to be done: {way_out}"));
         }
         if let Some(session) = &entry.session_id {
-            let (first, where_first) = homes.entry(session).or_insert((i, instance.cwd.clone()));
-            if *where_first != instance.cwd {
+            let (first, where_first) = homes.entry(session).or_insert((i, instance.invocation.cwd.clone()));
+            if *where_first != instance.invocation.cwd {
                 let first = quote_input(&names[*first]);
                 mistake(
                     "session_id",
@@ -373,14 +364,15 @@ fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static 
     /// Linux's bound, less what zen adds: a variable's name, the commas of a list.
     const MAX_BYTES: usize = 128 * 1024 - 100;
     let list_bytes = |list: &[String]| list.iter().map(|item| item.len() + 1).sum::<usize>();
-    let longest_variable = instance.env.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+    let longest_variable =
+        instance.invocation.env.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
     [
         ("name", instance.name.len()),
-        ("model", instance.model.as_ref().map_or(0, String::len)),
+        ("model", instance.invocation.model.as_ref().map_or(0, String::len)),
         ("env", longest_variable.max().unwrap_or(0)),
-        ("claude_args", instance.claude_args.iter().map(String::len).max().unwrap_or(0)),
-        ("allowed_tools", instance.allowed_tools.as_deref().map_or(0, list_bytes)),
-        ("disallowed_tools", list_bytes(&instance.disallowed_tools)),
+        ("claude_args", instance.invocation.claude_args.iter().map(String::len).max().unwrap_or(0)),
+        ("allowed_tools", instance.invocation.allowed_tools.as_deref().map_or(0, list_bytes)),
+        ("disallowed_tools", list_bytes(&instance.invocation.disallowed_tools)),
     ]
     .into_iter()
     .filter(|(_, bytes)| *bytes > MAX_BYTES)

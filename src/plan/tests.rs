@@ -196,7 +196,7 @@ fn tools_arguments_and_lengths_are_looked_at() {
             {"name": "a", "command": "x", "allowed_tools": ["Read, Bash(git log, *)"], "disallowed_tools": ["Wirte", "Read"]}]}"#,
     )
     .expect("a plan");
-    assert_eq!(plan.instances[0].allowed_tools, Some(vec!["Read".into(), "Bash(git log, *)".into()]));
+    assert_eq!(plan.instances[0].invocation.allowed_tools, Some(vec!["Read".into(), "Bash(git log, *)".into()]));
     let expected = [
         "line 2: instance 'a': disallowed_tools: claude has no tool 'Wirte', did you mean 'Write'?",
         "line 2: instance 'a': disallowed_tools: 'Read' is in allowed_tools too: it is refused",

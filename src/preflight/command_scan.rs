@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::claude::command_catalog::{CommandFile, Origin};
-use crate::preflight::locate::user_config_dir;
 use crate::system::error_text;
+use crate::system::locate::user_config_dir;
 
 const MAX_FOLDERS_DEEP: usize = 8;
 const MAX_FILES: usize = 5_000;

@@ -3,7 +3,6 @@
 
 pub mod command_scan;
 pub mod earlier_runs;
-pub mod locate;
 pub mod probe;
 pub mod query;
 pub mod settings_scan;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{sha256, text};
-use crate::claude::argv;
 use crate::claude::capabilities::Capabilities;
 use crate::claude::environment::is_sandbox;
 use crate::claude::permissions;
@@ -31,8 +29,9 @@ use crate::config::{
 use crate::plan::{Defaults, HostFiles, Instance, Plan, plan};
 use crate::preflight::probe::{MissingCommand, Unchecked};
 use crate::preflight::settings_scan::{PermissionRule, Reader};
-use crate::preflight::workspace::{Remark, absolute};
-use crate::system::error_text;
+use crate::preflight::workspace::Remark;
+use crate::system::locate::canonical;
+use crate::system::{error_text, locate};
 
 /// claude answers in half a second, and a machine may be busy.
 const HELP_LIMIT: Duration = Duration::from_secs(30);
@@ -222,7 +221,7 @@ fn overrides(config: &BudgetConfig, flags: &BudgetConfig) -> Vec<String> {
 pub fn log_base(logs: &LogDir, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     match logs {
         LogDir::Disabled => None,
-        LogDir::Path(directory) => Some(absolute(directory)),
+        LogDir::Path(directory) => Some(canonical(directory)),
         LogDir::Default => state_directory(variable),
     }
 }
@@ -264,7 +263,7 @@ pub fn lock_place(
         // Two commands that share the budget of a config are not one run of it.
         (LockPolicy::PerConfig, Some(ConfigSource::File(config))) if options.single_instance().is_none() => {
             let Some(directory) = locks_directory(variable) else { return Some(LockTarget::Disabled) };
-            let both = [absolute(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
+            let both = [canonical(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
             let name = format!("{}.lock", &sha256::hex(&sha256::sha256(&both))[..32]);
             Some(LockTarget::PerConfig(directory, name))
         }
@@ -297,7 +296,7 @@ const NO_CLAUDE: &str = "Claude CLI not found in PATH or ~/.local/bin: install i
 /// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Capabilities, String> {
     match claude {
-        Some(claude) if argv::requires_capabilities(plan) => query::help_text(claude, HELP_LIMIT)
+        Some(claude) if requires_capabilities(plan) => query::help_text(claude, HELP_LIMIT)
             .map(|help| Capabilities::of_help(&help))
             .map_err(|why| format!("what claude can do is not known: {} --help failed: {why}", shown(claude))),
         _ => Ok(Capabilities::newest()),
@@ -309,14 +308,15 @@ fn tools_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String
     let of_instance = |instance: &Instance| {
         let name = text::sanitize_line(&instance.name).into_owned();
         let problem = move |(field, what)| format!("instance '{name}': {field}: {what}");
-        permissions::unsupported_rules(instance, abilities).into_iter().map(problem)
+        permissions::unsupported_rules(&instance.invocation, abilities).into_iter().map(problem)
     };
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
 
 /// Returns the instances that `allowed_tools` restrict, with their names as messages show them.
 fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<String>, &mut Instance)> {
-    let restricted = instances.iter_mut().filter_map(|instance| Some((instance.allowed_tools.clone()?, instance)));
+    let restricted =
+        instances.iter_mut().filter_map(|instance| Some((instance.invocation.allowed_tools.clone()?, instance)));
     restricted.map(|(allowed, instance)| (text::sanitize_line(&instance.name).into_owned(), allowed, instance))
 }
 
@@ -329,7 +329,7 @@ fn read_denied_tools(instances: &mut [Instance], reader: &mut Reader) {
         if *denied != *of_instance {
             denied = of_instance.into();
         }
-        instance.denied_by_settings = Arc::clone(&denied);
+        instance.invocation.denied_by_settings = Arc::clone(&denied);
     }
 }
 
@@ -350,8 +350,8 @@ fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String>
         for PermissionRule { file, rule } in found.grants {
             match effect(&allowed, &rule) {
                 RuleOverlap::Covered => {}
-                RuleOverlap::Deniable if instance.disallowed_tools.contains(&rule) => {}
-                RuleOverlap::Deniable => instance.disallowed_tools.push(rule),
+                RuleOverlap::Deniable if instance.invocation.disallowed_tools.contains(&rule) => {}
+                RuleOverlap::Deniable => instance.invocation.disallowed_tools.push(rule),
                 RuleOverlap::Conflicting => problems.push(format!(
                     "instance '{name}': allowed_tools: {} allows '{}', which is more and cannot be shut out: take it out \
                      there, or allow it here",
@@ -384,7 +384,7 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reade
             .map(|name| (name, reader.commands_of(instance, name)))
             .find(|(_, files)| files.is_empty() || files.iter().any(|file| !file.text().is_some_and(is_understood)));
         if abilities.wildcards {
-            instance.disables_shell_blocks = open.is_some() || permissions::call_commands(&allowed);
+            instance.invocation.disables_shell_blocks = open.is_some() || permissions::call_commands(&allowed);
             continue;
         }
         let way_out = "allow Bash as a whole or not at all, or install claude 2.1";
@@ -435,7 +435,8 @@ fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<Str
 
 /// Agents that this claude would let do more than an instance's `allowed_tools`, each a message.
 fn agents_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
-    let yielding = instances.iter().filter(|instance| permissions::agents_can_override_mode(instance, abilities));
+    let yielding =
+        instances.iter().filter(|instance| permissions::agents_can_override_mode(&instance.invocation, abilities));
     let of_instance = |instance: &Instance| {
         let name = text::sanitize_line(&instance.name).into_owned();
         settings_scan::lenient_agents(instance).into_iter().map(move |PermissionRule { file, rule }| {
@@ -456,7 +457,9 @@ fn root_permission_error(instances: &[Instance], abilities: Capabilities) -> Opt
     }
     let refused: Vec<&str> = instances
         .iter()
-        .filter(|instance| permissions::mode(instance, abilities) == "bypassPermissions" && !runs_in_sandbox(instance))
+        .filter(|instance| {
+            permissions::mode(&instance.invocation, abilities) == "bypassPermissions" && !runs_in_sandbox(instance)
+        })
         .map(|instance| instance.name.as_str())
         .collect();
     let first = text::sanitize_line(refused.first()?);
@@ -471,7 +474,7 @@ fn root_permission_error(instances: &[Instance], abilities: Capabilities) -> Opt
 }
 
 fn runs_in_sandbox(instance: &Instance) -> bool {
-    is_sandbox(|name| match instance.env.get(name) {
+    is_sandbox(|name| match instance.invocation.env.get(name) {
         Some(own) => own.clone(),
         None => std::env::var(name).ok(),
     })
@@ -589,4 +592,10 @@ impl HostFiles for Machine {
     fn has_command_file(&self, directory: &Path, name: &str) -> bool {
         command_scan::find(directory).iter().any(|file| file.name == name)
     }
+}
+
+/// Returns true if the plan needs something that not every generation of claude can do.
+fn requires_capabilities(plan: &Plan) -> bool {
+    let mut invocations = plan.instances.iter().map(|instance| &instance.invocation);
+    plan.budget.blocks_dollars() || invocations.any(permissions::requires_capabilities)
 }

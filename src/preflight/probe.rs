@@ -16,8 +16,7 @@ use crate::claude::protocol::{Event, decode};
 use crate::claude::slash_commands::Commands;
 use crate::claude::{argv, slash_commands};
 use crate::plan::Instance;
-use crate::preflight::query;
-use crate::preflight::query::ProbeCommand;
+use crate::preflight::query::{self, ProbeCommand};
 
 /// The limit for all questions before a run. An idle machine answers in one second, a busy one in ten.
 pub const RUN_LIMIT: Duration = Duration::from_secs(20);
@@ -116,10 +115,21 @@ fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
             continue;
         }
         let needs_servers = called.any(slash_commands::is_of_server);
-        let group =
-            *known.entry((&instance.cwd, &instance.env, &instance.claude_args, needs_servers)).or_insert_with(|| {
-                let arguments = argv::arguments_to_probe(&instance.claude_args, needs_servers);
-                groups.push(Group { instances: Vec::new(), cwd: &instance.cwd, env: &instance.env, arguments });
+        let group = *known
+            .entry((
+                &instance.invocation.cwd,
+                &instance.invocation.env,
+                &instance.invocation.claude_args,
+                needs_servers,
+            ))
+            .or_insert_with(|| {
+                let arguments = argv::arguments_to_probe(&instance.invocation.claude_args, needs_servers);
+                groups.push(Group {
+                    instances: Vec::new(),
+                    cwd: &instance.invocation.cwd,
+                    env: &instance.invocation.env,
+                    arguments,
+                });
                 groups.len() - 1
             });
         groups[group].instances.push(index);

@@ -13,8 +13,8 @@ use crate::claude::command_catalog::CommandFile;
 use crate::claude::{extra_args, settings};
 use crate::plan::Instance;
 use crate::preflight::command_scan;
-use crate::preflight::locate::user_config_dir;
 use crate::system::error_text;
+use crate::system::locate::user_config_dir;
 
 /// The administrator's settings, and the directory of more of them.
 const MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
@@ -106,11 +106,11 @@ impl Reader {
         for (file, is_managed) in settings_files(instance) {
             denied.extend_from_slice(&self.of_file(file, is_managed).denied);
         }
-        for value in extra_args::settings_values(&instance.claude_args) {
+        for value in extra_args::settings_values(&instance.invocation.claude_args) {
             if value.trim_start().starts_with('{') {
                 denied.extend(settings::denied_tools(value.as_bytes()));
             } else {
-                denied.extend_from_slice(&self.of_file(instance.cwd.join(value), false).denied);
+                denied.extend_from_slice(&self.of_file(instance.invocation.cwd.join(value), false).denied);
             }
         }
         denied
@@ -119,11 +119,12 @@ impl Reader {
     /// Returns the settings files of an instance that claude cannot use, and why: the user's, and those of its directory.
     #[must_use]
     pub fn unusable_settings(&mut self, instance: &Instance) -> Vec<(PathBuf, String)> {
-        if extra_args::chooses_settings(&instance.claude_args) {
+        if extra_args::chooses_settings(&instance.invocation.claude_args) {
             return Vec::new();
         }
-        let mut files: Vec<PathBuf> = user_config_dir(&instance.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
-        let project = crate::preflight::workspace::absolute(&instance.cwd).join(".claude");
+        let mut files: Vec<PathBuf> =
+            user_config_dir(&instance.invocation.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
+        let project = crate::system::locate::canonical(&instance.invocation.cwd).join(".claude");
         files.extend(SETTINGS.map(|name| project.join(name)));
         files.dedup();
         let with_reason = |file: PathBuf| Some((file.clone(), self.of_file(file, false).unusable.clone()?));
@@ -232,9 +233,9 @@ fn managed_settings() -> Vec<PathBuf> {
 
 /// claude's folders: the user's, and those of the directory that it runs in and of the ones above it.
 fn folders(instance: &Instance) -> Vec<PathBuf> {
-    let users = user_config_dir(&instance.env);
+    let users = user_config_dir(&instance.invocation.env);
     // claude goes up from where it really is, and not by the path of a link.
-    let cwd = crate::preflight::workspace::absolute(&instance.cwd);
+    let cwd = crate::system::locate::canonical(&instance.invocation.cwd);
     let of_projects = cwd.ancestors().map(|directory: &Path| directory.join(".claude"));
     let mut folders: Vec<PathBuf> = users.into_iter().chain(of_projects).collect();
     folders.dedup();

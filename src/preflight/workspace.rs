@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::text;
 use crate::system::error_text;
+use crate::system::locate::canonical;
 
 /// What a project's root holds.
 const MARKS: &[&str] = &[".git", ".claude"];
@@ -33,10 +34,10 @@ impl Remark {
 /// Returns the workspace, absolute, and a remark on how it was found.
 #[must_use]
 pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| absolute(Path::new(&home)));
-    let current = absolute(Path::new("."));
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| canonical(Path::new(&home)));
+    let current = canonical(Path::new("."));
     if let Some(given) = given {
-        return (absolute(given), None);
+        return (canonical(given), None);
     }
     match project_of(&current, home.as_deref(), |path| path.symlink_metadata().is_ok(), distrust) {
         Some(Project::Own(root, mark)) if root != current => {
@@ -117,12 +118,6 @@ fn distrust(path: &Path) -> Option<String> {
 fn is_writable_by_others(user: u32, group: u32, mode: u32) -> bool {
     let is_private_group = user != 0 && group == user;
     mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_private_group)
-}
-
-/// The path as it is reached from anywhere.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    // Without the links resolved where that is possible: the same workspace is to have the same sessions.
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Why nobody can work there.

@@ -8,7 +8,7 @@ use super::{Style, budget, counted};
 use crate::base::text;
 use crate::claude::permissions;
 use crate::config::{BudgetConfig, DependencyCondition};
-use crate::engine::retry::RetryPolicy;
+use crate::plan::RetryPolicy;
 use crate::plan::{Instance, Plan, Turn};
 
 const MAX_LINE_COLUMNS: usize = 160;
@@ -58,31 +58,31 @@ fn heading(instance: &Instance, style: Style) -> String {
 fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> Vec<String> {
     let shown = |what: &str, text: &str| format!("{what} {}", style.sanitize(text, MAX_LINE_COLUMNS));
     let list = |what: &str, words: &[String]| shown(what, &words.join(", "));
-    let (set, unset): (Vec<_>, Vec<_>) = instance.env.iter().partition(|(_, value)| value.is_some());
+    let (set, unset): (Vec<_>, Vec<_>) = instance.invocation.env.iter().partition(|(_, value)| value.is_some());
     let names = |variables: Vec<(&String, &Option<String>)>| -> Vec<String> {
         variables.into_iter().map(|(name, _)| name.clone()).collect()
     };
     let (set, unset) = (names(set), names(unset));
 
     let mut lines: Vec<String> = instance.turns.iter().map(|turn| turn_line(turn, style)).collect();
-    lines.push(match &instance.session {
+    lines.push(match &instance.invocation.session {
         Some(session) => format!("{} ({})", shown("session", &session.name), session.uuid),
         None => "session of its own".into(),
     });
-    lines.push(match instance.allowed_tools.as_deref() {
+    lines.push(match instance.invocation.allowed_tools.as_deref() {
         None => "tools all".into(),
         Some([]) => "tools none".into(),
         Some(tools) => list("tools only", tools),
     });
-    if !instance.disallowed_tools.is_empty() {
-        lines.push(list("tools refused", &instance.disallowed_tools));
+    if !instance.invocation.disallowed_tools.is_empty() {
+        lines.push(list("tools refused", &instance.invocation.disallowed_tools));
     }
-    let all_the_same = match permissions::is_mode_overridden(instance) {
+    let all_the_same = match permissions::is_mode_overridden(&instance.invocation) {
         true => "; tools that are not listed are refused all the same",
         false => "",
     };
-    lines.push(shown("permission mode", &instance.permission_mode) + all_the_same);
-    lines.extend(instance.model.iter().map(|model| shown("model", model)));
+    lines.push(shown("permission mode", &instance.invocation.permission_mode) + all_the_same);
+    lines.extend(instance.invocation.model.iter().map(|model| shown("model", model)));
     lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
     lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
     if instance.retries.max_retries > 0 {
@@ -93,8 +93,8 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     if !instance.depends_on.is_empty() {
         lines.push(list("depends on", &dependencies(plan, instance)));
     }
-    if instance.cwd != workspace {
-        lines.push(format!("cwd {}", style.sanitize(&instance.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
+    if instance.invocation.cwd != workspace {
+        lines.push(format!("cwd {}", style.sanitize(&instance.invocation.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
     }
     for (what, names) in [("env", &set), ("env without", &unset)] {
         if !names.is_empty() {
@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn test_1_1_the_seed_s_config_is_shown_whole() {
         let plan = planned(CONFIG_OF_THE_SEED);
-        let uuids: Vec<&str> = plan.instances.iter().filter_map(|i| Some(i.session.as_ref()?.uuid.as_str())).collect();
+        let uuids: Vec<&str> =
+            plan.instances.iter().filter_map(|i| Some(i.invocation.session.as_ref()?.uuid.as_str())).collect();
         let command_lines = [["claude", "--print"].map(String::from).to_vec()];
         let expected = format!(
             "\
@@ -358,9 +359,9 @@ b
             instance.name.clone_from(name);
             instance.description = Some(description.repeat(30));
             instance.turns[0].text = turn.repeat(50);
-            instance.allowed_tools = Some(vec![tool.clone()]);
-            instance.model = Some(model.clone());
-            instance.env.insert(variable.clone(), None);
+            instance.invocation.allowed_tools = Some(vec![tool.clone()]);
+            instance.invocation.model = Some(model.clone());
+            instance.invocation.env.insert(variable.clone(), None);
             instance.depends_on = vec![(0, DependencyCondition::Ended)];
             plan.budget.command_tokens.insert(command.clone(), 1);
             let told = told(&plan, &[vec![word.clone()]], style);

@@ -12,6 +12,7 @@ mod samples;
 pub mod stages;
 pub mod status;
 pub mod summary;
+pub mod verbosity;
 
 use std::time::Duration;
 

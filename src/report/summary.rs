@@ -7,8 +7,7 @@ use super::{Mark, Snapshot, Style, budget, counted, listed, stages, usage_limit}
 use crate::base::text;
 use crate::config::BudgetConfig;
 use crate::engine::budget::{LimitUsage, Scope, Unit};
-use crate::engine::exit_code;
-use crate::engine::exit_code::ExitCode;
+use crate::engine::exit_code::{self, ExitCode};
 use crate::engine::outcome::{FailureKind, Status};
 use crate::engine::record::InstanceRecord;
 

@@ -6,31 +6,8 @@ use super::Supervisor;
 use super::reporting::MAX_MESSAGE_COLUMNS;
 use crate::claude::usage_meter::Usage;
 use crate::config::Enforcement;
-use crate::engine::budget::{Budget, Denial, LimitReached};
+use crate::engine::budget::{Denial, LimitReached};
 use crate::engine::outcome::{Failure, FailureKind, Status};
-use crate::plan::Plan;
-use crate::preflight::earlier_runs;
-use crate::report::json::RunMetadata;
-use crate::system::run_dir::RunDirectory;
-
-/// Gives the instances without an estimate what they used in the last runs of the same config and workspace.
-pub(super) fn learn_from_earlier_runs(
-    ledger: &mut Budget,
-    plan: &Plan,
-    directory: Option<&RunDirectory>,
-    facts: &RunMetadata,
-) {
-    let base = directory.and_then(|directory| directory.path().parent());
-    // A config from standard input has no name by which an earlier run of it could be known.
-    let config = facts.config.as_deref().filter(|config| *config != "-");
-    let (Some(base), Some(config), true) = (base, config, ledger.learns_estimates()) else { return };
-    let used = earlier_runs::used_by_instance(base, config, &facts.workspace);
-    for (index, instance) in plan.instances.iter().enumerate() {
-        if let Some(used) = used.get(&instance.name) {
-            ledger.expect_as_before(index, used);
-        }
-    }
-}
 
 impl Supervisor<'_> {
     /// A budget refuses an instance: it fails and is never started.

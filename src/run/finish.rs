@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Supervisor;
-use crate::cli::flags::OnSuccess;
 use crate::engine::exit_code::ExitCode;
-use crate::engine::outcome;
-use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::engine::outcome::{self, Failure, FailureKind, Status};
 use crate::engine::schedule::Skip;
 use crate::report;
+use crate::report::verbosity::OnSuccess;
 use crate::system::run_dir::RunDirectory;
 
 impl Supervisor<'_> {

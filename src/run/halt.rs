@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use crate::engine::halt::{Halt, HaltMode};
+use crate::config::halt::{Halt, HaltMode};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
 
@@ -21,7 +21,7 @@ const CREDENTIALS: &[&str] = &[
 
 /// True if both instances use the same account.
 fn have_same_account(a: &Instance, b: &Instance) -> bool {
-    CREDENTIALS.iter().all(|name| a.env.get(*name) == b.env.get(*name))
+    CREDENTIALS.iter().all(|name| a.invocation.env.get(*name) == b.invocation.env.get(*name))
 }
 
 impl Supervisor<'_> {

@@ -11,16 +11,16 @@ use crate::base::lines::LineSplitter;
 use crate::claude::argv::{arguments, tool_policy_arguments};
 use crate::claude::environment::{DEFAULTS, RESOURCE_ATTRIBUTES, SCRUBBED_VARIABLES, resource_attributes};
 use crate::claude::permissions;
+use crate::claude::session::Session;
 use crate::claude::session::{OpenMode, SessionEntry, last_conversation};
 use crate::claude::tool_policy::hook::WITHOUT_HOOKS;
 use crate::engine::attempt::{Action, Attempt};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::plan::result_template::filled;
-use crate::plan::{Instance, Session, Turn};
-use crate::preflight::locate;
-use crate::preflight::workspace;
+use crate::plan::{Instance, Turn};
 use crate::system::child::{Process, SpawnSpec};
 use crate::system::file_lock::Lock;
+use crate::system::locate;
 use crate::system::process_tree::{INSTANCE_VARIABLE, RUN_VARIABLE};
 use crate::system::run_dir::InstanceFiles;
 use crate::system::{error_text, is_transient};
@@ -44,8 +44,8 @@ impl<'a> Supervisor<'a> {
         } else {
             SessionEntry::open(None, is_cleared)
         };
-        let entry = instance.session.as_ref().map_or(unnamed, |session| {
-            let known = locate::conversation_ids(&instance.env);
+        let entry = instance.invocation.session.as_ref().map_or(unnamed, |session| {
+            let known = locate::conversation_ids(&instance.invocation.env);
             SessionEntry::open(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
         });
         let record = &mut self.records[index];
@@ -129,7 +129,7 @@ impl<'a> Supervisor<'a> {
         let continues = self.records[index].continues.is_some();
         let told = if continues { Cow::Owned(continued(&told)) } else { told };
         let (mut attempt, effects) = Attempt::start(&told, self.plan.prices.clone(), self.settings.grace, now);
-        attempt.expect_permission_mode(permissions::mode(&told, self.settings.abilities));
+        attempt.expect_permission_mode(permissions::mode(&told.invocation, self.settings.abilities));
         let count = self.plan.instances.len();
         if continues {
             attempt.skip_to_last_turn();
@@ -192,29 +192,30 @@ impl<'a> Supervisor<'a> {
         let mut variables: Vec<(OsString, Option<OsString>)> =
             SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
         // Else it would be that of whoever started zen.
-        variables.push(("PWD".into(), Some(workspace::absolute(&instance.cwd).into())));
+        variables.push(("PWD".into(), Some(locate::canonical(&instance.invocation.cwd).into())));
         variables.extend(DEFAULTS.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
         let inherited = std::env::var_os(RESOURCE_ATTRIBUTES);
         let attributes = resource_attributes(inherited.as_deref(), &self.settings.facts.run, &instance.name);
         variables.push((RESOURCE_ATTRIBUTES.into(), Some(attributes)));
         // The instance's own variables replace all of these.
-        variables.extend(instance.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+        variables.extend(
+            instance.invocation.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))),
+        );
         variables.push((RUN_VARIABLE.into(), Some(self.settings.facts.run.as_str().into())));
         variables.push((INSTANCE_VARIABLE.into(), Some(instance.name.as_str().into())));
-        if instance.allowed_tools.is_some() {
+        if instance.invocation.allowed_tools.is_some() {
             variables.extend(WITHOUT_HOOKS.iter().map(|name| (OsString::from(name), None)));
         }
-        let continued = self.records[index].continues.as_ref().filter(|_| instance.session.is_none()).map(|uuid| {
-            let session = Session { name: String::new(), uuid: uuid.clone() };
-            Instance { session: Some(session), ..instance.clone() }
-        });
-        let instance = continued.as_ref().unwrap_or(instance);
-        let mut arguments = arguments(instance, entry, self.settings.abilities, self.ledger.dollars_left(index));
-        arguments.extend(tool_policy_arguments(instance, &self.settings.hook));
+        let mut invocation = Cow::Borrowed(&instance.invocation);
+        if let (Some(uuid), None) = (&self.records[index].continues, &invocation.session) {
+            invocation.to_mut().session = Some(Session { name: String::new(), uuid: uuid.clone() });
+        }
+        let mut arguments = arguments(&invocation, entry, self.settings.abilities, self.ledger.dollars_left(index));
+        arguments.extend(tool_policy_arguments(&invocation, &self.settings.hook));
         SpawnSpec {
             program: self.settings.claude.clone(),
             arguments: arguments.into_iter().map(OsString::from).collect(),
-            cwd: instance.cwd.clone(),
+            cwd: instance.invocation.cwd.clone(),
             variables,
         }
     }

@@ -29,30 +29,28 @@ use crate::claude::capabilities::Capabilities;
 use crate::claude::protocol::decode;
 use crate::claude::session::SessionEntry;
 use crate::claude::tool_policy::hook::HookProgram;
-use crate::cli::flags::{LogLevel, OnSuccess};
+use crate::claude::usage_meter::ModelUsage;
+use crate::report::verbosity::{LogLevel, OnSuccess};
+
+use crate::config::halt::Halt;
 use crate::engine::attempt::{Action, Attempt, Verdict};
 use crate::engine::budget::{Admission, Budget};
 use crate::engine::exit_code::ExitCode;
-use crate::engine::halt::Halt;
 use crate::engine::outcome::Status;
 use crate::engine::record::InstanceRecord;
-use crate::engine::run_clock;
-use crate::engine::run_clock::RunClock;
+use crate::engine::run_clock::{self, RunClock};
 use crate::engine::schedule::{LaunchPolicy, Schedule};
-use crate::engine::usage_limit;
-use crate::engine::usage_limit::UsageLimit;
+use crate::engine::usage_limit::{self, UsageLimit};
 use crate::plan::Plan;
 use crate::plan::stages::Stages;
-use crate::preflight::locate::ConversationState;
-use crate::report;
-use crate::report::Style;
 use crate::report::output_tail::OutputTail;
+use crate::report::{self, Style};
 use crate::system::child::{Process, ReadOutcome};
 use crate::system::clock;
 use crate::system::file_lock::Lock;
+use crate::system::locate::ConversationState;
 use crate::system::output::Output;
-use crate::system::process_tree;
-use crate::system::process_tree::{ProcInfo, ProcessTag};
+use crate::system::process_tree::{self, ProcInfo, ProcessTag};
 use crate::system::run_dir::{InstanceFiles, RunDirectory};
 use crate::system::session_locks::SessionLocks;
 use crate::system::signals::Signals;
@@ -73,6 +71,8 @@ const FIRST_REPORT_LIMIT: Duration = Duration::from_secs(1);
 /// How a run is to go, beyond its plan.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Usage of each instance when it last completed, by name, for those without an estimate.
+    pub earlier_usage: BTreeMap<String, ModelUsage>,
     /// How fast instances are started.
     pub pace: LaunchPolicy,
     /// From an interrupt to SIGTERM.
@@ -207,7 +207,11 @@ impl<'a> Supervisor<'a> {
         let inherited: HashSet<i32> = process_tree::children().unwrap_or_default().into_iter().collect();
         let count = plan.instances.len();
         let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
-        budget::learn_from_earlier_runs(&mut ledger, plan, directory.as_ref(), &settings.facts);
+        for (index, instance) in plan.instances.iter().enumerate() {
+            if let Some(usage) = settings.earlier_usage.get(&instance.name) {
+                ledger.expect_as_before(index, usage);
+            }
+        }
         if let Some(directory) = &mut directory {
             directory.start_report_thread();
             let of_instance = |(i, instance): (usize, &crate::plan::Instance)| {

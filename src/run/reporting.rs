@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use super::{ReportThrottle, Supervisor};
-use crate::cli::flags::LogLevel;
 use crate::engine::budget::LimitUsage;
 use crate::engine::exit_code::ExitCode;
-use crate::report;
-use crate::report::Snapshot;
 use crate::report::json::RunMetadata;
+use crate::report::verbosity::LogLevel;
+use crate::report::{self, Snapshot};
 use crate::system::output::columns;
 use crate::system::report_file::FinalReport;
 use crate::system::run_dir::RunDirectory;

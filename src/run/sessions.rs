@@ -5,12 +5,10 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::Supervisor;
-use crate::claude::session;
-use crate::claude::session::{SessionEntry, last_conversation};
+use crate::claude::session::{self, SessionEntry, last_conversation};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
-use crate::preflight::locate;
-use crate::preflight::locate::ConversationState;
+use crate::system::locate::{self, ConversationState};
 use crate::system::session_locks::{SessionLock, SessionLocks};
 
 /// How long after a look it is looked again whether a session is free, for all that wait together.
@@ -42,8 +40,8 @@ impl Sessions {
 #[must_use]
 pub fn session_entry(instance: &Instance, is_entered_before: bool) -> SessionEntry {
     let is_cleared = instance.starts_cleared();
-    let Some(session) = &instance.session else { return SessionEntry::open(None, is_cleared) };
-    let known = locate::conversation_ids(&instance.env);
+    let Some(session) = &instance.invocation.session else { return SessionEntry::open(None, is_cleared) };
+    let known = locate::conversation_ids(&instance.invocation.env);
     let last = last_conversation(&session.uuid, |uuid| known.contains(uuid));
     SessionEntry::open(last.or(is_entered_before.then_some(0)), is_cleared)
 }
@@ -52,7 +50,9 @@ impl Supervisor<'_> {
     /// Enters the session of an instance that is to start. Answers false if another run is in it: then the instance waits.
     pub(super) fn enter_session(&mut self, index: usize, now: Duration) -> bool {
         let plan = self.plan;
-        let (Some(session), Some(locks)) = (&plan.instances[index].session, &self.sessions.locks) else { return true };
+        let (Some(session), Some(locks)) = (&plan.instances[index].invocation.session, &self.sessions.locks) else {
+            return true;
+        };
         match locks.try_lock(&session.uuid) {
             Ok(Some(lock)) => {
                 self.sessions.held.insert(index, lock);
@@ -87,15 +87,15 @@ impl Supervisor<'_> {
     /// Returns the state of the conversation that an instance of a named session enters, if claude has kept it.
     pub(super) fn conversation(&self, index: usize, entry: SessionEntry) -> Option<ConversationState> {
         let instance = &self.plan.instances[index];
-        let session = instance.session.as_ref()?;
-        locate::conversation(&instance.env, &session::conversation_uuid(&session.uuid, entry.conversation))
+        let session = instance.invocation.session.as_ref()?;
+        locate::conversation(&instance.invocation.env, &session::conversation_uuid(&session.uuid, entry.conversation))
     }
 
     /// Looks whether claude has kept the conversation of an instance that has done its work: it may be unable to write to
     /// its folder, and says nothing then. That is a message, or a failure if an instance after this one would go on
     /// without the conversation.
     pub(super) fn lost_session(&mut self, index: usize) -> Option<Failure> {
-        let session = self.plan.instances[index].session.as_ref()?;
+        let session = self.plan.instances[index].invocation.session.as_ref()?;
         let live = self.live.get(&index)?;
         let after = self.conversation(index, live.entry);
         let is_kept = after.is_some() && after != live.conversation_before;
@@ -104,7 +104,7 @@ impl Supervisor<'_> {
             return None;
         }
         let what = format!("claude has not kept the conversation of session {}", session.name);
-        let shares = |other: &Instance| other.session.as_ref().is_some_and(|of| of.uuid == session.uuid);
+        let shares = |other: &Instance| other.invocation.session.as_ref().is_some_and(|of| of.uuid == session.uuid);
         let mut others = self.plan.instances.iter().zip(&self.records);
         let next = others.find(|(other, record)| shares(other) && record.status == Status::Pending);
         let Some((next, _)) = next else {

@@ -9,8 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::Supervisor;
 use crate::engine::outcome::{Failure, FailureKind, Status};
-use crate::system::process_tree;
-use crate::system::process_tree::ProcInfo;
+use crate::system::process_tree::{self, ProcInfo};
 
 /// How long the reaper of an instance has before zen itself kills what descends from it: it may be stopped or traced.
 const REAPER_LIMIT: Duration = Duration::from_secs(1);

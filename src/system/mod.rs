@@ -8,6 +8,7 @@ mod descriptors;
 pub mod directory;
 pub mod file_lock;
 pub mod local_time;
+pub mod locate;
 pub mod output;
 pub mod process_tree;
 pub mod random;

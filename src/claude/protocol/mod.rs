@@ -17,8 +17,7 @@ use serde_json::value::RawValue;
 
 use super::tokens::Tokens;
 use crate::base::text::find_lone_surrogate;
-use crate::claude::pricing;
-use crate::claude::pricing::Price;
+use crate::claude::pricing::{self, Price};
 use crate::claude::protocol::request::INITIALIZE_ID;
 use crate::claude::tool_denials::{UnavailableTool, missing};
 use crate::claude::usage_meter::{ModelUsage, ReportedUsage};

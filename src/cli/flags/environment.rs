@@ -1,7 +1,8 @@
 //! The environment variables of zen: what each means, and what those that stand for a flag do to the options before the
 //! command line is read, which beats them.
 
-use super::{LogLevel, Options, values};
+use super::{Options, values};
+use crate::report::verbosity::LogLevel;
 use std::ffi::{OsStr, OsString};
 
 /// The environment variables that zen reads, and those that it sets for its instances, with their meaning.

@@ -4,8 +4,7 @@
 
 use super::help::wrapped;
 use super::{ENVIRONMENT, Flag, Section};
-use crate::config;
-use crate::config::Field;
+use crate::config::{self, Field};
 use crate::engine::exit_code;
 
 /// The day on which the text was last changed.

@@ -13,12 +13,13 @@ pub use environment::ENVIRONMENT;
 pub use flag::{Flag, FlagKind, Section};
 pub use help::help;
 pub use man::man;
-pub use options::{ConfigSource, LockPolicy, LogDir, LogLevel, OnSuccess, Options, Query, expand_tilde};
+pub use options::{ConfigSource, LockPolicy, LogDir, Options, Query, expand_tilde};
 pub use parse::{Request, parse};
 
+use crate::config::halt::Halt;
 use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
-use crate::engine::halt::Halt;
 use crate::engine::usage_limit::UsageLimitPolicy;
+use crate::report::verbosity::{LogLevel, OnSuccess};
 
 /// Every flag, by section, in the order in which they are listed.
 pub static FLAGS: &[Flag] = &[

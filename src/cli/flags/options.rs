@@ -3,9 +3,10 @@
 
 use crate::base::start_at::StartAt;
 use crate::cli::examples::Example;
+use crate::config::halt::Halt;
 use crate::config::{BudgetConfig, InstanceConfig};
-use crate::engine::halt::Halt;
 use crate::engine::usage_limit::{DEFAULT_MAX_WAIT, UsageLimitPolicy};
+use crate::report::verbosity::{LogLevel, OnSuccess};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,21 +64,6 @@ pub struct Options {
     pub question: Option<Query>,
 }
 
-/// What is printed at the end if every instance has completed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnSuccess {
-    /// The final reports of the log level.
-    #[default]
-    Report,
-    /// Nothing.
-    Silent,
-}
-
-impl OnSuccess {
-    /// The command line's words for them.
-    pub const WORDS: [(&str, OnSuccess); 2] = [("report", OnSuccess::Report), ("silent", OnSuccess::Silent)];
-}
-
 /// Something that is asked of zen, and takes no run to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -102,17 +88,6 @@ pub enum ConfigSource {
     File(PathBuf),
     /// Standard input.
     Stdin,
-}
-
-/// How much is printed, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Errors and the final summary.
-    Silent,
-    /// The reports and what the instances do, too.
-    Concise,
-    /// Everything.
-    Detailed,
 }
 
 /// Where a run's files go.

@@ -278,7 +278,7 @@ mod tests {
             grace: Duration::ZERO,
             on_limit: UsageLimitPolicy::Wait,
             limit_wait_max: Duration::from_secs(90),
-            halt: crate::engine::halt::Halt::parse("now,fail=3").ok(),
+            halt: crate::config::halt::Halt::parse("now,fail=3").ok(),
             budget: BudgetConfig {
                 overall_tokens: Some(9_000),
                 overall_micros: Some(1_500_000),

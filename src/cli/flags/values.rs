@@ -1,12 +1,12 @@
 //! What the value of a flag means: words in, typed values out, or one line that says what was expected. Knows no flag:
 //! the parser puts the flag's name before the line.
 
-use super::{ConfigSource, LogLevel};
+use super::ConfigSource;
 use crate::base::start_at::StartAt;
 use crate::base::text;
-use crate::cli::examples;
-use crate::cli::examples::Example;
+use crate::cli::examples::{self, Example};
 use crate::config::budget_command;
+use crate::report::verbosity::LogLevel;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;

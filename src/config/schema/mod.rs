@@ -1,7 +1,7 @@
 //! The JSON Schema of a config, from the tables of its fields. It refuses nothing that zen takes; of what zen refuses it
 //! leaves out what no schema can say: unique names, dependencies that exist, keys that stand there twice.
 
-use crate::engine::halt;
+use crate::config::halt;
 use serde_json::{Map, Value, json};
 
 use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};

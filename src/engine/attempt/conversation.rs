@@ -16,8 +16,8 @@ use crate::claude::slash_commands::{Commands, is_local};
 use crate::claude::tool_denials::UnavailableTool;
 use crate::claude::tool_policy::hook::IsListed;
 use crate::claude::turn_outcome::{
-    MAX_REFUSED_LOGINS, TurnFacts, TurnOutcome, classify, is_refused_login, refused_logins, refused_shell_command,
-    result_text, without_model,
+    MAX_REFUSED_LOGINS, TurnError, TurnErrorKind, TurnFacts, TurnOutcome, classify, is_refused_login, refused_logins,
+    refused_shell_command, result_text, without_model,
 };
 use crate::engine::outcome::{Failure, FailureKind};
 
@@ -382,9 +382,9 @@ impl Attempt {
         };
         let judgement = match judgement {
             // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
-            TurnOutcome::Failed(failure) if is_answered && failure.reason == FailureKind::Budget => {
+            TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
                 self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
-                self.dialogue.stop_reason.get_or_insert(failure);
+                self.dialogue.stop_reason.get_or_insert(error.into());
                 TurnOutcome::Succeeded
             }
             TurnOutcome::Succeeded if self.fails_on_denied && !self.progress.denials.is_empty() => {
@@ -414,9 +414,9 @@ impl Attempt {
             TurnOutcome::Interrupted => {
                 self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
             }
-            TurnOutcome::Failed(failure) => {
-                let is_news = failure.reason == FailureKind::Limit && limit_rejected.is_none();
-                let mut effects = self.fail(failure, now);
+            TurnOutcome::Failed(error) => {
+                let is_news = error.kind == TurnErrorKind::UsageLimit && limit_rejected.is_none();
+                let mut effects = self.fail(error.into(), now);
                 effects.extend(is_news.then_some(Action::LimitReached { resets_at_epoch_s: None }));
                 effects
             }
@@ -509,7 +509,7 @@ impl Attempt {
         self.progress.retries += 1;
         self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
         let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
-        let refused = refused.then(|| refused_logins(&retry));
+        let refused = refused.then(|| refused_logins(&retry).into());
         self.progress.retry = Some(retry);
         self.dialogue.message = MessageState::Idle; // what was asked for is refused, and costs nothing
         let why = refused.or_else(|| self.dialogue.stop_reason.take());
@@ -517,14 +517,14 @@ impl Attempt {
     }
 }
 
-/// What to say where nothing may have been refused: the tools, each once.
-fn denied(denials: &[Denial]) -> Failure {
+/// Returns the error of an instance with `fail_on_denied`: lists each denied tool once.
+fn denied(denials: &[Denial]) -> TurnError {
     let mut tools: Vec<&str> = Vec::new();
     for denial in denials {
         if !tools.contains(&denial.tool.as_str()) {
             tools.push(&denial.tool);
         }
     }
-    // Nobody will be there to allow it the next time.
-    Failure::permanent(FailureKind::Error, format!("Permission denied: {}", tools.join(", ")))
+    // The next attempt would be denied the same.
+    TurnError::permanent(TurnErrorKind::Error, format!("Permission denied: {}", tools.join(", ")))
 }

@@ -168,7 +168,7 @@ impl Attempt {
             startup_timeout: instance.startup_timeout,
             fails_on_denied: instance.fail_on_denied,
             fails_on_mcp: instance.fails_on_mcp,
-            withheld: ToolDenials::from(instance),
+            withheld: ToolDenials::from(&instance.invocation),
             requested_mode: None,
             started: now,
             stopping: None,

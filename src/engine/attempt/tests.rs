@@ -1,6 +1,7 @@
 //! The state machine alone: on what the real claude has printed, on tables, and on random input.
 
 use super::*;
+use crate::claude::invocation::Invocation;
 use crate::claude::protocol::decode;
 use crate::claude::protocol::{Denial, Event, Leaves, Message, Retry, Task, ToolResult, ToolUse, TurnResult};
 use crate::claude::slash_commands;
@@ -9,7 +10,6 @@ use crate::claude::tool_denials::UnavailableTool;
 use crate::claude::usage_meter::{Certainty, ReportedUsage};
 use crate::plan::Turn;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const GENERATIONS: [&str; 3] = ["2.1.330", "2.0.76", "1.0.128"];
@@ -37,22 +37,13 @@ fn instance(turns: &[&str]) -> Instance {
         timeout: at(100),
         idle_timeout: None,
         startup_timeout: at(120),
-        retries: crate::engine::retry::RetryPolicy::default(),
+        retries: crate::plan::RetryPolicy::default(),
         depends_on: Vec::new(),
-        session: None,
-        allowed_tools: None,
-        denied_by_settings: std::sync::Arc::default(),
-        disables_shell_blocks: false,
-        disallowed_tools: Vec::new(),
         fail_on_denied: false,
         background: Background::Wait,
         background_wait: at(60),
         fails_on_mcp: false,
-        permission_mode: "default".into(),
-        model: None,
-        env: BTreeMap::new(),
-        cwd: PathBuf::from("/"),
-        claude_args: Vec::new(),
+        invocation: Invocation { permission_mode: "default".into(), cwd: PathBuf::from("/"), ..Invocation::default() },
     }
 }
 
@@ -767,7 +758,8 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
 /// claude tells of it as of a tool that does not exist, in the main conversation and in subagents.
 #[test]
 fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
-    let config = Instance { allowed_tools: Some(vec!["Read".into()]), fail_on_denied: true, ..instance(&["x"]) };
+    let mut config = Instance { fail_on_denied: true, ..instance(&["x"]) };
+    config.invocation.allowed_tools = Some(vec!["Read".into()]);
     for (tool, missing, expected) in [
         ("Write", Some(UnavailableTool::Unknown), "Permission denied: Write"),
         ("Write", Some(UnavailableTool::Disabled), "Permission denied: Write"),

@@ -528,7 +528,7 @@ fn estimate(instance: &Instance, prices: &Prices) -> Amounts {
     let tokens = instance.max_tokens.unwrap_or(DEFAULT_ESTIMATE_TOKENS);
     let input = tokens.saturating_mul(6) / 10;
     let expected = crate::claude::tokens::Tokens { input, output: tokens - input, ..Default::default() };
-    Amounts { tokens, micros: prices.estimate_micros(instance.model.as_deref().unwrap_or(""), &expected) }
+    Amounts { tokens, micros: prices.estimate_micros(instance.invocation.model.as_deref().unwrap_or(""), &expected) }
 }
 
 #[cfg(test)]

@@ -299,7 +299,7 @@ fn waiting_for_sessions(view: &Snapshot, style: Style) -> String {
     // Who comes first in the config is in it first.
     let mut in_session: HashMap<&str, &str> = HashMap::new();
     let mut waiting = view.instances().filter_map(|(instance, record)| {
-        let session = instance.session.as_ref()?;
+        let session = instance.invocation.session.as_ref()?;
         if record.status == Status::Running {
             in_session.insert(&session.uuid, &instance.name);
             return None;

@@ -3,13 +3,14 @@ use super::super::samples::{
 };
 use super::*;
 use crate::claude::protocol::Retry;
+use crate::claude::session::Session;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage_meter::Certainty;
 use crate::config::{BudgetType, TokenBasis};
 use crate::engine::progress::AttemptProgress;
 use crate::engine::record::FailedAttempt;
+use crate::plan::Plan;
 use crate::plan::stages::Stages;
-use crate::plan::{Plan, Session};
 use proptest::prelude::*;
 
 const SEED: &str = "\
@@ -219,18 +220,18 @@ fn who_waits_for_another_attempt_is_told_beneath_the_table() {
 fn who_waits_for_a_session_is_told_beneath_the_table() {
     let diary = || Some(Session { name: "diary".into(), uuid: "x".into() });
     let (mut plan, mut records) = status_of_the_seed();
-    plan.instances[2].session = diary();
+    plan.instances[2].invocation.session = diary();
     records[2].blocked_on = Some("session diary is in use by another run".into());
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by another run\n\nOverall"), "{report}");
     records[2].blocked_on = None;
-    plan.instances[1].session = diary();
+    plan.instances[1].invocation.session = diary();
     let report = at_15s(&plan, &records, UNICODE);
     assert!(report.contains("░░░░░░░░\n  reporter: session diary is in use by analyzer\n\nOverall"), "{report}");
     records[1].status = Status::Completed;
     assert!(!at_15s(&plan, &records, UNICODE).contains("in use"));
     let mut plan = many(12);
-    plan.instances.iter_mut().for_each(|instance| instance.session = diary());
+    plan.instances.iter_mut().for_each(|instance| instance.invocation.session = diary());
     records[2].blocked_on = Some("session diary is in use by another run".into());
     let report = at_15s(&plan, &vec![records[2].clone(); 12], ASCII);
     assert!(report.contains("\n  2 more wait for their sessions\n\n"), "{report}");

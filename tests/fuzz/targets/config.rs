@@ -61,8 +61,9 @@ fn hold_to_plain_text(text: &str) {
 }
 
 fn show(plan: &Plan) {
-    let command_line =
-        |instance: &Instance| arguments(instance, SessionEntry::open(None, false), Capabilities::newest(), None);
+    let command_line = |instance: &Instance| {
+        arguments(&instance.invocation, SessionEntry::open(None, false), Capabilities::newest(), None)
+    };
     let command_lines = plan.instances.iter().map(command_line);
     hold_to_plain_text(&report::dry_run::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
 }

@@ -63,7 +63,8 @@ pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Optio
 
 /// claude's folder for the user, where these variables are set beside zen's own, or (`None`) taken away:
 /// `CLAUDE_CONFIG_DIR`, or `~/.claude`.
-pub(super) fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
+#[must_use]
+pub fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
     let variable = |name: &str| {
         let value = env.get(name).map_or_else(|| std::env::var_os(name), |own| own.as_ref().map(OsString::from));
         value.filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -80,6 +81,12 @@ fn executable_problem(file: &Path) -> Option<&'static str> {
         Ok(metadata) if !metadata.is_file() => Some("is not a file"),
         Ok(_) => access(file, AccessFlags::X_OK).is_err().then_some("is not executable"),
     }
+}
+
+/// Returns the absolute path with all links resolved if the file exists, so that one workspace has one set of sessions.
+#[must_use]
+pub fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Instances run elsewhere than zen, so a relative path must not stay one. Links are kept: claude finds itself by them.
