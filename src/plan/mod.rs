@@ -213,81 +213,16 @@ pub fn plan(
                 mistakes.push(mistake_of(i, field, what));
             }
         };
-        let after = dependencies(entry, i, &mut known, &mut |what| mistake("depends_on", what));
+        let depends_on = dependencies(entry, i, &mut known, &mut |what| mistake("depends_on", what));
         let cwd = entry.cwd.as_ref().map_or_else(|| workspace.to_owned(), |cwd| workspace.join(cwd));
         if entry.cwd.is_some() && !surroundings.is_directory(&cwd) {
             let path = cwd.to_string_lossy();
             mistake("cwd", format!("{} is no directory that can be entered", crate::base::text::sanitize_line(&path)));
         }
-        // claude keeps conversations by directory.
-        let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
-        let turns = turns(entry, &cwd, surroundings);
-        let invocation = Invocation {
-            session: entry
-                .session_id
-                .as_ref()
-                .map(|name| Session { name: name.clone(), uuid: session::uuid(name, &directory) }),
-            allowed_tools: entry.allowed_tools.as_deref().map(tools::split_list),
-            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::split_list).unwrap_or_default(),
-            denied_by_settings: Arc::default(),
-            disables_shell_blocks: false,
-            permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
-            model: entry.model.clone(),
-            env: entry.env.clone(),
-            cwd,
-            claude_args: entry.claude_args.clone().unwrap_or_default(),
-        };
-        let instance = Instance {
-            name: names[i].clone(),
-            description: entry.description.clone(),
-            budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
-            turns,
-            max_tokens: entry.max_tokens,
-            timeout: entry.timeout.unwrap_or(defaults.timeout),
-            idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
-            startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
-            retries: RetryPolicy {
-                max_retries: entry.retries.unwrap_or(0),
-                initial_delay: entry.retry_delay.unwrap_or(DEFAULT_RETRY_DELAY),
-            },
-            depends_on: after,
-            fail_on_denied: entry.fail_on_denied.unwrap_or(false),
-            background: entry.background.unwrap_or_default(),
-            background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
-            fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
-            invocation,
-        };
-        let allowed = instance.invocation.allowed_tools.as_deref().unwrap_or_default();
-        let allowed_set: HashSet<&String> = allowed.iter().collect();
-        for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &instance.invocation.disallowed_tools)]
-        {
-            tools.iter().filter_map(|tool| tools::syntax_error(tool)).for_each(|what| mistake(field, what));
-            let is_in_both = |tool: &String| field == "disallowed_tools" && allowed_set.contains(tool);
-            let doubt = |tool: &String| match is_in_both(tool) {
-                true => Some(format!("'{}' is in allowed_tools too: it is refused", quote_input(tool))),
-                false if field == "allowed_tools" => {
-                    tools::typo_suggestion(tool).or_else(|| tools::runs_any_program(tool))
-                }
-                false => tools::typo_suggestion(tool),
-            };
-            let doubts = tools.iter().filter_map(doubt);
-            let line = entry.position_of(field).map_or(1, |place| place.line);
-            let told = |what| format!("line {line}: instance '{}': {field}: {what}", quote_input(&names[i]));
-            doubts.take(MAX_SUGGESTIONS).for_each(|what| warnings.push(told(what)));
-        }
-        allowed.iter().filter_map(|tool| tools::unenforceable(tool)).for_each(|what| mistake("allowed_tools", what));
-        let limits_dollars = config.budget.blocks_dollars_of(instance.budget_command.as_deref());
-        let problems = extra_args::problems(&instance.invocation, limits_dollars, &|path| surroundings.exists(path));
-        problems.into_iter().for_each(|what| mistake("claude_args", what));
-        if let Some(what) = estimate_above_a_limit(&instance, &config.budget) {
-            mistake("max_tokens_per_command", what);
-        }
-        too_long_for_a_process(&instance).for_each(|field| {
-            mistake(field, "is longer than the 128 KiB that a process can be given at once".into());
-        });
-        if instance.turns.last().is_some_and(Turn::clears) {
-            let way_out = "give it a command, and put '/clear' into pre_commands or set \"clear_history\": true";
-            mistake("command", format!("'/clear' leaves nothing to be done: {way_out}"));
+        let instance = Instance { name: names[i].clone(), depends_on, ..instance(entry, cwd, defaults, surroundings) };
+        warnings.extend(tool_warnings(entry, &instance));
+        for (field, what) in instance_problems(&instance, &config.budget, surroundings) {
+            mistake(field, what);
         }
         if let Some(session) = &entry.session_id {
             let (first, where_first) = homes.entry(session).or_insert((i, instance.invocation.cwd.clone()));
@@ -304,27 +239,9 @@ pub fn plan(
         }
         instances.push(instance);
     }
-    let asked = asked_results(&instances, &known);
-    let dependent = dependent_pairs(&instances, asked);
-    for (i, instance) in instances.iter_mut().enumerate() {
-        let last = instance.turns.len().saturating_sub(1);
-        for (t, turn) in instance.turns.iter_mut().enumerate() {
-            let needs = |other| dependent.contains(&(i, other));
-            match results(i, &turn.text, needs, &mut known) {
-                Ok(found) => turn.placeholders = found,
-                Err(wrong) => {
-                    let is_last = t == last;
-                    let field = match config.instances[i].command {
-                        _ if !is_last => "pre_commands",
-                        Some(_) => "command",
-                        None => "prompt",
-                    };
-                    let left = MAX_MISTAKES.saturating_sub(mistakes.len());
-                    mistakes.extend(wrong.into_iter().take(left).map(|what| mistake_of(i, field, what)));
-                }
-            }
-        }
-    }
+    let wrong_placeholders = resolve_placeholders(&mut instances, &config.instances, &mut known);
+    let left = MAX_MISTAKES.saturating_sub(mistakes.len());
+    mistakes.extend(wrong_placeholders.into_iter().take(left).map(|(i, field, what)| mistake_of(i, field, what)));
     let rings = cycles(&instances);
     mistakes.extend(
         rings.iter().take(MAX_MISTAKES).map(|ring| mistake_of(ring[0], "depends_on", cycle_message(ring, &instances))),
@@ -342,6 +259,116 @@ pub fn plan(
         warnings,
         notes: config.warnings,
     })
+}
+
+/// Returns the instance of a config entry with all defaults filled in, but without its name and dependencies.
+fn instance(entry: &InstanceConfig, cwd: PathBuf, defaults: &Defaults, host: &dyn HostFiles) -> Instance {
+    // claude keeps conversations by directory.
+    let directory = cwd.components().collect::<PathBuf>().to_string_lossy().into_owned();
+    let open_session = |name: &String| Session { name: name.clone(), uuid: session::uuid(name, &directory) };
+    Instance {
+        name: String::new(),
+        description: entry.description.clone(),
+        budget_command: entry.command.as_ref().and_then(|c| budget_command(c.split_whitespace().next()?)),
+        turns: turns(entry, &cwd, host),
+        max_tokens: entry.max_tokens,
+        timeout: entry.timeout.unwrap_or(defaults.timeout),
+        idle_timeout: entry.idle_timeout.or(defaults.idle_timeout),
+        startup_timeout: entry.startup_timeout.unwrap_or(defaults.startup_timeout),
+        retries: RetryPolicy {
+            max_retries: entry.retries.unwrap_or(0),
+            initial_delay: entry.retry_delay.unwrap_or(DEFAULT_RETRY_DELAY),
+        },
+        depends_on: Vec::new(),
+        fail_on_denied: entry.fail_on_denied.unwrap_or(false),
+        background: entry.background.unwrap_or_default(),
+        background_wait: entry.background_wait.unwrap_or(DEFAULT_BACKGROUND_WAIT),
+        fails_on_mcp: entry.fail_on_mcp.unwrap_or(false),
+        invocation: Invocation {
+            session: entry.session_id.as_ref().map(open_session),
+            allowed_tools: entry.allowed_tools.as_deref().map(tools::split_list),
+            disallowed_tools: entry.disallowed_tools.as_deref().map(tools::split_list).unwrap_or_default(),
+            denied_by_settings: Arc::default(),
+            disables_shell_blocks: false,
+            permission_mode: entry.permission_mode.clone().unwrap_or_else(|| DEFAULT_PERMISSION_MODE.into()),
+            model: entry.model.clone(),
+            env: entry.env.clone(),
+            cwd,
+            claude_args: entry.claude_args.clone().unwrap_or_default(),
+        },
+    }
+}
+
+/// Returns warnings about tools that are probably not what the config's author meant.
+fn tool_warnings(entry: &InstanceConfig, instance: &Instance) -> Vec<String> {
+    let Invocation { allowed_tools, disallowed_tools, .. } = &instance.invocation;
+    let allowed = allowed_tools.as_deref().unwrap_or_default();
+    let allowed_set: HashSet<&String> = allowed.iter().collect();
+    let allowed_doubt = |tool: &String| tools::typo_suggestion(tool).or_else(|| tools::runs_any_program(tool));
+    let disallowed_doubt = |tool: &String| {
+        if allowed_set.contains(tool) {
+            return Some(format!("'{}' is in allowed_tools too: it is refused", quote_input(tool)));
+        }
+        tools::typo_suggestion(tool)
+    };
+    let warning = |field: &str, what: String| {
+        let line = entry.position_of(field).map_or(1, |position| position.line);
+        format!("line {line}: instance '{}': {field}: {what}", quote_input(&instance.name))
+    };
+    let allowed = allowed.iter().filter_map(allowed_doubt).take(MAX_SUGGESTIONS);
+    let disallowed = disallowed_tools.iter().filter_map(disallowed_doubt).take(MAX_SUGGESTIONS);
+    let allowed = allowed.map(|what| warning("allowed_tools", what));
+    allowed.chain(disallowed.map(|what| warning("disallowed_tools", what))).collect()
+}
+
+/// Returns the problems of one instance, each with its field.
+fn instance_problems(instance: &Instance, budget: &BudgetConfig, host: &dyn HostFiles) -> Vec<(&'static str, String)> {
+    let Invocation { allowed_tools, disallowed_tools, .. } = &instance.invocation;
+    let mut problems = Vec::new();
+    for (field, tools) in [("allowed_tools", allowed_tools.as_ref()), ("disallowed_tools", Some(disallowed_tools))] {
+        let tools = tools.into_iter().flatten();
+        problems.extend(tools.filter_map(|tool| tools::syntax_error(tool)).map(|what| (field, what)));
+    }
+    let allowed = allowed_tools.iter().flatten();
+    problems.extend(allowed.filter_map(|tool| tools::unenforceable(tool)).map(|what| ("allowed_tools", what)));
+    let limits_dollars = budget.blocks_dollars_of(instance.budget_command.as_deref());
+    let of_arguments = extra_args::problems(&instance.invocation, limits_dollars, &|path| host.exists(path));
+    problems.extend(of_arguments.into_iter().map(|what| ("claude_args", what)));
+    problems.extend(estimate_above_a_limit(instance, budget).map(|what| ("max_tokens_per_command", what)));
+    let too_long = "is longer than the 128 KiB that a process can be given at once";
+    problems.extend(too_long_for_a_process(instance).map(|field| (field, too_long.to_owned())));
+    if instance.turns.last().is_some_and(Turn::clears) {
+        let hint = "give it a command, and put '/clear' into pre_commands or set \"clear_history\": true";
+        problems.push(("command", format!("'/clear' leaves nothing to be done: {hint}")));
+    }
+    problems
+}
+
+/// Fills in the placeholders of all turns, and returns the mistakes in them: instance, field and message.
+fn resolve_placeholders(
+    instances: &mut [Instance],
+    entries: &[InstanceConfig],
+    known: &mut NameIndex,
+) -> Vec<(usize, &'static str, String)> {
+    let asked = asked_results(instances, known);
+    let dependent = dependent_pairs(instances, asked);
+    let mut mistakes = Vec::new();
+    for (i, instance) in instances.iter_mut().enumerate() {
+        let last = instance.turns.len().saturating_sub(1);
+        for (t, turn) in instance.turns.iter_mut().enumerate() {
+            let needs = |other| dependent.contains(&(i, other));
+            let field = match entries[i].command {
+                _ if t < last => "pre_commands",
+                Some(_) => "command",
+                None => "prompt",
+            };
+            match results(i, &turn.text, needs, known) {
+                Ok(found) => turn.placeholders = found,
+                Err(wrong) => mistakes.extend(wrong.into_iter().take(MAX_MISTAKES).map(|what| (i, field, what))),
+            }
+        }
+    }
+    mistakes
 }
 
 /// Returns the mistake of an estimate that is larger than a limit it counts against. Such an instance could never start,

@@ -4,6 +4,7 @@
 //! `make figures` prints all of them.
 
 mod code;
+mod layers;
 mod modules;
 mod prose;
 
@@ -87,7 +88,7 @@ fn figures_keep_their_limits() {
         figure("who, whom, whose per 1,000 comment words", prose.who, AtMost(1.8), AtMost(0.5)),
         figure("returns per 1,000 comment words", prose.returns, AtLeast(4.5), AtLeast(3.0)),
         figure("doc blocks that open with What, per 1,000 words", prose.what_openers, AtMost(6.5), AtMost(1.0)),
-        figure("doc blocks that open with a pronoun, percent", prose.pronoun_openers, AtMost(38.0), AtMost(5.0)),
+        figure("doc blocks that open with a pronoun, percent", prose.pronoun_openers, AtMost(29.0), AtMost(5.0)),
         figure("dialect words per 1,000 comment words", prose.dialect, AtMost(4.8), AtMost(0.0)),
         figure("closures per 1,000 code lines", code.closures, AtMost(77.0), AtMost(30.0)),
         figure("matches on a bool", code.bool_matches, AtMost(17.0), AtMost(0.0)),
@@ -98,9 +99,9 @@ fn figures_keep_their_limits() {
         figure("functions with over four parameters", code.wide_functions, AtMost(5.0), AtMost(0.0)),
         figure("fields of the largest struct", code.most_fields, AtMost(37.0), AtMost(15.0)),
         figure("methods of the largest type", code.most_methods, AtMost(83.0), AtMost(30.0)),
-        figure("top-level modules", modules.count, AtMost(33.0), AtMost(12.0)),
-        figure("imports between top-level modules", modules.imports, AtMost(125.0), AtMost(50.0)),
-        figure("top-level modules in import cycles", modules.in_cycles, AtMost(5.0), AtMost(0.0)),
+        figure("top-level modules", modules.count, AtMost(11.0), AtMost(12.0)),
+        figure("imports between top-level modules", modules.imports, AtMost(45.0), AtMost(50.0)),
+        figure("top-level modules in import cycles", modules.in_cycles, AtMost(0.0), AtMost(0.0)),
     ];
     println!("{:<52} {:>8}  {:<16} goal", "figure", "value", "limit");
     for Figure { name, value, limit, goal } in &figures {
