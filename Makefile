@@ -27,7 +27,7 @@ test: newest-claude
 	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 4
 
 generations: real-claude
-	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it real:: -- --test-threads 2
+	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it ::real_ -- --test-threads 2
 
 # The real CLI in each generation of the list, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
@@ -52,7 +52,7 @@ coverage:
 	@$(CARGO) build --quiet --examples --target-dir target/coverage
 	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --no-fail-fast --skip-clean --timeout 1800 \
 		--target-dir target/coverage --objects target/coverage/debug/zen --include-files 'src/*' --out Lcov --output-dir target/coverage \
-		-- --skip real:: --test-threads 8
+		-- --skip ::real_ --test-threads 8
 
 # Prose, code shape and imports of the sources, with the limits that the suite holds them to.
 figures:
