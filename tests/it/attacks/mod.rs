@@ -1,8 +1,12 @@
 //! One test for each finding of the security audit: text, files, processes and signals that cross a trust boundary.
 
+mod crowded;
 mod descriptors;
 mod escapes;
+mod inherited;
+mod linked;
 mod lost_signals;
+mod managed;
 mod results;
 mod settings;
 mod terminal;
