@@ -17,6 +17,7 @@ mod exit_codes;
 mod faults;
 mod fuzz_corpora;
 mod limits;
+mod long_names;
 mod mcp;
 mod missing_commands;
 mod netra;
