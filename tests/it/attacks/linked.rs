@@ -88,8 +88,11 @@ fn real_linked_folder_of_claude_allows_no_more() {
             link(real, target, name);
         }
         write(real, "folder/settings.json", allow_hook().to_string());
-        write(real, "folder/more/go.md", command("allowed-tools: Bash(./mk.sh)", &bash("./mk.sh")));
-        expect_denied(real, &run_restricted(real, json!({"command": "/go"}), &workspace));
+        expect_denied(real, &run_restricted(real, json!({"prompt": bash("./mk.sh")}), &workspace));
+        write(real, "folder/settings.json", "{}");
+        // A key in quotes, which only claude reads as one.
+        write(real, "folder/more/go.md", command("\"allowed-tools\": Bash(./mk.sh)", &bash("./mk.sh")));
+        run_restricted(real, json!({"command": "/go"}), &workspace);
         let rule = json!({"permissions": {"allow": ["Bash"]}}).to_string();
         write(real, "folder/settings.json", rule);
         let outcome = run_restricted(real, json!({"prompt": bash("./mk.sh")}), &workspace).expect_code(1);
