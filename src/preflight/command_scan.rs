@@ -1,9 +1,10 @@
 //! Finds the files that make slash commands: `commands/**/*.md` and `skills/*/SKILL.md`, the workspace's and the user's.
 //! Links that go round, pipes, huge files and huge folders cost a bounded time. Knows nothing of what the files say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::claude::command_catalog::{CommandFile, Origin};
@@ -11,6 +12,10 @@ use crate::system::error_text;
 use crate::system::locate::user_config_dir;
 
 const MAX_FOLDERS_DEEP: usize = 8;
+
+/// The most folders that are read below one: links among folders make many of few.
+const MAX_FOLDERS: usize = 5_000;
+
 const MAX_FILES: usize = 5_000;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -26,7 +31,7 @@ pub fn find(workspace: &Path) -> Vec<CommandFile> {
         folder.into_iter().for_each(|folder| skills(&folder.join("skills"), &origin, &mut files));
     }
     for (folder, origin) in [(user.as_deref(), Origin::User), (Some(&project), Origin::Project)] {
-        folder.into_iter().for_each(|folder| commands(&folder.join("commands"), "", &origin, 0, &mut files));
+        folder.into_iter().for_each(|folder| commands(&folder.join("commands"), &origin, &mut files));
     }
     files
 }
@@ -35,14 +40,14 @@ pub fn find(workspace: &Path) -> Vec<CommandFile> {
 pub(super) fn of_folder(folder: &Path) -> Vec<CommandFile> {
     let mut files = Vec::new();
     skills(&folder.join("skills"), &Origin::ProjectSkill, &mut files);
-    commands(&folder.join("commands"), "", &Origin::Project, 0, &mut files);
+    commands(&folder.join("commands"), &Origin::Project, &mut files);
     files
 }
 
 /// The files that describe agents, below this folder of claude's.
 pub(super) fn agents(folder: &Path) -> Vec<CommandFile> {
     let mut files = Vec::new();
-    commands(&folder.join("agents"), "", &Origin::Project, 0, &mut files);
+    commands(&folder.join("agents"), &Origin::Project, &mut files);
     files
 }
 
@@ -59,15 +64,51 @@ fn skills(folder: &Path, origin: &Origin, files: &mut Vec<CommandFile>) {
     }
 }
 
-fn commands(folder: &Path, prefix: &str, origin: &Origin, depth: usize, files: &mut Vec<CommandFile>) {
-    for path in entries(folder) {
-        if path.is_dir() && depth < MAX_FOLDERS_DEEP {
-            commands(&path, &format!("{prefix}{}:", name_of(&path)), origin, depth + 1, files);
-        } else if path.extension().is_some_and(|extension| extension == "md") && path.is_file() {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            add(&path, format!("{prefix}{name}"), origin, files);
+/// A folder to read, and what it puts before the names of its commands.
+struct Folder {
+    path: PathBuf,
+    prefix: String,
+    /// The device and the number of each folder from the first one down to this one.
+    ancestry: Vec<(u64, u64)>,
+}
+
+impl Folder {
+    /// Returns a folder within this one; `None` if it is too deep, or if a link leads back to where the search came from.
+    fn child(&self, path: PathBuf) -> Option<Folder> {
+        let identity = identity(&path)?;
+        if self.ancestry.len() > MAX_FOLDERS_DEEP || self.ancestry.contains(&identity) {
+            return None;
+        }
+        let ancestry = self.ancestry.iter().copied().chain([identity]).collect();
+        Some(Folder { prefix: format!("{}{}:", self.prefix, name_of(&path)), path, ancestry })
+    }
+}
+
+/// Adds the commands below a folder, those nearest to it first.
+fn commands(folder: &Path, origin: &Origin, files: &mut Vec<CommandFile>) {
+    let Some(identity) = identity(folder) else { return };
+    let first = Folder { path: folder.to_owned(), prefix: String::new(), ancestry: vec![identity] };
+    let (mut queue, mut queued) = (VecDeque::from([first]), 1);
+    while let Some(folder) = queue.pop_front() {
+        for path in entries(&folder.path) {
+            if path.is_dir() {
+                if queued < MAX_FOLDERS
+                    && let Some(child) = folder.child(path)
+                {
+                    queue.push_back(child);
+                    queued += 1;
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") && path.is_file() {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                add(&path, format!("{}{name}", folder.prefix), origin, files);
+            }
         }
     }
+}
+
+/// Returns the device and the number of a folder, its links resolved.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    folder.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn add(path: &Path, name: String, origin: &Origin, files: &mut Vec<CommandFile>) {
@@ -100,21 +141,47 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::{Duration, Instant};
 
+    fn commands_in(folder: &Path) -> Vec<CommandFile> {
+        let mut files = Vec::new();
+        let started = Instant::now();
+        commands(folder, &Origin::Project, &mut files);
+        assert!(started.elapsed() < Duration::from_secs(60));
+        files
+    }
+
     #[test]
     fn links_that_go_round_and_pipes_end_in_time() {
-        let workspace = tempfile::tempdir().expect("a directory");
-        let commands = workspace.path().join(".claude/commands");
-        fs::create_dir_all(&commands).expect("a directory");
-        for link in ["a", "b", "c"] {
-            symlink(".", commands.join(link)).expect("a link");
+        let folder = tempfile::tempdir().expect("a directory");
+        for i in 0..100 {
+            symlink(".", folder.path().join(format!("link{i}"))).expect("a link");
         }
-        nix::unistd::mkfifo(&commands.join("pipe.md"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        fs::write(commands.join("big.md"), "x".repeat(1_000_000)).expect("a file");
-        let started = Instant::now();
-        let mut files = Vec::new();
-        super::commands(&commands, "", &Origin::Project, 0, &mut files);
-        assert!(started.elapsed() < Duration::from_secs(60));
-        assert_eq!(files.len(), MAX_FILES);
-        assert!(files.iter().all(|file| file.text.as_ref().is_ok_and(|text| text.len() == MAX_FILE_BYTES as usize)));
+        fs::create_dir(folder.path().join("nested")).expect("a directory");
+        symlink(folder.path(), folder.path().join("nested/up")).expect("a link");
+        nix::unistd::mkfifo(&folder.path().join("pipe.md"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        fs::write(folder.path().join("nested/small.md"), "x").expect("a file");
+        fs::write(folder.path().join("big.md"), "x".repeat(1_000_000)).expect("a file");
+        let files = commands_in(folder.path());
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["big", "nested:small"]);
+        assert!(files[0].text.as_ref().is_ok_and(|text| text.len() == MAX_FILE_BYTES as usize));
+    }
+
+    /// No link leads back, and yet there are more paths than can be walked.
+    #[test]
+    fn links_among_folders_end_in_time() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let names: Vec<String> = (0..30).map(|i| format!("folder{i}")).collect();
+        for name in &names {
+            fs::create_dir(folder.path().join(name)).expect("a directory");
+            for other in names.iter().filter(|other| *other != name) {
+                symlink(folder.path().join(other), folder.path().join(name).join(other)).expect("a link");
+            }
+        }
+        fs::write(folder.path().join("near.md"), "x").expect("a file");
+        fs::write(folder.path().join("folder29/far.md"), "x").expect("a file");
+        let files = commands_in(folder.path());
+        assert_eq!(files[0].name, "near");
+        assert!(files.iter().any(|file| file.name == "folder29:far"));
+        assert!(files.len() <= MAX_FILES);
     }
 }

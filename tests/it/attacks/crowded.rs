@@ -1,6 +1,9 @@
-//! A machine full of other processes, some with huge environments: they must cost zen neither time nor memory.
+//! A machine full of other processes, some with huge environments: they must cost zen neither time nor memory. The same for a
+//! project with links among its directories.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -36,6 +39,9 @@ const MAX_MORE_KB: u64 = 4 * 1024;
 const MAX_ENVIRONMENT_KB: u64 = 40 * 1024;
 
 const NOT_PERMITTED: i32 = 3;
+
+/// The most time that a search among directories may take.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// Other processes, which end with it.
 struct Crowd(Child);
@@ -226,4 +232,28 @@ fn claude_with_an_environment_of_two_megabytes_ends_with_all_that_it_left() {
     let start = format!("sh -c 'touch {ready}; sleep 301; true'");
     let memory_kb = leave_to_heir(&place, &start, &ready, &more);
     assert!(memory_kb < MAX_ENVIRONMENT_KB, "{memory_kb} kB");
+}
+
+/// To follow each of these links would take longer than any night. The stand-in would: it is asked nothing here.
+#[test]
+fn links_among_the_directories_of_a_project_cost_a_bounded_time() {
+    let place = Place::new();
+    let claude = place.workspace().join(".claude");
+    for folder in ["commands", "agents", "skills"] {
+        fs::create_dir_all(claude.join(folder)).expect("a directory");
+        for i in 0..100 {
+            symlink(".", claude.join(folder).join(format!("link{i}"))).expect("a link");
+        }
+    }
+    for i in 0..3_000 {
+        fs::create_dir_all(claude.join(format!("skills/skill{i}"))).expect("a directory");
+    }
+    let instance = json!({"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Read", "Task"]});
+    let config = place.config(&json!({ "instances": [instance] }).to_string());
+    let zen = place.start(&config, &["--dry-run"]);
+    zen.outcome_within(BOUND).expect_code(0);
+    place.command("go", "Go.");
+    let mut zen = place.zen(&["--inspect-command", "/go", "--workspace", "workspace", "--claude", "/bin/false"]);
+    let outcome = place.started(&mut zen).outcome_within(BOUND).expect_code(0);
+    assert!(outcome.stdout.contains("go"), "{}", outcome.everything());
 }
