@@ -2,9 +2,12 @@
 //! while it runs. No option of claude shuts them out and leaves the project's commands; so a rule that would widen what an
 //! instance is allowed is refused by name, or, where that would refuse what is allowed, told before the start.
 
+use serde_json::Value;
+
 use super::front_matter;
 use super::json::parse_lenient;
 use super::permissions::LENIENT_MODES;
+use super::tool_policy::hook::WITHOUT_HOOKS;
 use super::tools;
 
 /// Returns the rules that settings allow.
@@ -43,7 +46,14 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
 #[must_use]
 pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
     let settings = parse_lenient(bytes).ok()?;
-    ["disableAllHooks", "allowManagedHooksOnly"].into_iter().find(|field| settings[*field] == true)
+    let field = ["disableAllHooks", "allowManagedHooksOnly"].into_iter().find(|field| settings[*field] == true);
+    let mut variables = WITHOUT_HOOKS.iter().copied();
+    field.or_else(|| variables.find(|name| is_switched_on(&settings["env"][*name])))
+}
+
+/// Returns true if claude takes the value of a variable for a yes.
+fn is_switched_on(value: &Value) -> bool {
+    !matches!(value.to_string().trim_matches('"'), "null" | "" | "0" | "false")
 }
 
 /// The rules that the front matter of a command allows.
@@ -220,6 +230,9 @@ mod tests {
         assert!(of_settings(b"{").is_err_and(|what| what.starts_with("is no JSON that zen understands: ")));
         assert_eq!(field_against_hooks(br#"{"allowManagedHooksOnly": true}"#), Some("allowManagedHooksOnly"));
         assert_eq!(field_against_hooks(br#"{"disableAllHooks": false}"#), None);
+        let by_variable = field_against_hooks(br#"{"env": {"CLAUDE_CODE_SIMPLE": "1", "X": "1"}}"#);
+        assert_eq!(by_variable, Some("CLAUDE_CODE_SIMPLE"));
+        assert_eq!(field_against_hooks(br#"{"env": {"CLAUDE_CODE_SAFE_MODE": "0"}}"#), None);
         for list in [
             "Bash(git add:*), Bash(git commit -m a, b), Read",
             "[\"Bash(git add:*)\", 'Bash(git commit -m a, b)', Read]",

@@ -208,8 +208,8 @@ const ENFORCEMENT: &[(&str, &str)] = &[
     (
         "every generation",
         "Refused before the start: settings that cannot be read or understood, a rule in them that widens a pattern of Bash, \
-         managed settings that switch hooks off (`disableAllHooks`, `allowManagedHooksOnly`), and `--settings`, `--bare` \
-         and `--safe-mode` in `claude_args`.",
+         managed settings that switch hooks off (`disableAllHooks`, `allowManagedHooksOnly`, `CLAUDE_CODE_SIMPLE` or \
+         `CLAUDE_CODE_SAFE_MODE`), and `--settings`, `--bare` and `--safe-mode` in `claude_args`.",
     ),
 ];
 

@@ -101,6 +101,8 @@ fn managed_settings_that_put_allowed_tools_out_of_force_are_refused() {
             (json!({"permissions": {"allow": ["Bash"]}}), "allows 'Bash', which is more"),
             (json!({"disableAllHooks": true}), "sets disableAllHooks, which takes away the hook"),
             (json!({"allowManagedHooksOnly": true}), "sets allowManagedHooksOnly, which takes away the hook"),
+            (json!({"env": {"CLAUDE_CODE_SIMPLE": "1"}}), "sets CLAUDE_CODE_SIMPLE, which takes away the hook"),
+            (json!({"env": {"CLAUDE_CODE_SAFE_MODE": 1}}), "sets CLAUDE_CODE_SAFE_MODE, which takes away the hook"),
         ] {
             let outcome = run_managed(&place, &zen, file, &settings).expect_code(1);
             let expected = format!("/{file} {why}");
@@ -110,16 +112,13 @@ fn managed_settings_that_put_allowed_tools_out_of_force_are_refused() {
     }
 }
 
-/// Managed settings beat those that zen gives claude: `env` among them too.
 #[test]
 fn real_managed_settings_do_not_widen_allowed_tools() {
     if !may_mount("real_managed_settings_do_not_widen_allowed_tools") {
         return;
     }
-    let mut rules =
-        json!({"permissions": {"allow": ["Bash(./mk.sh)", "Bash(ls)"], "defaultMode": "bypassPermissions"}});
+    let rules = json!({"permissions": {"allow": ["Bash(./mk.sh)", "Bash(ls)"], "defaultMode": "bypassPermissions"}});
     let with_hook = allow_hook();
-    rules["env"] = json!({"CLAUDE_CODE_SIMPLE": "1", "CLAUDE_CODE_SAFE_MODE": "1"});
     on_each_generation(1, |real| {
         copy_etc(&real.place);
         let (config, ran) = prepare(real, json!({"prompt": bash("./mk.sh; ls")}), &real.place.workspace());
@@ -133,7 +132,6 @@ fn real_managed_settings_do_not_widen_allowed_tools() {
             let everything = format!("{file}: {settings}\n{}", real.everything(&outcome));
             assert!(!ran.exists(), "{everything}");
             assert_eq!((outcome.code, outcome.status("a")), (0, "completed"), "{everything}");
-            println!("{everything}");
         }
     });
 }
