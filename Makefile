@@ -1,16 +1,14 @@
-# demo: see zen at work, without an account and without cost.   test: the suite.   check: format, lints, docs, packages.
-# generations: the suite's tests on the real claude, on older ones.   soak: the tests that take long.
-# fuzz: a minute of random input for each of zen's readers.   coverage: of the suite.
-# bench: what zen costs beside what else one could take.
-# Tests that need npm leave themselves out, and say so, where it is missing.
+# demo: a workflow on a stand-in for claude, without an account and without cost.   test: the suite, on that stand-in.
+# long: the tests that take more than a few seconds each.   real: the tests on the real claude, in each generation of the list.
+# soak: the longest tests.   check: format, lints, documentation, packages.   fuzz: random input for each parser.
+# figures: prose and shape of the sources.   coverage: of the suite.   bench: the cost of zen beside its alternatives.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 REAL_CLAUDE = target/claude
-NEWEST_CLAUDE = $$(grep -v '^\#' tests/real_cli_versions.txt | head -n 1)
 
-.PHONY: demo test generations fuzz soak coverage bench check figures static reproducible install real-claude newest-claude clean
+.PHONY: demo test long real fuzz soak coverage bench check figures static reproducible install real-claude clean
 
 demo:
 	@$(CARGO) build --quiet --bin zen --example claude-stand-in
@@ -21,20 +19,26 @@ demo:
 		--config fixtures/sequential_workflow.json --workspace fixtures/demo \
 		--startup-delay 3 --status-report-interval 4 --no-logs
 
-# The same random cases each time; new ones are for `make fuzz`.
-test: export PROPTEST_RNG_SEED ?= 1
-test: newest-claude
-	ZEN_GENERATIONS=newest $(CARGO) test --quiet -- --test-threads 4
+# Tests of a few seconds and more, by parts of their names.
+LONG_TESTS = faults::floods:: faults::pipes:: attacks::escapes:: attacks::lost_signals:: attacks::crowded:: \
+	signals::suspended:: a_suspension_longer the_summary_is_never_lost slow_rename large_configs_full layered_config \
+	every_kind_of_example they_hold_up_nobody a_first_message_that_does_not_come a_cleared_session_goes_on \
+	many_that_wait_are_looked_after of_the_stream_with_any_field
 
-generations: real-claude
-	ZEN_GENERATIONS=older $(CARGO) test --quiet --test it ::real_ -- --test-threads 2
+# Uses the same random cases each time; `make fuzz` tries new ones.
+test: export PROPTEST_RNG_SEED ?= 1
+test:
+	$(CARGO) test --quiet -- --test-threads 6 --skip ::real_ $(LONG_TESTS:%=--skip %)
+
+long:
+	$(CARGO) test --quiet --test it -- --test-threads 4 --skip ::real_ $(LONG_TESTS)
+
+real: real-claude
+	$(CARGO) test --quiet --test it ::real_ -- --test-threads 2
 
 # The real CLI in each generation of the list, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
 	@sh .ci/install-claude $(REAL_CLAUDE) || [ $$? = 3 ]
-
-newest-claude:
-	@sh .ci/install-claude $(REAL_CLAUDE) $(NEWEST_CLAUDE) || [ $$? = 3 ]
 
 # FUZZ_SECONDS=1200 tries longer. Needs a C++ compiler.
 FUZZ_SECONDS ?= 60

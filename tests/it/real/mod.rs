@@ -2,7 +2,7 @@
 //! tests' own in a network namespace of its own, so that nothing can leave the machine.
 //!
 //! `.ci/install-claude target/claude` installs them; a generation that is not there is left out, and that is said.
-//! `make test` asks for the newest alone, and `make generations` for the others: they take twice the time of all the rest.
+//! `make real` runs them. `ZEN_GENERATIONS=newest` or `older` limits them to the newest generation or to the others.
 
 mod api_errors;
 mod background;
