@@ -94,7 +94,7 @@ fn readme_s_mail_is_what_a_run_prints() {
     let audit = "[[say Reading the lock file.]] [[tool Bash {\"command\": \"npm audit\"}]] [[wait 600s]]";
     let instance = |name: &str, prompt: &str| serde_json::json!({"name": name, "prompt": prompt});
     let mut instances = vec![instance("audit", audit)];
-    instances[0]["timeout"] = 3.into();
+    instances[0]["timeout"] = 10.into();
     instances.extend(["b", "c", "d"].map(|name| instance(name, "[[say done]]")));
     let config = serde_json::json!({"budget": {"overall_cost_budget": 5.0}, "instances": instances});
     let mut zen = place.zen_on(&place.config(&config.to_string()), &["--quiet"]);
