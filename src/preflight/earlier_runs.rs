@@ -94,7 +94,7 @@ mod tests {
 
     fn report(config: &str, status: &str, input: u64) -> String {
         format!(
-            r#"{{"schema_version": 1, "config": "{config}", "workspace": "/w", "more": [1], "instances": [
+            r#"{{"schema_version": 2, "config": "{config}", "workspace": "/w", "more": [1], "instances": [
                 {{"name": "a", "status": "{status}", "cost_usd": 0.25, "new": null,
                 "tokens": {{"input": {input}, "output": 1, "cache_creation": 0, "cache_read": 0, "total": 9}}}}]}}"#
         )

@@ -127,7 +127,7 @@ fn cron_jobs_are_refused() {
     let script = format!("[[tool CronCreate {}]] [[say Done.]]", json!({"cron": "0 0 * * *", "prompt": "hi"}));
     let outcome = place.run(&place.prompts(&[&script]), &[]).expect_code(0);
     let denials = &outcome.instance("a")["permission_denials"];
-    assert_eq!(denials, &json!([{"tool": "CronCreate", "on": "hi"}]), "{}", outcome.everything());
+    assert_eq!(denials, &json!([{"tool": "CronCreate", "input": "hi"}]), "{}", outcome.everything());
 }
 
 #[test]

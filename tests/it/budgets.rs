@@ -16,7 +16,7 @@ pub fn budget_error(outcome: &Outcome, name: &str) -> String {
 }
 
 pub fn limit<'a>(outcome: &'a Outcome, scope: &str) -> &'a Value {
-    let limits = outcome.report["limit_use"].as_array().expect("limits");
+    let limits = outcome.report["limits_used"].as_array().expect("limits");
     limits.iter().find(|limit| limit["scope"] == scope).expect("such a limit")
 }
 

@@ -323,7 +323,7 @@ fn hold_to_the_schema(report: &Value) {
         }
     };
     hold(report, &RUN_FIELDS);
-    assert_eq!(report["schema_version"], 1);
+    assert_eq!(report["schema_version"], 2);
     for instance in report["instances"].as_array().expect("instances") {
         hold(instance, &FIELDS);
         let tokens = &instance["tokens"];
@@ -332,7 +332,7 @@ fn hold_to_the_schema(report: &Value) {
             ["input", "output", "cache_creation", "cache_read"].map(|name| tokens[name].as_u64().expect("a count"));
         assert_eq!(tokens["total"].as_u64(), Some(parts.iter().sum()));
         for denial in instance["permission_denials"].as_array().expect("denials") {
-            hold(denial, &[("tool", "s"), ("on", "s")]);
+            hold(denial, &[("tool", "s"), ("input", "s")]);
         }
         for name in ["started_at", "ended_at"] {
             let Some(time) = instance[name].as_str() else { continue };
@@ -400,7 +400,7 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
         completed["tokens"],
         json!({"input": 1, "output": 2, "cache_creation": 4, "cache_read": 3, "total": 10})
     );
-    assert_eq!(completed["permission_denials"], json!([{"tool": "Write", "on": ""}]));
+    assert_eq!(completed["permission_denials"], json!([{"tool": "Write", "input": ""}]));
     assert_eq!((&completed["exit_status"], &completed["exit_signal"]), (&json!(0), &Value::Null));
     assert_eq!((&completed["result"], &completed["tokens_certainty"]), (&json!("done"), &json!("exact")));
     assert!(completed["cost_usd"].as_f64().is_some_and(|dollars| dollars > 0.0), "{completed:#}");

@@ -64,7 +64,7 @@ fn expect_waiting(run: &Running) {
     wait_until("its files to say so", || {
         let report = run.report();
         let b = report["instances"].as_array().and_then(|all| all.iter().find(|i| i["name"] == "b"));
-        b.is_some_and(|b| json!([b["status"], b["waits_for"], b["started_at"], b["attempts"]]) == expected)
+        b.is_some_and(|b| json!([b["status"], b["blocked_on"], b["started_at"], b["attempts"]]) == expected)
     });
 }
 
@@ -84,7 +84,7 @@ fn the_second_waits_for_the_first_and_no_turn_is_lost() {
     let (b, everything) = (outcome.instance("b"), outcome.everything());
     let recalled = b["result"].as_str().unwrap_or("");
     assert!(recalled.contains("lighthouse") && recalled.contains("harbour"), "{recalled}\n{everything}");
-    assert_eq!(b["waits_for"], json!(null), "{everything}");
+    assert_eq!(b["blocked_on"], json!(null), "{everything}");
     assert!(outcome.ran("b") < outcome.took, "its time begins with its start\n{everything}");
 }
 
@@ -115,7 +115,7 @@ fn a_signal_ends_the_wait() {
     second.signal(Signal::SIGINT);
     let outcome = second.outcome().expect_code(130);
     assert_eq!((outcome.reason("b"), outcome.error("b")), ("interrupted", "Stopped by SIGINT before it started"));
-    assert_eq!(outcome.instance("b")["waits_for"], json!(null));
+    assert_eq!(outcome.instance("b")["blocked_on"], json!(null));
     assert_eq!(two.second.stand_in_log(), Vec::<Value>::new());
     two.first.open_gate("gate");
     first.outcome().expect_code(0);

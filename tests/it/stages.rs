@@ -24,7 +24,7 @@ fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
     let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(2);
     assert_eq!(outcome.error("b"), "depends on a, which failed");
     assert_eq!(outcome.error("c"), "depends on b, which was skipped because a failed");
-    assert_eq!(outcome.instance("c")["skipped_because_of"], "b");
+    assert_eq!(outcome.instance("c")["skipped_due_to"], "b");
     for (name, status) in [("b", "skipped"), ("c", "skipped"), ("any", "completed"), ("other", "completed")] {
         assert_eq!(outcome.status(name), status, "{}", outcome.everything());
     }

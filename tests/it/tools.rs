@@ -36,7 +36,7 @@ fn a_tool_that_the_config_keeps_back_is_refused() {
                 ("error", "Permission denied: Write"),
                 "{everything}"
             );
-            assert_eq!(outcome.instance("a")["permission_denials"], json!([{"tool": "Write", "on": "made"}]));
+            assert_eq!(outcome.instance("a")["permission_denials"], json!([{"tool": "Write", "input": "made"}]));
             assert_eq!(outcome.instance("a")["attempts"], 1, "it is not tried again\n{everything}");
             assert!(!place.workspace().join("made").exists(), "{everything}");
         }

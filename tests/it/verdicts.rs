@@ -54,7 +54,7 @@ fn refused_shell_line_is_a_permission_denial() {
     assert_failed(&outcome, "strict", "error", "Permission denied: Bash");
     for name in ["plain", "strict"] {
         let denials = &outcome.instance(name)["permission_denials"];
-        assert_eq!(denials, &json!([{"tool": "Bash", "on": "date"}]), "{}", outcome.everything());
+        assert_eq!(denials, &json!([{"tool": "Bash", "input": "date"}]), "{}", outcome.everything());
         assert_eq!(outcome.instance(name)["attempts"], 1, "another attempt would be refused as well");
     }
     assert!(outcome.stdout.contains("Permissions refused"), "{}", outcome.everything());

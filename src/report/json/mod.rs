@@ -26,7 +26,7 @@ use crate::engine::usage_limit::UsageLimit;
 use crate::plan::{Instance, Turn};
 
 /// Grows when a field changes its meaning or goes; not when one is added.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What is to be said of the run as a whole.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,7 @@ struct Report<'a> {
     omitted: Option<&'a str>,
     totals: UsedReport,
     limits: Limits<'a>,
-    limit_use: Vec<LimitUse<'a>>,
+    limits_used: Vec<LimitUse<'a>>,
     refusals: Vec<Refusal<'a>>,
     usage_limit: Option<UsageLimitReport>,
     stages: Vec<StageReport>,
@@ -114,7 +114,7 @@ impl<'a> Report<'a> {
             omitted: run.omitted,
             totals: UsedReport::of(&view.used(), view.counts().running > 0),
             limits: Limits::of(&view.plan.budget),
-            limit_use: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
+            limits_used: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
             refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
             usage_limit: view.usage_limit.map(|limit| UsageLimitReport::of(&limit, run)),
             stages: stages::all(view).iter().map(|stage| StageReport::of(stage, run)).collect(),
@@ -216,7 +216,7 @@ impl<'a> Refusal<'a> {
 struct UsageLimitReport {
     on_limit: &'static str,
     resets_at: Option<String>,
-    goes_on_at: Option<String>,
+    resumes_at: Option<String>,
 }
 
 impl UsageLimitReport {
@@ -225,7 +225,7 @@ impl UsageLimitReport {
         UsageLimitReport {
             on_limit: limit.on_limit.word(),
             resets_at: reset_ms.map(timestamp::rfc3339_utc),
-            goes_on_at: limit.resumes_at.map(|at| run.at(at)),
+            resumes_at: limit.resumes_at.map(|at| run.at(at)),
         }
     }
 }
@@ -290,11 +290,11 @@ struct InstanceReport<'a> {
     reason: Option<&'static str>,
     error: Option<&'a str>,
     stage: Option<usize>,
-    skipped_because_of: Option<&'a str>,
+    skipped_due_to: Option<&'a str>,
     attempts: usize,
     failed_attempts: Vec<AttemptReport<'a>>,
     next_attempt_at: Option<String>,
-    waits_for: Option<&'a str>,
+    blocked_on: Option<&'a str>,
     pid: Option<u32>,
     session_id: Option<&'a str>,
     session_kept: Option<bool>,
@@ -317,10 +317,10 @@ struct InstanceReport<'a> {
     mcp_failed: &'a [String],
     background_stopped: &'a [String],
     retries: u64,
-    last_words: &'a [String],
-    garbage_lines: u64,
-    long_lines: u64,
-    survivors: &'a [i32],
+    last_output: &'a [String],
+    invalid_lines: u64,
+    oversized_lines: u64,
+    surviving_pids: &'a [i32],
     directory: Option<&'a str>,
 }
 
@@ -336,7 +336,7 @@ impl<'a> InstanceReport<'a> {
             Status::Pending | Status::Running | Status::Completed => (None, None),
         };
         let (exit_status, exit_signal) = exit(record.exit);
-        let (answers, result, last_words) = match run.omitted {
+        let (answers, result, last_output) = match run.omitted {
             Some(_) => (&[][..], None, &[][..]),
             None => (&record.progress.answers[..], record.progress.result.as_deref(), &record.last_output[..]),
         };
@@ -347,11 +347,11 @@ impl<'a> InstanceReport<'a> {
             reason,
             error,
             stage: view.stages.has_multiple().then(|| view.stages.of(index) + 1),
-            skipped_because_of: record.skipped_due_to.map(|other| view.plan.instances[other].name.as_str()),
+            skipped_due_to: record.skipped_due_to.map(|other| view.plan.instances[other].name.as_str()),
             attempts: record.attempt_count(),
             failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::of(attempt, run)).collect(),
             next_attempt_at: record.next_attempt_at.map(|at| run.at(at)),
-            waits_for: record.blocked_on.as_deref(),
+            blocked_on: record.blocked_on.as_deref(),
             pid: record.pid,
             session_id: record.progress.session_id.as_deref(),
             session_kept: record.session_kept,
@@ -373,10 +373,10 @@ impl<'a> InstanceReport<'a> {
             mcp_failed: &record.progress.mcp_failed,
             background_stopped: &record.progress.background_stopped,
             retries: record.progress.retries,
-            last_words,
-            garbage_lines: record.progress.invalid_lines,
-            long_lines: record.progress.oversized_lines,
-            survivors: &record.surviving_pids,
+            last_output,
+            invalid_lines: record.progress.invalid_lines,
+            oversized_lines: record.progress.oversized_lines,
+            surviving_pids: &record.surviving_pids,
             directory: run.directories.get(index).map(String::as_str),
         }
     }
@@ -431,7 +431,7 @@ struct AnswerReport<'a> {
 #[derive(Serialize)]
 struct DenialReport<'a> {
     tool: &'a str,
-    on: &'a str,
+    input: &'a str,
 }
 
 impl<'a> AnswerReport<'a> {
@@ -443,7 +443,7 @@ impl<'a> AnswerReport<'a> {
 
 impl<'a> DenialReport<'a> {
     fn of(denial: &'a Denial) -> Self {
-        DenialReport { tool: &denial.tool, on: &denial.input_summary }
+        DenialReport { tool: &denial.tool, input: &denial.input_summary }
     }
 }
 

@@ -47,7 +47,7 @@ fn a_run_that_goes_on_has_no_end() {
     let instances = report["instances"].take();
     let zero = json!({"input": 4273, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 4273});
     let expected = json!({
-        "schema_version": 1, "run": "20261122T103000Z", "zen_version": env!("CARGO_PKG_VERSION"),
+        "schema_version": 2, "run": "20261122T103000Z", "zen_version": env!("CARGO_PKG_VERSION"),
         "config": "zen.json", "config_sha256": "00ff", "workspace": "/w", "claude": "/bin/claude",
         "exit_code": null, "started_at": "2026-11-22T10:30:00.000Z", "ended_at": null, "duration_seconds": 15.0,
         "paused_seconds": 0.0,
@@ -56,7 +56,7 @@ fn a_run_that_goes_on_has_no_end() {
         "limits": {"overall_budget": 15000, "overall_cost_budget": 5.0, "command_budgets": {},
             "command_cost_budgets": {}, "budget_type": "mixed", "enforcement_mode": "block",
             "token_basis": "total"},
-        "limit_use": [], "refusals": [], "usage_limit": null, "stages": [], "instances": null,
+        "limits_used": [], "refusals": [], "usage_limit": null, "stages": [], "instances": null,
     });
     assert_eq!(report, expected);
     let certainties = [0, 1, 2].map(|i| instances[i]["tokens_certainty"].as_str());
@@ -100,17 +100,17 @@ fn an_instance_has_every_field() {
     let (_, report) = written(&plan, &records, &run);
     let expected = json!({
         "name": "failing-instance", "description": null, "status": "failed", "reason": "command not found",
-        "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_because_of": null,
-        "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "waits_for": null, "pid": 4711,
+        "error": "Command not found: /this-command-does-not-exist", "stage": null, "skipped_due_to": null,
+        "attempts": 1, "failed_attempts": [], "next_attempt_at": null, "blocked_on": null, "pid": 4711,
         "session_id": "s", "session_kept": true, "model": "m",
         "permission_mode": "default", "permission_mode_differs": true,
         "tokens": {"input": 1, "output": 0, "cache_creation": 0, "cache_read": 0, "total": 1},
         "tokens_certainty": "exact", "cost_usd": 0.000_002, "cost_certainty": "at_least",
         "started_at": "2026-11-22T10:30:05.000Z", "ended_at": "2026-11-22T10:30:06.001Z",
         "duration_seconds": 1.001, "exit_status": null, "exit_signal": 9, "turns": 1, "turns_done": 0,
-        "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "on": "rm"}],
+        "answers": [], "result": null, "permission_denials": [{"tool": "Bash", "input": "rm"}],
         "more_permission_denials": 0, "mcp_failed": ["github"], "background_stopped": ["./serve.sh"], "retries": 2,
-        "last_words": ["bye"], "garbage_lines": 3, "long_lines": 4, "survivors": [5], "directory": "/logs/1",
+        "last_output": ["bye"], "invalid_lines": 3, "oversized_lines": 4, "surviving_pids": [5], "directory": "/logs/1",
     });
     assert_eq!(report["instances"][1], expected);
     assert_eq!(report["exit_code"], 2);
@@ -129,7 +129,7 @@ fn short_version_omits_results_answers_and_last_output() {
     assert!(text.len() < 10_000, "{}", text.len());
     assert_eq!(report["omitted"], "results: the disk is full");
     let first = &report["instances"][0];
-    assert_eq!((&first["result"], &first["answers"], &first["last_words"]), (&Value::Null, &json!([]), &json!([])));
+    assert_eq!((&first["result"], &first["answers"], &first["last_output"]), (&Value::Null, &json!([]), &json!([])));
     assert_eq!((&first["status"], &report["exit_code"]), (&json!("completed"), &json!(2)));
 }
 
@@ -176,7 +176,7 @@ fn stages_and_attempts_are_told_where_there_are_some() {
     let (_, report) = written(&plan, &[again, skipped], &facts());
     let (first, second) = (&report["instances"][0], &report["instances"][1]);
     assert_eq!((&first["stage"], &second["stage"]), (&json!(1), &json!(2)));
-    assert_eq!(second["skipped_because_of"], "a");
+    assert_eq!(second["skipped_due_to"], "a");
     assert_eq!(first["next_attempt_at"], "2026-11-22T10:30:09.000Z");
     let failed = &first["failed_attempts"][0];
     assert_eq!((&failed["reason"], &failed["exit_status"]), (&json!("timeout"), &json!(1)));

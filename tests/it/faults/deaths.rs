@@ -99,7 +99,7 @@ fn killed_by_a_signal_in_the_middle_of_a_line() {
         let (name, number) = (signal.as_str(), signal as i32);
         expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} without a result"));
         assert_eq!(outcome.instance(name)["exit_signal"], number);
-        assert_eq!(outcome.instance(name)["garbage_lines"], 1);
+        assert_eq!(outcome.instance(name)["invalid_lines"], 1);
         assert!(outcome.total_tokens(name) >= 1000, "{}", outcome.everything());
         expect_ended_at(&outcome, name, Duration::from_millis(300));
     }

@@ -46,7 +46,7 @@ fn two_hundred_megabytes_in_one_line_without_an_end() {
     let place = Place::new();
     let outcome = flood(&place, "[[next]] [[line 200MB raw]] [[exit 0]]").expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
-    assert_eq!(outcome.instance("bad")["long_lines"], 1);
+    assert_eq!(outcome.instance("bad")["oversized_lines"], 1);
     assert!(kept_bytes(&outcome) > 200_000_000);
 }
 
@@ -56,7 +56,7 @@ fn two_hundred_megabytes_in_one_event() {
     let outcome = flood(&place, "[[next]] [[line 200MB]] [[say Fine.]]").expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["result"], "Fine.");
-    assert_eq!(outcome.instance("bad")["long_lines"], 1);
+    assert_eq!(outcome.instance("bad")["oversized_lines"], 1);
 }
 
 /// Within the bound of a line, and again and again.
@@ -66,7 +66,7 @@ fn answers_of_three_megabytes() {
     let answers = "[[line 3MB]] ".repeat(5);
     let outcome = flood(&place, &format!("[[next]] {answers} [[say Fine.]]")).expect_code(0);
     expect_completed(&outcome, "bad");
-    assert_eq!(outcome.instance("bad")["long_lines"], 0);
+    assert_eq!(outcome.instance("bad")["oversized_lines"], 0);
 }
 
 /// Whatever is kept of an instance has a bound; `report.json`, which is written again and again, too.
@@ -187,7 +187,7 @@ fn tiny_lines(count: u64) {
     let outcome = flood(&place, &format!("[[next]] [[tiny {count}]] [[say Fine.]]")).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["result"], "Fine.");
-    assert_eq!(outcome.instance("bad")["garbage_lines"], count);
+    assert_eq!(outcome.instance("bad")["invalid_lines"], count);
     assert!(kept_bytes(&outcome) > 3 * count);
 }
 

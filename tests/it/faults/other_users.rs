@@ -42,7 +42,7 @@ fn as_nobody(place: &Place, config: &str, arguments: &[&str]) -> Command {
 }
 
 fn survivors(outcome: &Outcome, name: &str) -> Vec<i32> {
-    let pids = outcome.instance(name)["survivors"].as_array().expect("a list");
+    let pids = outcome.instance(name)["surviving_pids"].as_array().expect("a list");
     pids.iter().map(|pid| i32::try_from(pid.as_i64().expect("a number")).expect("a pid")).collect()
 }
 

@@ -72,7 +72,7 @@ fn prints_garbage() {
         expect_completed(&outcome, "bad");
         assert_eq!(outcome.instance("bad")["result"], "Fine.", "{name}");
         assert_eq!(outcome.total_tokens("bad"), 120, "{name}");
-        assert!(outcome.instance("bad")["garbage_lines"].as_u64().is_some_and(|count| count >= 12), "{name}");
+        assert!(outcome.instance("bad")["invalid_lines"].as_u64().is_some_and(|count| count >= 12), "{name}");
         assert!(!outcome.stdout.contains(['\u{1b}', '\u{7}', '\0']), "{}", outcome.everything());
     }
 }
@@ -113,7 +113,7 @@ fn prints_unknown_events() {
     let outcome = run(&place, &[bad("[[unknown-events 60]] [[say Fine.]] [[unknown-events 6]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
-    assert_eq!(outcome.instance("bad")["garbage_lines"], 0, "unknown is not broken");
+    assert_eq!(outcome.instance("bad")["invalid_lines"], 0, "unknown is not broken");
 }
 
 #[test]

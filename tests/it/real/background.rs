@@ -84,7 +84,7 @@ fn real_wakeup_is_background_work_and_cron_is_refused() {
         let input = json!({"cron": "0 0 * * *", "prompt": "hi", "recurring": true});
         let outcome = run(real, "CronCreate", &input, &json!({})).expect_code(0);
         let denials = &outcome.instance("build")["permission_denials"];
-        assert_eq!(denials, &json!([{"tool": "CronCreate", "on": "hi"}]), "{}", real.everything(&outcome));
+        assert_eq!(denials, &json!([{"tool": "CronCreate", "input": "hi"}]), "{}", real.everything(&outcome));
     });
 }
 

@@ -53,7 +53,7 @@ fn assert_stopped_since(real: &Real, outcome: &Outcome, held: &[i32], reason: &s
     assert_eq!(held.iter().find(|pid| exists(**pid)), None, "a process of the tool is left\n{everything}");
     let a = outcome.instance("a");
     assert_eq!((&a["status"], &a["reason"]), (&json!("failed"), &json!(reason)), "{everything}");
-    assert_eq!(a["survivors"], json!([]));
+    assert_eq!(a["surviving_pids"], json!([]));
     // Nothing was under way: claude's own sum has come, and it is the API's.
     assert_eq!(a["tokens_certainty"], real.certainty(), "{everything}");
     assert!(a["cost_usd"].as_f64().is_some_and(|dollars| dollars > 0.0), "{everything}");

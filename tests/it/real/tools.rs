@@ -185,7 +185,7 @@ fn real_tool_that_is_kept_back_is_refused_and_an_invented_one_is_not() {
             assert_eq!(outcome.error("a"), "Permission denied: Write", "{everything}");
             assert_eq!((&a["attempts"], &a["result"]), (&json!(1), &json!("That is all.")), "{everything}");
             let denials = a["permission_denials"].as_array().expect("a list");
-            assert!(denials.len() == 1 && denials[0]["on"].as_str().is_some_and(|on| on.ends_with("made-by-write")));
+            assert!(denials.len() == 1 && denials[0]["input"].as_str().is_some_and(|on| on.ends_with("made-by-write")));
             assert!(made(real).is_empty(), "{everything}");
         }
         let fields = json!({"allowed_tools": ["Read"], "fail_on_denied": true});

@@ -106,7 +106,7 @@ fn real_refused_tool_is_in_the_report() {
         let outcome = real.run(&config, &[]).expect_code(0);
         let everything = real.everything(&outcome);
         let denials = &outcome.instance("a")["permission_denials"];
-        assert_eq!(denials, &json!([{"tool": "Write", "on": file}]), "{everything}");
+        assert_eq!(denials, &json!([{"tool": "Write", "input": file}]), "{everything}");
         assert!(outcome.stdout.contains("Write"), "{everything}");
         assert!(!file.exists(), "{everything}");
         real.assert_books_balance(&outcome);

@@ -40,7 +40,7 @@ fn real_command_whose_shell_line_fails_or_is_refused() {
         }
         if real.is_2_1() {
             let denials = &outcome.instance("date")["permission_denials"];
-            assert_eq!(denials, &json!([{"tool": "Bash", "on": "date"}]), "{}", real.everything(&outcome));
+            assert_eq!(denials, &json!([{"tool": "Bash", "input": "date"}]), "{}", real.everything(&outcome));
         }
         assert!(real.conversation().is_empty(), "{}", real.everything(&outcome));
         real.assert_books_balance(&outcome);
