@@ -72,11 +72,11 @@ fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> 
         let (begin, end) = (first + minute * MINUTE_S, first + (minute + 1) * MINUTE_S);
         let (from, to) = (shown(begin), shown(end));
         let next = from + 1 + (time_of_day - from - 1).rem_euclid(DAY_S);
-        match next <= to {
-            true if to - from == MINUTE_S => Some(end - (to - next)),
-            true => Some(end),
-            false => (to.rem_euclid(DAY_S) == time_of_day).then_some(end),
+        if next > to {
+            return (to.rem_euclid(DAY_S) == time_of_day).then_some(end);
         }
+        let is_whole_minute = to - from == MINUTE_S;
+        Some(if is_whole_minute { end - (to - next) } else { end })
     });
     moments.into_iter().find(|&moment| moment > now).unwrap_or(now + DAY_S)
 }

@@ -36,9 +36,10 @@ pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
     let ms = |seconds: u64| seconds.saturating_mul(1000);
     let minute_ms = ms(epoch_s.div_ceil(60).saturating_mul(60));
     let Moment { year, month, day, hour, minute, .. } = moment(minute_ms);
-    match minute_ms / MS_PER_DAY == ms(now_epoch_s) / MS_PER_DAY {
-        true => format!("{hour:02}:{minute:02} UTC"),
-        false => format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC"),
+    if minute_ms / MS_PER_DAY == ms(now_epoch_s) / MS_PER_DAY {
+        format!("{hour:02}:{minute:02} UTC")
+    } else {
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
     }
 }
 

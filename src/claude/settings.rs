@@ -165,11 +165,10 @@ pub fn effect(allowed: &[String], rule: &str) -> RuleOverlap {
     if let Some(rest) = rule.strip_prefix("mcp__") {
         let server = rest.split("__").next().unwrap_or(rest);
         let has_part_of_it = allowed.iter().any(|tool| tool.strip_prefix(rule).is_some_and(|t| t.starts_with("__")));
-        return match has_part_of_it {
-            _ if is_allowed(rule) || is_allowed(&format!("mcp__{server}")) => RuleOverlap::Covered,
-            true => RuleOverlap::Conflicting,
-            false => RuleOverlap::Deniable,
-        };
+        if is_allowed(rule) || is_allowed(&format!("mcp__{server}")) {
+            return RuleOverlap::Covered;
+        }
+        return if has_part_of_it { RuleOverlap::Conflicting } else { RuleOverlap::Deniable };
     }
     let name = tools::name(rule);
     let known: Vec<_> = allowed.iter().map(|tool| tools::rule(tool)).collect();

@@ -120,11 +120,13 @@ fn string(node: Node) -> Result<String, String> {
 
 fn filled(node: Node) -> Result<String, String> {
     let text = string(node)?;
-    match sanitize_line(&text).is_empty() {
-        true if text.trim().is_empty() => Err("is empty".into()),
-        true => Err(format!("shows as nothing: '{}'", quote_input(&text))),
-        false => Ok(text),
+    if text.trim().is_empty() {
+        return Err("is empty".into());
     }
+    if sanitize_line(&text).is_empty() {
+        return Err(format!("shows as nothing: '{}'", quote_input(&text)));
+    }
+    Ok(text)
 }
 
 fn boolean(node: Node) -> Result<bool, String> {
@@ -267,9 +269,10 @@ fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
     let mut seen = HashSet::new();
     all(elements.into_iter().enumerate().map(|(i, element)| {
         let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
-        match seen.insert(dependency.name.clone()) {
-            true => Ok(dependency),
-            false => Err(format!("'{}' stands here twice", quote_input(&dependency.name))),
+        if seen.insert(dependency.name.clone()) {
+            Ok(dependency)
+        } else {
+            Err(format!("'{}' stands here twice", quote_input(&dependency.name)))
         }
     }))
 }

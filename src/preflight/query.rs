@@ -86,9 +86,10 @@ pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -
         answered.is_some()
     });
     process.close_input();
-    let exit = match has_ended {
-        true => process.reap_within(END_LIMIT),
-        false => shut_down(&mut process, if answered.is_some() { EXIT_GRACE } else { Duration::ZERO }),
+    let exit = if has_ended {
+        process.reap_within(END_LIMIT)
+    } else {
+        shut_down(&mut process, if answered.is_some() { EXIT_GRACE } else { Duration::ZERO })
     };
     answered.ok_or_else(|| match exit {
         Some(exit) if has_ended => last_words(&errors, &exit),

@@ -212,10 +212,11 @@ fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     let read = opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot be read: {}", error_text(&error)))?;
-    match bytes.len() as u64 > MAX_SETTINGS_BYTES {
-        true => Err("is larger than 1 MiB".to_owned()),
+    if bytes.len() as u64 > MAX_SETTINGS_BYTES {
+        Err("is larger than 1 MiB".to_owned())
+    } else {
         // claude makes empty files of settings itself.
-        false => Ok(Some(bytes).filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace))),
+        Ok(Some(bytes).filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace)))
     }
 }
 

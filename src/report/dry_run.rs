@@ -77,9 +77,10 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     if !instance.invocation.disallowed_tools.is_empty() {
         lines.push(list("tools refused", &instance.invocation.disallowed_tools));
     }
-    let all_the_same = match permissions::is_mode_overridden(&instance.invocation) {
-        true => "; tools that are not listed are refused all the same",
-        false => "",
+    let all_the_same = if permissions::is_mode_overridden(&instance.invocation) {
+        "; tools that are not listed are refused all the same"
+    } else {
+        ""
     };
     lines.push(shown("permission mode", &instance.invocation.permission_mode) + all_the_same);
     lines.extend(instance.invocation.model.iter().map(|model| shown("model", model)));

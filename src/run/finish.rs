@@ -52,9 +52,10 @@ impl Supervisor<'_> {
         self.announce_stage_end(index, now);
         for Skip { instance, cause: because_of } in self.schedule.ended(index, completed) {
             let (needed, first) = (&self.plan.instances[because_of].name, &self.plan.instances[index].name);
-            let why = match because_of == index {
-                true => format!("depends on {needed}, which failed"),
-                false => format!("depends on {needed}, which was skipped because {first} failed"),
+            let why = if because_of == index {
+                format!("depends on {needed}, which failed")
+            } else {
+                format!("depends on {needed}, which was skipped because {first} failed")
             };
             self.debug(instance, &format!("skipped: {why}"));
             let record = &mut self.records[instance];

@@ -103,12 +103,12 @@ impl<'a> Supervisor<'a> {
             Err(error) => {
                 // The system does not say which of the three it has not found.
                 let program = launch.program.display();
-                let what = match launch.cwd.is_dir() {
-                    false => format!("its directory {} is not there any more", launch.cwd.display()),
-                    true if error.kind() == ErrorKind::NotFound && launch.program.exists() => {
-                        format!("{program} could not be started: the interpreter that it names is not there")
-                    }
-                    true => format!("{program} could not be started: {}", error_text(&error)),
+                let what = if !launch.cwd.is_dir() {
+                    format!("its directory {} is not there any more", launch.cwd.display())
+                } else if error.kind() == ErrorKind::NotFound && launch.program.exists() {
+                    format!("{program} could not be started: the interpreter that it names is not there")
+                } else {
+                    format!("{program} could not be started: {}", error_text(&error))
                 };
                 let is_hopeless = !is_transient(&error);
                 // What processes before this one have used stays on the books.

@@ -91,7 +91,7 @@ fn figures_keep_their_limits() {
         figure("doc blocks that open with a pronoun, percent", prose.pronoun_openers, AtMost(29.0), AtMost(5.0)),
         figure("dialect words per 1,000 comment words", prose.dialect, AtMost(4.8), AtMost(0.0)),
         figure("closures per 1,000 code lines", code.closures, AtMost(77.0), AtMost(30.0)),
-        figure("matches on a bool", code.bool_matches, AtMost(17.0), AtMost(0.0)),
+        figure("matches on a bool", code.bool_matches, AtMost(2.0), AtMost(0.0)),
         figure("calls of filter that ignore the item", code.blind_filters, AtMost(36.0), AtMost(0.0)),
         figure("types Result<_, String>", code.string_errors, AtMost(68.0), AtMost(15.0)),
         figure("functions over 60 lines", code.long_functions, AtMost(6.0), AtMost(0.0)),

@@ -54,9 +54,10 @@ pub fn answer(line: &[u8]) -> Option<Result<Vec<ListedCommand>, String>> {
 fn listed(command: &Value) -> Option<ListedCommand> {
     let text = |key: &str| command[key].as_str().unwrap_or_default().trim().to_owned();
     let name = text("name").trim_start_matches('/').to_owned();
-    let (source, description) = match command["builtin"] == true {
-        true => (CommandSource::Claude, text("description")),
-        false => source(&name, &text("description")),
+    let (source, description) = if command["builtin"] == true {
+        (CommandSource::Claude, text("description"))
+    } else {
+        source(&name, &text("description"))
     };
     let aliases = command["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let argument_hint = text("argumentHint");

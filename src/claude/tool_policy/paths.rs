@@ -38,9 +38,10 @@ pub(super) fn covers(pattern: &str, path: &str, directories: &dyn Directories) -
     let Some(inside) = inside else { return false };
     let names: Vec<&str> = inside.split('/').collect();
     let pattern = parts[plain..].iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    match is_anchored {
-        true => covers_names(&pattern, &names),
-        false => (0..names.len()).any(|from| covers_names(&pattern, &names[from..])),
+    if is_anchored {
+        covers_names(&pattern, &names)
+    } else {
+        (0..names.len()).any(|from| covers_names(&pattern, &names[from..]))
     }
 }
 

@@ -152,9 +152,10 @@ fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(
             quote_input(text.trim())
         ));
     }
-    match text.starts_with('/') {
-        true => options.instance.command = Some(text),
-        false => options.instance.prompt = Some(text),
+    if text.starts_with('/') {
+        options.instance.command = Some(text)
+    } else {
+        options.instance.prompt = Some(text)
     }
     Ok(())
 }

@@ -287,12 +287,11 @@ impl Budget {
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
             // What an instance has announced is for all its attempts: the next one takes what the others have left.
-            let (is_over, estimate) = match limit.is_own() {
-                true => (limit.used >= limit.cap, account.estimate.of(limit.unit)),
-                false => {
-                    let expected = account.minimum(self.largest_first).of(limit.unit);
-                    (limit.used.saturating_add(expected) > limit.cap, expected)
-                }
+            let (is_over, estimate) = if limit.is_own() {
+                (limit.used >= limit.cap, account.estimate.of(limit.unit))
+            } else {
+                let expected = account.minimum(self.largest_first).of(limit.unit);
+                (limit.used.saturating_add(expected) > limit.cap, expected)
             };
             let is_overall = limit.scope == Scope::Overall;
             (is_over && Self::is_final(limit)).then(|| Denial { why: limit.would_exceed(estimate), is_overall })

@@ -75,9 +75,10 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
         start = layer.start;
         for at in layer {
             // The last one closes the diamond: it depends on all before it.
-            let others: BTreeSet<usize> = match at == COUNT - 1 {
-                true => before.clone().collect(),
-                false => (0..=random.below(4)).map(|_| before.start + random.below(before.len())).collect(),
+            let others: BTreeSet<usize> = if at == COUNT - 1 {
+                before.clone().collect()
+            } else {
+                (0..=random.below(4)).map(|_| before.start + random.below(before.len())).collect()
             };
             let when = |random: &mut Random| {
                 if random.below(4) == 0 { DependencyCondition::Ended } else { DependencyCondition::Completed }
