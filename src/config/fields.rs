@@ -42,80 +42,80 @@ macro_rules! table {
 
 pub(super) const INSTANCE: &[FieldSpec<InstanceConfig>] = table![
     "name" => name: FILLED,
-        "What reports call it. Names are unique; a missing one is made from the command.";
+        "The name in reports. Names are unique; the default is made from the command.";
     "command" => command: TEXT,
-        "What it is to do: a slash command, or text. A slash command that does not exist fails the instance before a \
-         token is spent.";
+        "The task: a slash command, or text. An instance whose slash command does not exist fails before a token is \
+         used.";
     "prompt" => prompt: TEXT,
-        "What it is to do, always as text. With both, `command` counts.";
+        "The task, always as text. If both are set, `command` counts.";
     "description" => description: TEXT,
-        "A few words for whoever reads the config.";
+        "A description for readers of the config.";
     "permission_mode" => permission_mode: PERMISSION_MODE,
-        "Passed on to claude; bypassPermissions if nothing is said. With `allowed_tools`, a mode that asks nobody \
-         becomes one that refuses what would have to be asked for.";
+        "The permission mode of claude; the default is bypassPermissions. With `allowed_tools`, a mode that allows \
+         tools without asking is replaced by one that denies them.";
     "output_format" => output_format: OUTPUT_FORMAT,
-        "Taken for the sake of older configs. zen reads the stream of claude itself.";
+        "Accepted for older configs, without effect: zen reads the stream of claude itself.";
     "max_tokens_per_command" => max_tokens: TOKENS,
-        "The tokens that it is expected to use; with a budget that blocks, its own limit.";
+        "The estimate of the tokens that it will use; if the budget blocks, also its own limit.";
     "session_id" => session_id: FILLED,
-        "A conversation that the next run goes on with; any name. Instances with one session run one after the other, \
-         in the order of the config, and in one directory: claude keeps conversations by directory.";
+        "A conversation that the next run continues; any name. Instances with one session run one after the other, in \
+         the order of the config, and in one directory: claude keeps conversations by directory.";
     "clear_history" => clear_history: BOOLEAN,
-        "Starts that conversation afresh, with every generation of claude. A `/clear` among the `pre_commands` does it \
-         where it stands: what comes after it is told to another process, in a new conversation.";
+        "Starts a new conversation in the session, with every generation of claude. A `/clear` among the `pre_commands` \
+         does so at its place: the messages after it are sent to another process, in a new conversation.";
     "compact_history" => compact_history: BOOLEAN,
-        "Compacts that conversation first. Where there is nothing to compact, nothing happens.";
+        "Compacts the conversation first, if it has something to compact.";
     "allowed_tools" => allowed_tools: TEXTS,
-        "The only tools that it can use, in every permission mode and in its subagents: these without asking, everything \
-         else is refused, whatever settings, hooks, plugins and front matter allow (see SECURITY). A pattern such as \
+        "The only tools that it can use, in every permission mode and in its subagents: these are allowed, all others \
+         are denied, whatever settings, hooks, plugins and front matter allow (see SECURITY). A pattern such as \
          `Bash(git log *)`, `Edit(src/**)` or `mcp__server__tool` allows that much of a tool. With a pattern of Bash, each \
          command of a pipe or a list must match one; commands that only read (ls, cat, head) pass to the rules of claude, \
          which allows them inside the workspace.";
     "disallowed_tools" => disallowed_tools: TEXTS,
-        "Tools, or patterns of tools, that it cannot use. A pattern for a tool that writes files holds for all of these.";
+        "Tools, or patterns of tools, to deny. A pattern for a tool that writes files applies to all such tools.";
     "fail_on_denied" => fail_on_denied: BOOLEAN,
-        "Makes it a failure when a tool was refused to it: by a rule or the permission mode, or because these lists keep it \
-         from the instance and it was tried all the same. A tool that claude never had is none. The failure comes at the \
-         end of the turn, and there is no retry: the next attempt would be refused as well.";
+        "Fails the instance if a tool was denied: by a rule, by the permission mode, or by these lists. An unknown \
+         tool does not count. The failure comes at the end of the turn and is not retried: the next attempt would \
+         be denied too.";
     "fail_on_mcp" => fail_on_mcp: BOOLEAN,
         "Fails the instance if claude reports an MCP server as failed. Without it, the failure is a message, and the instance \
          runs without that server's tools.";
     "background" => background: BACKGROUND,
-        "What happens if commands still run in the background after the last turn: wait (the default) keeps claude open until \
+        "The action if commands still run in the background after the last turn: wait (the default) keeps claude open until \
          they have ended and claude has answered, which is then the result; stop stops them; fail stops them and fails the \
          instance (reason: unfinished; a retry continues the conversation). A pending wake-up counts as such a command. The summary lists what was stopped. claude \
-         2.0 and older do not report when such a command ends, so that they are stopped.";
+         2.0 and older do not report the end of such a command, so that it is stopped.";
     "background_wait" => background_wait: SECONDS,
-        "Seconds after the last turn that wait lasts at most; then the commands are stopped and the instance has completed. \
-         Default: 600. The timeout of the instance still applies, and fails it.";
+        "The longest wait, in seconds; then the commands are stopped and the instance has completed. The default is 600. \
+         The timeout of the instance still applies, and fails it.";
     "pre_commands" => pre_commands: TEXTS,
-        "Messages that come before the command, each a turn of its own. One that fails, fails the instance.";
+        "Messages to send before the command, each as a turn of its own. If one fails, the instance fails.";
     "timeout" => timeout: SECONDS,
-        "Seconds that it may run.";
+        "Time limit in seconds.";
     "idle_timeout" => idle_timeout: SECONDS,
-        "Seconds that it may say nothing.";
+        "Limit of the time without output, in seconds.";
     "startup_timeout" => startup_timeout: SECONDS,
-        "Seconds from its start to claude's answer to `initialize`; 120 if nothing is said.";
+        "Limit of the time from the start to claude's answer to `initialize`, in seconds; the default is 120.";
     "retries" => retries: RETRIES,
-        "How often it is tried again when it has failed by an error, by a timeout, or for want of processes or memory; 0 \
-         if nothing is said. Its timeouts are of each attempt, its books and its budget of all of them. In a named session \
-         the next attempt goes on with the conversation. What another attempt cannot change is not tried again: an \
-         unknown command or model, a request that the API calls invalid or too large (400, 413), a refused account, a \
-         refused tool, a program that cannot be started, a budget, a signal.";
+        "The number of retries after an error, a timeout, or a lack of processes or memory; the default is 0. Each \
+         attempt has the whole timeout; usage and budget count for all attempts together. In a named session the \
+         next attempt continues the conversation. An error that another attempt would have too is not retried: an \
+         unknown command or model, a request that the API rejects as invalid or too large (400, 413), a refused \
+         account, a denied tool, a program that cannot be started, a budget, a signal.";
     "retry_delay" => retry_delay: SECONDS,
-        "Seconds before the first retry; they double before each further one, up to ten minutes. 5 if nothing is said. \
-         Meanwhile it takes no slot, and whoever depends on it, or comes behind it in its session, waits.";
+        "Seconds before the first retry, doubled for each further one, up to ten minutes; the default is 5. A \
+         waiting instance takes no slot, and its dependents and the next instances in its session wait too.";
     "depends_on" => depends_on: DEPENDENCIES,
-        "Names of instances that must have completed before it starts, which it then does at once. One that has not makes \
-         it skipped; `{\"name\": \"x\", \"when\": \"done\"}` asks only that x has ended.";
+        "Names of instances that must have completed before it starts. If one does not complete, it is skipped; \
+         `{\"name\": \"x\", \"when\": \"done\"}` requires only that x has ended.";
     "model" => model: FILLED,
-        "Passed on to claude.";
+        "The model of claude.";
     "env" => env: VARIABLES,
-        "Environment variables for it; null takes one away.";
+        "Environment variables to set; null removes one.";
     "cwd" => cwd: FILLED,
-        "Its directory, relative to the workspace.";
+        "The directory to run in, relative to the workspace.";
     "claude_args" => claude_args: ARGUMENTS,
-        "More arguments for claude; none that zen gives itself, or has a field for.";
+        "Additional arguments for claude, except those that zen sets or has a field for.";
 ];
 
 /// What makes no sense as a default for every instance.
@@ -125,19 +125,20 @@ pub(super) const BUDGET: &[FieldSpec<BudgetConfig>] = table![
     "overall_budget" => overall_tokens: TOKENS,
         "Tokens that all instances may use together.";
     "overall_cost_budget" => overall_micros: DOLLARS,
-        "Dollars that they may use together.";
+        "Dollars that all instances may use together.";
     "command_budgets" => command_tokens: TOKENS_PER_COMMAND,
-        "Tokens by the first word of the command, summed over the instances that run it.";
+        "Tokens by the first word of the command, for all instances with this command together.";
     "command_cost_budgets" => command_micros: DOLLARS_PER_COMMAND,
-        "The same in dollars.";
+        "Dollars by the first word of the command, for all instances with this command together.";
     "budget_type" => budget_type: BUDGET_TYPE,
-        "Which limits count: those in tokens, in dollars (cost), or both (mixed). All that are set if nothing is said.";
+        "The limits that count: those in tokens, in dollars (cost), or both (mixed). The default is all that are \
+         set.";
     "enforcement_mode" => enforcement: ENFORCEMENT,
-        "What happens at a limit: block stops at it, warn only says so. Block if nothing is said.";
+        "The action at a limit: block stops, warn prints a message. The default is block.";
     "disable_visuals" => disable_visuals: BOOLEAN,
-        "Leaves the bar out of the reports.";
+        "Omits the budget bar from the reports.";
     "token_basis" => token_basis: TOKEN_BASIS,
-        "Which tokens count: total, or uncached, which leaves cache reads out. Total if nothing is said.";
+        "The tokens that count: total, or uncached, which excludes cache reads. The default is total.";
 ];
 
 pub(super) const PRICE: &[FieldSpec<PriceConfig>] = table![
@@ -152,11 +153,14 @@ pub(super) const NEEDED_IN_PRICE: &[&str] = &["input", "output"];
 
 /// The sections of a config, and what each says.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("instances", "What is to be done, an instance of claude for each."),
-    ("budget", "Limits for the whole run."),
-    ("pricing", "Prices of models that zen does not know, by the beginning of the model's name."),
-    ("halt", "How many failed instances stop the run: soon,fail=N or now,fail=N, or N% of all; as the option --halt."),
-    ("defaults", "Fields for all instances; what an instance says itself beats them."),
+    ("instances", "The instances of claude to run."),
+    ("budget", "Limits of the run."),
+    ("pricing", "Prices of models that zen does not know, by a prefix of the model's name."),
+    (
+        "halt",
+        "The number of failed instances that stops the run: soon,fail=N or now,fail=N, or N% of all; as the option --halt.",
+    ),
+    ("defaults", "Fields for all instances; a field of an instance takes precedence."),
 ];
 
 const BACKGROUNDS: [(&str, Background); 3] =

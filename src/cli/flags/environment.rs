@@ -7,23 +7,23 @@ use std::ffi::{OsStr, OsString};
 
 /// The environment variables that zen reads, and those that it sets for its instances, with their meaning.
 pub static ENVIRONMENT: &[(&str, &str)] = &[
-    ("ZEN_CONFIG", "the config, where --config is not given"),
-    ("ZEN_WORKSPACE", "the directory to work in, where --workspace is not given"),
-    ("ZEN_DEBUG", "if not empty, 0, no, off or false: --log-level detailed, where no flag says otherwise"),
-    ("ZEN_CLAUDE", "the claude program, where --claude is not given"),
-    ("XDG_STATE_HOME", "runs keep their files below it, in zen/ (default: ~/.local/state)"),
-    ("NO_COLOR", "if not empty: no colours, on a terminal either"),
-    ("LC_ALL", "the character set to print in: UTF-8, else plain ASCII"),
-    ("LC_CTYPE", "the same, where LC_ALL is not set"),
-    ("LANG", "the same, where neither of them is set"),
+    ("ZEN_CONFIG", "the config, unless --config is given"),
+    ("ZEN_WORKSPACE", "the directory to work in, unless --workspace is given"),
+    ("ZEN_DEBUG", "unless empty, 0, no, off or false: as --log-level detailed; a flag takes precedence"),
+    ("ZEN_CLAUDE", "the claude program, unless --claude is given"),
+    ("XDG_STATE_HOME", "parent of zen/, the directory for the files of runs (default: ~/.local/state)"),
+    ("NO_COLOR", "unless empty: print no colours, not even on a terminal"),
+    ("LC_ALL", "the locale: print UTF-8 if it has it, else plain ASCII"),
+    ("LC_CTYPE", "the locale, if LC_ALL is not set"),
+    ("LANG", "the locale, if neither of these is set"),
     (
         "GITHUB_ACTIONS",
-        "if true: print everything between ::stop-commands::TOKEN and ::TOKEN::, so that no text of an agent is a workflow command",
+        "if true: print everything between ::stop-commands::TOKEN and ::TOKEN::, so that the text of an agent contains no workflow command",
     ),
-    ("ZEN_RUN", "set for every instance: the run that it belongs to"),
-    ("ZEN_INSTANCE", "set for every instance: its name"),
+    ("ZEN_RUN", "set for every instance: the name of the run"),
+    ("ZEN_INSTANCE", "set for every instance: the name of the instance"),
     ("PWD", "set for every instance: its directory"),
-    ("DISABLE_AUTOUPDATER", "set to 1 for every instance, unless its env says otherwise: no update during a run"),
+    ("DISABLE_AUTOUPDATER", "set to 1 for every instance, unless its env sets it: no update during a run"),
     ("OTEL_RESOURCE_ATTRIBUTES", "extended by zen.run and zen.instance for every instance, unless its env sets it"),
 ];
 

@@ -33,10 +33,9 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::config(value).map(|source| options.config = Some(source)),
         },
         help: "The JSON config to run; - reads it from stdin",
-        details: "The config: a JSON file that lists the instances and says what each is to do. \
-            `-` reads it from standard input. \
-            Every mistake in it is reported, all at once, before anything is launched. \
-            With a command on the command line, its `budget`, `pricing` and `defaults` count, and its instances are not run.",
+        details: "The config: a JSON file that lists the instances. `-` reads it from standard input. All mistakes in \
+            it are reported before anything is launched. With a command on the command line, the `budget`, \
+            `pricing` and `defaults` of the config apply, and its instances are not run.",
     },
     Flag {
         long: "workspace",
@@ -47,14 +46,13 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|dir| options.workspace = Some(dir)),
         },
-        help: "Where to work, else the project's root",
-        details: "The directory that the instances work in, unless the config gives an instance one of its own. \
-            It has to be there and to be readable. \
-            Without this option it is the nearest directory, from the current one upwards, that holds `.git` or `.claude`, \
-            and where there is none, the current one. \
-            A directory above the current one counts only if it, and its `.git` and `.claude`, belong to the user or to root \
-            and no other user can write to them. \
-            The home directory, what is above it, and the root are never found in this way: a `.claude` there is claude's own.",
+        help: "Directory to work in (default: the project's root)",
+        details: "The directory in which the instances run, unless the config sets `cwd`. It must exist and be \
+            readable. Default: the nearest directory, from the current one upwards, that contains `.git` or \
+            `.claude`; if there is none, the current one. A directory above the current one counts only if it, \
+            its `.git` and its `.claude` belong to the user or to root and no other user can write to them. The \
+            home directory, the directories above it and the root never count: a `.claude` there is claude's \
+            own.",
     },
     Flag {
         long: "claude",
@@ -65,10 +63,9 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|program| options.claude = Some(program)),
         },
-        help: "The claude program, else ZEN_CLAUDE, else PATH",
-        details: "The claude program to run. \
-            Without this option it is the one that the environment variable `ZEN_CLAUDE` names, \
-            else the first `claude` in `PATH`.",
+        help: "The claude program (default: ZEN_CLAUDE, PATH)",
+        details: "The claude program to run. Default: the environment variable `ZEN_CLAUDE`, else the first `claude` \
+            in `PATH`.",
     },
     Flag {
         long: "dry-run",
@@ -76,9 +73,9 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Work,
         effect: FlagKind::Switch(|options| options.dry_run = true),
         help: "Print the plan and launch nothing",
-        details: "Check the config as for a run, print what would be run (each instance's command line and turns, \
-            its session, its tools, the budget), and launch nothing. Only where the plan depends on what claude can do is \
-            `claude --help` asked for that.",
+        details: "Check the config as for a run, print the plan (command line, turns, session and tools of each \
+            instance, and the budget), and launch nothing. If the plan depends on the version of claude, `claude \
+            --help` is run.",
     },
     Flag {
         long: "instance-name",
@@ -89,10 +86,9 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::filled(value).map(|name| options.instance.name = Some(name)),
         },
-        help: "What reports call it",
-        details: "What reports call the command. Without this option it is called by its slash command, or by the beginning of its text. \
-            This and the other options of this section say of a command on the command line what the fields of an \
-            instance say in a config.",
+        help: "Name of the command in reports",
+        details: "The name of the command in reports. Default: its slash command, or the beginning of its text. This \
+            option and the others of this section set the field of the same name of an instance in a config.",
     },
     Flag {
         long: "instance-description",
@@ -103,8 +99,8 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::filled(value).map(|text| options.instance.description = Some(text)),
         },
-        help: "A word about it, for reports",
-        details: "What `--dry-run` and `report.json` say of the command.",
+        help: "Description of the command in reports",
+        details: "The description of the command in `--dry-run` and `report.json`.",
     },
     Flag {
         long: "session-id",
@@ -115,17 +111,16 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::filled(value).map(|name| options.instance.session_id = Some(name)),
         },
-        help: "The conversation to go on with",
-        details: "The conversation that the command goes on with; any name. \
-            The next run with this name goes on with it too.",
+        help: "Conversation to continue",
+        details: "The conversation that the command continues; any name. The next run with this name continues it too.",
     },
     Flag {
         long: "clear-history",
         short: None,
         section: Section::Command,
         effect: FlagKind::Switch(|options| options.instance.clear_history = Some(true)),
-        help: "Start the conversation afresh",
-        details: "Start the conversation afresh, with /clear, before the command.",
+        help: "Start a new conversation",
+        details: "Start a new conversation in the session, with /clear, before the command.",
     },
     Flag {
         long: "compact-history",
@@ -144,14 +139,13 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::start_at(value).map(|at| options.start_at = Some(at)),
         },
-        help: "2h, 30m, 45s, 14:30, 1am or 10:30pm, else now",
-        details: "When to start: after a while (`2h`, `30m`, `45s`, `1h30m`), or when the local clock next shows a time \
-            (`14:30`, `1am`, `10:30pm`), so that one of today that has passed is tomorrow's. \
-            A time that the clock jumps over in spring is the moment of the jump; one that it shows twice in autumn is the \
-            first of the two that is still to come. \
-            The config is checked before the wait. \
-            The wait ends by the clock, also when that is set or the machine has slept; \
-            what is left is said now and then, and at SIGUSR1; a signal that stops a run ends it at once.",
+        help: "2h, 30m, 45s, 14:30, 1am or 10:30pm (default: now)",
+        details: "The time to start at: after a delay (`2h`, `30m`, `45s`, `1h30m`), or at a time of the local clock \
+            (`14:30`, `1am`, `10:30pm`); a time that has passed today is tomorrow's. A time that the clock skips \
+            in spring is the moment of the change; of a time that occurs twice in autumn, the next occurrence \
+            counts. The config is checked before the wait. The wait follows the clock, also if the clock is set \
+            or the machine was suspended. The remaining time is printed at growing intervals, and on SIGUSR1; a \
+            signal that stops a run ends the wait at once.",
     },
     Flag {
         long: "startup-delay",
@@ -163,10 +157,9 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::seconds(value).map(|delay| options.startup_delay = delay),
         },
         help: "Time between two launches",
-        details: "The least time between one launch and the next. \
-            Instances that are started at the same moment race for claude's own files; \
-            apart from that they run side by side, and none waits for another to end. \
-            Fractions are allowed.",
+        details: "The minimum time between two launches. Instances that start at the same moment compete for claude's \
+            own files; apart from that they run in parallel, and none waits for another to end. Fractions are \
+            allowed.",
     },
     Flag {
         long: "max-parallel",
@@ -177,10 +170,9 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::count(value, 1).map(|max| options.max_parallel = Some(max)),
         },
-        help: "Instances that may run at a time, else all",
-        details: "How many instances may run at a time. \
-            The others wait, in the config's order, until one has ended. \
-            Without this option nothing waits.",
+        help: "Limit the instances that run at a time",
+        details: "The maximum number of instances that run at a time. The others wait, in the order of the config, \
+            until one has ended. Default: no limit.",
     },
     Flag {
         long: "timeout",
@@ -191,10 +183,9 @@ pub static FLAGS: &[Flag] = &[
             default: Some("10000"),
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.timeout = timeout),
         },
-        help: "How long an instance may run",
-        details: "How long an instance may run before it is stopped and counts as failed. \
-            An instance with a `timeout` of its own in the config keeps that. \
-            Fractions are allowed.",
+        help: "Time limit of an instance",
+        details: "The time after which an instance is stopped and fails. The field `timeout` of an instance in the \
+            config takes precedence. Fractions are allowed.",
     },
     Flag {
         long: "idle-timeout",
@@ -205,11 +196,10 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.idle_timeout = Some(timeout)),
         },
-        help: "How long it may be silent, else for ever",
-        details: "How long an instance may run without writing anything before it is stopped and counts as failed. \
-            A tool that works for long is silent too: leave it the time. \
-            An instance with an `idle_timeout` of its own in the config keeps that. \
-            Without this option silence stops nothing.",
+        help: "Kill an instance after SECONDS without output",
+        details: "The time without output after which an instance is stopped and fails. A tool that works for a long \
+            time writes nothing either: allow for it. The field `idle_timeout` of an instance in the config \
+            takes precedence. Default: no limit.",
     },
     Flag {
         long: "startup-timeout",
@@ -221,9 +211,8 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.startup_timeout = timeout),
         },
         help: "Limit the time until claude is ready",
-        details: "Stop an instance whose claude has not answered `initialize` within SECONDS after its start; it fails by a \
-            timeout. \
-            An instance with a `startup_timeout` of its own in the config keeps that.",
+        details: "Stop an instance whose claude has not answered `initialize` within SECONDS after its start; it fails \
+            by a timeout. The field `startup_timeout` of an instance in the config takes precedence.",
     },
     Flag {
         long: "grace",
@@ -235,9 +224,9 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::seconds(value).map(|grace| options.grace = grace),
         },
         help: "Time from interrupt to SIGTERM",
-        details: "How long an instance may take to end after it was interrupted, before it is sent SIGTERM. \
-            SIGKILL follows two seconds later, to it and to every process that it started. \
-            What that does not end within five seconds, such as a process of another user, is let go, and the summary names it.",
+        details: "The time that an instance has to end after an interrupt, before it receives SIGTERM. SIGKILL follows \
+            two seconds later, to it and to all its descendants. A process that does not end within five \
+            seconds, such as one of another user, is abandoned and listed in the summary.",
     },
     Flag {
         long: "on-limit",
@@ -249,15 +238,13 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::one_of(value, &UsageLimitPolicy::WORDS).map(|what| options.on_limit = what),
         },
         help: "At a usage limit: wait, stop or fail",
-        details: "What happens when the account's usage limit is reached, as claude itself reports it (2.1 and newer). \
-            What runs goes on to its end in any case. \
-            `stop`: what has not started does not start; the run ends with exit status 75 and says until when the limit \
-            holds. \
-            `wait`: nothing starts until a minute after that, then the run continues, and an instance that the limit had \
-            failed runs again; if the wait would be longer than `--limit-wait-max`, the run stops as with `stop`. \
-            `fail`: an instance that hits it fails (exit status 75), and the others continue. \
-            A throttle is no usage limit: claude tries again by itself, and then `retries` of the config count. \
-            A reset more than eight days ahead counts as unknown.",
+        details: "The action if the account's usage limit is reached, as reported by claude (2.1 and newer). Running \
+            instances continue in any case. `stop`: launch nothing more; the run ends with exit status 75 and \
+            prints when the limit resets. `wait`: launch nothing until one minute after the reset, then \
+            continue, and run instances again that failed by the limit; if the wait would be longer than \
+            `--limit-wait-max`, stop as with `stop`. `fail`: fail an instance that reaches the limit (exit \
+            status 75), and run the others. Throttling is no usage limit: claude retries by itself, and then the \
+            field `retries` applies. A reset more than eight days ahead counts as unknown.",
     },
     Flag {
         long: "limit-wait-max",
@@ -269,10 +256,10 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::seconds(value).map(|max| options.limit_wait_max = max),
         },
         help: "Longest wait of --on-limit wait",
-        details: "How long `--on-limit wait` may wait for a reset: six hours if nothing is given, \
-            which is more than the five-hour window of a plan. \
-            If the reset is further away, the run stops as with `--on-limit stop`, with exit status 75. \
-            A limit that names no reset is tried again every 15 minutes, at least once, until so much time has passed.",
+        details: "The longest wait of `--on-limit wait` for a reset; the default of six hours exceeds the five-hour \
+            window of a plan. If the reset is further away, the run stops as with `--on-limit stop`, with exit \
+            status 75. A limit without a reset time is retried every 15 minutes, at least once, until this time \
+            has passed.",
     },
     Flag {
         long: "halt",
@@ -302,8 +289,8 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::tokens(value).map(|cap| options.budget.overall_tokens = Some(cap)),
         },
         help: "Tokens that all instances may use together",
-        details: "How many tokens all instances may use together. \
-            This and the other options of this section beat what the config says.",
+        details: "The number of tokens that all instances may use together. This option and the others of this section \
+            take precedence over the config.",
     },
     Flag {
         long: "overall-cost-budget",
@@ -314,9 +301,9 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::dollars(value).map(|cap| options.budget.overall_micros = Some(cap)),
         },
-        help: "Dollars that they may use together",
-        details: "How many dollars all instances may use together. \
-            What a turn has cost is what claude says; until it does, an estimate by the prices of its model.",
+        help: "Dollars that all instances may use together",
+        details: "The dollars that all instances may use together. The cost of a turn is the one that claude reports; \
+            until then it is estimated by the prices of the model.",
     },
     Flag {
         long: "command-budget",
@@ -332,8 +319,8 @@ pub static FLAGS: &[Flag] = &[
             },
         },
         help: "Tokens for one command; repeatable",
-        details: "How many tokens the instances whose command begins with this word may use together. \
-            Can be given several times; the slash may be left out.",
+        details: "The number of tokens that all instances whose command begins with this word may use together. May be \
+            repeated; the slash is optional.",
     },
     Flag {
         long: "command-cost-budget",
@@ -349,7 +336,8 @@ pub static FLAGS: &[Flag] = &[
             },
         },
         help: "Dollars for one command; repeatable",
-        details: "The same in dollars.",
+        details: "The dollars that all instances whose command begins with this word may use together. May be \
+            repeated; the slash is optional.",
     },
     Flag {
         long: "budget-enforcement-mode",
@@ -363,12 +351,10 @@ pub static FLAGS: &[Flag] = &[
                 values::one_of(value, &modes).map(|mode| options.budget.enforcement = Some(mode))
             },
         },
-        help: "block or warn, else what the config says",
-        details: "What happens at a limit. \
-            `block`: an instance that would go over it is not started, and where it is reached while instances run, \
-            those that share it end with the message they are in. \
-            `warn`: it is said, once, and everything goes on. \
-            Where neither this option nor the config says anything, limits block.",
+        help: "block or warn (default: as in the config)",
+        details: "The action at a limit. `block`: an instance that would exceed it is not started; if it is reached \
+            while instances run, those that share it end with their current message. `warn`: print one message, \
+            and continue. Default: the config's, else `block`.",
     },
     Flag {
         long: "budget-parameter-type",
@@ -382,17 +368,17 @@ pub static FLAGS: &[Flag] = &[
                 values::one_of(value, &types).map(|kind| options.budget.budget_type = Some(kind))
             },
         },
-        help: "tokens, cost or mixed, else the limits set",
-        details: "Which limits count: those in `tokens`, those in dollars (`cost`), or both (`mixed`). \
-            Without this option all that are set count.",
+        help: "tokens, cost or mixed (default: all limits)",
+        details: "The limits that count: those in `tokens`, those in dollars (`cost`), or both (`mixed`). Default: all \
+            limits that are set.",
     },
     Flag {
         long: "disable-budget-visuals",
         short: None,
         section: Section::Budget,
         effect: FlagKind::Switch(|options| options.budget.disable_visuals = Some(true)),
-        help: "Leave the budget's bar out of the reports",
-        details: "Leave the budget's bar out of the status reports.",
+        help: "Omit the budget bar from the reports",
+        details: "Omit the budget bar from the status reports.",
     },
     Flag {
         long: "status-report-interval",
@@ -406,9 +392,8 @@ pub static FLAGS: &[Flag] = &[
             },
         },
         help: "Time between two status reports",
-        details: "The time between two status reports on standard output. \
-            SIGUSR1 asks for one at any time. \
-            Fractions are allowed.",
+        details: "The time between two status reports on standard output. SIGUSR1 requests one at any time. Fractions \
+            are allowed.",
     },
     Flag {
         long: "max-console-lines",
@@ -420,9 +405,8 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::count(value, 0).map(|max| options.max_console_lines = max),
         },
         help: "Lines of each instance per report",
-        details: "How many recent lines of each instance are shown between two reports: \
-            what it says and which tools it uses. \
-            0 shows none.",
+        details: "The number of recent lines of each instance between two reports: its text and its tools. 0 prints \
+            none.",
     },
     Flag {
         long: "max-line-length",
@@ -434,8 +418,7 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::count(value, 20).map(|max| options.max_line_length = max),
         },
         help: "Columns of each such line",
-        details: "After how many columns a line of an instance is cut; at least 20. \
-            The log files keep it whole.",
+        details: "The column at which a line of an instance is truncated; at least 20. The log files have whole lines.",
     },
     Flag {
         long: "log-level",
@@ -447,11 +430,9 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::log_level(value).map(|level| options.log_level = level),
         },
         help: "silent, concise or detailed",
-        details: "How much to print. \
-            `silent`: errors and the final summary only. \
-            `concise`: the reports, the instances' recent lines, and what happens to budgets. \
-            `detailed`: everything that zen does, as well. \
-            Of this option, `--quiet` and `--verbose`, the last one given counts.",
+        details: "The amount of output. `silent`: errors and the final summary. `concise`: also status reports, recent \
+            lines of the instances, and events of budgets. `detailed`: also everything that zen does. Of this \
+            option, `--quiet` and `--verbose`, the last one counts.",
     },
     Flag {
         long: "quiet",
@@ -459,7 +440,7 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Report,
         effect: FlagKind::Switch(|options| options.log_level = LogLevel::Silent),
         help: "Print errors and the final summary only",
-        details: "The same as `--log-level silent`: errors and the final summary only.",
+        details: "Print errors and the final summary only, as `--log-level silent` does.",
     },
     Flag {
         long: "on-success",
@@ -471,18 +452,17 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::one_of(value, &OnSuccess::WORDS).map(|what| options.on_success = what),
         },
         help: "If every instance completes: report or silent",
-        details: "What is printed at the end if every instance has completed. \
-            `report`: the final reports of the log level. \
-            `silent`: nothing; with `--quiet`, such a run prints no line, and cron sends no mail. \
-            Warnings are printed in any case.",
+        details: "The output at the end if every instance has completed. `report`: the final reports of the log level. \
+            `silent`: nothing; with `--quiet`, such a run prints no line, and cron sends no mail. Warnings are \
+            printed in any case.",
     },
     Flag {
         long: "verbose",
         short: Some('v'),
         section: Section::Report,
         effect: FlagKind::Switch(|options| options.log_level = LogLevel::Detailed),
-        help: "The same as --log-level detailed",
-        details: "The same as `--log-level detailed`.",
+        help: "Print everything that zen does",
+        details: "Print everything that zen does, as `--log-level detailed` does.",
     },
     Flag {
         long: "output-format",
@@ -496,8 +476,9 @@ pub static FLAGS: &[Flag] = &[
                 values::one_of(value, &formats).map(|format| options.instance.output_format = Some(format.to_owned()))
             },
         },
-        help: "Taken for older scripts; changes nothing",
-        details: "Taken for the sake of older scripts. zen reads the stream of claude itself, and reports in text and in `report.json`.",
+        help: "Accepted for older scripts; has no effect",
+        details: "Accepted for older scripts, without effect: zen reads claude's stream itself, and reports in text \
+            and in `report.json`.",
     },
     Flag {
         long: "log-dir",
@@ -508,17 +489,17 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|dir| options.logs = LogDir::Path(dir)),
         },
-        help: "Where to keep the files of runs",
-        details: "The directory below which this run gets one of its own for its files (see `FILES`). \
-            Of this option and `--no-logs`, the last one given counts.",
+        help: "Directory for the files of runs",
+        details: "The directory in which each run creates a directory of its own (see `FILES`). Of this option and \
+            `--no-logs`, the last one counts.",
     },
     Flag {
         long: "no-logs",
         short: None,
         section: Section::Files,
         effect: FlagKind::Switch(|options| options.logs = LogDir::Disabled),
-        help: "Keep no files of this run",
-        details: "Keep no files of this run: what is not printed is lost.",
+        help: "Write no files",
+        details: "Write no files: all that is not printed is lost.",
     },
     Flag {
         long: "lock",
@@ -529,33 +510,30 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::path(value).map(|file| options.lock = LockPolicy::File(file)),
         },
-        help: "Never run beside another holder of this",
-        details: "A file that one run at a time holds; it is made if it is not there. \
-            Where another run holds it, nothing is launched, it is said who does, and the exit status is 75. \
-            The lock goes with the run, however that ends; the file stays. \
-            Without this option a config that is a file has a lock for each workspace, and everything else has none. \
-            Of this option and `--no-lock`, the last one given counts.",
+        help: "Fail if another run holds this lock file",
+        details: "A file that one run at a time can lock; it is created if it does not exist. If another run holds the \
+            lock, nothing is launched, the holder is printed, and the exit status is 75. The lock is released \
+            when the run ends, in whatever way; the file stays. Default: a config that is a file has one lock \
+            for each workspace; all else has none. Of this option and `--no-lock`, the last one counts.",
     },
     Flag {
         long: "no-lock",
         short: None,
         section: Section::Files,
         effect: FlagKind::Switch(|options| options.lock = LockPolicy::Disabled),
-        help: "Run beside other runs of the config",
-        details: "Take no lock: run beside other runs of the same config. \
-            A session is in one run at a time all the same: an instance whose session another run is in waits until that \
-            has left it.",
+        help: "Allow concurrent runs of one config",
+        details: "Take no lock, and run concurrently with other runs of the same config. A session is still used by \
+            one run at a time: an instance whose session is in use by another run waits until it is free.",
     },
     Flag {
         long: "list-commands",
         short: None,
         section: Section::Answers,
         effect: FlagKind::Switch(|options| options.question = Some(Query::Commands)),
-        help: "Print the slash commands that there are",
-        details: "Print the slash commands that the workspace has, one a line: its name, where it comes from (project, user, a skill, \
-            a plugin, or built in), and what it does. \
-            claude itself is asked for them; no token is spent. \
-            Where there is no claude, the files below `.claude` say what they know.",
+        help: "Print the available slash commands",
+        details: "Print the slash commands of the workspace, one a line: name, origin (project, user, a skill, a \
+            plugin, or built in), and description. claude lists them; no token is used. Without a claude, the \
+            files below `.claude` are read.",
     },
     Flag {
         long: "inspect-command",
@@ -566,9 +544,9 @@ pub static FLAGS: &[Flag] = &[
             default: None,
             set: |options, value| values::filled(value).map(|called| options.question = Some(Query::Command(called))),
         },
-        help: "Print what is known of one of them",
-        details: "Print what is known of a slash command: where it comes from, its file, its front matter, and how its text begins. \
-            The slash may be left out.",
+        help: "Print details of a slash command",
+        details: "Print details of a slash command: its origin, its file, its front matter, and the beginning of its \
+            text. The slash is optional.",
     },
     Flag {
         long: "list-examples",
@@ -576,7 +554,7 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Answers,
         effect: FlagKind::Switch(|options| options.question = Some(Query::Examples)),
         help: "Print the kinds of example configs",
-        details: "Print the kinds of configs that `--generate-example` knows, one a line.",
+        details: "Print the kinds of configs that `--generate-example` accepts, one a line.",
     },
     Flag {
         long: "generate-example",
@@ -589,16 +567,16 @@ pub static FLAGS: &[Flag] = &[
                 values::example(value).map(|example| options.question = Some(Query::Example(example)))
             },
         },
-        help: "Print an example config, to start from",
-        details: "Print a config of this kind, to start from: `zen --generate-example code_review > review.json`.",
+        help: "Print an example config",
+        details: "Print an example config of this kind: `zen --generate-example code_review > review.json`.",
     },
     Flag {
         long: "show-prompt-template",
         short: None,
         section: Section::Answers,
         effect: FlagKind::Switch(|options| options.question = Some(Query::PromptTemplate)),
-        help: "Print what makes a model write a config",
-        details: "Print a text to paste into a model, with what is to be done put in, so that it writes a config.",
+        help: "Print a prompt to make a model write a config",
+        details: "Print a prompt to paste into a model, together with a task, so that it writes a config.",
     },
     Flag {
         long: "print-schema",
@@ -606,24 +584,24 @@ pub static FLAGS: &[Flag] = &[
         section: Section::Answers,
         effect: FlagKind::Switch(|options| options.question = Some(Query::Schema)),
         help: "Print the JSON Schema of a config",
-        details: "Print the JSON Schema (2020-12) of a config, for editors and for programs that write configs. \
-            What it says nothing of, such as names that must be unique, `--dry-run` finds.",
+        details: "Print the JSON Schema (2020-12) of a config, for editors and for programs that write configs. Rules \
+            that a schema cannot express, such as unique names, are checked by `--dry-run`.",
     },
     Flag {
         long: "help",
         short: Some('h'),
         section: Section::Information,
         effect: FlagKind::Special(|| Request::Help),
-        help: "Print this help and exit",
-        details: "Print a short help and exit.",
+        help: "Print this help",
+        details: "Print a short help.",
     },
     Flag {
         long: "version",
         short: Some('V'),
         section: Section::Information,
         effect: FlagKind::Special(|| Request::Version),
-        help: "Print the version and exit",
-        details: "Print the version and exit.",
+        help: "Print the version",
+        details: "Print the version.",
     },
 ];
 
