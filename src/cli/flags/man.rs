@@ -16,79 +16,81 @@ const SYNOPSIS: &str =
     "\\fBzen \\-\\-config\\fR \\fIFILE\\fR [\\fIOPTION\\fR]...\n.br\n\\fBzen\\fR [\\fIOPTION\\fR]... \\fICOMMAND\\fR\n";
 
 const DESCRIPTION: &[&str] = &[
-    "`zen` reads a list of jobs for Claude Code from a JSON file, runs each of them in a `claude` process of its own, \
-     side by side, and says what became of them: which did their work, what they used, and what they cost. \
-     It is made for cron jobs and scripts: it asks no questions, reports in plain text on standard output, \
-     writes messages to standard error, and tells the outcome by its exit status.",
-    "An instance counts as completed when claude has reported success for its last message, and its command existed; \
-     the exit status of claude alone is not believed. \
-     A failed instance never blocks, delays or stops another. \
-     When an instance is stopped, so is every process that it started.",
-    "With a `COMMAND` in place of a config, that is run alone: a slash command if it begins with a slash, else text of \
+    "`zen` runs many headless instances of Claude Code from a JSON config, each in a `claude` process of its own, \
+     in parallel, and reports the result, the usage and the cost of each. \
+     It is made for cron jobs and scripts: it asks no questions, prints plain text to standard output and messages to \
+     standard error, and has an exit status that a script can trust.",
+    "A config lists instances. \
+     The plan is the config with all defaults resolved. \
+     An instance has one or more turns, messages to claude with an answer each, and a retry is another attempt. \
+     A session is a conversation that later runs continue. \
+     A budget limits tokens and dollars; the usage limit is the one of the account.",
+    "An instance has completed if claude has reported success for its last message, the model took part, and its slash \
+     commands existed; the exit status of claude does not count. \
+     A failed instance never blocks, delays or stops another one. \
+     If an instance is stopped, all its descendants are killed.",
+    "With a `COMMAND` instead of a config, only this command is run: a slash command if it begins with a slash, else text of \
      several words. \
-     It is one argument, so that these stand in quotes; behind `--` it may begin with a dash.",
-    "Where an option is given more than once, the last one counts; an option beats a variable of the environment, and that \
-     the config. \
-     An option's name may be shortened as far as no other begins so; in a script it had better be written out. \
+     It is a single argument, so quote it; after `--` it may begin with a dash.",
+    "If an option is repeated, the last one counts. An option takes precedence over an environment variable, and a variable \
+     over the config. \
+     Long options may be abbreviated to a unique prefix; spell them out in scripts. \
      A path may begin with `~/`, the home directory. \
-     Every mistake on the command line and in the config is reported before anything is launched.",
+     All mistakes on the command line and in the config are reported before anything is launched.",
 ];
 
 const CONFIG: &str = "The config is a JSON object. \
     Its `instances` are objects, each with a `command` (a slash command, or text) or a `prompt` (always text). \
     `defaults` has fields for all of them, `budget` the limits of the run, and `pricing` prices of models that zen does \
-    not know, by the beginning of their names: each with `input` and `output`, and if wanted `cache_write` and `cache_read`, \
+    not know, by a prefix of their names: each with `input` and `output`, and optionally `cache_write` and `cache_read`, \
     in dollars per million tokens. \
     Keys that begin with `//`, `_` or `$` are comments; any other unknown key is a mistake. \
-    An instance may have:";
+    Fields of an instance:";
 
 const STAGES: &[&str] = &[
-    "Instances that depend on nobody are stage 1, those that depend on them stage 2, and so on. \
-     Reports tell how far each stage has come, a message says when one has ended, and a skipped instance says because of \
-     whom. \
-     Nothing waits for a whole stage, only for what it names; launches stay `--startup-delay` apart.",
-    "In a command, a prompt or a pre-command, `{{result:NAME}}` becomes the text of the last result of an instance that \
-     this one depends on, be it through others. \
-     Of one that failed it is the text that it came to, if any. \
-     The first 100,000 bytes of a result are put in; a dry run shows the placeholder. \
-     A result cannot name a slash command, and is not looked at for placeholders again. \
-     An `@` in a result gets a space behind it if claude would attach the file that it names, or call the agent; in the \
+    "Instances without dependencies are stage 1, their dependents stage 2, and so on. \
+     Reports show the progress of each stage, a message announces its end, and a skipped instance names the instance that \
+     caused it. \
+     No instance waits for a whole stage, only for its own dependencies; launches stay `--startup-delay` apart.",
+    "In a command, a prompt or a pre-command, `{{result:NAME}}` is replaced by the last result of an instance that this one \
+     depends on, directly or indirectly. \
+     For a failed instance it is the text up to the failure, if any. \
+     The first 100,000 bytes of a result are inserted; a dry run shows the placeholder. \
+     A result cannot name a slash command, and placeholders in it are not replaced. \
+     An `@` in a result is followed by a space if claude would attach the file that it names, or call the agent; in the \
      arguments of a slash command a space separates an exclamation mark from a backtick, because older generations of \
-     claude run the text between backticks behind one. \
+     claude run the text between backticks after one. \
      An `@PATH` that the config itself contains is read whatever `allowed_tools` says.",
 ];
 
-const SESSIONS: &str = "A session is in one instance at a time, of all runs of a user: two at once, and claude would lose \
-    what was said in one of them. \
-    Those of one run enter it in the config's order. \
-    Where another run is in it, an instance waits, reports say so, and it starts within a second after that has left it; \
+const SESSIONS: &str = "A session is used by one instance at a time, over all runs of a user: claude would lose messages \
+    of two concurrent ones. \
+    The instances of one run use it in the order of the config. \
+    If another run uses it, an instance waits, reports show this, and it starts within a second after the session is free; \
     its `timeout` counts from its own start. \
-    Between two attempts a session is free.";
+    A session is free between two attempts.";
 
-const BUDGET: &str = "`budget` may have:";
+const BUDGET: &str = "Fields of `budget`:";
 
 const BUDGET_RULES: &[&str] = &[
     "Before an instance starts, its estimate must fit beside what was used and what running instances may still use; \
-     else it waits, or, if it can never fit, is refused. \
-     Once the overall budget has refused one, it refuses those behind it, even smaller ones. \
+     else it waits or, if it can never fit, is denied. \
+     After the overall budget has denied one instance, it denies all later ones, even smaller ones. \
      An estimate above a limit that it counts against is a mistake in the config.",
     "The estimate is `max_tokens_per_command`. \
-     Without that it is learned: what the same instance used when it last completed, in one of the last runs of the same \
-     config and workspace below the log directory, or else the largest first message of this run. \
-     An earlier run lets an instance wait for others, and refuses nothing by itself. \
-     Until something is known, an instance without an estimate is not launched while another one has not shown its first \
-     message, for at most 20 seconds after the last launch; if nothing comes, it is launched, with 1,000 tokens as its \
-     estimate.",
-    "Where a limit is reached while instances run, those that share it end with the message they are in: one whose message \
-     ends its work has completed, the others are stopped. \
-     So a limit is overshot by the messages under way at that moment at most; where instances announce what they use, by \
-     one message. \
+     Without it, the estimate is learned: the usage of the same instance when it last completed, in one of the last runs of \
+     the same config and workspace below the log directory, else the largest first message of this run. \
+     An estimate from an earlier run makes an instance wait for others, but does not deny it. \
+     Until an estimate is known, an instance without one is not launched while another one has not reported its first \
+     message, for at most 20 seconds after the last launch; then it is launched, with an estimate of 1,000 tokens.",
+    "If a limit is reached while instances run, those that share it end with their current message: one whose message ends \
+     its work has completed, the others are stopped. \
+     So a limit is exceeded by the current messages at most; if all instances have estimates, by one message. \
      A run that used more than a limit exits with status 3, even if every instance completed, and the summary names the \
      excess. \
-     The alert `actual_tokens > budget * 1.1` comes true only where that is more than a tenth of the limit.",
-    "Dollars are what claude says; before it has, an estimate by the prices of the model, marked ~. \
-     What is known to be at least that much, because a process was killed or claude leaves something out of its \
-     numbers, is marked >=.",
+     The alert `actual_tokens > budget * 1.1` becomes true only if that is more than a tenth of the limit.",
+    "Dollars are those that claude reports; until then they are estimated by the prices of the model, marked ~. \
+     A lower bound, because a process was killed or claude omits part of its usage, is marked >=.",
 ];
 
 const CONFIG_EXAMPLE: &str = r#"{
@@ -115,19 +117,19 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "nohup, and & in a script",
-        "What whoever started `zen` had set to be ignored stays ignored: a shell without job control does so with SIGINT and \
-         SIGQUIT for what it starts in the background.",
+        "A signal that was ignored when `zen` started stays ignored: a shell without job control ignores SIGINT and SIGQUIT \
+         for its background processes.",
     ),
-    ("SIGPIPE", "Ignored: a reader of standard output that goes away, as in `zen ... | head`, stops no instance."),
+    ("SIGPIPE", "Ignored: if the reader of standard output exits, as in `zen ... | head`, no instance is stopped."),
 ];
 
-const INHERITED: &str = "Variables that tell claude that it runs inside claude are not passed on to the instances.";
+const INHERITED: &str = "Variables by which claude detects that it runs inside claude are removed for instances.";
 
 const FILES: &[(&str, &str)] = &[
     (
         "$XDG_STATE_HOME/zen/RUN/",
-        "The files of a run, unless `--log-dir` or `--no-logs` says otherwise; `latest` beside it points to the last one. They \
-         stay until somebody removes them.",
+        "The files of a run, unless `--log-dir` or `--no-logs` is given; `latest` beside it points to the newest run. `zen` \
+         never removes them.",
     ),
     (
         "$XDG_STATE_HOME/zen/locks/",
@@ -135,28 +137,28 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "report.json",
-        "In a run's directory: the record of the run, for programs. It is replaced as a whole when something has changed; \
+        "In a run's directory: the record of the run, for programs. It is replaced as a whole after each change; \
          `exit_code` is null until the end. Space for the final version is reserved. If the disk is full all the same, a \
          version without results, answers and last output is written, `omitted` is not null, and the exit code is 2; if not \
          even that can be written, the file is removed.",
     ),
     (
         "NN-NAME/stream.jsonl, stderr.txt, result.txt",
-        "Beside it, for each instance: what claude wrote to its standard output and standard error, and the text of its \
-         result. Each is there when there is something in it. A result that could not be written whole is removed. What is \
-         incomplete is named in the summary. If an instance puts links in their places, these are replaced, not followed.",
+        "Beside it, for each instance: standard output and standard error of claude, and the text of its result. Empty files \
+         are not created. A result that could not be written whole is removed. The summary lists incomplete files. If an \
+         instance puts links in their places, these are replaced, not followed.",
     ),
 ];
 
-const FILES_ARE_PRIVATE: &str = "All of them can be read by their owner only.";
+const FILES_ARE_PRIVATE: &str = "Only their owner can read them.";
 
 const NOTES: &[&str] = &[
-    "Some safeguards are Linux's own and are left out on other systems. \
-     Between `zen` and each claude stands a small process, its reaper (a child subreaper): whatever the instance starts comes back \
-     to it, in whatever session and with whatever environment, and is killed when claude has ended, when the instance is stopped, \
-     or when `zen` itself is killed with SIGKILL. Elsewhere only the instance's process group is stopped, and instances outlive \
-     a `zen` that is killed. \
-     Two runs are kept out of one session on Linux only; elsewhere a message says that they are not.",
+    "Some safeguards exist on Linux only. \
+     Between `zen` and each claude is a small process, its reaper (a child subreaper): all descendants of the instance are \
+     reparented to it, in any session and with any environment, and are killed when claude has ended, when the instance is \
+     stopped, or when `zen` itself is killed with SIGKILL. On other systems only the process group of the instance is \
+     stopped, and instances outlive a `zen` that is killed. \
+     The lock of a session works on Linux only; on other systems a message reports this.",
     "A process that another program starts on request (tmux, dockerd, systemd-run, at, cron) does not descend from the instance. \
      No supervisor can see it, `zen` does not stop it, and `Left running` does not list it.",
     "Agents that claude runs in the background are part of an instance's work and are waited for. \
@@ -223,7 +225,7 @@ const NOT_ENFORCED: &[&str] = &[
 ];
 
 const EXAMPLES: &[(&str, &str)] = &[
-    ("See what would be run:", "zen --config nightly.json --dry-run"),
+    ("Print the plan:", "zen --config nightly.json --dry-run"),
     ("Three at a time, half an hour each:", "zen --config nightly.json --max-parallel 3 --timeout 1800"),
     (
         "Every night at two, from a crontab; cron's own `PATH` is short, and it mails the summary:",
