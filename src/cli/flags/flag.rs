@@ -76,9 +76,9 @@ impl Section {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
-            Section::Work => "What to run",
-            Section::Command => "With a command",
-            Section::Pace => "Pace",
+            Section::Work => "Input",
+            Section::Command => "Command",
+            Section::Pace => "Scheduling and time limits",
             Section::Budget => "Budget",
             Section::Report => "Report",
             Section::Files => "Files",
