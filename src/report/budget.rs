@@ -1,20 +1,20 @@
-//! What a `budget` section says to whoever reports on it: which limits count, which tokens count against them, and the
-//! words for its settings. Enforces nothing.
+//! Queries on the `budget` section for the reports: the limits in effect, the tokens that count against them, and the
+//! words for its settings. Enforcement is in [`engine::budget`](crate::engine::budget).
 
 use crate::claude::tokens::Tokens;
 use crate::config::{BudgetConfig, BudgetType, TokenBasis};
 
-/// The overall limit in tokens, where it counts.
+/// Returns the overall limit in tokens, if it is in effect.
 pub(super) fn overall_tokens(budget: &BudgetConfig) -> Option<u64> {
     budget.overall_tokens.filter(|_| budget.budget_type != Some(BudgetType::Cost))
 }
 
-/// The overall limit in micro-dollars, where it counts.
+/// Returns the overall limit in micro-dollars, if it is in effect.
 pub(super) fn overall_micros(budget: &BudgetConfig) -> Option<u64> {
     budget.overall_micros.filter(|_| budget.budget_type != Some(BudgetType::Tokens))
 }
 
-/// How many of these tokens count against a limit.
+/// Returns the number of these tokens that count against a limit.
 pub(super) fn counted_tokens(budget: &BudgetConfig, tokens: &Tokens) -> u64 {
     match budget.token_basis.unwrap_or_default() {
         TokenBasis::Total => tokens.total(),
@@ -22,7 +22,7 @@ pub(super) fn counted_tokens(budget: &BudgetConfig, tokens: &Tokens) -> u64 {
     }
 }
 
-/// Whether any limit is set.
+/// True if any limit is set.
 pub(super) fn has_limits(budget: &BudgetConfig) -> bool {
     has_token_limits(budget) || has_cost_limits(budget)
 }
@@ -35,7 +35,7 @@ fn has_cost_limits(budget: &BudgetConfig) -> bool {
     budget.overall_micros.is_some() || !budget.command_micros.is_empty()
 }
 
-/// Which limits count: as given, else those that are set.
+/// Returns the budget type that is set, else the one implied by the limits.
 pub(super) fn effective_type(budget: &BudgetConfig) -> BudgetType {
     let set = match (has_token_limits(budget), has_cost_limits(budget)) {
         (true, true) => BudgetType::Mixed,
@@ -45,7 +45,7 @@ pub(super) fn effective_type(budget: &BudgetConfig) -> BudgetType {
     budget.budget_type.unwrap_or(set)
 }
 
-/// The config's word for it.
+/// Returns the config's word for a token basis.
 pub(super) fn basis_word(basis: TokenBasis) -> &'static str {
     match basis {
         TokenBasis::Total => "total",
@@ -53,7 +53,7 @@ pub(super) fn basis_word(basis: TokenBasis) -> &'static str {
     }
 }
 
-/// What stands before "tokens" where they are counted against a limit: the rows and totals beside it count all.
+/// Returns the prefix of "tokens" in a line about a limit, because the rows and totals beside it count all tokens.
 pub(super) fn basis_prefix(budget: &BudgetConfig) -> &'static str {
     match budget.token_basis.unwrap_or_default() {
         TokenBasis::Total => "",

@@ -1,5 +1,5 @@
-//! The plan as `--dry-run` prints it: what each instance would be told, how it would be started, and the limits. Names
-//! the variables of an environment and never their values, which may be secrets.
+//! The plan as `--dry-run` prints it: the turns of each instance, its command line, and the limits. Environment
+//! variables are listed by name, never by value, because values may be secrets.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::plan::{Instance, Plan, Turn};
 const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 
-/// The text, with its last newline.
+/// Returns the text of the plan, with its last newline.
 ///
-/// `command_lines` are the arguments that each instance would be started with, program first, in the plan's order;
-/// `settings` are names and values of what holds for the whole run.
+/// `command_lines` are the arguments that each instance would be spawned with, program first, in the plan's order;
+/// `settings` are names and values that apply to the whole run.
 #[must_use]
 pub fn plan(
     plan: &Plan,
@@ -54,7 +54,7 @@ fn heading(instance: &Instance, style: Style) -> String {
     }
 }
 
-/// What is planned for an instance, a line each.
+/// Returns the plan of an instance, one line for each detail.
 fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> Vec<String> {
     let shown = |what: &str, text: &str| format!("{what} {}", style.sanitize(text, MAX_LINE_COLUMNS));
     let list = |what: &str, words: &[String]| shown(what, &words.join(", "));
@@ -105,7 +105,7 @@ fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> 
     lines
 }
 
-/// Returns a message with its kind: `/usr/bin/env` is text.
+/// Returns a turn with its kind: `/usr/bin/env` is text.
 fn turn_line(turn: &Turn, style: Style) -> String {
     let kind = if turn.command.is_some() { "command" } else { "text" };
     format!("{kind} {}", style.sanitize(&turn.text, MAX_LINE_COLUMNS))
@@ -122,7 +122,7 @@ fn dependencies(plan: &Plan, instance: &Instance) -> Vec<String> {
     named.collect()
 }
 
-/// As the user wrote it, to the fraction.
+/// Returns the seconds as the user wrote them, with the fraction.
 fn exact_seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
@@ -145,7 +145,7 @@ fn budget_lines(budget: &BudgetConfig, style: Style) -> Vec<String> {
     lines
 }
 
-/// The commands that have a limit, each once, in order.
+/// Returns the commands that have a limit, each once, in order.
 fn command_limits(budget: &BudgetConfig) -> Vec<(&str, Option<u64>, Option<u64>)> {
     let limits =
         |command: &str| (budget.command_tokens.get(command).copied(), budget.command_micros.get(command).copied());
@@ -158,13 +158,13 @@ fn command_limits(budget: &BudgetConfig) -> Vec<(&str, Option<u64>, Option<u64>)
         .collect()
 }
 
-/// `50,000 tokens, $5.00`, or as much of it as is limited.
+/// Returns the limits that are set: `50,000 tokens, $5.00`.
 fn limits(tokens: Option<u64>, micros: Option<u64>) -> String {
     let tokens = tokens.map(|tokens| format!("{} tokens", text::thousands(tokens)));
     tokens.into_iter().chain(micros.map(text::dollars)).collect::<Vec<_>>().join(", ")
 }
 
-/// The words as a shell would take them.
+/// Returns the arguments quoted for a shell.
 fn command_line(words: &[String], style: Style) -> String {
     words.iter().map(|word| quoted(word, style)).collect::<Vec<_>>().join(" ")
 }
@@ -181,7 +181,7 @@ fn quoted(word: &str, style: Style) -> String {
     }
 }
 
-/// Nothing but printable ASCII is left, and still the shell sees each byte.
+/// Escapes all but printable ASCII for `$'…'`, so that the shell restores every byte.
 fn escaped(word: &str) -> String {
     let mut escaped = String::new();
     for byte in word.bytes() {

@@ -1,9 +1,9 @@
-//! The characters that reports are drawn with, once for screens that have Unicode and once for those that have ASCII
-//! only (cron, LANG=C). The layout is the same in both. Knows nothing of what is drawn.
+//! The characters that reports are drawn with: one set for Unicode screens and one for ASCII-only screens (cron,
+//! LANG=C). The layout is the same in both.
 
 use crate::engine::outcome::Status;
 
-/// What is told of an instance by one sign.
+/// Status of an instance as shown by one glyph.
 #[derive(Clone, Copy)]
 pub(super) enum Mark {
     Pending,
@@ -24,7 +24,7 @@ impl Mark {
         }
     }
 
-    /// The parameter of the terminal's colour sequence: green, red, yellow, dim.
+    /// Returns the parameter of the terminal's colour sequence: green, red, yellow or dim.
     pub(super) fn colour(self) -> &'static str {
         match self {
             Mark::Completed => "32",
@@ -42,21 +42,21 @@ pub(super) struct Glyphs {
     completed: &'static str,
     failed: &'static str,
     skipped: &'static str,
-    /// A cell of a bar that is full.
+    /// Filled cell of a bar.
     pub(super) full: &'static str,
-    /// A cell of a bar that is not.
+    /// Empty cell of a bar.
     pub(super) empty: &'static str,
-    /// The corners of a box: above left and right, below left and right.
+    /// Corners of a box: top left, top right, bottom left, bottom right.
     pub(super) corners: [&'static str; 4],
-    /// The upper and the lower edge of a box.
+    /// Top and bottom edge of a box.
     pub(super) horizontal: &'static str,
-    /// The sides of a box.
+    /// Sides of a box.
     pub(super) vertical: &'static str,
-    /// Before a number that may be larger.
+    /// Prefix of a number that is a lower bound.
     pub(super) at_least: &'static str,
-    /// Before a number that is reckoned.
+    /// Prefix of an estimated number.
     pub(super) estimate: &'static str,
-    /// Where something was cut off.
+    /// Mark of truncated text.
     pub(super) ellipsis: &'static str,
 }
 
@@ -72,7 +72,7 @@ impl Glyphs {
     }
 }
 
-/// For a screen that has Unicode.
+/// Glyphs for a Unicode screen.
 pub(super) const UNICODE: Glyphs = Glyphs {
     pending: "⏸",
     running: "⏳",
@@ -89,7 +89,7 @@ pub(super) const UNICODE: Glyphs = Glyphs {
     ellipsis: "…",
 };
 
-/// For a screen that has ASCII only. The word stands beside each sign, so one character is enough.
+/// Glyphs for an ASCII-only screen. One character is enough, because the status word follows each glyph.
 pub(super) const ASCII: Glyphs = Glyphs {
     pending: ".",
     running: ">",

@@ -1,6 +1,6 @@
-//! What a run says of itself, as text: the status report, the final summary, the plan of a dry run, `report.json`, and
-//! the agents' own words between two reports. Pure: time and state come in as arguments, and text goes out. It knows
-//! how things are said, and nothing of when, or where to.
+//! The text and JSON reports on a run: status report, final summary, dry-run plan, `report.json`, and the instances'
+//! output between two status reports. All functions are pure: time and state are arguments, and the result is text.
+//! Scheduling and output are up to the caller.
 
 mod budget;
 pub mod dry_run;
@@ -26,26 +26,26 @@ use crate::plan::stages::Stages;
 use crate::plan::{Instance, Plan};
 use glyphs::{Glyphs, Mark};
 
-/// The columns inside a title's box, where the title is no longer than that.
+/// Minimum number of columns inside the box of a title.
 const BOX_COLUMNS: usize = 63;
 
-/// A longer name is cut.
+/// Maximum number of columns of a name; a longer one is truncated.
 const MAX_NAME_COLUMNS: usize = 40;
 
-/// A run at a moment.
+/// The state of a run at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
-    /// What was planned.
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// The stages of that.
+    /// The stages of the plan.
     pub stages: &'a Stages,
-    /// What is known of each instance, in the plan's order.
+    /// The record of each instance, in the plan's order.
     pub records: &'a [InstanceRecord],
-    /// How long the run has lasted.
+    /// Time since the start of the run.
     pub elapsed: Duration,
-    /// Every limit, and how much of it was used.
+    /// Every limit, with its usage so far.
     pub limits: &'a [LimitUsage],
-    /// Whom a budget refused, by index, and why.
+    /// Instances that a budget denied: index and reason.
     pub refusals: &'a [(usize, String)],
     /// The account's usage limit, if it was reached.
     pub usage_limit: Option<UsageLimit>,
@@ -73,7 +73,7 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// How many instances there are of each status.
+/// Numbers of instances by status.
 #[derive(Default)]
 struct Counts {
     pending: usize,
@@ -98,7 +98,7 @@ impl Counts {
         self.pending + self.running + self.completed + self.failed + self.skipped
     }
 
-    /// "2 completed, 1 running"
+    /// Returns the nonzero counts: `2 completed, 1 running`.
     fn words(&self) -> String {
         let counts = [
             (self.completed, "completed"),
@@ -112,12 +112,12 @@ impl Counts {
     }
 }
 
-/// What the screen can show.
+/// Capabilities of the output device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether it has more than ASCII.
+    /// True if it displays Unicode, false if ASCII only.
     pub unicode: bool,
-    /// Whether it has colours. Only a status' word gets one.
+    /// True if it displays colours. Only the word of a status is coloured.
     pub colour: bool,
 }
 
@@ -126,7 +126,7 @@ impl Style {
         if self.unicode { &glyphs::UNICODE } else { &glyphs::ASCII }
     }
 
-    /// Text that somebody else wrote, harmless, on one line and in at most so many columns.
+    /// Returns untrusted text without control characters, on one line and in at most `max_columns`.
     #[must_use]
     pub fn sanitize(self, text: &str, max_columns: usize) -> String {
         let ellipsis = self.glyphs().ellipsis;
@@ -143,7 +143,7 @@ impl Style {
         self.sanitize(name, MAX_NAME_COLUMNS)
     }
 
-    /// What stands before a number that is this sure.
+    /// Returns the prefix of a number that has this certainty.
     fn certainty_prefix(self, certainty: Certainty) -> &'static str {
         match certainty {
             Certainty::Exact => "",
@@ -152,7 +152,7 @@ impl Style {
         }
     }
 
-    /// A sign, and a word in its colour.
+    /// Returns the glyph of a status and its word, coloured if possible.
     fn status_label(self, mark: Mark, word: &str) -> String {
         let glyph = self.glyphs().of(mark);
         if !self.colour {
@@ -161,7 +161,7 @@ impl Style {
         format!("{glyph} \u{1b}[{}m{word}\u{1b}[0m", mark.colour())
     }
 
-    /// A bar of `cells`, so many of them full.
+    /// Returns a bar of `cells`, of which `full` are filled.
     fn bar(self, full: usize, cells: usize) -> String {
         let Glyphs { full: full_cell, empty, .. } = self.glyphs();
         full_cell.repeat(full) + &empty.repeat(cells.saturating_sub(full))
@@ -172,7 +172,7 @@ impl Style {
         self.title_within(title, None)
     }
 
-    /// Returns a title in a box that fits a screen of so many columns, with its newlines.
+    /// Returns a title in a box that fits a screen of `screen` columns, with its newlines.
     fn title_within(self, title: &str, screen: Option<usize>) -> String {
         let Glyphs { corners: [above_left, above_right, below_left, below_right], horizontal, vertical, .. } =
             self.glyphs();
@@ -185,8 +185,9 @@ impl Style {
     }
 }
 
-/// As much of `text` as is looked at to fill `max_columns`, so that a megabyte is not cleaned for one line. Leaves room
-/// for what takes no column, escape sequences and marks; only text that is made of these shows less than it could.
+/// Returns the prefix of `text` that is enough to fill `max_columns`, so that a megabyte is not cleaned for one line.
+/// The prefix has room for characters of no width (escape sequences, combining marks); only text made mostly of these
+/// may fill fewer columns than it could.
 fn beginning(text: &str, max_columns: usize) -> &str {
     let max_chars = max_columns.saturating_mul(10).saturating_add(256);
     if text.len() <= max_chars {
@@ -195,7 +196,7 @@ fn beginning(text: &str, max_columns: usize) -> &str {
     text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
 }
 
-/// How many of `cells` are full when `part` of `whole` is done; a cell is full when all of it is.
+/// Returns the number of filled cells for `part` of `whole`. A cell is filled only when all of it is done.
 fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
     if part >= whole {
         return cells;
@@ -203,12 +204,12 @@ fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
     (u128::from(part) * cells as u128 / u128::from(whole)) as usize
 }
 
-/// A line of a list: what is to be said of an instance.
+/// Returns a list item about an instance, with its newline.
 fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
     style.sanitize(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
 }
 
-/// What is told of the usage limit, as a sentence of a report.
+/// Returns the description of the usage limit as a sentence with a capital letter.
 fn usage_limit(told: &str) -> String {
     let rest = told.strip_prefix('u').unwrap_or(told);
     format!("U{rest}\n")

@@ -1,5 +1,5 @@
-//! What an instance said of late: the last lines since the report before, and its last words. Bounded memory, whatever
-//! comes. Knows neither what an instance is nor when a report is due.
+//! The newest output of an instance: the lines since the previous report, and its last lines for the summary. Memory is
+//! bounded for any input. The caller decides when to report.
 
 use std::collections::VecDeque;
 
@@ -7,28 +7,28 @@ use super::{MAX_NAME_COLUMNS, Style, beginning, counted};
 use crate::base::text;
 use crate::claude::protocol::ContentBlock;
 
-/// How many lines last words are.
+/// Number of lines kept for the summary.
 const LAST_WORDS: usize = 5;
 
-/// The recent lines of one instance.
+/// The newest output lines of one instance.
 #[derive(Clone, Debug)]
 pub struct OutputTail {
     max_lines: usize,
     max_line_columns: usize,
-    /// The newest lines, cleaned; those of before the last report are kept as last words only.
+    /// The newest lines, cleaned; those already reported are kept only for the summary.
     lines: VecDeque<String>,
-    /// How many came since the last report, kept or not.
+    /// Number of lines since the last report, kept or not.
     unreported: usize,
 }
 
 impl OutputTail {
-    /// Shows at most `max_lines` per report (0: none), each in at most `max_line_columns`.
+    /// Creates a tail that shows at most `max_lines` per report (0: none), each truncated to `max_line_columns`.
     #[must_use]
     pub fn new(max_lines: usize, max_line_columns: usize) -> Self {
         OutputTail { max_lines, max_line_columns, lines: VecDeque::new(), unreported: 0 }
     }
 
-    /// It said this, or used this tool.
+    /// Appends a content block: a text or a tool use.
     pub fn push(&mut self, said: &ContentBlock) {
         match said {
             ContentBlock::Text(text) => self.push_text(text),
@@ -39,10 +39,10 @@ impl OutputTail {
         }
     }
 
-    /// It wrote this: lines, of which empty ones do not count.
+    /// Appends the lines of a text; empty ones are ignored.
     pub fn push_text(&mut self, text: &str) {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
-        // Of a million lines only those are looked at that will be kept.
+        // Of a million lines, only those to be kept are cleaned.
         let passed_over = lines.clone().count().saturating_sub(self.kept_lines());
         self.unreported += passed_over;
         for line in lines.skip(passed_over) {
@@ -50,8 +50,8 @@ impl OutputTail {
         }
     }
 
-    /// The lines since the last call, as `[name] text`; where more came than are shown, that many are told first. That
-    /// takes the place of a line, unless there is but one.
+    /// Returns the lines since the last call, as `[name] text`. If there are more than `max_lines`, the first line is
+    /// the number of the others, unless only one line is allowed.
     #[must_use]
     pub fn take(&mut self, name: &str, style: Style) -> Vec<String> {
         let unreported = std::mem::take(&mut self.unreported);
@@ -70,7 +70,7 @@ impl OutputTail {
         texts.map(|text| style.sanitize(&format!("[{name}] {text}"), self.max_line_columns)).collect()
     }
 
-    /// The last lines, cleaned, oldest first; whether or not a report has shown them.
+    /// Returns the last lines, cleaned, oldest first, reported or not.
     #[must_use]
     pub fn last_words(&self) -> Vec<String> {
         self.lines.iter().skip(self.lines.len().saturating_sub(LAST_WORDS)).cloned().collect()
@@ -78,7 +78,7 @@ impl OutputTail {
 
     fn push_line(&mut self, line: &str) {
         let cleaned = text::sanitize_line(beginning(line, self.max_line_columns));
-        // One column too many lets `take` see that it has to cut.
+        // One extra column lets `take` detect that it has to truncate.
         let kept = text::truncate(&cleaned, self.max_line_columns.saturating_add(1), "");
         if kept.is_empty() {
             return;

@@ -17,7 +17,7 @@ pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };
 pub(super) const COLOUR: Style = Style { unicode: true, colour: true };
 
-/// A plan of so many instances, `i0`, `i1` and so on.
+/// Returns a plan of `count` instances named `i0`, `i1` and so on.
 pub(super) fn many(count: usize) -> Plan {
     let entries: Vec<String> = (0..count).map(|i| format!(r#"{{"name": "i{i}", "command": "/help"}}"#)).collect();
     planned(&format!(r#"{{"instances": [{}]}}"#, entries.join(",")))
@@ -31,7 +31,7 @@ pub(super) fn failed(error: &str) -> Status {
     Status::Failed(Failure::new(FailureKind::Error, error))
 }
 
-/// The three instances of the seed's test 3.1, 15 seconds after the start.
+/// Returns the three instances of test 3.1 of the seed, 15 seconds after the start.
 pub(super) fn status_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     let plan = planned(
         r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0}, "instances": [
@@ -59,7 +59,7 @@ pub(super) fn status_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     (plan, vec![completed, running, InstanceRecord::default()])
 }
 
-/// The three instances of the seed's test 3.2, when all is over.
+/// Returns the three instances of test 3.2 of the seed, after the end of the run.
 pub(super) fn summary_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     let plan = planned(
         r#"{"instances": [
@@ -81,7 +81,7 @@ pub(super) fn summary_of_the_seed() -> (Plan, Vec<InstanceRecord>) {
     (plan, vec![completed(3_000, 300_000), failing, completed(4_000, 400_000)])
 }
 
-/// Text as a hostile author or agent would write it.
+/// Generates text as a hostile author or agent may write it.
 pub(super) fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[ -~]{0,8}",
@@ -113,7 +113,7 @@ pub(super) fn style() -> impl Strategy<Value = Style> {
     (any::<bool>(), any::<bool>()).prop_map(|(unicode, colour)| Style { unicode, colour })
 }
 
-/// The text without colours, if it is then fit for that screen.
+/// Returns the text without colours, or an error if it is not valid output for that style.
 pub(super) fn without_colours(text: &str, style: Style) -> Result<String, String> {
     let mut plain = text.to_owned();
     for code in ["32", "31", "33", "2", "0"] {

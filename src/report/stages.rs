@@ -1,21 +1,21 @@
-//! How far the stages of a run have come: lines for the status report and the summary, and a message when one has ended.
-//! Nothing is said where nobody depends on anybody.
+//! Progress of the stages of a run: lines for the status report and the summary, and the message at the end of a stage.
+//! A plan without dependencies has a single stage, and no lines.
 
 use std::time::Duration;
 
 use super::{Counts, Snapshot, counted};
 use crate::base::text;
 
-/// Of more stages, those that are next are shown.
+/// Maximum number of stages in a status report; of more stages, those from the first unfinished one are shown.
 const MAX_SHOWN: usize = 8;
 
-/// One stage at a moment.
+/// The state of one stage.
 pub(super) struct Stage {
     /// Its instances, by status.
     pub(super) counts: Counts,
-    /// When the first of them was started.
+    /// Start of the first instance.
     pub(super) started: Option<Duration>,
-    /// When the last of them ended.
+    /// End of the last instance; `None` while one has not ended.
     pub(super) ended: Option<Duration>,
 }
 
@@ -35,7 +35,7 @@ impl Stage {
     }
 }
 
-/// The stages, where there are several.
+/// Returns the stages, or none if there is only one.
 pub(super) fn all(view: &Snapshot) -> Vec<Stage> {
     if !view.stages.has_multiple() {
         return Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn all(view: &Snapshot) -> Vec<Stage> {
     (0..view.stages.count()).map(|stage| Stage::of(view, stage)).collect()
 }
 
-/// The lines of a status report.
+/// Returns the lines of a status report.
 pub(super) fn lines(view: &Snapshot) -> String {
     let stages = all(view);
     let first_open = stages.iter().position(|stage| stage.ended.is_none()).unwrap_or(0);
@@ -64,7 +64,7 @@ pub(super) fn lines(view: &Snapshot) -> String {
     lines
 }
 
-/// The lines of the summary.
+/// Returns the lines of the summary.
 pub(super) fn summary(view: &Snapshot) -> String {
     const MAX_LISTED: usize = 20;
     let stages = all(view);
@@ -84,7 +84,7 @@ pub(super) fn summary(view: &Snapshot) -> String {
     lines
 }
 
-/// What to say when the last instance of a stage has ended.
+/// Returns the message about a stage whose last instance has ended.
 #[must_use]
 pub fn ended(view: &Snapshot, stage: usize) -> String {
     let Stage { counts, ended, .. } = Stage::of(view, stage);

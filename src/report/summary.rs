@@ -1,5 +1,5 @@
-//! The last word on a run: who did their work, who did not and why, what it cost, and where to read on. Knows what is
-//! on record; that the run is over is its caller's word.
+//! The final summary of a run: completed, failed and skipped instances with the errors, usage and cost, and the place
+//! of the logs. It reports the records as they are; the caller decides that the run has ended.
 
 use std::path::PathBuf;
 
@@ -16,28 +16,28 @@ const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 const MAX_DENIALS_SHOWN: usize = 3;
 
-/// Of those that a signal or a usage limit kept from starting, it is enough to name some.
+/// Maximum number of instances listed that a signal or a usage limit kept from starting.
 const MAX_UNSTARTED_SHOWN: usize = 10;
-/// The length from which a part of the error counts as a repetition: shorter ones occur in many errors.
+/// Minimum length of a line that is dropped as part of the error: shorter ones occur in many errors.
 const MIN_BYTES_REPEATED: usize = 12;
 const MAX_LAST_WORDS: usize = 5;
 
-/// How a run ended, and what it leaves.
+/// End of a run: exit code and remaining files and processes.
 #[derive(Clone, Debug)]
 pub struct Footer {
-    /// The signal that stopped the run, by name.
+    /// Name of the signal that stopped the run.
     pub stopped_by: Option<String>,
-    /// Processes that could not be ended and belong to no instance, by id; `None` where the system does not tell.
+    /// Remaining processes that belong to no instance, by id; `None` if the system does not list processes.
     pub strays: Option<Vec<i32>>,
-    /// The directory of the run's files, if any were written.
+    /// Directory of the run's files, if any were written.
     pub logs: Option<PathBuf>,
-    /// The kinds of files in it that are incomplete, by name.
+    /// Kinds of files in the directory that are incomplete, by name.
     pub incomplete_files: Vec<&'static str>,
-    /// What zen exits with.
+    /// Exit code of zen.
     pub exit: ExitCode,
 }
 
-/// The summary, with its last newline.
+/// Returns the summary, with its last newline.
 #[must_use]
 pub fn summary(view: &Snapshot, style: Style, footer: &Footer) -> String {
     let title = match &footer.stopped_by {
@@ -69,7 +69,7 @@ fn counts(view: &Snapshot, style: Style) -> String {
     lines += &line(Mark::Failed, "Failed", counts.failed);
     for (mark, word, count) in [
         (Mark::Skipped, "Skipped", counts.skipped),
-        // A run that ends has nobody left in these; if it had, they shall be seen.
+        // Both counts are zero at the end of a run; if one is not, show it.
         (Mark::Running, "Not ended", counts.running),
         (Mark::Pending, "Not started", counts.pending),
     ] {
@@ -95,7 +95,7 @@ fn failed(view: &Snapshot, style: Style) -> String {
             0 | 1 => failure.error.clone(),
             attempts => format!("{} ({attempts} attempts)", failure.error),
         };
-        // The whole name: the user looks for it in the config.
+        // The name is not truncated, because the user searches for it in the config.
         lines += &style.sanitize(&format!("- {}: {error}", instance.name), MAX_ERROR_COLUMNS);
         lines.push('\n');
         for line in last_words(record, &failure.error) {
@@ -115,7 +115,7 @@ fn last_words<'a>(record: &'a InstanceRecord, error: &str) -> impl Iterator<Item
     last.filter(move |line| !repeats(line, &error))
 }
 
-/// True if a line is the text of the cleaned error, or a part of it that is too long to be there by chance.
+/// True if a line equals the cleaned error, or is a part of it that is too long for a coincidence.
 fn repeats(line: &str, error: &str) -> bool {
     let line = text::sanitize_line(line);
     line == error || line.len() >= MIN_BYTES_REPEATED && error.contains(&*line)
@@ -146,7 +146,7 @@ fn denials(view: &Snapshot, style: Style) -> String {
     section("Permissions refused", &lines)
 }
 
-/// Returns the instances in which claude runs in another permission mode than it was given.
+/// Returns the instances in which claude runs in another permission mode than the requested one.
 fn permission_modes(view: &Snapshot, style: Style) -> String {
     let lines = view.instances().filter_map(|(instance, record)| {
         let (reported, requested) =
@@ -164,7 +164,7 @@ fn mcp_failures(view: &Snapshot, style: Style) -> String {
     section("MCP servers failed", &lines.collect::<String>())
 }
 
-/// "build: completed, 1 background command was stopped: ./serve.sh"
+/// Returns lines such as `build: completed, 1 background command was stopped: ./serve.sh`.
 fn background(view: &Snapshot, style: Style) -> String {
     let stopped = view.instances().filter(|(_, record)| !record.progress.background_stopped.is_empty());
     let lines = stopped.map(|(instance, record)| {
@@ -223,7 +223,7 @@ fn of_token_limit(budget: &BudgetConfig, counted: u64) -> String {
     }
 }
 
-/// By how much, too: rounded to cents, both numbers may look the same.
+/// Returns the excess over a limit: rounded to cents, usage and limit may look the same.
 fn over(used: u64, limit: u64, shown: fn(u64) -> String) -> String {
     let by = used.saturating_sub(limit);
     if by > 0 { format!(" (over budget by {})", shown(by)) } else { String::new() }
@@ -265,7 +265,7 @@ fn meaning(footer: &Footer, failed: usize) -> String {
     match (footer.exit, &footer.stopped_by) {
         (ExitCode::Signal(_), Some(signal)) => format!("stopped by {signal}"),
         (ExitCode::Signal(number), None) => format!("stopped by signal {number}"),
-        // Of the two meanings that the table gives, a run that has a summary can have one.
+        // The table gives two meanings of this code; only this one applies to a run that has a summary.
         (ExitCode::TempFail, _) => "try again later: the usage limit was reached".to_owned(),
         (ExitCode::Failed, _) if failed == 0 => "report.json is incomplete".to_owned(),
         (ExitCode::Failed, _) => "at least one instance failed".to_owned(),

@@ -1,17 +1,17 @@
-//! The amount that a run prints.
+//! Verbosity of a run.
 
-/// How much is printed, from the least to the most.
+/// Amount of output, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Errors and the final summary.
     Silent,
-    /// The reports and what the instances do, too.
+    /// Also reports, and the instances' output.
     Concise,
     /// Everything.
     Detailed,
 }
 
-/// What is printed at the end if every instance has completed.
+/// Output at the end of a run in which every instance has completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnSuccess {
     /// The final reports of the log level.
@@ -22,6 +22,6 @@ pub enum OnSuccess {
 }
 
 impl OnSuccess {
-    /// The command line's words for them.
+    /// The words of the command line for the variants.
     pub const WORDS: [(&str, OnSuccess); 2] = [("report", OnSuccess::Report), ("silent", OnSuccess::Silent)];
 }

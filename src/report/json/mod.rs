@@ -1,5 +1,5 @@
-//! `report.json`: the whole record of a run for programs, in one schema with a version. Dollars are written from their
-//! micro-dollars, digit by digit, and times in UTC. Knows no file.
+//! Serializes the whole record of a run as `report.json`, for programs, in a versioned schema. Dollars are written
+//! digit by digit from micro-dollars, and times in UTC. Writing the file is up to the caller.
 
 mod escape;
 
@@ -25,38 +25,38 @@ use crate::engine::run_clock::Pauses;
 use crate::engine::usage_limit::UsageLimit;
 use crate::plan::{Instance, Turn};
 
-/// Grows when a field changes its meaning or goes; not when one is added.
+/// Version of the schema. Incremented when a field is removed or changes its meaning, not when one is added.
 pub const SCHEMA_VERSION: u32 = 2;
 
-/// What is to be said of the run as a whole.
+/// Metadata of a run as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct RunMetadata {
-    /// The run's name.
+    /// Name of the run.
     pub run: String,
-    /// The config's path, or `-`; `None` for a command without one.
+    /// Path of the config, or `-` for standard input; `None` for a command without a config.
     pub config: Option<String>,
-    /// The SHA-256 of the config's bytes, in hex.
+    /// SHA-256 of the config's bytes, in hex.
     pub config_sha256: Option<String>,
-    /// The workspace's path.
+    /// Path of the workspace.
     pub workspace: String,
-    /// The claude program's path.
+    /// Path of the claude executable.
     pub claude: String,
-    /// When the run began, in milliseconds since 1970.
+    /// Start of the run, in milliseconds since 1970.
     pub started_epoch_ms: u64,
-    /// When nothing of the run was running.
+    /// Periods in which nothing of the run was running.
     pub pauses: Pauses,
-    /// What zen exits with; `None` while the run goes on.
+    /// Exit code of zen; `None` while the run is in progress.
     pub exit_code: Option<u8>,
-    /// The signal that stopped the run, by name.
+    /// Name of the signal that stopped the run.
     pub stopped_by: Option<String>,
-    /// The directory of each instance's files, in the plan's order.
+    /// Directory of each instance's files, in the plan's order.
     pub directories: Vec<String>,
-    /// What the short version leaves out, and why; `None` in the whole one.
+    /// Fields omitted from a short report, with the reason; `None` in a complete report.
     pub omitted: Option<&'static str>,
 }
 
 impl RunMetadata {
-    /// The date and time at a moment of the run.
+    /// Returns the date and time at an offset from the start of the run, pauses included.
     fn at(&self, since_start: Duration) -> String {
         let since_start = self.pauses.with_pauses(since_start);
         let since_start_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
@@ -64,7 +64,7 @@ impl RunMetadata {
     }
 }
 
-/// The text of the file, with its last newline.
+/// Returns the content of the file, with its last newline.
 #[must_use]
 pub fn report(view: &Snapshot, run: &RunMetadata) -> String {
     escape::to_pretty_string(&Report::of(view, run)) + "\n"
@@ -123,7 +123,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What was used; part of the totals and of each instance.
+/// Usage, as part of the totals and of each instance.
 #[derive(Serialize)]
 struct UsedReport {
     tokens: TokensReport,
@@ -133,8 +133,8 @@ struct UsedReport {
 }
 
 impl UsedReport {
-    /// Whoever is still at work has used more by the time that this is read: the file may be the last word of a zen that
-    /// was killed.
+    /// Converts `used`. If an instance is still running, the numbers are lower bounds: it has used more by the time the
+    /// file is read, and the file stays as it is if zen is killed.
     fn of(used: &Usage, is_at_work: bool) -> Self {
         let word = |certainty: Certainty| if is_at_work { Certainty::AtLeast } else { certainty }.word();
         UsedReport {
@@ -162,7 +162,7 @@ impl TokensReport {
     }
 }
 
-/// One limit that counts, and how much of it was used; in tokens or in dollars.
+/// One effective limit and its usage, in tokens or in dollars.
 #[derive(Serialize)]
 struct LimitUse<'a> {
     scope: &'static str,
@@ -198,7 +198,7 @@ enum Amount {
     Dollars(Dollars),
 }
 
-/// An instance that a budget refused.
+/// An instance that a budget denied.
 #[derive(Serialize)]
 struct Refusal<'a> {
     instance: &'a str,
@@ -211,7 +211,7 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// The account's usage limit, where it was reached.
+/// The account's usage limit, once it was reached.
 #[derive(Serialize)]
 struct UsageLimitReport {
     on_limit: &'static str,
@@ -230,7 +230,7 @@ impl UsageLimitReport {
     }
 }
 
-/// A stage, where there are several.
+/// A stage of a plan that has several.
 #[derive(Serialize)]
 struct StageReport {
     instances: usize,
@@ -255,7 +255,7 @@ impl StageReport {
     }
 }
 
-/// The `budget` section, under its own names.
+/// The `budget` section, under its own field names.
 #[derive(Serialize)]
 struct Limits<'a> {
     overall_budget: Option<u64>,
@@ -382,7 +382,7 @@ impl<'a> InstanceReport<'a> {
     }
 }
 
-/// An attempt that failed, and after which the instance was tried again.
+/// A failed attempt that was followed by a retry.
 #[derive(Serialize)]
 struct AttemptReport<'a> {
     reason: &'static str,
@@ -412,7 +412,7 @@ impl<'a> AttemptReport<'a> {
     }
 }
 
-/// How a process ended: its status, or the signal.
+/// Returns the exit status and the signal of a process, of which at most one is set.
 fn exit(exit: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
     match exit {
         Some(ExitStatus::Code(code)) => (Some(code), None),
@@ -421,7 +421,7 @@ fn exit(exit: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
     }
 }
 
-/// A turn that has ended well, and the beginning of what was answered.
+/// A turn that succeeded, and the beginning of its answer.
 #[derive(Serialize)]
 struct AnswerReport<'a> {
     turn: Cow<'a, str>,
@@ -447,7 +447,7 @@ impl<'a> DenialReport<'a> {
     }
 }
 
-/// Written with six decimals, as it is: a double would be near it only.
+/// An amount in dollars, serialized exactly with six decimals; a double would only be an approximation.
 struct Dollars {
     micros: u64,
 }
@@ -462,7 +462,7 @@ fn dollars_by_command<S: Serializer>(limits: &BTreeMap<String, u64>, serializer:
     serializer.collect_map(limits.iter().map(|(command, &micros)| (command, Dollars { micros })))
 }
 
-/// Written with three decimals.
+/// A duration in seconds, serialized with three decimals.
 struct Seconds(Duration);
 
 impl Serialize for Seconds {

@@ -1,5 +1,5 @@
-//! The report on a run that goes on: a table of the instances, and what they have used of the budget. In a long plan
-//! the instances about which nothing is to be said are told as a number, so that a terminal or a mail holds the rest.
+//! The status report on a run in progress: a table of the instances, and their usage against the budget. In a long
+//! plan, instances of little interest are only counted, so that the rest fits a terminal or a mail.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,21 +19,21 @@ const TOKENS: usize = 3;
 const PID: usize = 2;
 const TIME: usize = 4;
 const PROGRESS: usize = 5;
-/// The columns that a narrow screen leaves out, the most dispensable first.
+/// Columns that a narrow screen leaves out, the least important first.
 const DISPENSABLE: [usize; 4] = [PROGRESS, PID, TIME, TOKENS];
 const SEPARATOR: &str = " | ";
-/// The fewest columns that a name is shortened to while another cell can be left out.
+/// Minimum columns of a shortened name, until all other columns that can be left out are gone.
 const MIN_NAME_COLUMNS: usize = 7;
-/// The most columns that a name takes on a wide screen.
+/// Maximum columns of a name on a wide screen.
 const WIDE_NAME_COLUMNS: usize = 100;
 const STATUS_COLUMNS: usize = 11;
 const PROGRESS_CELLS: usize = 8;
 const BUDGET_CELLS: usize = 16;
 
-/// Up to so many instances, everyone has a row but a long queue of pending ones.
+/// Number of instances up to which every one has a row, except in a long queue of pending ones.
 const MAX_FULL_TABLE: usize = 40;
 
-/// A status that more instances have than this is told as a number; of the failed ones, the first have rows.
+/// Number of instances above which a status is only counted; of the failed ones, the first this many have rows.
 const MAX_ROWS_OF_STATUS: usize = 20;
 
 const MAX_RETRIES_SHOWN: usize = 10;
@@ -67,8 +67,8 @@ pub fn status(view: &Snapshot, style: Style, screen: Option<usize>) -> String {
     report
 }
 
-/// Returns the end of a report that was printed a moment ago, at `since`: the rows of the instances that have ended since
-/// then, and the totals.
+/// Returns the update to a report that was printed at `since`: the rows of instances that have ended since then, and
+/// the totals.
 #[must_use]
 pub fn completion(view: &Snapshot, style: Style, screen: Option<usize>, since: Duration) -> String {
     let rows = rows(view);
@@ -84,7 +84,7 @@ fn used(view: &Snapshot, style: Style) -> String {
     overall(view, style) + &commands(view, style) + &spent(view, style).unwrap_or_default()
 }
 
-/// `15s`; from 100 s on as everywhere.
+/// Returns whole seconds: `15s`; from 100 s on in the format of the other reports.
 fn whole_seconds(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ ..100 => format!("{seconds}s"),
@@ -92,7 +92,7 @@ fn whole_seconds(duration: Duration) -> String {
     }
 }
 
-/// Those that have a row, in the plan's order.
+/// Returns the instances that have a row, in the plan's order.
 fn rows<'a>(view: &Snapshot<'a>) -> Vec<(&'a Instance, &'a InstanceRecord)> {
     let counts = view.counts();
     let is_long = view.records.len() > MAX_FULL_TABLE;
@@ -130,7 +130,7 @@ fn table(
     (header, cells.iter().map(|row| line(&row.each_ref().map(String::as_str), &widths, &layout)).collect())
 }
 
-/// The shape of the table: the cells of a row that are shown, and the room for a name.
+/// Layout of the table: the visible columns, and the maximum width of a name.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
     shown: Vec<usize>,
@@ -138,7 +138,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Returns the layout for output that is no terminal.
+    /// Returns the layout for output that is not a terminal.
     fn fixed() -> Self {
         Layout { shown: (0..HEADER.len()).collect(), max_name: MAX_NAME_COLUMNS }
     }
@@ -173,7 +173,7 @@ fn cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord, style: S
     ]
 }
 
-/// Filled up here, for behind it nobody can tell a colour from text.
+/// Returns the status cell, padded here because the later padding would count colour sequences as columns.
 fn status_cell(status: &Status, style: Style) -> String {
     let (mark, word) = (Mark::of(status), status.word());
     let columns = text::width(style.glyphs().of(mark)) + 1 + text::width(word);
@@ -181,7 +181,7 @@ fn status_cell(status: &Status, style: Style) -> String {
 }
 
 fn progress_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) -> usize {
-    // Whatever it reached, what did not complete shows no full bar.
+    // Only a completed instance has a full bar.
     let reached = reached_cells(view, instance, record).min(PROGRESS_CELLS - 1);
     match record.status {
         Status::Completed => PROGRESS_CELLS,
@@ -191,7 +191,7 @@ fn progress_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord)
     }
 }
 
-/// By the turns done or by the tokens used of those expected, whichever is more.
+/// Returns the cells filled by turns done or by used tokens of those expected, whichever is more.
 fn reached_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) -> usize {
     let by_turns = match instance.turns.len() {
         0 => 0,
@@ -202,7 +202,7 @@ fn reached_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) 
     by_turns.max(by_tokens)
 }
 
-/// Returns the widths of the columns, of which the name's is still the least.
+/// Returns the widths of the columns; that of the name is still the minimum.
 fn widths(rows: &[[String; 6]]) -> [usize; 6] {
     let mut widths = MIN_COLUMNS;
     for row in rows {
@@ -227,7 +227,7 @@ fn rule(widths: &[usize; 6], layout: &Layout) -> String {
     dashes.join("-|-") + last + "\n"
 }
 
-/// Who waits to ask the API again.
+/// Returns a line for each instance that waits to retry an API request, up to a maximum.
 fn retries(view: &Snapshot, style: Style) -> String {
     let mut waiting =
         view.instances().filter(|(_, record)| record.status == Status::Running && record.progress.retry.is_some());
@@ -251,7 +251,7 @@ fn retry((instance, record): (&Instance, &InstanceRecord), style: Style) -> Opti
     Some(format!("  {name}: retry {} of {} after {delay}{why}\n", retry.attempt, retry.max_retries))
 }
 
-/// "a: waits for 1 background command: make". The list of them all is cut.
+/// Returns lines such as `a: waits for 1 background command: make`. The list of commands is truncated.
 fn awaited(view: &Snapshot, style: Style) -> String {
     let mut waiting =
         view.instances().filter(|(_, record)| record.status == Status::Running && !record.progress.awaited.is_empty());
@@ -269,7 +269,7 @@ fn awaited(view: &Snapshot, style: Style) -> String {
     lines
 }
 
-/// Who waits to be tried again as a whole.
+/// Returns a line for each instance that waits for its next attempt, up to a maximum.
 fn next_attempts(view: &Snapshot, style: Style) -> String {
     let mut waiting = view.instances().filter(|(_, record)| record.next_attempt_at.is_some());
     let mut lines: String =
@@ -281,7 +281,7 @@ fn next_attempts(view: &Snapshot, style: Style) -> String {
     lines
 }
 
-/// "a: retry 1 of 3 in 12.0s (Timeout after 600s)"
+/// Returns `a: retry 1 of 3 in 12.0s (Timeout after 600s)`.
 fn next_attempt((instance, record): (&Instance, &InstanceRecord), now: Duration, style: Style) -> Option<String> {
     let left = text::format_duration(record.next_attempt_at?.saturating_sub(now));
     let why = style.sanitize(&record.failed_attempts.last()?.failure.error, MAX_RETRY_ERROR_COLUMNS);
@@ -294,9 +294,9 @@ fn next_attempt((instance, record): (&Instance, &InstanceRecord), now: Duration,
     })
 }
 
-/// "a: session diary is in use by another run", or by another instance.
+/// Returns lines such as `a: session diary is in use by another run`, or by another instance.
 fn waiting_for_sessions(view: &Snapshot, style: Style) -> String {
-    // Who comes first in the config is in it first.
+    // Instances enter a shared session in the order of the config.
     let mut in_session: HashMap<&str, &str> = HashMap::new();
     let mut waiting = view.instances().filter_map(|(instance, record)| {
         let session = instance.invocation.session.as_ref()?;
@@ -336,7 +336,7 @@ fn overall(view: &Snapshot, style: Style) -> String {
     )
 }
 
-/// The budgets of commands: "Budget of /analyze-code: 8,000 / 10,000 tokens".
+/// Returns the budgets of commands: `Budget of /analyze-code: 8,000 / 10,000 tokens`.
 fn commands(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for limit in view.limits {
@@ -355,7 +355,7 @@ fn commands(view: &Snapshot, style: Style) -> String {
     lines
 }
 
-/// The dollars against their limit; the bar is of the overall limit that is nearest, be it dollars or tokens.
+/// Returns the cost against its limit. The bar shows the overall limit closest to exhaustion, dollars or tokens.
 fn spent(view: &Snapshot, style: Style) -> Option<String> {
     let budget = &view.plan.budget;
     let limit = budget::overall_micros(budget)?;
