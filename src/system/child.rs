@@ -1,16 +1,17 @@
-//! One child process: started in a session of its own, spoken to over pipes that never block, signalled, and reaped. Passive:
-//! it is told when its pipes are ready. Knows nothing of what is said.
+//! One child process: started in a session of its own, signalled, and reaped. Its standard input and output are sockets, its
+//! standard error is a pipe, and zen's ends never block. Passive: the caller polls them. Knows nothing of the protocol.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
@@ -50,14 +51,14 @@ pub struct Process {
     pid: i32,
     shared: SharedPage,
     input: Option<StdinBuffer>,
-    output: Option<ChildStdout>,
+    output: Option<UnixStream>,
     errors: Option<ChildStderr>,
 }
 
 /// What is still to be written to a child's standard input.
 #[derive(Debug)]
 struct StdinBuffer {
-    pipe: ChildStdin,
+    socket: UnixStream,
     unsent: Vec<u8>,
     sent: usize,
     close_when_sent: bool,
@@ -97,7 +98,9 @@ impl Process {
     ) -> io::Result<Self> {
         let mut command = Command::new(&launch.program);
         command.args(&launch.arguments).current_dir(&launch.cwd);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (input, child_stdin) = one_way_pair(Shutdown::Read)?;
+        let (output, child_stdout) = one_way_pair(Shutdown::Write)?;
+        command.stdin(OwnedFd::from(child_stdin)).stdout(OwnedFd::from(child_stdout)).stderr(Stdio::piped());
         for (name, value) in &launch.variables {
             match value {
                 Some(value) => command.env(name, value),
@@ -119,10 +122,9 @@ impl Process {
         // It returns when exec(2) has succeeded or failed, which comes after the process id was stored.
         let mut child = command.spawn()?;
         drop(spare);
-        let input =
-            child.stdin.take().map(|pipe| StdinBuffer { pipe, unsent: Vec::new(), sent: 0, close_when_sent: false });
+        let input = Some(StdinBuffer { socket: input, unsent: Vec::new(), sent: 0, close_when_sent: false });
         let pid = shared.0.pid.load(Ordering::Acquire);
-        let process = Process { input, output: child.stdout.take(), errors: child.stderr.take(), pid, shared, child };
+        let process = Process { input, output: Some(output), errors: child.stderr.take(), pid, shared, child };
         for fd in [process.stdin_fd(), process.stdout_fd(), process.stderr_fd()].into_iter().flatten() {
             fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
@@ -144,7 +146,7 @@ impl Process {
     /// Its standard input, as long as it is open.
     #[must_use]
     pub fn stdin_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.input.as_ref().map(|input| input.pipe.as_fd())
+        self.input.as_ref().map(|input| input.socket.as_fd())
     }
 
     /// Whether there is something to write.
@@ -188,7 +190,7 @@ impl Process {
     pub fn flush_stdin(&mut self) -> bool {
         let Some(input) = &mut self.input else { return true };
         while input.sent < input.unsent.len() {
-            match input.pipe.write(&input.unsent[input.sent..]) {
+            match input.socket.write(&input.unsent[input.sent..]) {
                 Ok(count) => input.sent += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
@@ -273,6 +275,17 @@ impl Process {
         let _ = nix::sys::signal::killpg(Pid::from_raw(self.pid), signal);
         let _ = kill(Pid::from_raw(self.pid), signal);
     }
+}
+
+/// Returns a connected pair of sockets for one direction of data: zen's end and the child's.
+///
+/// A process of the same user can open a pipe as `/proc/PID/fd/N`, but not a socket (ENXIO). So a tool can neither write
+/// lines in claude's name nor read or write claude's input. If claude exits before all its output is read, node drops what
+/// the kernel has not taken; a socket takes more than a pipe (measured on 1.0.128, 2.0.76, 2.1.330 and 2.1.332).
+fn one_way_pair(closed: Shutdown) -> io::Result<(UnixStream, UnixStream)> {
+    let (own, child) = UnixStream::pair()?;
+    own.shutdown(closed)?;
+    Ok((own, child))
 }
 
 /// Takes so many descriptors, for as long as the answer is kept.

@@ -181,7 +181,9 @@ const SECURITY: &[&str] = &[
      shell; where the file of a command would do so with its arguments, the run is refused. \
      A project above the current directory counts only if no other user controls it. \
      `allowed_tools` decides, by the means of the table below. \
-     What an instance starts ends with it.",
+     What an instance starts ends with it. \
+     The standard input and output of claude are sockets, which no other process can open: a tool cannot write a result in \
+     the name of claude.",
     "`allowed_tools` is enforced by a hook that `zen` gives claude with `--settings`: claude asks `zen` before each use of a \
      tool, in subagents too, and a denial beats every rule, mode, plugin and hook that allows. \
      If `zen` cannot answer, the answer is no. \
@@ -218,7 +220,9 @@ const ENFORCEMENT: &[(&str, &str)] = &[
 const NOT_ENFORCED: &[&str] = &[
     "`zen` only reports the uses of tools that were refused. \
      A pattern such as `Bash(git *)` allows any program, because git runs others: it is a warning. \
-     Without `allowed_tools` an instance can do what the user can.",
+     Without `allowed_tools` an instance can do what the user can. \
+     Where a process may trace others of the same user (ptrace), that includes control of claude: set \
+     `kernel.yama.ptrace_scope` to 1.",
     "No supervisor sees what a server outside does that an instance asks for: a tmux server, dockerd, systemd, `at` or cron \
      start processes of their own, which live on and are not reported. \
      To contain an instance, run `zen` as a user of its own, in a container or on a machine of its own.",

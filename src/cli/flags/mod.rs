@@ -65,7 +65,8 @@ pub static FLAGS: &[Flag] = &[
         },
         help: "The claude program (default: ZEN_CLAUDE, PATH)",
         details: "The claude program to run. Default: the environment variable `ZEN_CLAUDE`, else the first `claude` \
-            in `PATH`.",
+            in `PATH`. Its standard input and output are sockets: a wrapper script must not open `/dev/stdin` or \
+            `/dev/stdout`.",
     },
     Flag {
         long: "dry-run",
@@ -238,7 +239,7 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::one_of(value, &UsageLimitPolicy::WORDS).map(|what| options.on_limit = what),
         },
         help: "At a usage limit: wait, stop or fail",
-        details: "The action if the account's usage limit is reached, as reported by claude (2.1 and newer). Running \
+        details: "The action if the account's usage limit is reached, as the result of a turn reports it (2.1 and newer). Running \
             instances continue in any case. `stop`: launch nothing more; the run ends with exit status 75 and \
             prints when the limit resets. `wait`: launch nothing until one minute after the reset, then \
             continue, and run instances again that failed by the limit; if the wait would be longer than \

@@ -3,6 +3,7 @@
 mod crowded;
 mod descriptors;
 mod escapes;
+mod forged_output;
 mod inherited;
 mod linked;
 mod lost_signals;
