@@ -61,7 +61,7 @@ impl TurnError {
 /// Facts about a turn that its result does not carry.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TurnFacts<'a> {
-    /// End of a usage limit that a rejected rate-limit event of the turn announced, if one came.
+    /// End of the usage limit that a rate-limit event of the turn announced, if one did.
     pub limit_rejected: Option<Option<u64>>,
     /// claude's word for the API error that its last message reported.
     pub api_error: Option<&'a str>,
@@ -170,7 +170,7 @@ pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
 /// Returns the failure of a result that claude marks as an error.
 fn turn_error(result: &TurnResult, facts: TurnFacts) -> TurnError {
     let error = error_message(result);
-    if facts.limit_rejected.is_some() || result.api_error.as_deref() == Some("usage_limit_reached") {
+    if reports_usage_limit(result, facts) {
         return TurnError::new(TurnErrorKind::UsageLimit, error);
     }
     if result.subtype == "error_max_budget_usd" {
@@ -191,6 +191,13 @@ fn turn_error(result: &TurnResult, facts: TurnFacts) -> TurnError {
         || result.text.starts_with("Prompt is too long")
         || matches!(decision(result, facts), Meaning::Permanent(_));
     TurnError { is_permanent, ..TurnError::new(TurnErrorKind::Error, error) }
+}
+
+/// Returns true if this error is the account's usage limit. The event that announces a limit does not decide alone: it stops
+/// other instances, so the result must report a refused request too.
+fn reports_usage_limit(result: &TurnResult, facts: TurnFacts) -> bool {
+    let is_refused = api_status(result) == Some(429) || result.text.starts_with("You've hit your ");
+    result.api_error.as_deref() == Some("usage_limit_reached") || (facts.limit_rejected.is_some() && is_refused)
 }
 
 /// Returns the HTTP status of the error. The older generations have no field for it: the text of an error is claude's own.
@@ -365,6 +372,27 @@ mod tests {
         }
         let quoted = result(r#","result":"Credit balance is too low""#);
         assert_eq!(classify(&quoted, none), TurnOutcome::Succeeded, "text of the model decides nothing");
+    }
+
+    #[test]
+    fn announced_usage_limit_counts_only_if_the_result_reports_it() {
+        let announced = TurnFacts { limit_rejected: Some(None), ..TurnFacts::default() };
+        for (result, facts, reason) in [
+            (error("API Error: 500 x", "500"), announced, TurnErrorKind::Error),
+            (error("it broke", "null"), announced, TurnErrorKind::Error),
+            (error("API Error: 429 x", "429"), TurnFacts::default(), TurnErrorKind::Error),
+            (error("API Error: 429 x", "429"), announced, TurnErrorKind::UsageLimit),
+            (error("You've hit your 5-hour limit", "null"), announced, TurnErrorKind::UsageLimit),
+            (
+                self::result(r#","is_error":true,"api_error":"usage_limit_reached""#),
+                TurnFacts::default(),
+                TurnErrorKind::UsageLimit,
+            ),
+        ] {
+            let TurnOutcome::Failed(failure) = classify(&result, facts) else { panic!("{} is an error", result.text) };
+            assert_eq!(failure.kind, reason, "{}", result.text);
+        }
+        assert_eq!(classify(&result(""), announced), TurnOutcome::Succeeded);
     }
 
     #[test]

@@ -140,6 +140,31 @@ fn where_it_is_to_fail_the_others_go_on() {
     assert_eq!(outcome.instance("a")["attempts"], 1, "retries are for other failures");
 }
 
+/// The event that announces a limit is a line that a tool may have written: without a result that reports the limit, it
+/// concerns no instance.
+#[test]
+fn announced_limit_without_a_refused_result_stops_no_instance() {
+    let place = Place::new();
+    let instances = json!([
+        {"name": "completes", "prompt": "[[announce-limit 3600]] [[say Fine.]]"},
+        {"name": "fails", "prompt": "[[announce-limit 3600]] [[error it broke]]"},
+        {"name": "dies", "prompt": "[[announce-limit 3600]] [[exit 7]]"},
+        {"name": "other", "prompt": "[[say Started.]]"},
+    ]);
+    for on_limit in ["stop", "wait"] {
+        let arguments = ["--max-parallel", "1", "--on-limit", on_limit];
+        let outcome = place.run(&config(&place, instances.clone()), &arguments).expect_code(2);
+        for name in ["completes", "other"] {
+            assert_eq!(outcome.status(name), "completed", "{name}: {}", outcome.everything());
+        }
+        for name in ["fails", "dies"] {
+            assert_eq!(outcome.reason(name), "error", "{name}: {}", outcome.everything());
+        }
+        assert_eq!(outcome.report["usage_limit"], Value::Null, "{}", outcome.everything());
+        assert!(!outcome.stderr.contains("usage limit"), "{}", outcome.everything());
+    }
+}
+
 #[test]
 fn a_limit_ends_the_wait_for_a_retry() {
     let place = Place::new();

@@ -17,6 +17,7 @@
 //! | `no-result`, `result-twice` | none or two where one is due |
 //! | `error TEXT`, `subtype NAME` | the verdict of the turn |
 //! | `limit SECONDS` | the plan is used up, and resets so long from now |
+//! | `announce-limit SECONDS` | the event of a used-up plan alone; the turn continues |
 //! | `stop-reason NAME` | the stop reason of the message: pause_turn |
 //! | `deny TOOL` | one more of the `permission_denials` |
 //! | `exit-after N`, `linger SECONDS` | the exit code, and the time until the exit, after a good result and the end of input |
@@ -121,6 +122,9 @@ impl Claude {
             }
             "deny" => {
                 turn.denials.push(json!({ "tool_name": first, "tool_use_id": new_id("toolu"), "tool_input": {} }));
+            }
+            "announce-limit" => {
+                self.print_rate_limit("rejected", "rejected", 1.0, epoch_ms() / 1000 + number(first));
             }
             "limit" => {
                 let resets_at = epoch_ms() / 1000 + number(first);

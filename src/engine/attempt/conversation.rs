@@ -46,7 +46,7 @@ pub(super) struct Conversation {
     pub(super) initialized: bool,
     /// How many turns of the instance were sent, by this process and those before it; 0: none by this one.
     turns_sent: usize,
-    /// When the usage limit ends that claude has run into, if it says so.
+    /// End of the usage limit that an event of this turn announced, if one did. Only the turn's result makes it count.
     limit_rejected: Option<Option<u64>>,
     pub(super) background_agents: usize,
     /// The other work in the background.
@@ -173,7 +173,7 @@ impl Attempt {
                 }
                 self.dialogue.limit_rejected = Some(resets_at);
                 self.progress.limit_resets_at = resets_at;
-                vec![Action::LimitReached { resets_at_epoch_s: resets_at }]
+                Vec::new()
             }
             Event::BackgroundTasks { agents, commands } => {
                 self.dialogue.background_agents = agents;
@@ -392,6 +392,7 @@ impl Attempt {
             }
             judgement => judgement,
         };
+        let limit = limit_reached(&judgement, limit_rejected);
         match judgement {
             // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
             TurnOutcome::Succeeded => {
@@ -410,14 +411,13 @@ impl Attempt {
                     _ => Vec::new(),
                 }
             }
-            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => Vec::new(),
+            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => limit.into_iter().collect(),
             TurnOutcome::Interrupted => {
                 self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
             }
             TurnOutcome::Failed(error) => {
-                let is_news = error.kind == TurnErrorKind::UsageLimit && limit_rejected.is_none();
-                let mut effects = self.fail(error.into(), now);
-                effects.extend(is_news.then_some(Action::LimitReached { resets_at_epoch_s: None }));
+                let mut effects: Vec<Action> = limit.into_iter().collect();
+                effects.extend(self.fail(error.into(), now));
                 effects
             }
         }
@@ -515,6 +515,12 @@ impl Attempt {
         let why = refused.or_else(|| self.dialogue.stop_reason.take());
         why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
+}
+
+/// Returns the action for a result that reports a usage limit, with the end that an event of the turn announced.
+fn limit_reached(outcome: &TurnOutcome, announced: Option<Option<u64>>) -> Option<Action> {
+    let is_limit = matches!(outcome, TurnOutcome::Failed(error) if error.kind == TurnErrorKind::UsageLimit);
+    is_limit.then(|| Action::LimitReached { resets_at_epoch_s: announced.flatten() })
 }
 
 /// Returns the error of an instance with `fail_on_denied`: lists each denied tool once.

@@ -287,6 +287,36 @@ fn a_used_up_plan_is_a_limit_and_a_throttle_is_not() {
     }
 }
 
+/// Other instances stop for it: a tool may have written the line that announces it.
+#[test]
+fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
+    let announced = || Event::RateLimit { rejected: true, resets_at: Some(1_795_348_835) };
+    let reached = |resets_at_epoch_s| Action::LimitReached { resets_at_epoch_s };
+    let failed = |status| {
+        result(|result| {
+            result.is_error = true;
+            result.api_error_status = Some(status);
+        })
+    };
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.event(announced(), at(2)), []);
+    let effects = attempt.event(failed(429), at(3));
+    assert_eq!(effects, [reached(Some(1_795_348_835)), Action::CloseInput]);
+    assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Limit));
+
+    let mut attempt = in_turn(&["x"]);
+    assert_eq!(attempt.event(announced(), at(2)), []);
+    let effects = attempt.event(failed(500), at(3));
+    assert_eq!(effects, [Action::CloseInput]);
+    assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Error));
+
+    // While the attempt is being stopped for another reason, the limit still concerns the others.
+    let mut attempt = in_turn(&["x"]);
+    attempt.event(announced(), at(2));
+    attempt.on_deadline(at(100));
+    assert_eq!(attempt.event(failed(429), at(101)), [reached(Some(1_795_348_835))]);
+}
+
 #[test]
 fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
     for name in ["subagent", "subagent_slow", "subagent_slow_closed"] {
