@@ -1,7 +1,7 @@
-//! What one claude process has used: counted live from its messages, and settled to claude's own numbers at each result.
+//! Token and cost counts of one claude process: live estimates, replaced by claude's own numbers at each result.
 //!
-//! Live counts see the main conversation's messages only; `modelUsage` of a result has everything, and is cumulative over
-//! the process. What was seen live and never settled (the process was killed first) stays on the books as *at least*.
+//! Live counts cover only the messages of the main conversation. `modelUsage` of a result covers everything and is
+//! cumulative over the process. If the process is killed before a result, its live counts are kept as *at least*.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -9,20 +9,20 @@ use std::ops::AddAssign;
 use super::tokens::Tokens;
 use crate::claude::pricing::{Price, Prices};
 
-/// How sure a number is. The later one wins when numbers are added.
+/// Certainty of a number. A sum has the later of the two variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Certainty {
-    /// claude said so.
+    /// Reported by claude.
     #[default]
     Exact,
-    /// Reckoned with the price table.
+    /// Estimated from the price table.
     Estimate,
-    /// That much, and perhaps more: the process ended before it could say, or is of a generation that does not say all.
+    /// Lower bound: the process ended before it reported, or this generation does not report everything.
     AtLeast,
 }
 
 impl Certainty {
-    /// The word in `report.json`.
+    /// Returns the value in `report.json`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -33,16 +33,16 @@ impl Certainty {
     }
 }
 
-/// What was used, and how sure that is.
+/// Tokens and cost, with the certainty of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens by kind.
     pub tokens: Tokens,
-    /// How sure the tokens are; never an estimate.
+    /// Certainty of the tokens; never an estimate.
     pub tokens_certainty: Certainty,
-    /// Micro-dollars.
+    /// Cost in micro-dollars.
     pub micros: u64,
-    /// How sure the dollars are.
+    /// Certainty of the cost.
     pub micros_certainty: Certainty,
 }
 
@@ -55,75 +55,76 @@ impl AddAssign for Usage {
     }
 }
 
-/// What claude says of one model: tokens and micro-dollars.
+/// Tokens and cost that claude reports for one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelUsage {
     /// Tokens by kind.
     pub tokens: Tokens,
-    /// Micro-dollars.
+    /// Cost in micro-dollars.
     pub micros: u64,
 }
 
 impl ModelUsage {
-    /// Adds so much.
+    /// Adds tokens and cost.
     pub fn add(&mut self, tokens: Tokens, micros: u64) {
         self.tokens += tokens;
         self.micros = self.micros.saturating_add(micros);
     }
 }
 
-/// claude's own numbers in a result, by model.
+/// Numbers of a result, by model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportedUsage {
-    /// What was used since the last result (2.1): exact, also in a resumed session.
+    /// Usage since the last result (2.1). Exact, also in a resumed session.
     Delta(BTreeMap<String, ModelUsage>),
-    /// What was used since the process began (1.0 and 2.0).
+    /// Usage since the process started (1.0 and 2.0).
     Cumulative {
-        /// By model.
+        /// Usage by model.
         models: BTreeMap<String, ModelUsage>,
-        /// Those of the turn's messages in the main conversation that are in these numbers, if the result tells.
+        /// Tokens of the turn's main conversation that `models` includes, if the result reports them.
         main: Option<Tokens>,
     },
-    /// The result names no model: nothing was used, or claude does not say.
+    /// No model: nothing was used, or claude does not report it.
     Absent,
 }
 
-/// How many messages are kept one by one. Older ones change no more, and are kept as a sum: a turn may have any number.
+/// Maximum number of live messages. Older ones no longer change and are kept as a sum, because a turn may have any
+/// number.
 const MAX_LIVE: usize = 64;
 
-/// The model of messages that claude writes itself.
+/// Model of the messages that claude writes itself.
 const SYNTHETIC_MODEL: &str = "<synthetic>";
 
-/// How many models are kept apart: a process has two or three.
+/// Maximum number of models counted separately. A process uses two or three.
 const MAX_MODELS: usize = 100;
 const OTHER_MODELS: &str = "other";
 
-/// Counts one claude process.
+/// Counter of the usage of one claude process.
 #[derive(Clone, Debug, Default)]
 pub struct UsageMeter {
-    /// For what claude has not told yet.
+    /// Prices for usage that claude has not yet reported.
     prices: Prices,
-    /// The sum of what earlier results have settled.
+    /// Sum of the usage settled by earlier results.
     settled: ModelUsage,
-    /// What `Cumulative` settlements said last, since the process or its conversation began.
+    /// Last `Cumulative` numbers since the start of the process or of its conversation.
     cumulative: BTreeMap<String, ModelUsage>,
-    /// The latest messages since the last result, by id.
+    /// Latest messages since the last result, each with its id.
     live: Vec<LiveMessage>,
-    /// The sum of those before them, of the main conversation and of subagents.
+    /// Sums of the messages evicted from `live`, of the main conversation and of subagents.
     past_main: ModelUsage,
     past_subagents: ModelUsage,
-    /// Which of `live` is being streamed: the deltas do not say.
+    /// Index in `live` of the message being streamed, because deltas carry no id.
     streamed: usize,
-    /// Seen live, and left out of a result: at least that much.
+    /// Usage counted live and missing from a result: a lower bound.
     left_out: ModelUsage,
-    /// The first message of the main conversation, and whether it may still grow.
+    /// First message of the main conversation, and whether it may still grow.
     first: Option<ModelUsage>,
     is_first_open: bool,
-    /// The message that is being streamed has not told its last count.
+    /// True if the message being streamed has not reported its final count.
     has_open_message: bool,
-    /// A message was cut off, by a result or by the end: what else was written of it nobody tells.
+    /// True if a message was cut off by a result or by the end of the process: the rest of its usage is unknown.
     was_cut_off: bool,
-    /// claude makes calls of its own, and tells only of those that are done before a result.
+    /// True if claude makes calls of its own and reports only those that finish before a result.
     hides_calls: bool,
 }
 
@@ -132,13 +133,13 @@ struct LiveMessage {
     id: String,
     model: String,
     tokens: Tokens,
-    /// What they cost by the price table, in micro-dollars.
+    /// Estimated cost by the price table, in micro-dollars.
     estimate_micros: u64,
     of_subagent: bool,
 }
 
 impl LiveMessage {
-    /// It has come to this many tokens; a kind that is not said stays as it was.
+    /// Raises the token counts. A kind that is not reported keeps its count.
     fn grow(&mut self, tokens: Tokens, prices: &Prices) {
         self.tokens = self.tokens.by_kind(tokens, u64::max);
         self.estimate_micros = prices.estimate_micros(&self.model, &self.tokens);
@@ -146,40 +147,43 @@ impl LiveMessage {
 }
 
 impl UsageMeter {
-    /// A meter for another process of the same instance: it knows the same prices, and has counted nothing.
+    /// Returns an empty meter with the same prices, for another process of the same instance.
     #[must_use]
     pub fn for_next_process(&self) -> Self {
         UsageMeter::new(self.prices.clone())
     }
 
-    /// A meter that reckons with these prices.
+    /// Returns an empty meter that estimates with these prices.
     #[must_use]
     pub fn new(prices: Prices) -> Self {
         UsageMeter { prices, ..UsageMeter::default() }
     }
 
-    /// claude has named the price of a model.
+    /// Records the price of a model that claude reported.
     pub fn set_price(&mut self, model: &str, price: Price) {
         self.prices.learn(model, price);
     }
 
-    /// This claude is one that does not tell of all its calls: 2.0 warms up subagents in every process, 1.0 and 2.0 find
-    /// titles and file names with a small model, and what is not done when a result comes they never tell.
+    /// Marks this claude as one that does not report all its calls.
+    ///
+    /// 2.0 warms up subagents in every process; 1.0 and 2.0 find titles and file names with a small model. Calls that
+    /// are not finished when a result arrives are never reported.
     pub fn mark_hidden_calls(&mut self) {
         self.hides_calls = true;
     }
 
-    /// A message began (or one of its content blocks came again, with the same id and the same input side).
+    /// Counts a message that began, or a further content block of it with the same id and the same input counts.
     ///
-    /// A message of claude's own (an error in place of an answer, or the notice that `max_tokens` or a refusal cut one) was
-    /// not served and costs nothing. It can come before the last delta of the message that it is about.
+    /// Ignores a message that claude wrote itself (an error instead of an answer, or the notice that `max_tokens` or a
+    /// refusal cut one): it was not served and costs nothing. It can arrive before the last delta of the message that
+    /// it refers to.
     pub fn message(&mut self, id: &str, model: &str, tokens: Tokens, of_subagent: bool) {
         if model == SYNTHETIC_MODEL {
             return;
         }
         let index = match self.live.iter().rposition(|m| m.id == id) {
             Some(index) => {
-                // The output of a block's event is a placeholder; what a delta has said is more.
+                // The output count of a block event is a placeholder; the count of a delta is higher.
                 self.live[index].grow(tokens, &self.prices);
                 index
             }
@@ -210,13 +214,13 @@ impl UsageMeter {
         }
     }
 
-    /// Returns the first message of the main conversation, as large as it has become.
+    /// Returns the first message of the main conversation, with its latest counts.
     #[must_use]
     pub fn first_message(&self) -> Option<ModelUsage> {
         self.first
     }
 
-    /// The oldest becomes part of a sum; not the one that is being streamed, whose deltas are still to come.
+    /// Moves the oldest message into a sum, except the message being streamed, which still receives deltas.
     fn evict_oldest(&mut self) {
         if self.live.len() < MAX_LIVE {
             return;
@@ -229,25 +233,25 @@ impl UsageMeter {
         past.micros = past.micros.saturating_add(message.estimate_micros);
     }
 
-    /// Notes that the last message is being streamed: its last count is still to come.
+    /// Marks the last message as being streamed: its final count is still to come.
     ///
-    /// A message before it without a last count was cut off: 2.1.332 repeats the request after a reset connection, and
-    /// guesses the output of the first message.
+    /// If the message before it has no final count, it was cut off: 2.1.332 repeats the request after a reset
+    /// connection and guesses the output of the first message.
     pub fn stream_begins(&mut self) {
         self.was_cut_off |= std::mem::replace(&mut self.has_open_message, true);
     }
 
-    /// The message under way has come to its end.
+    /// Marks the current message as ended.
     pub fn stream_ended(&mut self) {
         self.has_open_message = false;
     }
 
-    /// A message was cut off that may not have told of itself yet: of a request that was just sent nothing is known here.
+    /// Records that a message was cut off, possibly before it was seen: a request just sent is not visible here.
     pub fn mark_truncated(&mut self) {
         self.was_cut_off = true;
     }
 
-    /// The message under way has come to this many tokens; a kind that is not said stays as it was.
+    /// Updates the counts of the message being streamed. A kind that is not reported keeps its count.
     pub fn update_streaming(&mut self, tokens: Tokens) {
         if let Some(message) = self.live.get_mut(self.streamed) {
             message.grow(tokens, &self.prices);
@@ -255,18 +259,18 @@ impl UsageMeter {
         self.update_first();
     }
 
-    /// A result came: claude's numbers take the place of what was counted live.
+    /// Replaces the live counts by the numbers of a result.
     pub fn settle(&mut self, settlement: ReportedUsage) {
         match settlement {
             ReportedUsage::Delta(_) => self.hides_calls = false,
-            // One that names no model says nothing of that: 2.1's is so when it has not found the session.
+            // An empty one proves nothing: 2.1 sends one if it has not found the session.
             ReportedUsage::Cumulative { ref models, .. } if !models.is_empty() => self.hides_calls = true,
             ReportedUsage::Cumulative { .. } | ReportedUsage::Absent => {}
         }
         let (grown, main) = match settlement {
             ReportedUsage::Delta(models) => (models, None),
             ReportedUsage::Cumulative { models, main } => (self.delta_since_last(models), main),
-            // What was seen stays seen.
+            // Keep the live counts.
             ReportedUsage::Absent => return,
         };
         match main {
@@ -284,7 +288,7 @@ impl UsageMeter {
         (self.past_main, self.past_subagents) = (ModelUsage::default(), ModelUsage::default());
     }
 
-    /// What has come since the last result. One of a turn that no model answered names none, and takes nothing back.
+    /// Returns the usage since the last result. A turn without a model call names no model and subtracts nothing.
     fn delta_since_last(&mut self, models: BTreeMap<String, ModelUsage>) -> BTreeMap<String, ModelUsage> {
         let mut grown = BTreeMap::new();
         for (model, now) in self.of_bounded_count(models) {
@@ -295,8 +299,7 @@ impl UsageMeter {
         grown
     }
 
-    /// Returns the numbers of the known models and of so many new ones as are kept apart; the sum of the rest has a name of
-    /// its own.
+    /// Merges new models over the limit into one entry, `OTHER_MODELS`. Known models keep their own.
     fn of_bounded_count(&self, models: BTreeMap<String, ModelUsage>) -> BTreeMap<String, ModelUsage> {
         let mut room = MAX_MODELS.saturating_sub(self.cumulative.len());
         let mut kept: BTreeMap<String, ModelUsage> = BTreeMap::new();
@@ -309,8 +312,9 @@ impl UsageMeter {
         kept
     }
 
-    /// 1.0 and 2.0 leave out of their numbers a message that was interrupted, and one that came after a retry. What was
-    /// seen of it was served all the same.
+    /// Records usage that was counted live but is missing from a result.
+    ///
+    /// The numbers of 1.0 and 2.0 omit an interrupted message, and one that followed a retry. Both were served.
     fn record_unreported(&mut self, told: Tokens, past: Tokens, is_told_of: impl Fn(&LiveMessage) -> bool) {
         let seen: Vec<&LiveMessage> = self.live.iter().filter(|message| is_told_of(message)).collect();
         let left_out = seen.iter().fold(past, |sum, message| sum + message.tokens) - told;
@@ -321,17 +325,17 @@ impl UsageMeter {
         }
     }
 
-    /// The conversation began anew (`/clear`): claude's cumulative numbers start again at 0.
+    /// Resets the cumulative numbers: claude counts from 0 again after `/clear`.
     pub fn conversation_reset(&mut self) {
         self.cumulative.clear();
     }
 
-    /// The process has ended, and says no more.
+    /// Records the end of the process: no more numbers follow.
     pub fn process_ended(&mut self) {
         self.was_cut_off |= !self.live.is_empty();
     }
 
-    /// What was used up to now.
+    /// Returns the usage so far.
     #[must_use]
     pub fn used(&self) -> Usage {
         let mut used = Usage::default();
@@ -372,7 +376,7 @@ mod tests {
         ReportedUsage::Cumulative { models: models(input, output, micros), main: None }
     }
 
-    /// Nobody uses so much; but whoever says so is no reason to panic, or to begin again at 0.
+    /// No process uses this much, but such a report must neither cause a panic nor reset the counts to 0.
     #[test]
     fn numbers_beyond_reason_stop_at_the_largest() {
         let all = Tokens { input: u64::MAX, output: u64::MAX, cache_creation: u64::MAX, cache_read: u64::MAX };
@@ -399,7 +403,7 @@ mod tests {
         assert_eq!(meter.used().micros_certainty, Certainty::Estimate);
     }
 
-    /// Measured on 2.1, 2.0 and 1.0: the delta with the last counts follows the notice that the message was cut.
+    /// Measured on 2.1, 2.0 and 1.0: the delta with the final counts follows the notice that the message was cut.
     #[test]
     fn delta_after_a_synthetic_message_belongs_to_the_message_before() {
         let mut meter = UsageMeter::default();
@@ -455,7 +459,7 @@ mod tests {
         let seen = tokens(110 * count, 41 * count);
         assert_eq!(meter.used().tokens, seen);
         assert_eq!(meter.used().micros, count * (300 + 600 + 30 + 15));
-        // Of what the main conversation has used the result leaves out 100 tokens.
+        // The result omits 100 tokens of the main conversation's usage.
         let main = Some(tokens(100 * count - 100, 40 * count));
         meter.settle(ReportedUsage::Cumulative { models: models(110 * count - 100, 41 * count, 7), main });
         assert_eq!(meter.used().tokens, seen);
