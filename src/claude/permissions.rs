@@ -1,8 +1,8 @@
-//! What an instance may use, put into the words of one generation of claude.
+//! Translates the permissions of an instance into the options of one generation of claude.
 //!
-//! To claude, `--allowedTools` is a list of what needs no asking, and some modes ask nobody. So what is allowed restricts by
-//! two things together: the tools that there are (`--tools`, or `--disallowedTools` for all others), and a mode that
-//! refuses whatever else would have to be asked for.
+//! `--allowedTools` lists what claude may use without a prompt, and some modes never prompt. `allowed_tools` therefore
+//! needs two restrictions together: the set of available tools (`--tools`, or `--disallowedTools` for all others), and
+//! a mode that denies everything that would need a prompt.
 
 use std::collections::HashSet;
 
@@ -10,26 +10,26 @@ use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wil
 use crate::claude::capabilities::Capabilities;
 use crate::claude::invocation::Invocation;
 
-/// Modes in which nobody is asked, or not for everything: with them a pattern would be a silent hole.
+/// Modes that prompt for nothing, or not for everything. With them a pattern would silently restrict nothing.
 pub(super) const LENIENT_MODES: &[&str] = &["acceptEdits", "auto", "bypassPermissions", "delegate"];
 
-/// A tool of 2.1 that is refused to every invocation: the jobs that it schedules recur for days.
+/// Tool of 2.1 that is denied to every invocation: the jobs that it schedules recur for days.
 pub(super) const NEVER_ENDS: &str = "CronCreate";
 
-/// What claude is told of permissions.
+/// Permissions in the form that claude receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
-    /// Its mode.
+    /// Permission mode.
     pub mode: String,
-    /// The built-in tools that there are, by name; `None`: all.
+    /// Names of the available built-in tools; `None`: all.
     pub tools: Option<Vec<String>>,
-    /// What needs no asking.
+    /// Rules for tools that need no prompt.
     pub allowed: Vec<String>,
-    /// What is refused.
+    /// Rules for tools that are denied.
     pub refused: Vec<String>,
 }
 
-/// The permissions of an invocation, for a claude that can do this much.
+/// Returns the permissions of an invocation for a claude with these capabilities.
 #[must_use]
 pub fn permissions(invocation: &Invocation, abilities: Capabilities) -> Permissions {
     let mode = mode(invocation, abilities).to_owned();
@@ -43,7 +43,7 @@ pub fn permissions(invocation: &Invocation, abilities: Capabilities) -> Permissi
     let mut seen = HashSet::new();
     let names = allowed.iter().map(|tool| name(tool)).filter(|name| seen.insert(*name)).map(str::to_owned);
     let names: Vec<String> = names.collect();
-    // The older generations take what needs no asking for more than the plan mode forbids.
+    // In the older generations an allow rule overrides the plan mode.
     let needs_no_asking = |tool: &&String| mode != "plan" || !WRITING.contains(&name(tool));
     let rules = allowed.iter().filter(needs_no_asking).map(|tool| rule(tool).into_owned()).collect();
     if allows_redirections(allowed, abilities) {
@@ -56,7 +56,7 @@ pub fn permissions(invocation: &Invocation, abilities: Capabilities) -> Permissi
     Permissions { mode, tools, allowed: rules, refused }
 }
 
-/// Whether what an instance may use is told to each generation in another way, or cannot be told to some.
+/// Returns true if the permissions depend on the generation of claude, or cannot be expressed on each.
 #[must_use]
 pub fn requires_capabilities(invocation: &Invocation) -> bool {
     let refused = &invocation.disallowed_tools;
@@ -65,24 +65,25 @@ pub fn requires_capabilities(invocation: &Invocation) -> bool {
         || refused.iter().any(|t| needs_wildcards(t))
 }
 
-/// Whether an agent of the project can have a mode of its own, which is then more than the instance's tools allow: so it is
-/// on 2.0, where an instance may use agents.
+/// Returns true if an agent of the project can override the mode, and so exceed the instance's tools.
+///
+/// This applies to 2.0, if the instance may use agents.
 #[must_use]
 pub fn agents_can_override_mode(invocation: &Invocation, abilities: Capabilities) -> bool {
     let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
     abilities.tools && !abilities.wildcards && invocation.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
-/// Whether claude is given another mode than the config says, because in that one nobody would be asked.
+/// Returns true if the mode of the config is replaced, because it does not prompt.
 #[must_use]
 pub fn is_mode_overridden(invocation: &Invocation) -> bool {
     invocation.allowed_tools.is_some() && LENIENT_MODES.contains(&invocation.permission_mode.as_str())
 }
 
-/// The mode that claude is really given.
+/// Returns the mode that claude is started with.
 #[must_use]
 pub fn mode(invocation: &Invocation, abilities: Capabilities) -> &str {
-    // Where nobody can answer, 1.0 refuses in its usual mode what has to be asked for.
+    // Without a user to prompt, 1.0 denies in its default mode.
     let strict = if abilities.tools { "dontAsk" } else { "default" };
     match invocation.permission_mode.as_str() {
         _ if is_mode_overridden(invocation) => strict,
@@ -91,15 +92,16 @@ pub fn mode(invocation: &Invocation, abilities: Capabilities) -> &str {
     }
 }
 
-/// Returns true if these are two names of one permission mode: 2.1 accepts `manual` and reports `default`.
+/// Returns true if both names mean the same permission mode: 2.1 accepts `manual` and reports `default`.
 #[must_use]
 pub fn is_same_mode(requested: &str, reported: &str) -> bool {
     let name = |mode| if mode == "manual" { "default" } else { mode };
     name(requested) == name(reported)
 }
 
-/// 2.0 lets every command write to files of the workspace by a redirection, whatever the patterns say, unless all writing is
-/// refused. Whoever may use a tool that writes could do so anyhow.
+/// Returns true if commands may write to the workspace by redirections in spite of the patterns.
+///
+/// 2.0 allows this unless all writing is denied. An instance that may use a writing tool can write anyhow.
 fn allows_redirections(allowed: &[String], abilities: Capabilities) -> bool {
     abilities.tools
         && !abilities.wildcards
@@ -107,19 +109,19 @@ fn allows_redirections(allowed: &[String], abilities: Capabilities) -> bool {
         && !allowed.iter().any(|tool| WRITING.contains(&name(tool)))
 }
 
-/// Returns true if Bash is allowed by patterns only.
+/// Returns true if Bash is allowed only by patterns.
 #[must_use]
 pub fn restrict_bash(allowed: &[String]) -> bool {
     has_pattern_only(allowed, "Bash")
 }
 
-/// Returns true if the model may call skills or commands, by itself or by an agent.
+/// Returns true if the model may call skills or commands, itself or through an agent.
 #[must_use]
 pub fn call_commands(allowed: &[String]) -> bool {
     allowed.iter().any(|tool| ["Skill", "SlashCommand"].contains(&name(tool)))
 }
 
-/// What of an instance's tools this claude cannot enforce: the field, and why.
+/// Returns the rules that this claude cannot enforce: for each the field and the reason.
 #[must_use]
 pub fn unsupported_rules(invocation: &Invocation, abilities: Capabilities) -> Vec<(&'static str, String)> {
     if abilities.wildcards {

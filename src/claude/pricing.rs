@@ -1,13 +1,13 @@
-//! What tokens cost by model: an estimate until claude itself says what a turn has cost.
+//! Price of tokens by model, for estimates until claude reports the cost of a turn.
 
 use std::collections::BTreeMap;
 
 use super::tokens::Tokens;
 
-/// Prices in micro-dollars per million tokens.
+/// Prices of one model, in micro-dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// Input that was not cached.
+    /// Uncached input.
     pub input: u64,
     /// Output.
     pub output: u64,
@@ -18,8 +18,9 @@ pub struct Price {
 }
 
 impl Price {
-    /// From the two prices that are always named, in micro-dollars per million. A cache write costs 1.25 of the input
-    /// price, a read a tenth of it, unless the table says otherwise.
+    /// Derives all prices from those of input and output, in micro-dollars per million tokens.
+    ///
+    /// A cache write costs 1.25 of the input price and a read a tenth of it, unless the table differs.
     #[must_use]
     pub const fn from_base_prices(input: u64, output: u64) -> Self {
         Price { input, output, cache_write: input.saturating_add(input / 4), cache_read: input / 10 }
@@ -34,7 +35,7 @@ const fn with_cheap_reads(price: Price, cache_read: u64) -> Price {
     Price { cache_read, ..price }
 }
 
-/// By the beginning of the model's name, the longer one first where one begins another.
+/// Prices by prefix of the model's name. Of two prefixes, the longer one must precede the shorter.
 const TABLE: &[(&str, Price)] = &[
     ("claude-opus-5-5", with_cheap_reads(dollars(4, 20), 200_000)),
     ("claude-opus-5", dollars(5, 25)),
@@ -51,10 +52,10 @@ const TABLE: &[(&str, Price)] = &[
     ("claude-3-opus", dollars(15, 75)),
 ];
 
-/// The seed's Sonnet 4, which is also what a model that nobody has heard of is taken for.
+/// Price of Sonnet 4 as given by the seed, also used for unknown models.
 const SONNET_4: Price = dollars(3, 15);
 
-/// The prices that hold for a run, or for one process: the user's own before what claude names before the table.
+/// Prices of a run or of one process. The user's own override claude's, which override the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prices {
     own: BTreeMap<String, Price>,
@@ -62,29 +63,29 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// The user's own, by the beginning of a model's name.
+    /// Creates prices with the user's own, by prefix of the model's name.
     #[must_use]
     pub fn with_overrides(own: BTreeMap<String, Price>) -> Self {
         Prices { own, reported: BTreeMap::new() }
     }
 
-    /// claude has named the price of a model: of its input and its output only.
+    /// Records the price of a model that claude reported, which names only input and output.
     pub fn learn(&mut self, model: &str, price: Price) {
         let is_same = |known: &Price| (known.input, known.output) == (price.input, price.output);
         self.reported.insert(model.to_owned(), of_table(model).filter(is_same).unwrap_or(price));
     }
 
-    /// The price of a model.
+    /// Returns the price of a model.
     #[must_use]
     pub fn for_model(&self, model: &str) -> Price {
         let longest = |names: &BTreeMap<String, Price>| {
-            // Of two names that one model begins with, the longer one comes later in the order.
+            // Of two matching prefixes, the longer one sorts later.
             names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
         };
         longest(&self.own).or_else(|| longest(&self.reported)).or_else(|| of_table(model)).unwrap_or(SONNET_4)
     }
 
-    /// What these tokens cost, in micro-dollars, rounded up.
+    /// Returns the cost of these tokens in micro-dollars, rounded up.
     #[must_use]
     pub fn estimate_micros(&self, model: &str, tokens: &Tokens) -> u64 {
         let price = self.for_model(model);
@@ -104,7 +105,7 @@ fn of_table(model: &str) -> Option<Price> {
     TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, price)| *price)
 }
 
-/// The price in the description of a model, as `initialize` has it: "Opus 5.5 · … · $4/$20 per Mtok".
+/// Parses the price in a model's description in the `initialize` response: "Opus 5.5 · … · $4/$20 per Mtok".
 #[must_use]
 pub fn parse_description(description: &str) -> Option<Price> {
     let (before, _) = description.split_once(" per Mtok")?;
@@ -112,7 +113,7 @@ pub fn parse_description(description: &str) -> Option<Price> {
     Some(Price::from_base_prices(micros(input.strip_prefix('$')?)?, micros(output)?))
 }
 
-/// "0.10" dollars in micro-dollars.
+/// Parses dollars such as "0.10" into micro-dollars.
 fn micros(dollars: &str) -> Option<u64> {
     let dollars: f64 = dollars.parse().ok().filter(|d: &f64| d.is_finite() && *d >= 0.0 && *d < 1e6)?;
     Some((dollars * 1e6).round() as u64)

@@ -1,34 +1,36 @@
-//! Sessions: `session_id` is any name to zen, and a UUID to claude.
+//! Sessions: `session_id` is any name in zen, and a UUID in claude.
 //!
-//! A session is a row of conversations, of which the last one is gone on with: to clear it is to begin the next one. So it
-//! is the same on all generations, of which only 2.1 has a `/clear`, and that under a random id. Each conversation has a
-//! UUID of its own; which of them there are, claude knows, and its files say so in general.
+//! A session is a sequence of conversations, each with a UUID of its own; the last one is resumed, and `/clear` starts
+//! the next. This behaves the same on all generations: only 2.1 has a `/clear`, and that uses a random id. The files of
+//! claude usually show which conversations exist, but only claude itself knows.
 
 use crate::base::sha256;
 
-/// A conversation with a name.
+/// A named session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The name in the config.
+    /// Name in the config.
     pub name: String,
-    /// What claude is told.
+    /// UUID of the first conversation.
     pub uuid: String,
 }
 
-/// The UUID of a session's first conversation. A UUID stands for itself; any other name becomes one for this directory,
-/// always the same, so that the next run goes on with the conversation.
+/// Returns the UUID of a session's first conversation.
+///
+/// A UUID is used as it is. Any other name is mapped to one UUID per directory, so that the next run resumes the
+/// conversation.
 #[must_use]
 pub fn uuid(name: &str, directory: &str) -> String {
     if is_uuid(name) { name.to_ascii_lowercase() } else { derive_uuid(&format!("zen session\0{directory}\0{name}")) }
 }
 
-/// The UUID of a session's conversation number `conversation`, counted from 0, when `uuid` is that of the first.
+/// Returns the UUID of conversation number `conversation`, counted from 0. `uuid` is that of the first.
 #[must_use]
 pub fn conversation_uuid(uuid: &str, conversation: u32) -> String {
     if conversation == 0 { uuid.to_owned() } else { derive_uuid(&format!("zen conversation\0{uuid}\0{conversation}")) }
 }
 
-/// The last conversation of a session, if `is_there` knows one by its UUID. claude deletes old ones, so that there are gaps.
+/// Returns the last conversation for which `is_there` is true. claude deletes old ones, so the numbers have gaps.
 #[must_use]
 pub fn last_conversation(uuid: &str, is_there: impl Fn(&str) -> bool) -> Option<u32> {
     const MAX_GAP: u32 = 4096;
@@ -42,28 +44,28 @@ pub fn last_conversation(uuid: &str, is_there: impl Fn(&str) -> bool) -> Option<
     last
 }
 
-/// How a process enters its session.
+/// Conversation that a process opens, and the mode in which it opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEntry {
-    /// Which conversation of the session it is, counted from 0.
+    /// Number of the conversation in the session, from 0.
     pub conversation: u32,
-    /// Whether claude is to know it.
+    /// Expectation about its existence.
     pub open_mode: OpenMode,
 }
 
-/// Whether claude is to know a conversation that is entered.
+/// Expectation about the existence of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// It is there, and is gone on with.
+    /// It exists: resume it.
     Resume,
-    /// It is not there; if it is after all, it is gone on with.
+    /// It probably does not exist: create it, or resume it if it does.
     CreateOrResume,
-    /// It begins here, in any case.
+    /// Create it in any case.
     Create,
 }
 
 impl SessionEntry {
-    /// Where the session goes on, when `last` is its last conversation; or where it goes on after it was cleared.
+    /// Returns the entry into a session with the last conversation `last`, or into the next one if it is cleared.
     #[must_use]
     pub fn open(last: Option<u32>, is_cleared: bool) -> Self {
         match (last, is_cleared) {
@@ -74,14 +76,16 @@ impl SessionEntry {
         }
     }
 
-    /// Into the conversation after this one.
+    /// Returns the entry into the conversation after this one.
     #[must_use]
     pub fn next_conversation(self) -> Self {
         SessionEntry { conversation: self.conversation + 1, open_mode: OpenMode::Create }
     }
 
-    /// What to try when claude says that the conversation is there, or that it is not, and this one took it for the
-    /// contrary. A process of 2.0 that was told nothing leaves one that is there and cannot be gone on with.
+    /// Returns the entry to retry with if claude reports that the conversation exists, or that it does not.
+    ///
+    /// `None` if that was expected. A process of 2.0 that received no message leaves a conversation that exists and
+    /// cannot be resumed.
     #[must_use]
     pub fn fallback(self, is_there: bool) -> Option<Self> {
         match (self.open_mode, is_there) {
@@ -95,7 +99,7 @@ impl SessionEntry {
 
 fn derive_uuid(text: &str) -> String {
     let mut bytes = sha256::sha256(text.as_bytes());
-    bytes[6] = bytes[6] & 0x0f | 0x80; // version 8: made by a rule of one's own (RFC 9562)
+    bytes[6] = bytes[6] & 0x0f | 0x80; // version 8: custom (RFC 9562)
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = sha256::hex(&bytes[..16]);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
@@ -109,13 +113,13 @@ fn is_uuid(name: &str) -> bool {
         })
 }
 
-/// Whether claude, ending before it answered anything, said that this session is there already.
+/// Returns true if claude exited without an answer because the session already exists.
 #[must_use]
 pub fn is_in_use(stderr: &str) -> bool {
     stderr.contains("is already in use")
 }
 
-/// Whether claude, ending before it answered anything, said that there is no such session.
+/// Returns true if claude exited without an answer because the session does not exist.
 #[must_use]
 pub fn is_missing(stderr: &str) -> bool {
     stderr.contains("No conversation found with session ID")

@@ -1,6 +1,8 @@
-//! What claude's own files allow without asking: rules of settings, and those in the front matter of a command, which hold
-//! while it runs. No option of claude shuts them out and leaves the project's commands; so a rule that would widen what an
-//! instance is allowed is refused by name, or, where that would refuse what is allowed, told before the start.
+//! Rules of claude's own files that allow tools without a prompt: settings, and the front matter of commands, which
+//! applies while the command runs.
+//!
+//! No option of claude excludes these rules and keeps the project's commands. A rule that would widen the tools of an
+//! instance is therefore denied by name or, if that would also deny allowed tools, reported before the start.
 
 use serde_json::Value;
 
@@ -12,19 +14,19 @@ use super::tools;
 
 /// Returns the rules that settings allow.
 ///
-/// # Errors
-/// Why they are not understood.
+/// # Errors The reason why zen cannot parse them.
 pub fn of_settings(bytes: &[u8]) -> Result<Vec<String>, String> {
     let settings = parse_lenient(bytes).map_err(|error| format!("is no JSON that zen understands: {error}"))?;
     let rules = settings["permissions"]["allow"].as_array().into_iter().flatten();
     Ok(rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect())
 }
 
-/// Limits the memory that hostile settings take.
+/// Limits the memory for hostile settings.
 const MAX_DENIED_TOOLS: usize = 1_000;
 
-/// Returns the tools that settings deny as a whole, by name. Rules with a pattern are left to claude, which lists what it
-/// denies by them.
+/// Returns the names of the tools that settings deny as a whole.
+///
+/// Rules with a pattern are left to claude, which lists its denials by them.
 #[must_use]
 pub fn denied_tools(bytes: &[u8]) -> Vec<String> {
     let settings = parse_lenient(bytes).unwrap_or_default();
@@ -33,8 +35,9 @@ pub fn denied_tools(bytes: &[u8]) -> Vec<String> {
     names.take(MAX_DENIED_TOOLS).map(str::to_owned).collect()
 }
 
-/// Returns the place and the kind of the error if settings are not JSON to claude, which accepts more than zen: any number,
-/// any nesting, halves of surrogate pairs, and bytes that are not UTF-8.
+/// Returns the kind and the position of the error if claude cannot parse settings as JSON.
+///
+/// claude accepts more than zen: any number, any nesting, lone surrogates, and bytes that are not UTF-8.
 #[must_use]
 pub fn syntax_error(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
@@ -42,7 +45,7 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).err().map(|error| error.to_string())
 }
 
-/// Returns the field of the administrator's settings that keeps other hooks from running, zen's own among them.
+/// Returns the field of the managed settings that disables other hooks, including zen's own.
 #[must_use]
 pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
     let settings = parse_lenient(bytes).ok()?;
@@ -56,7 +59,7 @@ fn is_switched_on(value: &Value) -> bool {
     !matches!(value.to_string().trim_matches('"'), "null" | "" | "0" | "false")
 }
 
-/// The rules that the front matter of a command allows.
+/// Returns the rules that the front matter of a command allows.
 #[must_use]
 pub fn of_front_matter(text: &str) -> Vec<String> {
     let (fields, _) = front_matter::split(text);
@@ -64,7 +67,7 @@ pub fn of_front_matter(text: &str) -> Vec<String> {
     lists.flat_map(|(_, list)| rules(list)).collect()
 }
 
-/// The mode in the front matter of an agent, if it is one that asks nobody, or not for everything.
+/// Returns the mode in the front matter of an agent, if it does not prompt for everything.
 #[must_use]
 pub fn lenient_mode(text: &str) -> Option<String> {
     let (fields, _) = front_matter::split(text);
@@ -72,8 +75,9 @@ pub fn lenient_mode(text: &str) -> Option<String> {
     LENIENT_MODES.contains(&mode.as_str()).then_some(mode)
 }
 
-/// Returns true if a file of this name may be the command that is called. The last part of a nested name, and the `name` that
-/// the front matter declares, name a command on some generations.
+/// Returns true if a file of this name may be the command that is called.
+///
+/// On some generations the last part of a nested name, and the `name` in the front matter, are names of the command.
 #[must_use]
 pub fn is_called(name: &str, declared_name: Option<&str>, command: &str) -> bool {
     let last_part = name.rsplit(':').next().unwrap_or(name);
@@ -87,7 +91,7 @@ pub fn declared_name(text: &str) -> Option<String> {
     fields.into_iter().find(|(key, _)| key == "name").map(|(_, name)| name)
 }
 
-/// Returns true if zen reads of this file all that it allows.
+/// Returns true if zen finds all rules in the front matter of this file.
 #[must_use]
 pub fn is_understood(text: &str) -> bool {
     let (fields, body) = front_matter::split(text);
@@ -97,12 +101,14 @@ pub fn is_understood(text: &str) -> bool {
         && !fields.iter().any(|(key, _)| key == "hooks")
 }
 
-/// Returns the place in a command's text where its arguments would be run by the shell, or name a file to attach: !`...` or a
-/// block that begins with ```!, with `$ARGUMENTS` or `$1` in it; and either of them behind `@` or `!`.
+/// Returns the first place in a command's text where the shell would run its arguments, or where they name a file.
+///
+/// Such places are !`...` and a block that begins with ```!, with `$ARGUMENTS` or `$1` in it, and either of these
+/// arguments after `@` or `!`.
 #[must_use]
 pub fn argument_with_effect(text: &str) -> Option<&str> {
     let (fields, body) = front_matter::split(text);
-    // `arguments: [branch]` makes `$branch` one too.
+    // `arguments: [branch]` also makes `$branch` an argument.
     let has_names = fields.iter().any(|(key, _)| key == "arguments");
     let is_argument = |rest: &str| {
         let rest = rest.trim_start_matches('{');
@@ -125,7 +131,7 @@ pub fn argument_with_effect(text: &str) -> Option<&str> {
     behind.map(|(at, _)| body[..at + 1].split_whitespace().next_back().unwrap_or("$"))
 }
 
-/// `Read, Bash(git add:*), "Edit"`, with or without brackets around it. What stands in brackets is not parted.
+/// Splits a list such as `Read, Bash(git add:*), "Edit"`, with or without brackets, but not inside parentheses.
 fn rules(list: &str) -> Vec<String> {
     let mut rules = vec![String::new()];
     let mut depth = 0_usize;
@@ -146,19 +152,21 @@ fn rules(list: &str) -> Vec<String> {
     rules.filter(|rule| !rule.is_empty()).map(str::to_owned).collect()
 }
 
-/// What a rule is beside what an instance is allowed.
+/// Effect of a rule on the tools that an instance is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleOverlap {
-    /// It allows nothing more.
+    /// Allows nothing more.
     Covered,
-    /// It allows something else, which can be refused.
+    /// Allows something else, which can be denied.
     Deniable,
-    /// It allows more of something that is allowed in part: who refuses it refuses that as well.
+    /// Allows more of a tool that is allowed in part. To deny the rule would deny that part too.
     Conflicting,
 }
 
-/// What a rule does beside `allowed`. A rule can allow more of a tool that is allowed by patterns, and tools of MCP servers,
-/// which are there in any case; other tools are not there at all.
+/// Returns the effect of a rule in addition to `allowed`.
+///
+/// A rule can allow more of a tool that is allowed by patterns, and tools of MCP servers, which are always available.
+/// Other tools are not available at all.
 #[must_use]
 pub fn effect(allowed: &[String], rule: &str) -> RuleOverlap {
     let is_allowed = |whole: &str| allowed.iter().any(|tool| tool == whole);
@@ -185,13 +193,13 @@ pub fn effect(allowed: &[String], rule: &str) -> RuleOverlap {
     }
 }
 
-/// Whether this allowed pattern is for all commands that begin with that.
+/// Returns true if an allowed pattern covers all commands with this prefix.
 fn covers_prefix(allowed: &str, prefix: &str) -> bool {
     let own = allowed.strip_prefix("Bash(").and_then(|rest| rest.strip_suffix(":*)"));
     own.and_then(|own| prefix.strip_prefix(own)).is_some_and(|rest| rest.starts_with(' '))
 }
 
-/// Whether no command begins with both.
+/// Returns true if no command has both prefixes.
 fn are_disjoint(a: &str, b: &str) -> bool {
     !a.contains('*') && !b.contains('*') && !a.starts_with(b) && !b.starts_with(a)
 }

@@ -1,5 +1,5 @@
-//! What a config keeps from an instance altogether. claude does not offer such a tool, and tells of its use as of that of a
-//! tool that does not exist; to whoever wrote the config it was refused.
+//! Recognizes tool uses that failed because the config or the settings files deny the tool. claude does not offer such
+//! a tool and reports its use as that of an unknown tool, but to the user it is a denial.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use super::tool_policy::hook::{IsListed, denial_in};
 use super::tools::{SUBAGENTS, is_known, name};
 use crate::claude::invocation::Invocation;
 
-/// Why claude says that there is no such tool.
+/// Reason why a tool was unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnavailableTool {
-    /// It says no more.
+    /// claude reports only that there is no such tool.
     Unknown,
-    /// It knows it, and was told not to offer it (2.1).
+    /// Known to claude, but not offered in this session (2.1).
     Disabled,
-    /// It is there, and zen's hook denied this use of it.
+    /// Available, but zen's hook denied this use.
     Denied(IsListed),
-    /// It is there, and a rule denies this file: 2.1 lists that in its result too, 2.0 does not (measured).
+    /// Available, but a rule denies this file. 2.1 lists that in its result too, 2.0 does not (measured).
     DeniedFile,
 }
 
-/// The beginning of 2.0.76's answer for a file that `permissions.deny` or `--disallowedTools` denies.
+/// Prefix of the error of 2.0.76 for a file that `permissions.deny` or `--disallowedTools` denies.
 const DENIED_FILE: &str =
     "<tool_use_error>File is in a directory that is denied by your permission settings.</tool_use_error>";
 
-/// Returns why a tool was not used, if its answer, which is an error, is that of a tool or a file that is denied.
+/// Returns the reason if a tool error reports an unavailable tool or a denied file.
 #[must_use]
 pub fn missing(answer: &str) -> Option<UnavailableTool> {
     if let Some(is_listed) = denial_in(answer) {
@@ -42,7 +42,7 @@ pub fn missing(answer: &str) -> Option<UnavailableTool> {
     })
 }
 
-/// The tools that the config or the settings files deny to an invocation.
+/// Tools that the config or the settings files deny to an invocation.
 #[derive(Clone, Debug, Default)]
 pub struct ToolDenials {
     allowed: Option<Vec<String>>,
@@ -51,7 +51,7 @@ pub struct ToolDenials {
 }
 
 impl ToolDenials {
-    /// Those of this one.
+    /// Collects the denials of an invocation.
     #[must_use]
     pub fn from(invocation: &Invocation) -> Self {
         let mut refused = invocation.disallowed_tools.clone();
@@ -60,7 +60,7 @@ impl ToolDenials {
         ToolDenials { allowed: invocation.allowed_tools.clone(), refused, denied_by_settings }
     }
 
-    /// Returns true if this tool, which claude reports as missing, is denied by the config or the settings files.
+    /// Returns true if the config or the settings files deny this tool, which claude reports as unavailable.
     #[must_use]
     pub fn has(&self, tool: &str, missing: UnavailableTool) -> bool {
         let is_same = |other: &str| other == tool || (SUBAGENTS.contains(&other) && SUBAGENTS.contains(&tool));
@@ -74,7 +74,7 @@ impl ToolDenials {
             UnavailableTool::DeniedFile => return true,
             UnavailableTool::Unknown | UnavailableTool::Disabled => {}
         }
-        // A name that claude never knew is no refusal.
+        // A tool name that no claude knows is not a denial.
         let is_known = missing == UnavailableTool::Disabled || is_known(tool);
         let is_denied = self.refused.iter().chain(self.denied_by_settings.iter()).any(is_refused);
         is_denied || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))

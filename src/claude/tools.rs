@@ -1,5 +1,5 @@
-//! The words of the permissions: tools by name, and patterns such as `Bash(git *)` that allow, or refuse, a part of one.
-//! What an instance is given of them, and how each generation is told, is not known here.
+//! Syntax of tool rules: tool names, and patterns such as `Bash(git *)` that allow or deny a part of a tool. Which
+//! rules an instance has, and how each generation receives them, is decided elsewhere.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use super::tool_policy;
 use crate::base::suggest::closest_match;
 use crate::base::text::quote_input;
 
-/// The tools of 1.0, which can be refused there only by name. Newer generations restrict with `--tools`.
+/// Tools of 1.0, where they can be denied only by name. Newer generations restrict with `--tools`.
 pub(super) const OF_1_0: &[&str] = &[
     "Bash",
     "BashOutput",
@@ -27,7 +27,7 @@ pub(super) const OF_1_0: &[&str] = &[
     "Write",
 ];
 
-/// The tools that claude has had beside these, in all other generations.
+/// Further tools of all other generations.
 const OF_OTHERS: &[&str] = &[
     "Agent",
     "AskUserQuestion",
@@ -51,24 +51,24 @@ const OF_OTHERS: &[&str] = &[
     "Workflow",
 ];
 
-/// Two names of one tool: that of 2.1, and the older generations'.
+/// Names of the subagent tool: that of 2.1, and that of the older generations.
 pub(super) const SUBAGENTS: &[&str] = &["Agent", "Task"];
 
-/// Tools that write files. claude knows patterns of `Edit` only, and takes them for all of these.
+/// Tools that write files. claude knows only patterns of `Edit` and applies them to all of these.
 pub(super) const WRITING: &[&str] = &["Edit", "MultiEdit", "NotebookEdit", "Write"];
 
-/// Tools that read files; the same with `Read`.
+/// Tools that read files. claude applies patterns of `Read` to all of these.
 const READING: &[&str] = &["Glob", "Grep", "LS", "Read"];
 
-/// Tools that no mode asks for, as long as they stay in the workspace: a pattern of them restricts nothing.
+/// Tools that no mode prompts for inside the workspace, so that a pattern of them restricts nothing.
 const NEVER_PROMPTED: &[&str] = &["Agent", "Glob", "Grep", "LS", "Read", "Task", "TodoWrite"];
 
-/// Whether claude has ever had a tool of this name; another one is the model's invention.
+/// Returns true if some generation of claude has a tool of this name. Any other name is the model's invention.
 pub(super) fn is_known(tool: &str) -> bool {
     OF_1_0.contains(&tool) || OF_OTHERS.contains(&tool)
 }
 
-/// The elements of a list of tools, each by itself: to claude, a comma outside of brackets parts them too.
+/// Splits the elements of a list of tools at commas outside of parentheses, as claude does.
 #[must_use]
 pub fn split_list(list: &[String]) -> Vec<String> {
     let mut apart = Vec::with_capacity(list.len());
@@ -87,7 +87,7 @@ pub fn split_list(list: &[String]) -> Vec<String> {
     apart
 }
 
-/// What is wrong with one of them, if claude could not take it for a tool or a pattern of one.
+/// Returns the error if claude could not parse the text as a tool or a pattern of one.
 #[must_use]
 pub fn syntax_error(tool: &str) -> Option<String> {
     let named = name(tool);
@@ -96,17 +96,17 @@ pub fn syntax_error(tool: &str) -> Option<String> {
     if named.is_empty() || !named.chars().all(is_name) || !is_closed {
         return Some(format!("'{}' is no tool: write Read, Bash(git log *) or mcp__server__tool", quote_input(tool)));
     }
-    // To claude it would be a tool that is not there, and restrict nothing.
+    // claude would accept it as an unknown tool, and it would restrict nothing.
     let spelled = known().find(|known| known.eq_ignore_ascii_case(named) && *known != named)?;
     (!is_known(named)).then(|| format!("'{}' is no tool, did you mean '{spelled}'?", quote_input(named)))
 }
 
-/// All the tools that claude has ever had.
+/// Returns all the tools of all generations.
 fn known() -> impl Iterator<Item = &'static str> + Clone {
     OF_1_0.iter().chain(OF_OTHERS).copied()
 }
 
-/// What to say of a tool that claude has never had and that is written almost like one that it has.
+/// Returns the warning about an unknown tool with a name similar to a known one.
 #[must_use]
 pub fn typo_suggestion(tool: &str) -> Option<String> {
     let named = name(tool);
@@ -117,18 +117,18 @@ pub fn typo_suggestion(tool: &str) -> Option<String> {
     Some(format!("claude has no tool '{}', did you mean '{near}'?", quote_input(named)))
 }
 
-/// The tool that a name or a pattern is about.
+/// Returns the tool that a rule applies to.
 pub(super) fn name(tool: &str) -> &str {
     tool.split('(').next().unwrap_or(tool)
 }
 
-/// What stands between the brackets of a pattern.
+/// Returns the text between the parentheses of a rule.
 pub(super) fn pattern(tool: &str) -> Option<&str> {
     let (_, pattern) = tool.split_once('(')?;
     Some(pattern.strip_suffix(')').unwrap_or(pattern))
 }
 
-/// A name or a pattern as every generation understands it: the older ones know no `*` in a command, but `git:*`.
+/// Returns the rule in a form that every generation accepts: the older ones know `git:*`, but no `*` in a command.
 pub(super) fn rule(tool: &str) -> Cow<'_, str> {
     let (name, Some(pattern)) = (name(tool), pattern(tool)) else { return tool.into() };
     match name {
@@ -142,18 +142,18 @@ pub(super) fn rule(tool: &str) -> Cow<'_, str> {
     }
 }
 
-/// The tools that a rule for this one is for.
+/// Returns the tools that share the rules of this one.
 pub(super) fn tools_sharing_rule<'a>(name: &'a &'a str) -> &'a [&'a str] {
     [WRITING, READING].into_iter().find(|tools| tools.contains(name)).unwrap_or(std::slice::from_ref(name))
 }
 
-/// What the commands begin with that a pattern of Bash is for.
+/// Returns the prefix of the commands that a pattern of Bash covers.
 pub(super) fn command_prefix(tool: &str) -> Option<&str> {
     let pattern = pattern(tool).filter(|_| name(tool) == "Bash")?;
     Some(pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")).unwrap_or(pattern))
 }
 
-/// Whether only a claude that knows `*` anywhere in a rule understands this one.
+/// Returns true if only a claude that supports `*` anywhere in a rule can parse this one.
 pub(super) fn needs_wildcards(tool: &str) -> bool {
     let rule = rule(tool);
     let in_command = match (name(&rule), pattern(&rule)) {
@@ -163,12 +163,12 @@ pub(super) fn needs_wildcards(tool: &str) -> bool {
     in_command || name(&rule).contains('*')
 }
 
-/// Whether a tool is allowed by patterns, and not as a whole.
+/// Returns true if a tool is allowed by patterns and not as a whole.
 pub(super) fn has_pattern_only(allowed: &[String], tool: &str) -> bool {
     allowed.iter().any(|a| name(a) == tool) && !allowed.iter().any(|a| a == tool)
 }
 
-/// Programs that run other programs by an argument: a pattern for all of their arguments allows all of Bash.
+/// Programs that run other programs given as arguments. A pattern that covers all their arguments allows all of Bash.
 const RUNNERS: &[&str] = &[
     "awk",
     "bash",
@@ -236,7 +236,7 @@ const RUNNERS: &[&str] = &[
     "zsh",
 ];
 
-/// Returns the warning about a pattern that allows every argument of a program that runs others.
+/// Returns the warning about a pattern that allows every argument of a program that runs other programs.
 #[must_use]
 pub fn runs_any_program(allowed: &str) -> Option<String> {
     let command = pattern(allowed).filter(|_| name(allowed) == "Bash")?;
@@ -252,7 +252,9 @@ pub fn runs_any_program(allowed: &str) -> Option<String> {
     })
 }
 
-/// What to do in place of allowing a pattern that restricts nothing, on any generation: better no start than a silent hole.
+/// Returns the error about a pattern that restricts nothing on any generation, with the alternative.
+///
+/// Such a config does not start: that is better than a silent hole.
 #[must_use]
 pub fn unenforceable(allowed: &str) -> Option<String> {
     let name = name(allowed);

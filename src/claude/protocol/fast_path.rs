@@ -1,7 +1,6 @@
-//! The lines that can be long, decoded in one pass and without a tree: what the model says, and what tools have answered,
-//! of which only the ids are asked for.
+//! Decoder for the potentially long lines: messages of the model and tool results. Parses in one pass, without a tree.
 //!
-//! It knows these lines as claude writes them. One that is in any way different is left to the decoder that takes all.
+//! It accepts these lines only in the form that claude writes. The general decoder handles all others.
 
 use std::borrow::Cow;
 
@@ -32,7 +31,7 @@ struct Content<Block> {
     content: Vec<Block>,
 }
 
-/// A part of what the model says.
+/// A content block of a message of the model.
 #[derive(Deserialize)]
 struct Spoken<'a> {
     #[serde(borrow, rename = "type")]
@@ -43,7 +42,7 @@ struct Spoken<'a> {
     input: Option<Value>,
 }
 
-/// A part of what is answered to it.
+/// A content block of a user message, such as a tool result.
 #[derive(Deserialize)]
 struct Answered<'a> {
     #[serde(borrow, rename = "type")]
@@ -54,7 +53,7 @@ struct Answered<'a> {
     is_error: Option<bool>,
 }
 
-/// Decodes a line of one of these kinds, if it is as they usually are.
+/// Decodes a line of one of these kinds, if it has the usual form.
 pub(super) fn decode(line: &[u8]) -> Option<Event> {
     if line.starts_with(br#"{"type":"assistant","#) {
         serde_json::from_slice(line).ok().map(assistant)
@@ -65,7 +64,7 @@ pub(super) fn decode(line: &[u8]) -> Option<Event> {
     }
 }
 
-/// True for a tool's answer that the decoder of everything must look at: it has more than ids. These are short.
+/// Returns true for a wake-up's tool result, which needs the general decoder. Such lines are short.
 fn is_of_wakeup(line: &[u8]) -> bool {
     const MAX_BYTES: usize = 8 * 1024;
     const MARK: &[u8] = br#""scheduledFor":"#;
@@ -113,7 +112,7 @@ fn user(line: Line<Answered>) -> Event {
     tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
 }
 
-/// An error in claude's own words has nothing in it that JSON would escape before these are said.
+/// Returns the reason if the content is claude's error for an unavailable tool. JSON escapes nothing in its prefix.
 fn missing_in(content: &RawValue) -> Option<UnavailableTool> {
     missing(content.get().strip_prefix('"')?)
 }
@@ -122,7 +121,7 @@ fn missing_in(content: &RawValue) -> Option<UnavailableTool> {
 mod tests {
     use super::*;
 
-    /// By the decoder that takes all: what it is not sent to here begins otherwise.
+    /// Decodes the line with the general decoder, by a beginning that the fast path does not accept.
     fn by_the_other(line: &str) -> Event {
         let otherwise = line.replacen("{\"type\"", "{ \"type\"", 1);
         assert_eq!(decode(otherwise.as_bytes()), None);

@@ -1,5 +1,4 @@
-//! Slash commands with all that claude tells of them when it is asked what there is; and how its generations say, in words,
-//! where one comes from.
+//! Response to `initialize`: the slash commands with their descriptions and sources, in the formats of all generations.
 
 use serde_json::Value;
 
@@ -8,35 +7,35 @@ use crate::claude::protocol::request::INITIALIZE_ID;
 /// A slash command as claude lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedCommand {
-    /// Its name, without the slash.
+    /// Name without the slash.
     pub name: String,
-    /// What it does, without the words that say where it comes from.
+    /// Description, without the source that claude adds to it.
     pub description: String,
-    /// What stands for its arguments.
+    /// Placeholder of the arguments.
     pub argument_hint: String,
-    /// Other names of it (2.1).
+    /// Aliases (2.1).
     pub aliases: Vec<String>,
-    /// Where it comes from, as claude says.
+    /// Source according to claude.
     pub source: CommandSource,
 }
 
-/// Where claude says that a command comes from. 1.0 says of a user's own that it is the project's, so a file is the better
-/// witness.
+/// Source of a command according to claude.
+///
+/// 1.0 reports the user's own commands as the project's, so the command's file is more reliable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CommandSource {
-    /// It says nothing: claude's own.
+    /// No source reported: built in.
     #[default]
     Claude,
-    /// The project.
+    /// The project's files.
     Project,
-    /// The user.
+    /// The user's files.
     User,
     /// The plugin of this name.
     Plugin(String),
 }
 
-/// The commands that a line of claude's output lists, if it is the answer to [`initialize`](super::request::initialize);
-/// or why it lists none.
+/// Decodes the commands of a line, or its error, if it responds to [`initialize`](super::request::initialize).
 #[must_use]
 pub fn answer(line: &[u8]) -> Option<Result<Vec<ListedCommand>, String>> {
     let line: Value = serde_json::from_slice(line).ok()?;
@@ -64,7 +63,9 @@ fn listed(command: &Value) -> Option<ListedCommand> {
     (!name.is_empty()).then(|| ListedCommand { name, description, argument_hint, aliases: aliases.collect(), source })
 }
 
-/// "What it does (project)", "What it does (plugin:NAME@SHOP)" in 2.0, "(NAME) What it does" in 2.1.
+/// Splits a description into source and text.
+///
+/// 2.0 writes "TEXT (project)" or "TEXT (plugin:NAME@SHOP)", 2.1 "(NAME) TEXT".
 fn source(name: &str, description: &str) -> (CommandSource, String) {
     if let Some((plugin, _)) = name.split_once(':')
         && let Some(rest) = description.strip_prefix(&format!("({plugin}) "))

@@ -1,8 +1,8 @@
-//! What claude says: one line of its stream, decoded to what zen acts on.
+//! Decoder of claude's output stream: one line in, one [`Event`] out.
 //!
-//! New kinds of events and fields come with every release, so everything unknown is passed over and everything may be
-//! missing. Most lines are deltas of text, which are told by their first bytes and not decoded at all; the longest are
-//! decoded as far as is asked for, see `long`.
+//! Each release adds events and fields, so unknown ones are ignored and every field may be missing. Most lines are text
+//! deltas, which are recognized by their first bytes and not decoded. The longest lines are decoded in one pass; see
+//! `fast_path`.
 
 mod fast_path;
 pub mod initialize;
@@ -22,200 +22,201 @@ use crate::claude::protocol::request::INITIALIZE_ID;
 use crate::claude::tool_denials::{UnavailableTool, missing};
 use crate::claude::usage_meter::{ModelUsage, ReportedUsage};
 
-/// One line of the stream.
+/// One decoded line of the stream.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// The answer to a control request.
+    /// Response to a control request.
     InitializeResponse {
-        /// Which request it answers.
+        /// Id of the request.
         request_id: String,
-        /// The session's slash commands, their other names among them, without their slashes, if the answer has them; or what went wrong.
+        /// Slash commands of the session, including aliases, without slashes; or the error.
         commands: Result<Vec<String>, String>,
-        /// The prices of models, where the answer names them.
+        /// Prices of models, if the response names them.
         prices: Vec<(String, Price)>,
-        /// Whether this claude can be asked what it has used, and so keeps nothing of it to itself (2.1).
+        /// True if this claude answers usage queries and so reports all its usage (2.1).
         tells_usage: bool,
     },
-    /// A turn begins.
+    /// Start of a turn.
     Init {
-        /// The session it belongs to.
+        /// Session of the turn.
         session_id: Option<String>,
-        /// The model that will answer.
+        /// Model that will answer.
         model: Option<String>,
-        /// The permission mode that claude is in.
+        /// Active permission mode.
         permission_mode: Option<String>,
-        /// The names of the MCP servers that claude could not start or reach.
+        /// Names of the MCP servers that claude could not start or reach.
         mcp_failed: Vec<String>,
     },
-    /// A message of the model has begun, or a part of it has come.
+    /// Start of a message of the model, or a part of it.
     Message(Box<Message>),
-    /// The message under way has come to these counts.
+    /// New counts of the current message.
     MessageDelta {
-        /// Its counts; a kind that is not said is 0.
+        /// Token counts; a kind that is not reported is 0.
         tokens: Tokens,
-        /// Whether claude will use tools next, and go on with another message.
+        /// True if claude will use tools next and continue with another message.
         uses_tools: bool,
-        /// Whether the model ended it there. Of one that is cut off, 2.1 gives a guess.
+        /// True if the model ended the message. For a message that is cut off, 2.1 sends a guess.
         ended: bool,
         /// True if the API paused a long turn (`pause_turn`): the answer is not finished.
         paused: bool,
     },
-    /// The message under way has ended.
+    /// End of the current message.
     MessageStop,
-    /// Tools have ended. The model is asked again when all that it used have.
+    /// Results of tools. The model is called again when all tools of its message have results.
     ToolResults {
-        /// Which ones.
+        /// The results.
         tools: Vec<ToolResult>,
-        /// Whether a subagent used them.
+        /// True if a subagent used the tools.
         of_subagent: bool,
     },
-    /// A turn has ended.
+    /// End of a turn.
     Result(Box<TurnResult>),
-    /// A request to the API failed and will be tried again.
+    /// A failed request to the API, to be retried.
     Retry(Retry),
-    /// The account's usage limit.
+    /// State of the account's usage limit.
     RateLimit {
-        /// Whether the request was rejected for it.
+        /// True if the request was rejected because of the limit.
         rejected: bool,
-        /// When it ends, in seconds since 1970.
+        /// End of the limit, in seconds since 1970.
         resets_at: Option<u64>,
     },
-    /// What claude does in the background has changed (2.1).
+    /// Current background work (2.1).
     BackgroundTasks {
-        /// The number of agents at work there.
+        /// Number of running background agents.
         agents: usize,
-        /// The commands that run there: of Bash, and of Monitor.
+        /// Running background commands, of Bash and of Monitor.
         commands: Vec<Task>,
     },
-    /// A command was started in, or moved to, the background (2.1).
+    /// Start of a command in the background, or its move there (2.1).
     CommandInBackground {
-        /// Its task.
+        /// Task id of the command.
         task_id: String,
-        /// The use of a tool that started it.
+        /// Id of the tool use that started it.
         tool_use_id: String,
     },
-    /// A background task has ended by itself; claude reports that to the model, in the turn under way or in another (2.1).
+    /// End of a background task. claude reports it to the model in the current turn or in a new one (2.1).
     TaskEnded,
-    /// A wake-up that the agent scheduled has come: claude begins a turn (2.1).
+    /// Arrival of a wake-up that the agent scheduled: claude starts a turn (2.1).
     WokeUp,
-    /// The model is asked to sum up the conversation (2.0, 2.1); that message is not told.
+    /// Start of a compaction: the model summarizes the conversation in a message that is not reported (2.0, 2.1).
     CompactionBegins,
-    /// A turn's result that is nested beyond what is decoded.
+    /// Result of a turn that is nested too deeply to be decoded.
     MalformedResult,
-    /// The conversation began anew; later events carry another session id.
+    /// Start of a new conversation; later events carry another session id.
     ConversationReset,
-    /// Nothing that zen acts on.
+    /// An event that zen ignores.
     Other,
-    /// No JSON object with a `type`.
+    /// Not a JSON object with a `type`.
     Invalid,
 }
 
-/// A message of the model, or the part of it that one line brings.
+/// A message of the model, or the part of it in one line.
 #[derive(Debug, PartialEq)]
 pub struct Message {
-    /// Its id; the same message comes several times.
+    /// Message id. The same message arrives several times.
     pub id: Option<String>,
-    /// The model that wrote it.
+    /// Model that wrote the message.
     pub model: String,
-    /// Its counts so far; the output is a placeholder.
+    /// Token counts so far; the output is a placeholder.
     pub tokens: Tokens,
-    /// Whether a subagent's.
+    /// True if a subagent sent the message.
     pub from_subagent: bool,
-    /// Whether it is being streamed from here on, to its [`Event::MessageStop`].
+    /// True if the message is streamed from here to its [`Event::MessageStop`].
     pub is_start: bool,
-    /// What it says and which tools it uses, in words.
+    /// Text and tool uses, for display.
     pub content: Vec<ContentBlock>,
-    /// The tools that claude is to use for it.
+    /// Tool uses that claude will execute.
     pub tools: Vec<ToolUse>,
-    /// claude's word for an API error that this message reports (2.0, 2.1): `billing_error`, …
+    /// claude's name of an API error that the message reports, such as `billing_error` (2.0, 2.1).
     pub error: Option<String>,
 }
 
 impl Message {
-    /// True if the model wrote it. claude writes messages of its own as model `<synthetic>`.
+    /// Returns true if the model wrote the message. claude writes messages of its own as model `<synthetic>`.
     #[must_use]
     pub fn is_of_model(&self) -> bool {
         !self.model.is_empty() && self.model != "<synthetic>"
     }
 }
 
-/// The use of a tool that a message asks for.
+/// A tool use that a message requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolUse {
-    /// Its id.
+    /// Id of the tool use.
     pub id: String,
-    /// The tool.
+    /// Name of the tool.
     pub tool: String,
-    /// The one thing in its input that tells most.
+    /// Most informative value of the input.
     pub input_summary: String,
 }
 
-/// A command that runs in the background.
+/// A command running in the background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// claude's id of it.
+    /// claude's id of the task.
     pub id: String,
-    /// The agent's description of it, or the command.
+    /// Description by the agent, or the command.
     pub description: String,
 }
 
-/// Work that the use of a tool has left to be done later.
+/// Work that a tool use leaves pending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leaves {
-    /// None.
+    /// No pending work.
     #[default]
     Nothing,
-    /// A command that goes on running.
+    /// A command that is still running.
     Command,
-    /// A turn that claude will take by itself.
+    /// A turn that claude will start itself.
     WakeUp,
-    /// Wake-ups that were scheduled before are cancelled.
+    /// Cancellation of the scheduled wake-ups.
     NoWakeUp,
 }
 
-/// The end of the use of a tool.
+/// The result of a tool use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolResult {
-    /// Its id.
+    /// Id of the tool use.
     pub id: String,
-    /// Whether there is no such tool, in claude's words.
+    /// Reason why the tool is unavailable, if claude's error names one.
     pub missing: Option<UnavailableTool>,
-    /// Work that it has left.
+    /// Work that the tool use leaves pending.
     pub leaves: Leaves,
 }
 
-/// A part of a message, for a person to read.
+/// A part of a message, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentBlock {
     /// Text of the agent.
     Text(String),
-    /// A tool it uses, and on what.
+    /// Use of a tool.
     Tool {
-        /// The tool's name.
+        /// Name of the tool.
         name: String,
-        /// The one thing in its input that tells most.
+        /// Most informative value of the input.
         input_summary: String,
     },
 }
 
-/// A request to the API that failed and will be tried again.
+/// A failed request to the API, to be retried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retry {
-    /// Which one this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u64,
-    /// How many there will be at most.
+    /// Maximum number of retries.
     pub max_retries: u64,
-    /// How long claude waits before it.
+    /// Delay before the retry, in milliseconds.
     pub delay_ms: u64,
-    /// The HTTP status, if there was one.
+    /// HTTP status of the failure, if any.
     pub status: Option<u64>,
-    /// claude's word for the error.
+    /// claude's name of the error.
     pub error: String,
 }
 
 impl Retry {
-    /// Describes what claude was doing, as the known cause of a timeout. Of a connection that failed, claude says no more
-    /// than that there was no HTTP status.
+    /// Describes the retry as the cause of a timeout.
+    ///
+    /// For a failed connection, claude reports only that there was no HTTP status.
     #[must_use]
     pub fn cause(&self) -> String {
         let error = match (self.status, self.error.as_str()) {
@@ -233,59 +234,60 @@ impl Retry {
 pub struct TurnResult {
     /// `success`, `error_during_execution`, …
     pub subtype: String,
-    /// Whether claude calls it an error. `success` can come with it.
+    /// True if claude reports an error, which it may also do for `success`.
     pub is_error: bool,
-    /// The text of the answer; may be empty.
+    /// Text of the answer; may be empty.
     pub text: String,
-    /// What went wrong, in claude's words.
+    /// Error messages of claude.
     pub errors: Vec<String>,
-    /// Whether nothing that was sent asked for it: claude began the turn itself, when something in the background ended (2.1).
+    /// True if claude started the turn itself because a background task ended (2.1).
     pub is_unsolicited: bool,
-    /// The session it belongs to.
+    /// Session of the turn.
     pub session_id: Option<String>,
-    /// Why it ended, where claude says so (2.1).
+    /// Reason for the end of the turn, if reported (2.1).
     pub terminal_reason: Option<String>,
-    /// The stop reason of the turn's last message (2.1).
+    /// Stop reason of the turn's last message (2.1).
     pub stop_reason: Option<String>,
-    /// How many model calls a safety system has stopped since the process began (2.1).
+    /// Number of model calls stopped by a safety system since the process started (2.1).
     pub safety_stops: u64,
-    /// True if a permission check of claude's ended the turn (2.1).
+    /// True if a permission check of claude ended the turn (2.1).
     pub stopped_by_permission_check: bool,
     /// True if a shutdown of claude's host ended the turn (2.1).
     pub interrupted_by_shutdown: bool,
-    /// True if claude's numbers show that a model worked in this turn.
+    /// True if claude's numbers show a model call in this turn.
     pub used_model: bool,
-    /// The HTTP status of the error that ended it (2.1).
+    /// HTTP status of the error that ended the turn (2.1).
     pub api_error_status: Option<u64>,
-    /// claude's word for that error (2.1).
+    /// claude's name of that error (2.1).
     pub api_error: Option<String>,
-    /// claude's numbers.
+    /// Usage that claude reports.
     pub settlement: ReportedUsage,
-    /// The tools that were refused.
+    /// Denied tool uses.
     pub permission_denials: Vec<Denial>,
-    /// The ids of these uses of tools, one for each; empty if claude gives none.
+    /// Ids of the denied tool uses, one for each; empty if claude sends none.
     pub denied_ids: Vec<String>,
 }
 
 impl TurnResult {
-    /// Whether it was interrupted while the model was asked, or wrote (2.1).
+    /// Returns true if the turn was interrupted during a model call (2.1).
     #[must_use]
     pub fn was_streaming(&self) -> bool {
         self.terminal_reason.as_deref() == Some("aborted_streaming")
     }
 }
 
-/// A use of a tool that was refused.
+/// A denied tool use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// The tool.
+    /// Name of the tool.
     pub tool: String,
-    /// The one thing in its input that tells most.
+    /// Most informative value of the input.
     pub input_summary: String,
 }
 
-/// How a line begins that nobody asks for: so, and on with one of the others. Such a line is a delta whatever follows, for
-/// claude writes the keys in this order. Each is short enough to be compared without a call.
+/// Prefix of streamed lines. If `DELTA` or `PING` follows it, the line needs no decoding.
+///
+/// claude writes the keys in this order. Each prefix is short enough to be compared without a call.
 const STREAMED: &[u8] = br#"{"type":"stream_event","event":{"#;
 const DELTA: &[u8] = br#""type":"content_block_"#;
 const PING: &[u8] = br#""type":"ping""#;
@@ -296,7 +298,7 @@ struct Head<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
     subtype: Option<Cow<'a, str>>,
-    /// Of a line that streams a message, the part that tells.
+    /// Payload of a `stream_event` line.
     #[serde(borrow, default)]
     event: Option<&'a RawValue>,
 }
@@ -319,7 +321,7 @@ pub fn decode(line: &[u8]) -> Event {
     decoded(line).or_else(|| decoded(&replace_lone_surrogates(line)?)).unwrap_or_else(|| undecodable(line))
 }
 
-/// A line that can be decoded.
+/// Decodes a line that serde accepts.
 fn decoded(line: &[u8]) -> Option<Event> {
     let head = serde_json::from_slice::<Head>(line).ok()?;
     let decode: fn(&Value) -> Event = match (head.kind.as_ref(), head.subtype.as_deref()) {
@@ -342,8 +344,9 @@ fn decoded(line: &[u8]) -> Option<Event> {
     serde_json::from_slice(line).ok().map(|value| decode(&value))
 }
 
-/// The line with U+FFFD in place of what is no character: programs that cut texts leave halves of some. `None` if there was
-/// nothing to mend.
+/// Replaces lone surrogates and invalid UTF-8 by U+FFFD. Returns `None` if there is nothing to replace.
+///
+/// Programs that truncate texts leave such halves of characters.
 fn replace_lone_surrogates(line: &[u8]) -> Option<Vec<u8>> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut text = String::from_utf8_lossy(line).into_owned();
@@ -355,8 +358,9 @@ fn replace_lone_surrogates(line: &[u8]) -> Option<Vec<u8>> {
     (text.as_bytes() != line).then(|| text.into_bytes())
 }
 
-/// Nested beyond what is decoded, or no JSON. Neither a result is ever taken for nothing nor the answer that everything waits
-/// for: no other would come.
+/// Classifies a line that cannot be decoded: nested too deeply, or not JSON.
+///
+/// A result and the response to `initialize` must not be lost: zen waits for both, and no other follows.
 fn undecodable(line: &[u8]) -> Event {
     match serde_json::from_slice::<Head>(line).ok().as_ref().map(|head| head.kind.as_ref()) {
         Some("result") => Event::MalformedResult,
@@ -370,14 +374,15 @@ fn undecodable(line: &[u8]) -> Event {
     }
 }
 
-/// A delta of a text needs no tree: of most lines that stream a message nothing is asked.
+/// Returns true if a stream event must be decoded. Deltas, which are most of them, need not.
 fn needs_decoding(event: Option<&RawValue>) -> bool {
     let kind = event.and_then(|event| serde_json::from_str::<Kind>(event.get()).ok());
     kind.is_some_and(|event| matches!(event.kind.as_ref(), "message_start" | "message_delta" | "message_stop"))
 }
 
-/// Whether a line that cannot be decoded was to be a turn's result, by its beginning. 2.1 puts the type at the end, and
-/// what it cost before that. In a text the quotes would be escaped.
+/// Returns true if the head of an undecodable line is that of a result.
+///
+/// 2.1 puts the type at the end and the cost before it. In a text the quotes would be escaped.
 #[must_use]
 pub fn is_result(head: &[u8]) -> bool {
     const OF_A_RESULT: &[u8] = br#""total_cost_usd":"#;
@@ -390,10 +395,10 @@ fn answer(line: &Value) -> Event {
         Some("error") => Err(text(&response["error"]).unwrap_or_else(|| "claude gave no reason".into())),
         _ => {
             let commands = response["response"]["commands"].as_array().into_iter().flatten();
-            // 2.1 runs a command by its aliases too: `/review` is one of `/code-review`.
+            // 2.1 also runs a command by its aliases: `/review` is one of `/code-review`.
             let aliases = |command: &Value| command["aliases"].as_array().cloned().unwrap_or_default();
             let names = commands.flat_map(|command| std::iter::once(command["name"].clone()).chain(aliases(command)));
-            // Names come without the slash; one that comes with it shall not be lost.
+            // Names come without the slash; accept one with it too.
             Ok(names.filter_map(|name| text(&name)).map(|n| n.trim_start_matches('/').to_owned()).collect())
         }
     };
@@ -458,7 +463,7 @@ fn assistant(line: &Value) -> Event {
     message(&line["message"], is_of_subagent(line), false, text(&line["error"]))
 }
 
-/// The beginning of Bash's answer for a command that goes on running, on all generations.
+/// Prefix of Bash's result for a command that is still running, on all generations.
 const IN_BACKGROUND: &str = "Command running in background with ID:";
 
 fn user(line: &Value) -> Event {
@@ -487,7 +492,7 @@ fn is_of_subagent(line: &Value) -> bool {
 }
 
 fn message(message: &Value, of_subagent: bool, begins: bool, error: Option<String>) -> Event {
-    // 1.0 and 2.0 put the beginning of a message's first block into its start, and tell the block when it is whole.
+    // 1.0 and 2.0 put the beginning of the first block into the message start, and send the whole block later.
     let content = message["content"].as_array().filter(|_| !begins).into_iter().flatten();
     let tools = content.clone().filter(|block| block["type"] == "tool_use");
     Event::Message(Box::new(Message {
@@ -517,14 +522,14 @@ fn said(block: &Value) -> Option<ContentBlock> {
     }
 }
 
-/// How much of a name, an id or one word of claude is kept, in bytes. All that claude sends are far shorter; a broken or
-/// hostile child may send megabytes in each.
+/// Maximum length of a name, an id or a keyword, in bytes. claude sends far shorter ones, but a broken or hostile child
+/// may send megabytes in each.
 const MAX_WORD_BYTES: usize = 256;
 
-/// How much is kept of a tool's input, in bytes.
+/// Maximum length of a tool's input summary, in bytes.
 const MAX_ESSENCE_BYTES: usize = 1_000;
 
-/// Returns a string of at most this length, cut between two characters.
+/// Truncates a string to at most `max_bytes`, at a character boundary.
 fn bounded(mut text: String, max_bytes: usize) -> String {
     if text.len() > max_bytes {
         text.truncate((0..=max_bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0));
@@ -533,12 +538,12 @@ fn bounded(mut text: String, max_bytes: usize) -> String {
     text
 }
 
-/// A name, an id or a word.
+/// Returns a name, an id or a keyword, truncated to `MAX_WORD_BYTES`.
 fn word(value: &Value) -> Option<String> {
     text(value).map(|text| bounded(text, MAX_WORD_BYTES))
 }
 
-/// Returns the value in a tool's input that says most about it, of a long one the beginning.
+/// Returns the most informative value of a tool's input, truncated.
 fn input_summary(input: &Value) -> String {
     const TELLING: &[&str] =
         &["command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt", "skill"];
@@ -552,7 +557,7 @@ fn result(line: &Value) -> Event {
     let errors = line["errors"].as_array().into_iter().flatten();
     Event::Result(Box::new(TurnResult {
         subtype: word(&line["subtype"]).unwrap_or_default(),
-        // Whoever leaves out whether it is an error has not said that it is none.
+        // If the field is missing, assume an error.
         is_error: line["is_error"].as_bool().unwrap_or(true),
         text: text(&line["result"]).unwrap_or_default(),
         errors: errors.filter_map(text).collect(),
@@ -577,10 +582,10 @@ fn result(line: &Value) -> Event {
     }))
 }
 
-/// True if the numbers of a result show that a model worked in its turn.
+/// Returns true if the numbers of a result show a model call in its turn.
 ///
-/// `modelUsage` of the older generations grows by calls of claude's own too, so their `usage` decides. 2.1 counts each turn
-/// apart; a turn that a `UserPromptSubmit` hook blocked with a model of its own has 0 turns and is no local command
+/// In the older generations `modelUsage` also grows by calls of claude's own, so `usage` decides. 2.1 counts each turn
+/// separately; a turn blocked by a `UserPromptSubmit` hook that used a model has 0 turns and is no local command
 /// (measured on 2.1.332).
 fn used_model(line: &Value) -> bool {
     match line["model_usage_since_last_result"].as_object() {
@@ -599,7 +604,7 @@ fn settlement(line: &Value) -> ReportedUsage {
     }
 }
 
-/// The turn's own tokens, which a turn that ran out of its dollars does not tell.
+/// Returns the turn's own tokens. A turn that exceeded its dollar limit does not report them.
 fn main_tokens(line: &Value) -> Option<Tokens> {
     (line["usage"].is_object() && line["subtype"] != "error_max_budget_usd").then(|| tokens(&line["usage"]))
 }
@@ -620,7 +625,7 @@ fn by_model(models: &serde_json::Map<String, Value>) -> BTreeMap<String, ModelUs
 }
 
 fn background(line: &Value) -> Event {
-    /// Limits the memory that a hostile list of tasks takes.
+    /// Limits the memory for a hostile list of tasks.
     const MAX_TASKS: usize = 1000;
     let tasks = line["tasks"].as_array().into_iter().flatten().take(MAX_TASKS);
     let (commands, agents): (Vec<&Value>, Vec<&Value>) = tasks.partition(|task| task["task_type"] == "local_bash");
@@ -638,7 +643,7 @@ fn task_started(line: &Value) -> Event {
     }
 }
 
-/// Of a task that was stopped the model is not told (measured on 2.1.332).
+/// Decodes the end of a task. claude does not report a stopped task to the model (measured on 2.1.332).
 fn task_notification(line: &Value) -> Event {
     if line["status"] == "stopped" { Event::Other } else { Event::TaskEnded }
 }
@@ -650,7 +655,7 @@ fn command_lifecycle(line: &Value) -> Event {
 
 fn rate_limit(line: &Value) -> Event {
     let info = &line["rate_limit_info"];
-    // Of what goes over the plan and is paid for, nothing is refused.
+    // Paid usage beyond the plan is not rejected.
     let rejected = info["status"] == "rejected" && info["isUsingOverage"] != true;
     Event::RateLimit { rejected, resets_at: info["resetsAt"].as_u64() }
 }
@@ -672,7 +677,7 @@ fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// Dollars, which claude gives as a double, as micro-dollars.
+/// Converts dollars, which claude sends as a double, to micro-dollars.
 fn micros(dollars: &Value) -> u64 {
     (dollars.as_f64().unwrap_or(0.0).max(0.0) * 1e6).round() as u64
 }
@@ -760,7 +765,7 @@ mod tests {
         }
     }
 
-    /// As 2.1.332 prints them; 2.0 and 1.0 have the tool's answer alone.
+    /// Lines as 2.1.332 prints them; 2.0 and 1.0 print only the tool result.
     #[test]
     fn background_work_is_decoded() {
         let tasks = br#"{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"b1","task_type":"local_bash","description":"Sleep"},

@@ -1,41 +1,42 @@
-//! The PreToolUse hook that zen gives claude: the settings that name it, and the two sides of its protocol.
+//! PreToolUse hook of zen: the settings that install it, and both sides of its protocol.
 //!
-//! Measured: a `deny` in JSON beats every allow on 1.0, 2.0 and 2.1. Exit status 2 does not on 2.0, where another hook's
-//! `allow` wins; so the command line of the hook prints that JSON too if zen cannot be run.
+//! Measured: a `deny` in JSON beats every allow on 1.0, 2.0 and 2.1. Exit status 2 does not on 2.0, where another
+//! hook's `allow` wins. The hook's command line therefore also prints that JSON if zen cannot be run.
 
 use serde_json::{Value, json};
 
 use super::{Directories, ToolCall, denial};
 use crate::claude::json::parse_lenient;
 
-/// The hidden mode of zen in which it is the hook. Behind it come the directory of the instance and its `allowed_tools`.
+/// Hidden option that runs zen as the hook. Its arguments are the directory and the `allowed_tools` of the instance.
 pub const MODE: &str = "--tool-policy-hook";
 
-/// The exit status of a hook that has decided; no other program ends with it by accident.
+/// Exit status of a hook that has decided. An unusual value, so that no other failure is mistaken for it.
 pub const DECIDED: u8 = 77;
 
-/// Marks the reason of a denial as zen's own.
+/// Prefix of the reason of each denial by zen.
 pub const MARK: &str = "zen: allowed_tools ";
 
-/// The name of a tool, and a few words.
+/// Maximum length of claude's text before the mark: the name of a tool and a few words.
 const MAX_CHARS_BEFORE_MARK: usize = 300;
 
-/// Variables that make 2.1 leave out hooks. The settings set them, which beats other settings and the environment.
+/// Variables that make 2.1 skip hooks. zen sets them to 0 in its settings, which override other settings and the
+/// environment.
 pub const WITHOUT_HOOKS: &[&str] = &["CLAUDE_CODE_SAFE_MODE", "CLAUDE_CODE_SIMPLE"];
 
-/// Seconds after which claude gives a hook up, and goes on without it: only a machine that stands still needs so long.
+/// Timeout of the hook in seconds, after which claude continues without it. Only a stalled machine reaches it.
 const TIMEOUT_S: u64 = 86_400;
 
-/// The places of the program that is the hook.
+/// Paths of the program that runs as the hook.
 #[derive(Clone, Debug, Default)]
 pub struct HookProgram {
-    /// The program of the running zen, which an upgrade does not replace.
+    /// Path of the running zen, which an upgrade does not replace.
     pub running: String,
-    /// Its file: a claude of another user cannot read the first.
+    /// Path of its file, for a claude of another user, which cannot read the first.
     pub file: String,
 }
 
-/// Returns the settings that make claude ask zen about each use of a tool.
+/// Returns the settings that make claude run zen's hook before each tool call.
 #[must_use]
 pub fn settings(program: &HookProgram, directory: &str, allowed: &[String], disables_shell_blocks: bool) -> String {
     let handler = json!({"type": "command", "command": command(program, directory, allowed), "timeout": TIMEOUT_S});
@@ -52,7 +53,7 @@ pub fn settings(program: &HookProgram, directory: &str, allowed: &[String], disa
     settings.to_string()
 }
 
-/// Returns the hook's command line, for `sh`. It denies if zen cannot be run or fails.
+/// Returns the hook's command line for `sh`. It denies if zen cannot be run or fails.
 fn command(program: &HookProgram, directory: &str, allowed: &[String]) -> String {
     let rules = json!(allowed).to_string();
     format!(
@@ -65,12 +66,12 @@ fn command(program: &HookProgram, directory: &str, allowed: &[String]) -> String
     )
 }
 
-/// Returns the text as one word of `sh`.
+/// Quotes the text as one word for `sh`.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Returns what the hook prints about a call: nothing if it is allowed.
+/// Returns the output of the hook for a call: empty if the call is covered.
 #[must_use]
 pub fn answer(call: &[u8], allowed: Option<&[String]>, directories: &dyn Directories) -> String {
     let call = parse_lenient(call).ok();
@@ -93,12 +94,13 @@ fn denial_json(why: &str) -> String {
     .to_string()
 }
 
-/// Returns true if a tool's answer, which is an error, carries a denial of this hook; and whether claude lists the denial in
-/// its result too, which 2.1 does for the main conversation.
+/// Parses a tool error. If it carries a denial of this hook, returns whether the result of the turn lists it too.
+///
+/// Only 2.1 lists such a denial, and only for the main conversation.
 #[must_use]
 pub fn denial_in(answer: &str) -> Option<IsListed> {
     // 1.0 puts "Bash operation blocked by hook:\n- " before it, 2.0 nothing, 2.1 "PreToolUse:Bash hook error: ". The
-    // answer may be JSON text, in which the line break is escaped.
+    // error may be JSON text, in which the line break is escaped.
     let start: String = answer.chars().take(MAX_CHARS_BEFORE_MARK + MARK.len()).collect();
     let before = &start[..start.find(MARK)?];
     match before {
@@ -111,12 +113,12 @@ pub fn denial_in(answer: &str) -> Option<IsListed> {
     }
 }
 
-/// Whether the result of the turn lists a denial.
+/// Listing of a denial in the result of the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsListed {
-    /// It does not.
+    /// Not listed.
     No,
-    /// It does, if the main conversation used the tool.
+    /// Listed, if the main conversation used the tool.
     ByResult,
 }
 

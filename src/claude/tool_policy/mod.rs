@@ -1,8 +1,8 @@
-//! Decides whether the `allowed_tools` of an instance cover one use of a tool.
+//! Decides whether the `allowed_tools` of an instance cover a tool call.
 //!
-//! claude's own rules can be widened by settings, front matter, plugins and hooks. So zen adds a PreToolUse hook of its own
-//! that denies what this module does not cover: a deny beats every allow (measured on 1.0, 2.0 and 2.1). The hook only
-//! denies; what it lets pass is still subject to claude's own rules.
+//! Settings, front matter, plugins and hooks can widen claude's own rules. zen therefore adds a PreToolUse hook that
+//! denies every call that this module does not cover: a deny beats every allow (measured on 1.0, 2.0 and 2.1). The hook
+//! never allows anything; a call that it does not deny is still subject to claude's own rules.
 
 pub mod hook;
 mod paths;
@@ -12,34 +12,34 @@ use serde_json::Value;
 
 use super::tools::{self, SUBAGENTS, WRITING};
 
-/// Two or more names of one tool: each generation has its own.
+/// Names of the same tool in different generations.
 const ALIASES: &[&[&str]] = &[
     SUBAGENTS,
     &["AgentOutput", "AgentOutputTool", "BashOutput", "BashOutputTool", "TaskOutput"],
     &["KillBash", "KillShell", "TaskStop"],
 ];
 
-/// The tool that carries the answer of `--json-schema`: it does nothing else.
+/// Tool that carries the answer of `--json-schema` and has no other effect.
 const ANSWER_TOOL: &str = "StructuredOutput";
 
-/// One use of a tool, as claude describes it to a hook.
+/// One tool call, in the form that claude passes to a hook.
 #[derive(Clone, Debug)]
 pub struct ToolCall<'a> {
-    /// The tool.
+    /// Name of the tool.
     pub tool: &'a str,
-    /// Its input.
+    /// Input of the tool.
     pub input: &'a Value,
 }
 
-/// The directories that patterns of files refer to.
+/// Directories that file patterns refer to.
 pub trait Directories {
-    /// Returns this path, absolute and with its links resolved as far as it exists.
+    /// Returns the absolute path, with the links of its existing part resolved.
     fn resolved(&self, path: &str) -> Option<String>;
     /// Returns the user's home directory.
     fn home(&self) -> Option<String>;
 }
 
-/// Returns why `allowed` does not cover a call, or `None` if it does.
+/// Returns the reason why `allowed` does not cover a call, or `None` if it does.
 #[must_use]
 pub fn denial(allowed: &[String], call: &ToolCall, directories: &dyn Directories) -> Option<String> {
     if call.tool == ANSWER_TOOL {
@@ -74,7 +74,7 @@ pub fn denial(allowed: &[String], call: &ToolCall, directories: &dyn Directories
     (!is_covered).then(|| format!("allowed_tools allows {} for other input only", call.tool))
 }
 
-/// Returns true if zen can decide what a pattern of this tool covers.
+/// Returns true if zen can evaluate the pattern of a rule.
 #[must_use]
 pub fn can_decide(rule: &str) -> bool {
     let Some(pattern) = tools::pattern(rule) else { return true };
@@ -86,13 +86,13 @@ pub fn can_decide(rule: &str) -> bool {
     }
 }
 
-/// Returns true if a rule is about this tool.
+/// Returns true if a rule applies to this tool.
 fn concerns(rule: &str, tool: &str) -> bool {
     let name = tools::name(rule);
     if name == tool || ALIASES.iter().any(|names| names.contains(&name) && names.contains(&tool)) {
         return true;
     }
-    // claude takes a pattern of one tool that writes for all of them.
+    // claude applies a pattern of one writing tool to all of them.
     if WRITING.contains(&name) && WRITING.contains(&tool) && tools::pattern(rule).is_some() {
         return true;
     }
@@ -118,7 +118,7 @@ fn covers_url(pattern: &str, url: &str) -> bool {
     }
 }
 
-/// Returns true if `NAME`, `NAME:*` or `NAME *` covers the call of a skill or a slash command.
+/// Returns true if `NAME`, `NAME:*` or `NAME *` covers a call of a skill or a slash command.
 fn covers_command(pattern: &str, called: &str) -> bool {
     let (pattern, called) = (pattern.trim_start_matches('/'), called.trim().trim_start_matches('/'));
     match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
@@ -140,7 +140,7 @@ mod tests {
                 return Some("/w".to_owned());
             }
             let absolute = if path.starts_with('/') { path.to_owned() } else { format!("/w/{path}") };
-            // One link: /w/link points out of the workspace.
+            // One link: /w/link leads out of the workspace.
             Some(absolute.replacen("/w/link", "/elsewhere", 1))
         }
         fn home(&self) -> Option<String> {

@@ -1,14 +1,16 @@
-//! Compares the path of a tool that writes with a pattern such as `src/**`, as claude's own rules write it.
+//! Matches the path of a writing tool against a pattern such as `src/**`, in the syntax of claude's own rules.
 
 use super::Directories;
 
-/// Returns true if zen understands a pattern of files: `*`, `**` and `?`, and nothing else of gitignore.
+/// Returns true if zen supports a file pattern: `*`, `**` and `?`, and nothing else of gitignore.
 pub(super) fn is_understood(pattern: &str) -> bool {
     !pattern.is_empty() && !pattern.starts_with('!') && !pattern.contains(['[', ']', '\\', '{', '}'])
 }
 
-/// Returns true if a pattern covers a path with all links resolved. A link inside the directory of the pattern does not lead
-/// out of it; the directory itself may be a link, for the author named it.
+/// Returns true if a pattern covers a path, after all links are resolved.
+///
+/// A link below the pattern's directory therefore does not lead out of it. The directory itself may be a link, because
+/// the pattern names it.
 pub(super) fn covers(pattern: &str, path: &str, directories: &dyn Directories) -> bool {
     if !is_understood(pattern) {
         return false;
@@ -45,7 +47,7 @@ pub(super) fn covers(pattern: &str, path: &str, directories: &dyn Directories) -
     }
 }
 
-/// A pattern that covers a directory covers everything below it.
+/// Matches path components. A pattern that covers a directory covers everything below it.
 fn covers_names(pattern: &[&str], names: &[&str]) -> bool {
     match (pattern, names) {
         ([], _) => true,
@@ -59,7 +61,7 @@ fn covers_names(pattern: &[&str], names: &[&str]) -> bool {
 fn covers_name(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
-    // One row for each character of the pattern: which lengths of the name it can cover.
+    // Each row marks the lengths of the name that the pattern matches up to the current character.
     let mut covered = vec![false; name.len() + 1];
     covered[0] = true;
     for c in pattern {

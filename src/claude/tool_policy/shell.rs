@@ -1,20 +1,22 @@
-//! Splits a shell command into simple commands and compares each with the patterns of Bash. Denies what it cannot decide.
+//! Splits a shell command into simple commands and matches each against the patterns of Bash. Denies what it cannot
+//! decide.
 
-/// Programs that only read, and run no other program. claude asks for none of them inside the workspace, so its own rules
-/// decide about these; nothing that writes by an operand or an option is among them. Nor is `test -v` or `printf -v`, which
-/// evaluate an array's index.
+/// Programs that only read and run no other program.
+///
+/// Inside the workspace claude prompts for none of them, so its own rules decide about these. Excluded are all programs
+/// that write by an operand or an option, and `test -v` and `printf -v`, which evaluate an array's index.
 const READERS: &[&str] = &[
     "basename", "cat", "cmp", "comm", "cut", "df", "dirname", "du", "echo", "false", "fold", "grep", "head", "id",
     "ls", "nl", "paste", "pwd", "readlink", "realpath", "rev", "seq", "stat", "tac", "tail", "tr", "true", "uname",
     "wc", "which", "whoami",
 ];
 
-/// The targets of a redirection that change nothing.
+/// Redirection targets that change nothing.
 const HARMLESS_TARGETS: &[&str] = &["/dev/null", "/dev/stdout", "/dev/stderr"];
 
-/// Returns why the patterns do not cover a command, or `None` if they cover each simple command in it.
+/// Returns the reason why the patterns do not cover a command, or `None` if they cover each simple command in it.
 ///
-/// `resolve` returns a path with its links resolved; `cd` may not leave the directory that `.` is.
+/// `resolve` returns a path with its links resolved. `cd` must stay inside the directory that `.` resolves to.
 pub(super) fn denial(patterns: &[&str], command: &str, resolve: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     if patterns.contains(&"*") {
         return None;
@@ -45,7 +47,7 @@ fn covers(pattern: &str, command: &str) -> bool {
     }
 }
 
-/// Returns true if a pattern, in which `*` stands for any text, covers the whole text.
+/// Returns true if a pattern matches the whole text; `*` matches any text.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
@@ -60,7 +62,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// `timeout 60 make test` runs `make test`.
+/// Strips `timeout DURATION`, so that `timeout 60 make test` counts as `make test`.
 fn without_timeout(command: &str) -> &str {
     let Some((duration, rest)) = command.strip_prefix("timeout ").and_then(|rest| rest.split_once(' ')) else {
         return command;
@@ -74,7 +76,7 @@ fn only_reads(command: &str) -> bool {
     command.split(' ').next().is_some_and(|program| READERS.contains(&program))
 }
 
-/// Returns true for a `cd` to a directory inside the current one.
+/// Returns true for a `cd` into a directory inside the current one.
 fn stays_inside(command: &str, resolve: &dyn Fn(&str) -> Option<String>) -> bool {
     let Some(target) = command.strip_prefix("cd ") else { return false };
     let target = target.trim_matches(['"', '\'']);
@@ -88,11 +90,11 @@ fn stays_inside(command: &str, resolve: &dyn Fn(&str) -> Option<String>) -> bool
     target == inside || target.strip_prefix(&inside).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Splits a command at its operators. Each simple command keeps its quotes and has single blanks; harmless redirections are
-/// left out.
+/// Splits a command at its operators.
 ///
-/// # Errors
-/// The construct that hides what would run.
+/// Each simple command keeps its quotes and has single blanks. Harmless redirections are dropped.
+///
+/// # Errors The construct that could run another command.
 fn split(command: &str) -> Result<Vec<String>, &'static str> {
     let mut splitter = Splitter { rest: command, simple: Vec::new(), current: String::new() };
     splitter.run()?;
@@ -190,7 +192,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// Passes over `$(cat <<'END' ... END)`, in which nothing is expanded: claude writes commit messages so.
+    /// Skips `$(cat <<'END' ... END)`, in which nothing is expanded: claude writes commit messages in this form.
     fn quoted_text(&mut self) -> bool {
         let Some(rest) = self.rest.strip_prefix("(cat <<'") else { return false };
         let Some((word, rest)) = rest.split_once("'\n") else { return false };
@@ -201,7 +203,7 @@ impl Splitter<'_> {
         true
     }
 
-    /// `$NAME` and `${NAME}` put in a value, which runs nothing. Everything else behind a `$` may.
+    /// Reads an expansion. `$NAME` and `${NAME}` only insert a value; every other form may run a command.
     fn expansion(&mut self) -> Result<(), &'static str> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let (braced, rest) = match self.rest.strip_prefix('{') {
@@ -223,9 +225,9 @@ impl Splitter<'_> {
         Ok(())
     }
 
-    /// The target of a redirection, whose operator has been read.
+    /// Reads the target of a redirection, after its operator.
     fn redirection(&mut self) -> Result<(), &'static str> {
-        // The number of a descriptor belongs to the operator.
+        // A descriptor number belongs to the operator.
         let number = self.current.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         if number == 0 || self.current[..number].ends_with(' ') {
             self.current.truncate(number);
@@ -356,7 +358,7 @@ mod tests {
             let _ = is_covered(&["a *", "*b", "a*c"], &command);
         }
 
-        /// What the shell itself would run of a command that passes is the covered program alone.
+        /// If a command is covered, the shell runs only the covered program.
         #[test]
         fn shell_runs_nothing_else(command in "(good|evil|'|\"|`|\\$|\\(|\\)|;|&|\\||<|>|#|\\\\|\n| |x|\\{|\\}){1,12}") {
             if is_covered(&["good *"], &command) {
