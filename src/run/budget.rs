@@ -1,4 +1,4 @@
-//! What the ledger's answers lead to: an instance that is refused, a limit that is reached and stops or warns.
+//! Enforcement of the budget: denies instances, and stops or warns when a limit is reached.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::engine::budget::{Denial, LimitReached};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 
 impl Supervisor<'_> {
-    /// A budget refuses an instance: it fails and is never started.
+    /// Fails an instance that the budget denies; it is never started.
     pub(super) fn deny(&mut self, index: usize, refusal: Denial, now: Duration) {
         let why = refusal.why.clone();
         self.ledger.refused(index, refusal);
@@ -19,7 +19,7 @@ impl Supervisor<'_> {
         self.budget_notice("🚫 ", &text);
         let why = format!("Budget exceeded: {why}");
         let failure = match self.records[index].failed_attempts.last().map(|last| &last.failure) {
-            // It was not to be the usage limit's failure: it waited for that to end, and then the budget was too small.
+            // The failure is not the usage limit's: the instance waited for its end, and then exceeded the budget.
             Some(last) if last.reason == FailureKind::Limit => {
                 Failure::new(FailureKind::Budget, last.with_retry_cancelled(&why).error)
             }
@@ -29,17 +29,17 @@ impl Supervisor<'_> {
         self.finish_instance(index, Status::Failed(failure), now);
     }
 
-    /// What an instance that runs has used, in all its attempts.
+    /// Returns the usage of a running instance, summed over all its attempts.
     pub(super) fn used(&self, index: usize) -> Option<Usage> {
         let mut used = self.records[index].usage_of_failed_attempts();
         used += self.live.get(&index)?.attempt.used();
         Some(used)
     }
 
-    /// Books what an instance has used by now, and ends those that share a limit which that has reached.
+    /// Charges the current usage of an instance, and stops the instances that share a limit it has reached.
     pub(super) fn charge(&mut self, index: usize, now: Duration) {
         let Some(used) = self.used(index) else { return };
-        // Nobody says goodbye before SIGKILL: the file is to have what was used until then.
+        // Keep report.json current: zen may be killed with SIGKILL at any time.
         self.json.is_stale |= used != self.records[index].used;
         if let Some(message) = self.live.get(&index).and_then(|live| live.attempt.first_message()) {
             self.ledger.first_message(index, &message);
@@ -47,7 +47,7 @@ impl Supervisor<'_> {
         for LimitReached { message: what, is_own, stop } in self.ledger.charge(index, &used) {
             match (self.plan.budget.enforcement.unwrap_or_default(), is_own) {
                 (Enforcement::Warn, _) => self.budget_notice("⚠️  ", &format!("WARN MODE: {what}")),
-                // If it is stopped by it, its failure says so.
+                // If the limit stops the instance, its failure contains the message.
                 (Enforcement::Block, true) => {}
                 (Enforcement::Block, false) => {
                     let rest = "What shares it ends with the message that it is in.";
@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A line in the seed's own form, with its sign where the screen can show it.
+    /// Prints a budget message in netra's format, with its emoji if the terminal supports Unicode.
     fn budget_notice(&mut self, sign: &str, text: &str) {
         let text = self.settings.style.sanitize(text, MAX_MESSAGE_COLUMNS);
         let line = if self.settings.style.unicode { format!("{sign}{text}\n") } else { format!("{text}\n") };

@@ -1,5 +1,5 @@
-//! Waiting for the moment at which a run is to start. The clock on the wall is looked at again and again, because it may be
-//! set, and the machine may sleep.
+//! Wait for the start time of a delayed run. Reads the wall clock periodically, because the clock may be set and the
+//! machine may be suspended.
 
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use crate::base::{text, timestamp};
 use crate::system::local_time::utc_offset_s;
 use crate::system::signals::ExitOnSignal;
 
-/// How late a run starts at most on a machine that has slept.
+/// Maximum delay of the start after a suspension of the machine, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 5000;
 
-/// The moment, in milliseconds since 1970, as the local clock shows it, and how long it is until then.
+/// Formats a start time (in milliseconds since 1970) in local time, with the time remaining until then.
 #[must_use]
 pub fn describe_start(due_ms: u64) -> String {
     let offset_s = utc_offset_s(i64::try_from(due_ms / 1000).unwrap_or(i64::MAX));
     format!("{}, in {}", timestamp::on_a_clock(due_ms, offset_s), format_remaining(left_s(due_ms)))
 }
 
-/// Whether a signal has asked for what is said.
+/// True if a signal requested the message.
 type IsAsked = bool;
 
-/// Waits until then, and tells `say` now and then how long it still is. What it gives back is to be kept until the run
-/// listens to signals itself.
+/// Waits until the start time and calls `say` with the remaining time now and then.
+///
+/// The returned handler must stay alive until the run has installed its own signal handlers.
 ///
 /// # Errors
-/// The system's, if signals cannot be caught.
+/// Returns the system's error if the signal handlers cannot be installed.
 pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::Result<ExitOnSignal> {
     let signals = ExitOnSignal::begin()?;
     say(&format!("starts at {}", describe_start(due_ms)), false);
@@ -44,12 +45,12 @@ pub fn wait_until(due_ms: u64, mut say: impl FnMut(&str, IsAsked)) -> std::io::R
             next_s = next_countdown_s(left_s(due_ms));
         }
         let wait_ms = left_ms.saturating_sub(next_s * 1000).clamp(1, LOOK_AGAIN_MS);
-        // A signal ends the wait early.
+        // A signal interrupts the wait.
         let _ = poll(&mut [], PollTimeout::try_from(Duration::from_millis(wait_ms)).unwrap_or(PollTimeout::ZERO));
     }
 }
 
-/// A moment that has almost come is not come: rounded up.
+/// Returns the remaining time in seconds, rounded up so that it is zero only when the time has come.
 fn left_s(due_ms: u64) -> u64 {
     due_ms.saturating_sub(epoch_ms()).div_ceil(1000)
 }

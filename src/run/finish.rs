@@ -1,4 +1,4 @@
-//! Ends: of an instance, with all that follows for others, and of the run.
+//! End of an instance, with its consequences for other instances, and end of the run.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::report::verbosity::OnSuccess;
 use crate::system::run_dir::RunDirectory;
 
 impl Supervisor<'_> {
-    /// An instance has come to its end, or never started. Those that needed it are skipped.
+    /// Records the final status of an instance, even if it never started, and skips its dependents.
     pub(super) fn finish_instance(&mut self, index: usize, status: Status, now: Duration) {
         let completed = status == Status::Completed;
         self.ledger.ended(index);
         if !matches!(status, Status::Failed(_)) {
             self.debug(index, status.word());
         }
-        // That everything is stopped, or held back by a usage limit, was said once for all, and that a budget refuses it in
-        // words of its own.
+        // A stop of the run and a usage limit are announced once for all instances, and a budget denial prints its own
+        // message.
         if let Status::Failed(failure) = &status
             && !matches!(failure.reason, FailureKind::Interrupted | FailureKind::Halted)
             && !(matches!(failure.reason, FailureKind::Budget | FailureKind::Limit | FailureKind::Account)
@@ -68,8 +68,9 @@ impl Supervisor<'_> {
         self.after_failure(index, now);
     }
 
-    /// Fails the instances whose slash command is missing, before any other starts. Dependents come first: an instance
-    /// that lacks a command itself is not reported as skipped.
+    /// Fails the instances with a missing slash command, before any other starts.
+    ///
+    /// Fails dependents first, so that an instance that lacks a command itself is not reported as skipped.
     pub(super) fn fail_missing_commands(&mut self) {
         let now = self.now();
         let mut missing = std::mem::take(&mut self.settings.missing_commands);
@@ -79,7 +80,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Says that the stage of an instance has ended, if that was the last of it.
+    /// Prints a notice if this instance was the last of its stage.
     fn announce_stage_end(&mut self, index: usize, now: Duration) {
         let ended = self.stages.ended(index);
         if let Some(stage) = ended
@@ -92,7 +93,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Everything has ended: nothing may be left, and the summary says so.
+    /// Kills leftover processes, writes the final report and the summary, and returns the exit code.
     pub(super) fn end(mut self) -> ExitCode {
         let left = self.end_orphans();
         self.prune_survivors();
@@ -127,7 +128,7 @@ impl Supervisor<'_> {
         let is_stopped = self.stdout.drain(&mut self.signals, is_cut_short);
         self.report_stdout_error("no summary");
         let is_stopped = self.stderr.drain(&mut self.signals, is_stopped);
-        // The runner reads both as one log: neither may be open to commands before both have been written.
+        // The CI runner reads stdout and stderr as one log: write both before workflow commands are enabled again.
         for output in [&mut self.stdout, &mut self.stderr] {
             output.close_fence();
             output.drain(&mut self.signals, is_stopped);

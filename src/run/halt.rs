@@ -1,4 +1,4 @@
-//! Failures that concern other instances: a refused account, and `--halt`.
+//! Failures that affect other instances: a refused account, and `--halt`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::config::halt::{Halt, HaltMode};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::plan::Instance;
 
-/// Variables that select the account that claude uses.
+/// Environment variables that select claude's account.
 const CREDENTIALS: &[&str] = &[
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
@@ -19,13 +19,13 @@ const CREDENTIALS: &[&str] = &[
     "HOME",
 ];
 
-/// True if both instances use the same account.
+/// Returns true if both instances use the same account.
 fn have_same_account(a: &Instance, b: &Instance) -> bool {
     CREDENTIALS.iter().all(|name| a.invocation.env.get(*name) == b.invocation.env.get(*name))
 }
 
 impl Supervisor<'_> {
-    /// Ends what must not start any more after this instance has failed.
+    /// Fails or stops the instances that must not run after the failure of this one.
     pub(super) fn after_failure(&mut self, index: usize, now: Duration) {
         let Status::Failed(failure) = &self.records[index].status else { return };
         let failure = failure.clone();
@@ -41,7 +41,7 @@ impl Supervisor<'_> {
         have_same_account(&self.plan.instances[a], &self.plan.instances[b])
     }
 
-    /// Fails the instances that have not started and use the account that this one was refused.
+    /// Fails the waiting instances that use the same account as an instance that was refused.
     fn end_waiting_of_account(&mut self, refused: usize, now: Duration) {
         let mut waiting = self.schedule.waiting();
         waiting.retain(|&index| self.have_same_account(refused, index));
@@ -57,7 +57,7 @@ impl Supervisor<'_> {
         format!("the API refused the account of {}", self.name(refused))
     }
 
-    /// Stops the run if `--halt` says so.
+    /// Stops the run if the number of failures has reached the limit of `--halt`.
     fn halt_if_reached(&mut self, now: Duration) {
         let Some(halt) = self.settings.halt.filter(|_| self.halted.is_none() && self.stopped_by.is_none()) else {
             return;
@@ -108,7 +108,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Returns why no further attempt of this instance is made, if a refused account or `--halt` forbids it.
+    /// Returns the reason against a retry if the account was refused or `--halt` has stopped the run.
     pub(super) fn stopped_by_failures(&self, index: usize) -> Option<String> {
         let refused = self.refused_accounts.iter().find(|&&refused| self.have_same_account(refused, index));
         self.halted.clone().or_else(|| refused.map(|&refused| self.account_refused(refused)))

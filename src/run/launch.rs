@@ -1,4 +1,4 @@
-//! Starting an instance's process: which session it enters, with which arguments, variables and messages.
+//! Launch of an instance's process: its session, arguments, environment and messages.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,13 +25,13 @@ use crate::system::process_tree::{INSTANCE_VARIABLE, RUN_VARIABLE};
 use crate::system::run_dir::InstanceFiles;
 use crate::system::{error_text, is_transient};
 
-/// For the report, for looking around in /proc, and for wait-timeout, which needs four.
+/// Descriptors reserved for the report, for reading /proc, and for wait-timeout, which needs four.
 const SPARE_DESCRIPTORS: usize = 8;
 
-/// What is told of a `/clear`, which claude itself never hears of.
+/// Debug message for a `/clear`, which zen handles itself and never sends to claude.
 pub(super) const CLEARED: &str = "the conversation is cleared: a new one begins";
 
-/// Its stream and its standard error.
+/// Descriptors of an instance's files: its stream and its stderr.
 const FILES_OF_INSTANCE: usize = 2;
 
 impl<'a> Supervisor<'a> {
@@ -49,7 +49,7 @@ impl<'a> Supervisor<'a> {
             SessionEntry::open(last_conversation(&session.uuid, |uuid| known.contains(uuid)), is_cleared)
         });
         let record = &mut self.records[index];
-        // Without its conversation it starts again.
+        // Without the conversation to resume, the attempt starts over.
         record.continues.take_if(|_| entry.open_mode != OpenMode::Resume);
         record.status = Status::Running;
         record.started.get_or_insert(now);
@@ -68,7 +68,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Starts another process of an attempt whose last one has ended, and tells the attempt so by `go_on`.
+    /// Spawns the next process of an attempt after the last one has exited, and calls `go_on` on the attempt.
     pub(super) fn start_another_process(
         &mut self,
         index: usize,
@@ -87,10 +87,10 @@ impl<'a> Supervisor<'a> {
         self.apply(index, effects, now);
     }
 
-    /// Starts a process. If that cannot be, the attempt has failed.
+    /// Spawns a process. If that fails, fails the attempt.
     fn spawn(&mut self, index: usize, entry: SessionEntry, now: Duration) -> Option<Process> {
         let launch = self.launch(index, entry);
-        // The reaper keeps the run's locks: a run that is killed has ended when nothing of it is left.
+        // The reaper inherits the run's locks: a killed run counts as running until its last process is gone.
         let kept: Vec<_> = self.lock.iter().map(Lock::fd).chain(self.sessions.fd()).collect();
         match Process::start(&launch, self.settings.descriptor_limit, self.spare_descriptors(), &kept) {
             Ok(process) => {
@@ -101,7 +101,7 @@ impl<'a> Supervisor<'a> {
                 Some(process)
             }
             Err(error) => {
-                // The system does not say which of the three it has not found.
+                // ENOENT does not distinguish between the directory, the program and its interpreter.
                 let program = launch.program.display();
                 let what = if !launch.cwd.is_dir() {
                     format!("its directory {} is not there any more", launch.cwd.display())
@@ -111,7 +111,7 @@ impl<'a> Supervisor<'a> {
                     format!("{program} could not be started: {}", error_text(&error))
                 };
                 let is_hopeless = !is_transient(&error);
-                // What processes before this one have used stays on the books.
+                // The usage of earlier processes of this attempt stays charged.
                 self.copy_to_record(index);
                 self.charge(index, now);
                 self.handle_failure(
@@ -148,7 +148,7 @@ impl<'a> Supervisor<'a> {
         effects
     }
 
-    /// An instance with the results of others in its messages: these have ended, and need not have one.
+    /// Returns the instance with the results of other instances inserted. Those have ended, possibly without a result.
     fn with_results(&mut self, index: usize) -> Cow<'a, Instance> {
         let plan = self.plan;
         let instance = &plan.instances[index];
@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
         Cow::Owned(instance)
     }
 
-    /// An empty result leaves a gap in the text that the user wrote.
+    /// Prints a notice for each empty result, because it leaves a gap in the user's prompt.
     fn warn_of_empty_results(&mut self, index: usize) {
         let of = self.plan.instances[index]
             .turns
@@ -181,7 +181,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// What has to be left when one more has started: for the files of all, and for the work of the loop.
+    /// Returns the number of descriptors that must be left after a spawn, for all files and for the event loop.
     fn spare_descriptors(&self) -> usize {
         let files = self.live.values().filter_map(|live| live.files.as_ref());
         SPARE_DESCRIPTORS + FILES_OF_INSTANCE + files.map(InstanceFiles::unopened).sum::<usize>()
@@ -191,13 +191,13 @@ impl<'a> Supervisor<'a> {
         let instance = &self.plan.instances[index];
         let mut variables: Vec<(OsString, Option<OsString>)> =
             SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
-        // Else it would be that of whoever started zen.
+        // Otherwise claude would inherit zen's PWD.
         variables.push(("PWD".into(), Some(locate::canonical(&instance.invocation.cwd).into())));
         variables.extend(DEFAULTS.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
         let inherited = std::env::var_os(RESOURCE_ATTRIBUTES);
         let attributes = resource_attributes(inherited.as_deref(), &self.settings.facts.run, &instance.name);
         variables.push((RESOURCE_ATTRIBUTES.into(), Some(attributes)));
-        // The instance's own variables replace all of these.
+        // Variables from the config override all of the above.
         variables.extend(
             instance.invocation.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))),
         );
@@ -221,7 +221,7 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// Returns an instance whose last turn continues what an earlier attempt has begun, in claude's own words for that.
+/// Returns the instance with its last turn replaced by claude's own prompt to continue interrupted work.
 fn continued(instance: &Instance) -> Instance {
     let mut instance = instance.clone();
     if let Some(last) = instance.turns.last_mut() {

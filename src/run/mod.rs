@@ -1,9 +1,8 @@
-//! The loop: it joins the pure parts to the edge. One pass starts what is due, waits until something happens, and then
-//! takes what happened in a fixed order: signals, pipes, deaths, deadlines. Effects are applied in one place, and every
-//! wait has an end.
+//! Event loop of a run. Connects the pure modules to the system.
 //!
-//! Beside it, each in a file of its own: starting a process, trying again, waiting for a session, what the ledger's answers
-//! and a usage limit lead to, stopping down to the last descendant, ending, and reporting from what the records say.
+//! Each pass starts the due instances, polls with a timeout, and then handles in a fixed order: signals, pipes, exited
+//! children, deadlines. `Supervisor::apply` is the one place that executes the actions of attempts. The submodules
+//! launch, retry, stop and finish instances, lock sessions, enforce budgets and usage limits, and write the reports.
 
 mod budget;
 pub mod delayed_start;
@@ -58,56 +57,57 @@ use sessions::Sessions;
 pub use sessions::{no_session_locks, session_entry};
 use stop::OrphanCleanup;
 
-/// How much is read from a pipe before the next one has its turn.
+/// Maximum number of bytes read from a pipe per pass, so that no instance starves the others.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How many conversations of a session may be there that nothing told of.
+/// Maximum number of session fallbacks per attempt, for conversations that were not found before the launch.
 const MAX_REFUSED_ENTRIES: u32 = 10;
 
-/// How long the first launch waits for the first version of `report.json`, so that a run is on record before it costs
-/// anything. A slow disk must not hold it up longer.
+/// Maximum time that the first launch waits for the first version of `report.json`.
+///
+/// The run should be on disk before it costs anything, but a slow disk must not block it longer.
 const FIRST_REPORT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a run is to go, beyond its plan.
+/// Settings of a run, apart from its plan.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Usage of each instance when it last completed, by name, for those without an estimate.
+    /// Usage of each instance when it last completed, by name, for instances without an estimate.
     pub earlier_usage: BTreeMap<String, ModelUsage>,
-    /// How fast instances are started.
+    /// Pace at which instances are launched.
     pub pace: LaunchPolicy,
-    /// From an interrupt to SIGTERM.
+    /// Time between an interrupt request and SIGTERM.
     pub grace: Duration,
-    /// What a usage limit does.
+    /// Policy when the account's usage limit is reached.
     pub limit_policy: usage_limit::Policy,
-    /// How many failures stop the run, if any do.
+    /// Number of failures that stops the run, if limited.
     pub halt: Option<Halt>,
-    /// From one report to the next.
+    /// Time between two status reports.
     pub report_interval: Duration,
-    /// Lines of an instance between two reports.
+    /// Maximum number of output lines per instance between two reports.
     pub max_console_lines: usize,
-    /// Columns of such a line.
+    /// Maximum width of such a line, in columns.
     pub max_line_columns: usize,
-    /// How much is printed.
+    /// Amount of output.
     pub log_level: LogLevel,
-    /// What is printed at the end if every instance has completed.
+    /// Output at the end if every instance has completed.
     pub on_success: OnSuccess,
-    /// How it looks.
+    /// Style of the output.
     pub style: Style,
-    /// The claude program.
+    /// Path of the claude executable.
     pub claude: PathBuf,
-    /// What that one can do.
+    /// Capabilities of that version of claude.
     pub abilities: Capabilities,
-    /// Where it finds the program that decides on the use of tools.
+    /// Command line of the hook that enforces the tool policy.
     pub hook: HookProgram,
-    /// The instances whose slash command is known to be missing, with the error.
+    /// Instances with a missing slash command, and the error of each.
     pub missing_commands: Vec<(usize, String)>,
-    /// The descriptor limit that children get, where zen has raised its own.
+    /// Descriptor limit for child processes (soft, hard), if zen has raised its own.
     pub descriptor_limit: Option<(u64, u64)>,
-    /// What `report.json` says of the run as a whole.
+    /// Facts about the run as a whole, for `report.json`.
     pub facts: report::json::RunMetadata,
 }
 
-/// A run under way.
+/// A run in progress.
 pub struct Supervisor<'a> {
     plan: &'a Plan,
     settings: Settings,
@@ -116,30 +116,30 @@ pub struct Supervisor<'a> {
     ledger: Budget,
     is_budget_blocked: bool,
     usage_limit: Option<UsageLimit>,
-    /// Instances whose account the API refused, one for each account.
+    /// First instance of each account that the API refused.
     refused_accounts: Vec<usize>,
-    /// Why `--halt` has stopped the run, if it has.
+    /// Reason for the stop if `--halt` has stopped the run.
     halted: Option<String>,
     stages: Stages,
     records: Vec<InstanceRecord>,
-    /// Those that run.
+    /// Running instances by index.
     live: BTreeMap<usize, RunningInstance>,
-    /// The instance of each of zen's children, until that is reaped.
+    /// Instance of each child process (its reaper), by pid, until that is reaped.
     by_child: HashMap<i32, usize>,
     recent: Vec<OutputTail>,
-    /// Notices about instances that were printed: another attempt does not print them again.
+    /// Notices already printed per instance, so that another attempt does not repeat them.
     notices: HashSet<(usize, String)>,
     signals: Signals,
     stopped_by: Option<Signal>,
     mark: ProcessTag,
-    /// Children that zen had before the run: a shell that became zen by exec may have left it some.
+    /// Children that zen had before the run, left by a shell that ran `exec zen`.
     inherited: HashSet<i32>,
-    /// True if processes that are not the run's may come to zen as orphans.
+    /// True if processes that do not belong to the run may be reparented to zen.
     has_inherited: bool,
-    /// Processes of instances that could not be ended.
+    /// Processes of instances that survived SIGKILL.
     unkillable: Vec<ProcInfo>,
     directory: Option<RunDirectory>,
-    /// Held to the end.
+    /// Lock of the run, held until zen exits.
     lock: Option<Lock>,
     sessions: Sessions,
     stdout: Output,
@@ -148,40 +148,40 @@ pub struct Supervisor<'a> {
     last_report: Option<Duration>,
     json: ReportThrottle,
     buffer: Vec<u8>,
-    /// For long lines, lent to whoever is read.
+    /// Buffer for long lines, lent to the instance that is being read.
     long_line_scratch: Vec<u8>,
 }
 
-/// When `report.json` is written again.
+/// Rate limit for rewriting `report.json`.
 #[derive(Default)]
 struct ReportThrottle {
     is_stale: bool,
     not_before: Duration,
 }
 
-/// An instance that runs.
+/// A running instance.
 struct RunningInstance {
     attempt: Attempt,
     process: Process,
     lines: LineSplitter,
     files: Option<InstanceFiles>,
     entry: SessionEntry,
-    /// The file of its conversation before its process started.
+    /// State of the conversation's file before the process started.
     conversation_before: Option<ConversationState>,
-    /// How often claude has refused the way into its session.
+    /// Number of times that claude refused to create or resume its session.
     refused_entries: u32,
     sweep: Option<OrphanCleanup>,
 }
 
 impl RunningInstance {
-    /// When something is to be done with it, whatever happens until then.
+    /// Returns the earliest deadline of the attempt or of its orphan cleanup.
     fn due_at(&self) -> Option<Duration> {
         let sweep = self.sweep.as_ref().map(|sweep| sweep.again_at);
         self.attempt.next_deadline().into_iter().chain(sweep).min()
     }
 }
 
-/// Which pipe of which instance.
+/// A pipe of an instance.
 #[derive(Clone, Copy)]
 enum Pipe {
     Input(usize),
@@ -190,10 +190,10 @@ enum Pipe {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Gets a run ready; nothing is started.
+    /// Prepares a run without starting any instance.
     ///
     /// # Errors
-    /// The system's, if signals cannot be caught.
+    /// Returns the system's error if the signal handlers cannot be installed.
     pub fn new(
         plan: &'a Plan,
         mut settings: Settings,
@@ -256,7 +256,7 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Runs the plan to its end.
+    /// Runs the plan to its end and returns the exit code.
     pub fn run(mut self) -> ExitCode {
         self.write_report_json();
         if let Some(directory) = &self.directory {
@@ -276,8 +276,8 @@ impl<'a> Supervisor<'a> {
             for pipe in ready {
                 self.handle_ready_pipe(pipe, now);
             }
-            // Not for SIGCHLD alone: its byte is lost where the pipe is full of others. And whatever else can become of a
-            // signal, a quiet pass finds who has ended.
+            // Reaps not only on SIGCHLD: its byte is lost if the pipe is full. If the signal itself is lost, a quiet pass
+            // finds the exited children.
             if signals_came || is_quiet {
                 self.reap(now);
             }
@@ -307,10 +307,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Waits until a pipe is ready, a signal comes, or something is due. Answers which pipes are ready.
+    /// Waits until a pipe is ready, a signal arrives, or a deadline expires. Returns the ready pipes.
     fn wait(&mut self) -> Vec<Pipe> {
         let limit = self.wait_limit();
-        // Rounded up: a wait that ends too early would be followed by one of no time, and so on.
+        // Rounded up to milliseconds: a wait that ends too early would be followed by waits of zero.
         let timeout = PollTimeout::try_from(limit + Duration::from_nanos(999_999)).unwrap_or(PollTimeout::MAX);
         let mut fds = vec![PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
         let waiting = [self.stdout.pending_fd(), self.stderr.pending_fd()];
@@ -332,14 +332,14 @@ impl<'a> Supervisor<'a> {
             }
         }
         let before = clock::read();
-        // An error of poll itself (a signal came, memory is short) is as good as nothing ready.
+        // An error of poll(2) (EINTR, ENOMEM) is handled like an empty result.
         let is_error = poll(&mut fds, timeout).is_err();
         let pause = self.clock.on_wait(limit, before, clock::read());
         if is_error {
             fds.clear();
             pipes.clear();
         }
-        // Whatever the event is, an error or an end included, reading or writing tells what is the matter.
+        // Any event counts, including POLLERR and POLLHUP: the following read or write returns the cause.
         let is_ready = |fd: &PollFd| fd.any() != Some(false);
         let ready =
             fds.iter().skip(first_pipe).zip(pipes).filter(|(fd, _)| is_ready(fd)).map(|(_, pipe)| pipe).collect();
@@ -352,12 +352,12 @@ impl<'a> Supervisor<'a> {
         ready
     }
 
-    /// Returns the time since the run began, less its pauses.
+    /// Returns the time since the run began, excluding pauses.
     fn now(&self) -> Duration {
         self.clock.elapsed(clock::read())
     }
 
-    /// Returns how long the next wait may take: until something is due, and not so long that a pause goes unnoticed.
+    /// Returns the timeout of the next poll: the next deadline, capped so that pauses are detected.
     fn wait_limit(&self) -> Duration {
         let most = if self.live.is_empty() { run_clock::MAX_IDLE_WAIT } else { run_clock::MAX_WAIT };
         self.next_wake_up().map_or(most, |at| at.saturating_sub(self.now()).min(most))
@@ -366,28 +366,28 @@ impl<'a> Supervisor<'a> {
     fn next_wake_up(&self) -> Option<Duration> {
         let deadlines = self.live.values().filter_map(RunningInstance::due_at);
         let report = self.reports_status().then_some(self.next_report);
-        // Whom only the budget holds back starts when another has settled, and not at a time.
+        // If only the budget blocks an instance, it starts when another one has settled, and not at a fixed time.
         let start = if self.is_budget_blocked {
             self.schedule.next_deferred_at().into_iter().chain(self.ledger.first_message_due(self.now())).min()
         } else {
             self.schedule.next_start_at()
         };
-        // Without a directory it stays stale, and nothing is due.
+        // Without a run directory, the report stays stale and is never due.
         let json = (self.json.is_stale && self.directory.is_some()).then_some(self.json.not_before);
         deadlines.chain(report).chain(start).chain(json).min()
     }
 
-    /// Those that run, in the order of the config.
+    /// Returns the running instances in config order.
     fn running(&self) -> Vec<usize> {
         self.live.keys().copied().collect()
     }
 
-    /// Those of them for whom this holds: in most passes nobody.
+    /// Returns the running instances that match `holds`; in most passes there are none.
     fn running_where(&self, holds: impl Fn(&RunningInstance) -> bool) -> Vec<usize> {
         self.live.iter().filter(|(_, live)| holds(live)).map(|(&index, _)| index).collect()
     }
 
-    /// Answers whether any came.
+    /// Handles pending signals. Returns true if there were any.
     fn take_signals(&mut self, now: Duration) -> bool {
         let signals = self.signals.drain();
         for &signal in &signals {
@@ -465,7 +465,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Reaps every child that has ended: reapers of instances, and orphans that came back to zen.
+    /// Reaps every exited child: reapers of instances, and orphans that were reparented to zen.
     fn reap(&mut self, now: Duration) {
         while let Some(pid) = process_tree::peek_exited_child() {
             let index = self.by_child.remove(&pid);
@@ -493,7 +493,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The one place where what an attempt wants is done.
+    /// Executes the actions of an attempt; the only place that does.
     fn apply(&mut self, index: usize, effects: Vec<Action>, now: Duration) {
         for effect in effects {
             let Some(live) = self.live.get_mut(&index) else { return };
@@ -523,12 +523,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Takes the verdicts of those whose process and pipes have ended, or starts the process that goes on with their work.
+    /// Handles attempts that are done: reads the verdict, or spawns the process of the next segment.
     fn finalize_exited(&mut self, now: Duration) {
         for index in self.running_where(|live| live.attempt.is_done() && live.sweep.is_none()) {
             self.abandon_unkillable(index);
             let Some(live) = self.live.get_mut(&index) else { continue };
-            // An attempt that continues a conversation cannot begin another one.
+            // An attempt that resumes a conversation cannot start a new one.
             let mismatch = live.attempt.session_mismatch().filter(|_| self.records[index].continues.is_none());
             let other_entry = mismatch.and_then(|is_there| live.entry.fallback(is_there));
             if let Some(entry) = other_entry
@@ -559,7 +559,7 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// The time on the wall, in milliseconds since 1970.
+/// Returns the current wall-clock time, in milliseconds since 1970.
 #[must_use]
 pub fn epoch_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Reporting: what the attempts know is copied to the records, and from these come the status reports, the messages, the
-//! files and the summary.
+//! Reporting: copies the progress of attempts to the records, and renders the status reports, messages, files and
+//! summary from those.
 
 use std::time::Duration;
 
@@ -14,33 +14,34 @@ use crate::system::report_file::FinalReport;
 use crate::system::run_dir::RunDirectory;
 use crate::system::signals::is_termination;
 
-/// What is longer stands whole in `report.json`.
+/// Maximum width of a message; `report.json` has the full text.
 pub(super) const MAX_MESSAGE_COLUMNS: usize = 1000;
 const MAX_NAME_COLUMNS: usize = 60;
 
-/// The pause after a version of `report.json`, as a multiple of the time that it took.
+/// Pause between two versions of `report.json`, as a multiple of the time that the last one took.
 const JSON_PAUSE: u32 = 20;
 
-/// The longest pause because of a slow disk, which does not hold up the loop.
+/// Maximum pause due to a slow disk, which does not block the event loop.
 const MAX_DISK_PAUSE: Duration = Duration::from_secs(2);
 
-/// The time between two looks at whether the writer of `report.json` is idle again.
+/// Interval at which a busy report writer is polled.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The reason that the short version of the final report gives.
+/// Contents that the short version of the final report omits, with the reason.
 const OMITTED: &str = "results, answers and last output: the whole report could not be written to disk";
 
-/// The age up to which an interval report makes the last one a repetition.
+/// Maximum age of an interval report that makes the final one a repetition.
 const RECENT_REPORT: Duration = Duration::from_secs(1);
 
-/// Returns the time of the last interval report if it is recent at the end of a run. With an interval below a second, none
-/// is: the user asked for reports that follow each other as fast.
+/// Returns the time of the last interval report if the final report would repeat it.
+///
+/// Returns `None` if the interval is below a second, because the user asked for reports at that rate.
 fn recent_report(last: Option<Duration>, now: Duration, interval: Duration) -> Option<Duration> {
     last.filter(|last| interval >= RECENT_REPORT && now.saturating_sub(*last) < RECENT_REPORT)
 }
 
 impl Supervisor<'_> {
-    /// Copies what the attempt knows to the record that the reports read.
+    /// Copies the progress of an attempt to the record that the reports read.
     pub(super) fn copy_to_record(&mut self, index: usize) {
         let (Some(used), Some(live)) = (self.used(index), self.live.get(&index)) else { return };
         let record = &mut self.records[index];
@@ -49,7 +50,7 @@ impl Supervisor<'_> {
         record.progress = live.attempt.progress.for_record();
     }
 
-    /// Tells what was answered to the turns of an instance that have ended since there were `before`.
+    /// Logs the answers to the turns of an instance from turn `before` on.
     pub(super) fn log_turn_answers(&mut self, index: usize, before: usize) {
         let Some(live) = self.live.get(&index) else { return };
         if live.attempt.progress.turns_done == before || self.settings.log_level < LogLevel::Detailed {
@@ -65,7 +66,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Prints how many instances there are, and where their files go.
+    /// Prints the number of instances and the directory of their files.
     pub(super) fn print_start(&mut self) {
         if !self.reports_status() {
             return;
@@ -90,7 +91,7 @@ impl Supervisor<'_> {
         if self.reports_status() && now >= self.next_report && !self.schedule.is_finished() {
             self.print_status(now);
             self.last_report = Some(now);
-            // After a suspension one report is enough, not one for each that was missed.
+            // Print one report after a suspension, not one for each that was missed.
             let missed = (now - self.next_report).as_nanos() / self.settings.report_interval.as_nanos().max(1);
             let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
             self.next_report += self.settings.report_interval.saturating_mul(steps);
@@ -114,7 +115,7 @@ impl Supervisor<'_> {
         self.print_report(text);
     }
 
-    /// Prints the last status report; after one that was printed a moment ago, only what has changed since.
+    /// Prints the final status report; soon after an interval report, only the changes since.
     pub(super) fn print_last_status(&mut self, now: Duration) {
         let Some(since) = recent_report(self.last_report, now, self.settings.report_interval) else {
             return self.print_status(now);
@@ -126,7 +127,7 @@ impl Supervisor<'_> {
         self.print_report(text);
     }
 
-    /// Returns the output of the instances since the last report.
+    /// Returns the new output lines of all instances.
     fn recent_lines(&mut self) -> String {
         let mut text = String::new();
         for (instance, recent) in self.plan.instances.iter().zip(&mut self.recent) {
@@ -150,8 +151,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Hands a new version of `report.json` to its writer if something has changed. Never waits for the disk: while the
-    /// writer is busy, it tries again later.
+    /// Queues a new version of `report.json` if something has changed. Never waits for the disk: if the writer is busy,
+    /// retries later.
     pub(super) fn update_report_json(&mut self) {
         let began = self.now();
         let Some(directory) = self.directory.as_ref().filter(|_| self.json.is_stale && began >= self.json.not_before)
@@ -178,8 +179,10 @@ impl Supervisor<'_> {
         directory.replace_report(text);
     }
 
-    /// Writes the final `report.json` and waits for it. If it cannot be written whole, the exit code is at least that of a
-    /// failure. Returns the exit code, and true if a signal has cut the wait short.
+    /// Writes the final `report.json` and waits for it.
+    ///
+    /// If it cannot be written completely, the exit code is at least that of a failure. Returns the exit code, and true
+    /// if a signal interrupted the wait.
     pub(super) fn finish_report_json(&mut self, code: ExitCode) -> (ExitCode, bool) {
         if self.directory.is_none() {
             return (code, false);
@@ -210,7 +213,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A message for whoever looks after the run.
+    /// Prints a message for the user to stderr.
     pub(super) fn notice(&mut self, text: &str) {
         let text = self.settings.style.sanitize(text, MAX_MESSAGE_COLUMNS);
         self.print_message(&format!("zen: {text}\n"));
@@ -223,18 +226,18 @@ impl Supervisor<'_> {
         }
     }
 
-    /// An instance's name, as a message shows it.
+    /// Returns the name of an instance, sanitized for messages.
     pub(super) fn name(&self, index: usize) -> String {
         self.settings.style.sanitize(&self.plan.instances[index].name, MAX_NAME_COLUMNS)
     }
 
-    /// A line for standard error, as the screen can show it.
+    /// Prints a line to stderr, converted to ASCII if the terminal requires it.
     pub(super) fn print_message(&mut self, line: &str) {
         let unicode = self.settings.style.unicode;
         self.stderr.print(&if unicode { line.into() } else { crate::base::text::ascii(line) });
     }
 
-    /// The same, for whoever wants to know every step.
+    /// Prints a message about a step of an instance if the log level is detailed.
     pub(super) fn debug(&mut self, index: usize, text: &str) {
         if self.settings.log_level >= LogLevel::Detailed {
             let at = crate::base::text::format_duration(self.now());

@@ -1,4 +1,4 @@
-//! Trying again: what becomes of an instance when an attempt of it has failed.
+//! Retries after a failed attempt.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::engine::record::FailedAttempt;
 
 impl Supervisor<'_> {
-    /// An attempt has failed: the instance is tried again after a while, or that was its end.
+    /// Schedules a retry after a failed attempt, or fails the instance.
     pub(super) fn handle_failure(&mut self, index: usize, failure: Failure, now: Duration) {
         let made = self.records[index].retry_count();
         let retries = self.plan.instances[index].retries;
@@ -30,8 +30,9 @@ impl Supervisor<'_> {
         self.try_again(index, failure, at, now);
     }
 
-    /// Puts the attempt that has failed aside, and the instance back among those that wait. What it has used stays on the
-    /// books, and what it wrote in its files, to which the next attempt adds.
+    /// Records the failed attempt and requeues the instance.
+    ///
+    /// Its usage stays charged, and the next attempt appends to the same files.
     fn try_again(&mut self, index: usize, failure: Failure, at: Duration, now: Duration) {
         self.ledger.ended(index);
         let used = self.live.remove(&index).map(|live| {
@@ -41,7 +42,7 @@ impl Supervisor<'_> {
         self.leave_session(index);
         let turns = self.plan.instances[index].turns.len();
         let record = &mut self.records[index];
-        // All was said: what is missing is the rest of the work.
+        // All turns were sent: only the rest of the work is missing.
         let is_said = failure.reason == FailureKind::Unfinished && record.progress.turns_done == turns;
         record.continues = record.progress.session_id.clone().filter(|_| is_said);
         record.failed_attempts.push(FailedAttempt {

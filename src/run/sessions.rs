@@ -1,4 +1,4 @@
-//! Which instance is in its session, and who waits because another run is: two processes in one session lose a turn.
+//! Session locks of a run. An instance waits if another run uses its session: two processes in one session lose a turn.
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -11,32 +11,33 @@ use crate::plan::Instance;
 use crate::system::locate::{self, ConversationState};
 use crate::system::session_locks::{SessionLock, SessionLocks};
 
-/// How long after a look it is looked again whether a session is free, for all that wait together.
+/// Interval between two attempts to lock a session, shared by all waiting instances.
 const SESSION_RETRY: Duration = Duration::from_secs(1);
 
-/// The sessions that this run is in.
+/// Sessions that this run has locked.
 pub(super) struct Sessions {
-    /// Missing where there is no session, or no lock can be had.
+    /// Lock file of the sessions; `None` if the plan has no session, or if locking failed.
     locks: Option<SessionLocks>,
-    /// By the instance that is in it.
+    /// Locks held, by instance.
     held: HashMap<usize, SessionLock>,
     next_look: Duration,
 }
 
 impl Sessions {
-    /// The run is in none.
+    /// Creates the state of a run that holds no session.
     pub(super) fn new(locks: Option<SessionLocks>) -> Self {
         Sessions { locks, held: HashMap::new(), next_look: Duration::ZERO }
     }
 
-    /// The descriptor that has to stay open for the sessions to be locked.
+    /// Returns the descriptor that must stay open to keep the locks.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.locks.as_ref().map(SessionLocks::fd)
     }
 }
 
-/// Returns how an instance enters its session: the last conversation there, or a new one. `is_entered_before` is true if an
-/// instance of the same plan, which has not run yet, enters it first.
+/// Returns the entry of an instance into its session: its last conversation, or a new one.
+///
+/// `is_entered_before` is true if an instance of the same plan that has not run yet enters the session first.
 #[must_use]
 pub fn session_entry(instance: &Instance, is_entered_before: bool) -> SessionEntry {
     let is_cleared = instance.starts_cleared();
@@ -47,7 +48,9 @@ pub fn session_entry(instance: &Instance, is_entered_before: bool) -> SessionEnt
 }
 
 impl Supervisor<'_> {
-    /// Enters the session of an instance that is to start. Answers false if another run is in it: then the instance waits.
+    /// Locks the session of an instance before its launch.
+    ///
+    /// If another run holds it, defers the instance and returns false.
     pub(super) fn enter_session(&mut self, index: usize, now: Duration) -> bool {
         let plan = self.plan;
         let (Some(session), Some(locks)) = (&plan.instances[index].invocation.session, &self.sessions.locks) else {
@@ -84,16 +87,17 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Returns the state of the conversation that an instance of a named session enters, if claude has kept it.
+    /// Returns the state of the conversation of an instance with a named session, if claude has saved it.
     pub(super) fn conversation(&self, index: usize, entry: SessionEntry) -> Option<ConversationState> {
         let instance = &self.plan.instances[index];
         let session = instance.invocation.session.as_ref()?;
         locate::conversation(&instance.invocation.env, &session::conversation_uuid(&session.uuid, entry.conversation))
     }
 
-    /// Looks whether claude has kept the conversation of an instance that has done its work: it may be unable to write to
-    /// its folder, and says nothing then. That is a message, or a failure if an instance after this one would go on
-    /// without the conversation.
+    /// Checks if claude has saved the conversation of an instance that has completed.
+    ///
+    /// claude prints nothing if it cannot write to its directory. A lost conversation is a failure if a later instance
+    /// of the plan needs it, and a notice otherwise.
     pub(super) fn lost_session(&mut self, index: usize) -> Option<Failure> {
         let session = self.plan.instances[index].invocation.session.as_ref()?;
         let live = self.live.get(&index)?;
@@ -115,13 +119,13 @@ impl Supervisor<'_> {
         Some(Failure::permanent(FailureKind::Error, error))
     }
 
-    /// Nothing is left of an instance's attempt: whoever wants its session may have it.
+    /// Releases the session of an instance after its attempt.
     pub(super) fn leave_session(&mut self, index: usize) {
         self.sessions.held.remove(&index);
     }
 }
 
-/// What is said where sessions cannot be locked.
+/// Returns the notice for a run that cannot lock its sessions.
 #[must_use]
 pub fn no_session_locks(why: &str) -> String {
     format!("no locks for sessions: {why}: another run that is in one of them at the same time would not be noticed")

@@ -1,5 +1,4 @@
-//! Stopping: the whole run at a signal, and of an instance everything that it has left behind, in whatever session or group
-//! that put itself.
+//! Stops a run on a signal, and kills everything that an instance has left behind, in any session or process group.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,19 +10,19 @@ use super::Supervisor;
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::system::process_tree::{self, ProcInfo};
 
-/// How long the reaper of an instance has before zen itself kills what descends from it: it may be stopped or traced.
+/// Time limit of an instance's reaper, which may be stopped or traced, before zen kills its descendants itself.
 const REAPER_LIMIT: Duration = Duration::from_secs(1);
 
-/// When a reaper that still has not ended is killed. What it leaves comes back to zen.
+/// Time after which a reaper that has not exited is killed; its children are reparented to zen.
 const REAPER_GIVE_UP: Duration = Duration::from_secs(4);
 
-/// How long after processes were killed it is looked whether they are gone.
+/// Interval between killing processes and checking that they are gone.
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 
-/// When that is given up: a process of another user, or one that the kernel holds.
+/// Time after which the cleanup is abandoned: a process may belong to another user or hang in the kernel.
 const SWEEP_GIVE_UP: Duration = Duration::from_secs(5);
 
-/// The end of everything that an instance has started.
+/// Cleanup of the processes that an instance has started.
 pub(super) struct OrphanCleanup {
     pub(super) again_at: Duration,
     began: Duration,
@@ -31,7 +30,7 @@ pub(super) struct OrphanCleanup {
 }
 
 impl Supervisor<'_> {
-    /// The first stopping signal stops everything by the ladder, the next one at once.
+    /// Stops all instances: gracefully on the first signal, with SIGKILL on the next one.
     pub(super) fn stop(&mut self, signal: Signal, now: Duration) {
         let why = Failure::interrupted(signal.as_str());
         let is_first = self.stopped_by.is_none();
@@ -57,8 +56,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits for the reaper of an instance, which kills all that the instance has started. zen kills what the reaper does not:
-    /// what descends from a reaper that does not end, and what comes back to zen from one that was killed.
+    /// Waits for the reaper of an instance, which kills everything that the instance has started.
+    ///
+    /// zen kills the rest: descendants of a reaper that does not exit, and orphans of a reaper that was killed.
     pub(super) fn sweep(&mut self, index: usize, now: Duration) {
         let orphans = self.orphans();
         let Some(live) = self.live.get_mut(&index) else { return };
@@ -98,7 +98,7 @@ impl Supervisor<'_> {
         live.sweep = Some(OrphanCleanup { again_at: now + SWEEP_AGAIN, began, killed: found });
     }
 
-    /// Lets go of an instance's process, if that could not be ended: the run goes on without it.
+    /// Abandons the process of an instance if it could not be killed; the run continues without it.
     pub(super) fn abandon_unkillable(&mut self, index: usize) {
         let Some(live) = self.live.get(&index).filter(|live| live.attempt.exit().is_none()) else { return };
         let (child, pid) = (live.process.child(), live.process.pid().cast_signed());
@@ -112,7 +112,7 @@ impl Supervisor<'_> {
         self.unkillable.extend(unended);
     }
 
-    /// Forgets those that could not be ended, and have ended since.
+    /// Removes the surviving processes that have exited since.
     pub(super) fn prune_survivors(&mut self) {
         let left: HashSet<i32> =
             process_tree::still_alive(&self.unkillable).iter().map(|process| process.pid).collect();
@@ -121,8 +121,10 @@ impl Supervisor<'_> {
         }
     }
 
-    /// What came back to zen from a reaper that was killed. Orphans of what zen has inherited come back as well, and are none of
-    /// its business: where it has inherited anything, only what carries the run's mark is the run's.
+    /// Returns the processes that were reparented to zen from a killed reaper.
+    ///
+    /// Orphans of inherited children are reparented to zen as well. If zen inherited any, only processes with the run's
+    /// tag belong to the run.
     pub(super) fn orphans(&self) -> Vec<i32> {
         let mut others = self.other_children().unwrap_or_default();
         if self.has_inherited {
@@ -131,7 +133,7 @@ impl Supervisor<'_> {
         others
     }
 
-    /// zen's children that are no instance's; `None` where the system does not show them.
+    /// Returns zen's children that belong to no instance; `None` if the system does not list them.
     fn other_children(&self) -> Option<Vec<i32>> {
         let is_known = |pid: &i32| {
             self.by_child.contains_key(pid)
@@ -141,8 +143,9 @@ impl Supervisor<'_> {
         Some(process_tree::children()?.into_iter().filter(|pid| !is_known(pid)).collect())
     }
 
-    /// Kills what is left when no instance runs any more. Returns what could not be killed; `None` where the system does not
-    /// show it.
+    /// Kills leftover processes after the last instance has ended.
+    ///
+    /// Returns the processes that could not be killed; `None` if the system does not list them.
     pub(super) fn end_orphans(&mut self) -> Option<Vec<i32>> {
         let give_up = self.now() + SWEEP_GIVE_UP;
         loop {

@@ -1,4 +1,4 @@
-//! Suspension: Ctrl-Z stops the instances with zen, and a pause of any kind moves the deadlines.
+//! Suspension: Ctrl-Z stops the instances together with zen, and any pause moves the deadlines.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Notes a pause that was noticed afterwards: zen was stopped by SIGSTOP, frozen, or on a suspended machine.
+    /// Handles a pause that was detected afterwards: SIGSTOP, a cgroup freezer, or a suspended machine.
     pub(super) fn paused(&mut self, pause: Duration) {
         self.notice(&format!("was not running for {}: deadlines are moved by that", text::format_duration(pause)));
         self.after_pause(pause);
     }
 
-    /// A usage limit ends at a time of day, pause or not: its end comes earlier by the clock of the run.
+    /// Records a pause and moves the end of a usage limit, which is a time of day and comes earlier on the run's clock.
     fn after_pause(&mut self, pause: Duration) {
         let now = self.now();
         self.settings.facts.pauses.add(now, pause);
@@ -47,7 +47,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The reapers of instances, and what came back to zen from one that was killed.
+    /// Returns the reapers of instances, and the processes reparented to zen from a killed reaper.
     fn instance_processes(&self) -> Vec<i32> {
         self.by_child.keys().copied().chain(self.orphans()).collect()
     }
