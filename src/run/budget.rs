@@ -63,7 +63,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Prints a budget message in netra's format, with its emoji if the terminal supports Unicode.
+    /// Prints a budget message in the format of netra-zen, with its emoji if the terminal supports Unicode.
     fn budget_notice(&mut self, sign: &str, text: &str) {
         let text = self.settings.style.sanitize(text, MAX_MESSAGE_COLUMNS);
         let line = if self.settings.style.unicode { format!("{sign}{text}\n") } else { format!("{text}\n") };

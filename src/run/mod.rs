@@ -97,7 +97,7 @@ pub struct Settings {
     pub claude: PathBuf,
     /// Capabilities of that version of claude.
     pub abilities: Capabilities,
-    /// Command line of the hook that enforces the tool policy.
+    /// Paths of the executable that runs the hook of the tool policy.
     pub hook: HookProgram,
     /// Instances with a missing slash command, and the error of each.
     pub missing_commands: Vec<(usize, String)>,
@@ -276,8 +276,8 @@ impl<'a> Supervisor<'a> {
             for pipe in ready {
                 self.handle_ready_pipe(pipe, now);
             }
-            // Reaps not only on SIGCHLD: its byte is lost if the pipe is full. If the signal itself is lost, a quiet pass
-            // finds the exited children.
+            // Reaps not only on SIGCHLD: its byte is lost if the pipe is full. If the signal itself is lost, a quiet
+            // pass finds the exited children.
             if signals_came || is_quiet {
                 self.reap(now);
             }

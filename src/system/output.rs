@@ -1,5 +1,5 @@
-//! zen's own standard output and standard error. Writing to them never holds up the loop: what a slow reader does not take
-//! waits here, up to a bound, and a reader that went away is no reason to stop.
+//! zen's own stdout and stderr. Writes never block the event loop: output for a slow reader is buffered up to a bound.
+//! If a reader closes its end, zen continues.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -16,14 +16,15 @@ use nix::unistd::write;
 use super::signals::{Signals, is_termination};
 use super::suspension::stop_self;
 
-/// How much waits for a slow reader, in bytes. A report is a few thousand.
+/// Maximum size of the buffer for a slow reader, in bytes. A report has a few thousand.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// A pipe that is ready takes this much without blocking (POSIX's least PIPE_BUF is 512, Linux's 4096). A terminal may take
-/// less, so it is opened once more for zen alone, never to block.
+/// Number of bytes that a ready pipe accepts without blocking (PIPE_BUF: at least 512 in POSIX, 4096 on Linux).
+///
+/// A terminal may accept less, so zen opens its own non-blocking descriptor for it.
 const CHUNK_BYTES: usize = 4096;
 
-/// How many columns the terminal has that standard output goes to; none where it is no terminal.
+/// Returns the width of the terminal on stdout; `None` if stdout is not a terminal.
 #[must_use]
 pub fn columns() -> Option<usize> {
     const USUAL: usize = 80;
@@ -38,7 +39,7 @@ pub fn columns() -> Option<usize> {
     Some(if code == 0 && size.ws_col > 0 { size.ws_col.into() } else { USUAL })
 }
 
-/// One of the two.
+/// A standard output stream.
 #[derive(Debug)]
 pub struct Output {
     to: Target,
@@ -50,8 +51,9 @@ pub struct Output {
     fence: Option<Fence>,
 }
 
-/// Lines that make the runner of GitHub Actions take the text between them as text: agents write part of it, and a line
-/// such as `::set-env` would else be a command to the runner.
+/// Pair of workflow commands that makes GitHub Actions' runner ignore commands in the text between them.
+///
+/// Agents write part of that text, and the runner would execute a line such as `::set-env`.
 #[derive(Debug)]
 struct Fence {
     token: String,
@@ -65,13 +67,13 @@ enum Target {
 }
 
 impl Output {
-    /// Standard output.
+    /// Creates the stream for stdout.
     #[must_use]
     pub fn stdout() -> Self {
         Output::to(Target::Stdout(std::io::stdout()))
     }
 
-    /// Standard error.
+    /// Creates the stream for stderr.
     #[must_use]
     pub fn stderr() -> Self {
         Output::to(Target::Stderr(std::io::stderr()))
@@ -95,7 +97,7 @@ impl Output {
         output
     }
 
-    /// Whether a person looks at it.
+    /// Returns true if the stream is a terminal.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         match &self.to {
@@ -116,8 +118,9 @@ impl Output {
         }
     }
 
-    /// Prints a text, now or when its reader is ready. If too much waits already, the text is dropped, and that is said
-    /// before the next one that is printed.
+    /// Prints a text, or buffers it until the reader is ready.
+    ///
+    /// If the buffer is full, drops the text; a note before the next printed text reports the number of dropped texts.
     pub fn print(&mut self, text: &str) {
         if !self.waiting.is_empty() && self.waiting.len() + text.len() > MAX_WAITING_BYTES {
             self.dropped_texts += 1;
@@ -126,7 +129,7 @@ impl Output {
         self.print_always(text);
     }
 
-    /// Prints a text that must not be lost, however much waits before it.
+    /// Prints a text that must not be lost, even if the buffer is full.
     pub fn print_always(&mut self, text: &str) {
         if self.is_gone {
             return;
@@ -144,19 +147,20 @@ impl Output {
         self.flush();
     }
 
-    /// What to poll for writing, if something waits.
+    /// Returns the descriptor to poll for writing, if output is pending.
     #[must_use]
     pub fn pending_fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.waiting.is_empty()).then(|| self.fd())
     }
 
-    /// Writes what can be written without waiting.
+    /// Writes as much as possible without blocking.
     pub fn flush(&mut self) {
         while !self.waiting.is_empty() && self.is_ready(PollTimeout::ZERO) && self.write_chunk() {}
     }
 
-    /// Writes all that waits, however long its reader takes, unless a signal came or comes that stops zen. Answers whether
-    /// one did.
+    /// Writes all pending output, and waits for the reader. A stopping signal ends the wait.
+    ///
+    /// Returns true if a stopping signal was received, now or earlier (`is_stopped`).
     pub fn drain(&mut self, signals: &mut Signals, mut is_stopped: bool) -> bool {
         while !self.waiting.is_empty() {
             let patience = if is_stopped { PollTimeout::ZERO } else { PollTimeout::NONE };
@@ -180,7 +184,7 @@ impl Output {
         is_stopped
     }
 
-    /// Why nothing more is printed, if that is worth a word: a full disk is, a reader that went away is not.
+    /// Returns the error that ended the output, once. A closed pipe (EPIPE, EBADF) is not reported.
     pub fn take_error(&mut self) -> Option<Errno> {
         self.error.take()
     }
@@ -197,11 +201,11 @@ impl Output {
 
     fn is_ready(&self, wait: PollTimeout) -> bool {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT)];
-        // An error is ready too: the write tells which.
+        // An error counts as ready: the following write returns it.
         poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
     }
 
-    /// Answers whether it got rid of something, or will never.
+    /// Writes one chunk. Returns false if the descriptor would block.
     fn write_chunk(&mut self) -> bool {
         let (front, _) = self.waiting.as_slices();
         match write(self.fd(), &front[..front.len().min(CHUNK_BYTES)]) {

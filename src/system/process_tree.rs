@@ -1,5 +1,5 @@
-//! Processes that came back to zen because they lost their parent, and all that descends from them. Found by descent alone, from
-//! zen down: a machine full of other processes costs nothing. Linux's; elsewhere nothing is found.
+//! Processes that were reparented to zen, and their descendants. Searches the process tree from zen down, so that
+//! unrelated processes cost nothing. Requires Linux; other systems list no processes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,33 +11,34 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-/// The variable with the run's id in every instance's environment.
+/// Environment variable with the run's id, set for every instance.
 pub const RUN_VARIABLE: &str = "ZEN_RUN";
-/// The variable with the instance's name in its environment.
+/// Environment variable with the name of the instance.
 pub const INSTANCE_VARIABLE: &str = "ZEN_INSTANCE";
 
-/// Bounds on what is read from /proc, where other processes decide how much there is. The system takes 6 MiB of arguments and
-/// variables at a start, and more can be made to look like that later.
+// Bounds on reads from /proc, because other processes determine the size of its files. execve(2) accepts 6 MiB of
+// arguments and environment, and a process can point /proc/PID/environ to a larger region with prctl(2).
 const MAX_ENVIRONMENT_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_STAT_BYTES: u64 = 4 * 1024;
 const MAX_CHILDREN_BYTES: u64 = 1024 * 1024;
 
-/// The most processes that are looked at in one search.
+/// Maximum number of processes per search.
 const MAX_FOUND: usize = 100_000;
 
-/// The variable that marks the processes of one run.
+/// Environment variable that tags the processes of one run.
 #[derive(Clone, Debug)]
 pub struct ProcessTag(Vec<u8>);
 
 impl ProcessTag {
-    /// The mark of a run.
+    /// Creates the tag of a run.
     #[must_use]
     pub fn of_run(run: &str) -> Self {
         ProcessTag(format!("{RUN_VARIABLE}={run}").into_bytes())
     }
 
-    /// Returns true if the process shows this mark in its environment. One that has cleared or overwritten its environment, that
-    /// belongs to another user, or that is not dumpable shows none.
+    /// Returns true if the environment of the process contains this tag.
+    ///
+    /// Returns false for a process that has overwritten its environment, belongs to another user, or is not dumpable.
     #[must_use]
     pub fn is_on(&self, pid: i32) -> bool {
         let environment = read(format!("/proc/{pid}/environ"), MAX_ENVIRONMENT_BYTES).unwrap_or_default();
@@ -45,30 +46,32 @@ impl ProcessTag {
     }
 }
 
-/// A process as /proc shows it.
+/// A process as listed in /proc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcInfo {
-    /// Its id.
+    /// Process id.
     pub pid: i32,
-    /// When it started, in the kernel's ticks: an id can be given away again, this pair cannot.
+    /// Start time in clock ticks. A pid can be reused, but not with the same start time.
     pub start_ticks: u64,
     has_ended: bool,
 }
 
-/// Makes orphaned descendants zen's children, so that it can find and reap them. Where the system cannot, they go to init.
+/// Makes zen a subreaper, so that it can find and reap orphaned descendants.
+///
+/// On other systems than Linux, orphans are reparented to init.
 pub fn become_subreaper() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
-/// zen's own children at this moment, zombies included; `None` where the system does not show them.
+/// Returns zen's children, including zombies; `None` if the system does not list them.
 #[must_use]
 pub fn children() -> Option<Vec<i32>> {
     let me = std::process::id().cast_signed();
     proc_matches_pid_namespace().then(|| children_of_thread(format!("/proc/{me}/task/{me}")))?
 }
 
-/// These processes and all that descends from them, as far as they have not ended.
+/// Returns these processes and their descendants, without those that have exited.
 #[must_use]
 pub fn trees(roots: &[i32]) -> Vec<ProcInfo> {
     let mut queue = roots.to_vec();
@@ -80,13 +83,13 @@ pub fn trees(roots: &[i32]) -> Vec<ProcInfo> {
     queue.into_iter().filter_map(proc_info).filter(|process| !process.has_ended).collect()
 }
 
-/// All that descends from this process, as far as it has not ended.
+/// Returns the descendants of a process, without those that have exited.
 #[must_use]
 pub fn below(pid: i32) -> Vec<ProcInfo> {
     trees(&children_of(pid))
 }
 
-/// Kills these processes, unless their ids have gone to others meanwhile.
+/// Kills these processes, except those with a reused pid.
 pub fn kill_all(processes: &[ProcInfo]) {
     for process in processes {
         if proc_info(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
@@ -95,7 +98,7 @@ pub fn kill_all(processes: &[ProcInfo]) {
     }
 }
 
-/// Those of them that have not ended. A process that was killed is there until the kernel has its memory back.
+/// Returns the processes that have not exited. A killed process counts until the kernel has freed its memory.
 #[must_use]
 pub fn still_alive(processes: &[ProcInfo]) -> Vec<ProcInfo> {
     let is_there =
@@ -103,13 +106,13 @@ pub fn still_alive(processes: &[ProcInfo]) -> Vec<ProcInfo> {
     processes.iter().filter(is_there).copied().collect()
 }
 
-/// Returns true if every process that has lost its parent comes to this one in any case, as to init.
+/// Returns true if zen is pid 1, to which all orphans are reparented.
 #[must_use]
 pub fn is_init() -> bool {
     std::process::id() == 1
 }
 
-/// A child that has ended and was not reaped, if there is one. It stays as it is.
+/// Returns an exited child that has not been reaped, and leaves it in that state.
 #[must_use]
 pub fn peek_exited_child() -> Option<i32> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -122,17 +125,17 @@ pub fn peek_exited_child() -> Option<i32> {
     }
 }
 
-/// Reaps a child that has ended and is no instance's process.
+/// Reaps an exited child that is not the process of an instance.
 pub fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 
-/// Returns true if /proc is there and has the numbers of this pid namespace: those of another one are other processes'.
+/// Returns true if /proc exists and shows this pid namespace, not that of other processes.
 fn proc_matches_pid_namespace() -> bool {
     fs::read_link("/proc/self").is_ok_and(|me| me.as_os_str() == OsStr::new(&std::process::id().to_string()))
 }
 
-/// The children of all threads of a process.
+/// Returns the children of all threads of a process.
 fn children_of(pid: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads.filter_map(|thread| children_of_thread(thread.path())).flatten().take(MAX_FOUND).collect()
@@ -144,24 +147,24 @@ fn children_of_thread(thread: impl AsRef<Path>) -> Option<Vec<i32>> {
     Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// The place after the name of what proc(5) calls `num_threads`.
+/// Index of `num_threads` (proc(5)) among the fields after the name.
 const THREADS: usize = 17;
 
-/// The process with this id, if there is one.
+/// Returns information on the process with this pid; `None` if it does not exist.
 #[must_use]
 pub fn proc_info(pid: i32) -> Option<ProcInfo> {
-    // `PID (name) STATE PPID PGRP … STARTTIME …`: the name may hold anything, so what counts comes after the last parenthesis.
+    // `PID (name) STATE PPID PGRP … STARTTIME …`: the name may contain anything, so parse after the last parenthesis.
     let stat = read(format!("/proc/{pid}/stat"), MAX_STAT_BYTES)?;
     let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
     let stat = String::from_utf8_lossy(&stat[after_name..]);
     let fields: Vec<&str> = stat.split_ascii_whitespace().collect();
     let threads: u32 = fields.get(THREADS)?.parse().ok()?;
-    // A zombie with more than one thread has only lost its first one.
+    // A zombie with more than one thread has lost only its main thread.
     let has_ended = *fields.first()? == "X" || (*fields.first()? == "Z" && threads <= 1);
     Some(ProcInfo { pid, has_ended, start_ticks: fields.get(19)?.parse().ok()? })
 }
 
-/// Reads a file of /proc up to a bound, which keeps the memory and the time within bounds as well.
+/// Reads a file of /proc up to a bound, which also limits the time and the memory.
 fn read(path: impl AsRef<Path>, max_bytes: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(max_bytes).read_to_end(&mut bytes).ok()?;

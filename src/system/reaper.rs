@@ -1,9 +1,9 @@
-//! The reaper of one instance: a small process between zen and claude. Whatever claude starts comes back to it when it loses
-//! its parent, in whatever session, with whatever environment. When claude has ended, or zen has died, or zen asks for it,
-//! the reaper kills all that is left, then ends as claude did.
+//! Reaper of one instance: a small process between zen and claude.
 //!
-//! It is a fork of zen that executes nothing and drops its copy of zen's memory. zen may have threads, so this code makes
-//! system calls only, and allocates nothing.
+//! It is a subreaper: orphaned descendants of claude are reparented to it, in any session and with any environment. When
+//! claude exits, zen dies or zen requests it, the reaper kills all remaining descendants and exits with claude's
+//! status. It is a fork of zen without exec(2), and unmaps its copy of zen's memory. Because zen may have threads, this
+//! code makes only system calls and does not allocate.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -16,33 +16,36 @@ use nix::unistd::{ForkResult, fork, getpid, getppid, setsid};
 use super::descriptors::{close_all_but, close_on_exec};
 use crate::system::child::Shared;
 
-/// Asks a reaper to kill everything now. SIGTERM, SIGTSTP and SIGCONT are passed on to claude's process group.
+/// Signal that makes a reaper kill everything. SIGTERM, SIGTSTP and SIGCONT are forwarded to claude's process group.
 pub const KILL_ALL: Signal = Signal::SIGUSR2;
 
-/// The time that claude has to end by itself when zen has died: on SIGTERM the newest generation ends its own tools.
+/// Grace period for claude after zen has died. On SIGTERM, the newest generation of claude terminates its own tools.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// The time after which the reaper gives up on what it cannot kill: a process of another user, or one that the kernel holds.
-/// While zen lives it is shorter, so that zen can report what is left.
+/// Time after which the reaper abandons unkillable processes: of another user, or hanging in the kernel.
+///
+/// It is shorter while zen lives, so that zen can report the remaining processes.
 const GIVE_UP: Duration = Duration::from_secs(4);
 const GIVE_UP_WITHOUT_ZEN: Duration = Duration::from_secs(10);
 
-/// The pauses between two rounds of killing, while nothing changes.
+// Pauses between two rounds of killing while no child exits.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
-/// In ps(1) and pkill(1): neither `pkill zen` nor `pkill claude` is to end it.
+/// Name in ps(1) and pkill(1); neither `pkill zen` nor `pkill claude` must match it.
 const NAME: &std::ffi::CStr = c"instance-reaper";
 
 const LIST_BYTES: usize = 4096;
 
-/// Splits a forked child, before exec(2), in two processes. Returns in the one that is to become claude, whose process id is
-/// then in `shared`. The other becomes its reaper, keeps only the descriptors `kept`, which must be sorted, and never returns.
+/// Splits a forked child, before exec(2), into a reaper and the future claude process.
+///
+/// Returns in the latter, with its pid in `shared`. The other process becomes the reaper, keeps only the descriptors
+/// `kept`, which must be sorted, and never returns.
 ///
 /// # Errors
-/// The system's, and EINTR if zen has died meanwhile.
+/// Returns the system's error, or EINTR if zen has died in the meantime.
 pub fn interpose(zen: pid_t, kept: &[c_int], shared: &'static Shared) -> io::Result<()> {
-    // It only wakes the reaper, and SIGCONT also one that was stopped.
+    // SIGCONT only wakes the reaper, even if it was stopped.
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)?;
     nix::sys::prctl::set_child_subreaper(true)?;
     setsid()?;
@@ -65,7 +68,7 @@ pub fn interpose(zen: pid_t, kept: &[c_int], shared: &'static Shared) -> io::Res
             Ok(())
         }
         ForkResult::Parent { child } => {
-            // Not dumpable: a process of the same user can neither trace it nor look into its copy of zen.
+            // Not dumpable: a process of the same user can neither trace it nor read its copy of zen's memory.
             // SAFETY: the name lives for the call.
             unsafe {
                 libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
@@ -82,7 +85,7 @@ pub fn interpose(zen: pid_t, kept: &[c_int], shared: &'static Shared) -> io::Res
 struct Reaper {
     zen: pid_t,
     claude: pid_t,
-    /// As waitpid(2) tells it, once claude is reaped: from then on its process id is not its own any more.
+    /// Wait status of claude after it was reaped; its pid may then be reused.
     status: Option<c_int>,
     phase: Phase,
     shared: &'static Shared,
@@ -90,17 +93,17 @@ struct Reaper {
 
 enum Phase {
     Watching,
-    /// zen has died, and claude has until then.
+    /// zen has died; the time is the end of claude's grace period.
     Grace(Instant),
-    /// Everything is killed, and given up on at that time.
+    /// All children are being killed; the time is when the reaper gives up.
     Killing(Instant),
 }
 
-/// The outcome of reaping once.
+/// Outcome of a round of reaping.
 enum Reaped {
     Some,
     None,
-    /// No child is left.
+    /// No children are left.
     All,
 }
 
@@ -141,7 +144,7 @@ impl Reaper {
         }
     }
 
-    /// Reaps all children that have ended.
+    /// Reaps all exited children.
     fn reap(&mut self) -> Reaped {
         let mut reaped = Reaped::None;
         loop {
@@ -185,7 +188,7 @@ impl Reaper {
         }
     }
 
-    /// Sends a signal to claude and its process group, unless claude is reaped.
+    /// Sends a signal to claude and its process group, unless claude was reaped.
     fn pass_on(&self, signal: c_int) {
         if self.claude > 0 {
             // SAFETY: no memory is passed.
@@ -196,7 +199,7 @@ impl Reaper {
         }
     }
 
-    /// Kills all children. Their children come to this process, and are killed in the next round.
+    /// Kills all children. Their children are reparented to this process and killed in the next round.
     fn kill_children(&self) {
         // SAFETY: the path is a C string that lives for the call.
         let list = unsafe { libc::open(c"/proc/thread-self/children".as_ptr(), libc::O_RDONLY) };
@@ -220,7 +223,7 @@ impl Reaper {
         unsafe { libc::close(list) };
     }
 
-    /// Ends as claude did.
+    /// Exits with claude's status, or by the same signal.
     fn end(&self) -> ! {
         let status = self.status.unwrap_or(libc::SIGKILL);
         if libc::WIFSIGNALED(status) {
@@ -240,7 +243,7 @@ impl Reaper {
     }
 }
 
-/// A child that is not reaped keeps its process id.
+/// Kills a child. Its pid cannot have been reused, because it has not been reaped.
 fn kill_child(pid: &mut i32) {
     if *pid > 1 {
         // SAFETY: no memory is passed.
@@ -249,7 +252,7 @@ fn kill_child(pid: &mut i32) {
     *pid = 0;
 }
 
-/// Waits for a signal, all of which are blocked. Returns its number, or -1 when the time is over.
+/// Waits for a signal; all of them are blocked. Returns its number, or -1 on timeout.
 fn wait_for_signal(timeout: Option<Duration>) -> c_int {
     // SAFETY: zeros are a valid value of this plain C structure, and all arguments live for the calls.
     unsafe {

@@ -1,40 +1,40 @@
-//! `report.json` on disk. Each version replaces the last one as a whole. Space for the final version is reserved from the
-//! start, so that a disk that fills up during the run does not leave a report that says `running`.
+//! `report.json` on disk. Each version replaces the last one atomically. Space for the final version is reserved from
+//! the start: if the disk fills up during the run, the report does not stay at `running`.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
 
 use super::directory::Directory;
 
-/// The file's name.
+/// Name of the file.
 pub const NAME: &str = "report.json";
 const NEW: &str = ".report.json.new";
 const SPARE: &str = ".report.json.spare";
 
-/// What is reserved beyond the length of the newest version, for what is yet to come: results and last output.
+/// Minimum number of bytes reserved beyond the newest version, for results and last output that are still to come.
 const MIN_HEADROOM_BYTES: u64 = 64 * 1024;
 
-/// The final report, whole, and without what may be large.
+/// Final report in a complete and a short version.
 #[derive(Debug)]
 pub struct FinalReport {
-    /// The whole text.
+    /// Complete text.
     pub whole: String,
-    /// The text without results and last output, written if the whole one cannot be.
+    /// Text without results and last output, written if the complete one cannot be.
     pub short: String,
 }
 
-/// The result of writing the final report.
+/// Outcome of writing the final report.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The whole report is on disk.
+    /// The complete report is on disk.
     Whole,
-    /// Only the short one is.
+    /// Only the short report is on disk.
     Short(io::Error),
-    /// Neither could be written. The report of the run's beginning is removed if that was possible.
+    /// Neither could be written. The last version was removed if possible.
     Lost(io::Error),
 }
 
-/// The report file of a run.
+/// Report file of a run.
 #[derive(Debug)]
 pub struct ReportFile {
     directory: Directory,
@@ -46,21 +46,21 @@ pub struct ReportFile {
 enum Durability {
     /// Written to the page cache.
     Cached,
-    /// On disk before it gets its name.
+    /// On disk before the rename.
     Synced,
 }
 
 impl ReportFile {
-    /// A report file in this directory. Nothing is written.
+    /// Creates the handle of the report file in this directory. Writes nothing.
     #[must_use]
     pub fn new(directory: Directory) -> Self {
         ReportFile { directory, spare: None, reserved_bytes: 0 }
     }
 
-    /// Replaces the report by a newer version, and reserves space for the final one.
+    /// Replaces the report with a newer version, and reserves space for the final one.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn replace(&mut self, text: &str) -> io::Result<()> {
         self.reserve(text.len() as u64);
         self.write_new(text, Durability::Cached)
@@ -91,7 +91,7 @@ impl ReportFile {
         if is_written {
             return Outcome::Short(error);
         }
-        // No report is better than one of a run that goes on.
+        // A missing report is better than one with the status `running`.
         let _ = self.directory.remove(NAME);
         Outcome::Lost(error)
     }
@@ -108,18 +108,18 @@ impl ReportFile {
         renamed
     }
 
-    /// Writes into the reserved blocks: possible on a full disk, except on copy-on-write file systems.
+    /// Writes into the reserved blocks. This works on a full disk, except on copy-on-write file systems.
     fn write_to_spare(&mut self, text: &str) -> io::Result<()> {
         let file = self.spare.as_mut().ok_or(io::ErrorKind::NotFound)?;
         overwrite(file, text)?;
-        // An instance may have removed the name, or given it to something else.
+        // An instance may have removed or replaced the file.
         if !self.directory.has(SPARE, file) {
             return Err(io::ErrorKind::NotFound.into());
         }
         self.directory.rename(SPARE, NAME)
     }
 
-    /// Writes over the blocks of the last version. A reader may see a torn file meanwhile, so this is the last resort.
+    /// Overwrites the last version in place. Last resort: a reader may see a torn file.
     fn write_in_place(&self, text: &str) -> io::Result<()> {
         overwrite(&mut self.directory.file_in_place(NAME)?, text)
     }
@@ -130,7 +130,7 @@ impl ReportFile {
             return;
         }
         if self.spare.is_none() {
-            // Not in append mode: its beginning is written.
+            // Not opened with O_APPEND, because it is overwritten from the beginning.
             self.spare = self.directory.create_file(SPARE).and_then(|_| self.directory.file_in_place(SPARE)).ok();
         }
         let wanted = length + MIN_HEADROOM_BYTES.max(length / 4);
@@ -197,7 +197,7 @@ mod tests {
         FinalReport { whole: "whole".repeat(1000), short: "short".to_owned() }
     }
 
-    /// A directory in the place of the new file: one way in which a new file cannot be written.
+    /// Creates a directory in place of the new file, so that it cannot be written.
     fn block_new_files(path: &Path) {
         fs::create_dir(path).expect("a directory");
     }

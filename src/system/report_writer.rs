@@ -1,5 +1,5 @@
-//! Writes `report.json` in a thread of its own, because a rename can wait for the disk: 50 to 110 ms on ext4 with discard,
-//! seconds on a busy or remote one. The loop hands over a version when the writer is idle, and waits only at the end.
+//! Thread that writes `report.json`, because a rename may wait for the disk: 50 to 110 ms on ext4 with discard, seconds on
+//! a busy or remote disk. The event loop queues a version if the writer is idle, and waits only at the end.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,16 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::report_file::{FinalReport, Outcome, ReportFile};
 
-/// The writer needs a few kilobytes.
+/// Stack size of the thread, which needs a few kilobytes.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// How long the end of a run waits for the disk.
+/// Maximum time that the end of a run waits for the disk.
 const FINISH_LIMIT: Duration = Duration::from_secs(30);
 
-/// The time between two looks at whether that wait is cut short.
+/// Interval at which that wait checks for an interruption.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The writer of one run's report.
+/// Writer of a run's report.
 #[derive(Debug)]
 pub struct ReportWriter {
     shared: Arc<Shared>,
@@ -30,7 +30,7 @@ pub struct ReportWriter {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Locked by the one that writes.
+    /// Locked while a job is being written.
     file: Mutex<ReportFile>,
 }
 
@@ -50,43 +50,43 @@ enum Job {
 }
 
 impl ReportWriter {
-    /// A writer without a thread: it writes when it is called.
+    /// Creates a writer without a thread, which writes synchronously.
     #[must_use]
     pub fn new(file: ReportFile) -> Self {
         let shared = Shared { state: Mutex::default(), changed: Condvar::new(), file: Mutex::new(file) };
         ReportWriter { shared: Arc::new(shared), has_thread: false }
     }
 
-    /// Starts the thread. If the system refuses a thread, the writer stays without one.
+    /// Starts the thread. If that fails, the writer continues to write synchronously.
     pub fn start_thread(&mut self) {
         let shared = Arc::clone(&self.shared);
-        // Signals are for the main thread: the new one inherits the mask.
+        // Signals must be handled by the main thread. The new thread inherits the mask.
         let Ok(mask) = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK) else { return };
         let thread = thread::Builder::new().name("report-writer".to_owned()).stack_size(STACK_BYTES);
         self.has_thread = thread.spawn(move || while shared.work() {}).is_ok();
         let _ = mask.thread_set_mask();
     }
 
-    /// True if it would begin to write at once.
+    /// Returns true if a new version would be written immediately.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let state = self.shared.state();
         !state.is_writing && state.job.is_none()
     }
 
-    /// Waits until it is idle, up to this limit.
+    /// Waits until the writer is idle, at most for `limit`.
     pub fn wait_until_idle(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || state.job.is_some();
         drop(self.shared.changed.wait_timeout_while(self.shared.state(), limit, is_busy));
     }
 
-    /// How long the last version took to write.
+    /// Returns the time it took to write the last version.
     #[must_use]
     pub fn last_duration(&self) -> Duration {
         self.shared.state().last_duration
     }
 
-    /// Replaces the report by this version, or by a newer one if it is busy until then.
+    /// Queues a new version of the report. It replaces a version that is still queued.
     pub fn replace(&self, text: String) {
         self.hand_over(Job::Replace(text));
     }
@@ -96,7 +96,7 @@ impl ReportWriter {
         self.shared.state().error.take()
     }
 
-    /// Writes the final report and waits for it: up to 30 seconds, or until `is_cut_short`.
+    /// Writes the final report and waits for it: at most 30 seconds, or until `is_cut_short` returns true.
     pub fn finish(&self, report: FinalReport, mut is_cut_short: impl FnMut() -> bool) -> Outcome {
         let give_up = Instant::now() + FINISH_LIMIT;
         self.hand_over(Job::Finish(report));
@@ -129,7 +129,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a job and does it. Returns false after the last one.
+    /// Waits for a job and executes it. Returns false after the last one.
     fn work(&self) -> bool {
         let idle = self.changed.wait_while(self.state(), |state| state.job.is_none());
         let mut state = idle.unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// The test holds the file, as a disk that does not respond would.
+    /// Holds the lock of the file, like a disk that does not respond.
     #[test]
     fn busy_writer_does_not_block_and_writes_the_newest() {
         let (base, mut writer) = writer();

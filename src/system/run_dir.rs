@@ -1,5 +1,5 @@
-//! The files of one run: a private directory, with a directory for each instance. All are opened relative to the run
-//! directory's descriptor. A disk that is full or gone stops no instance; each kind of file reports its first error.
+//! Files of one run: a private directory with a directory per instance. All are opened relative to the run directory's
+//! descriptor. A full or missing disk stops no instance; each kind of file reports its first error.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -15,20 +15,20 @@ use super::error_text;
 use super::report_file::{self, FinalReport, Outcome, ReportFile};
 use super::report_writer::ReportWriter;
 
-/// The directory of a run.
+/// Directory of a run.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     run: String,
     directory: Directory,
     report: ReportWriter,
-    /// The files that each instance has, by its number: a bit for each kind.
+    /// Bit set of the kinds of files created, per instance.
     created: Vec<u8>,
     errors: Errors,
     is_report_incomplete: bool,
 }
 
-/// The files of one instance; each is created when there is something to write to it.
+/// Files of one instance, created on the first write.
 #[derive(Debug)]
 pub struct InstanceFiles {
     index: usize,
@@ -38,7 +38,7 @@ pub struct InstanceFiles {
     stderr: Option<File>,
 }
 
-/// The kinds of files, each of which reports its first error.
+/// Kind of file; each reports its first error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Report,
@@ -66,7 +66,7 @@ impl Kind {
 
 #[derive(Debug, Default)]
 struct Errors {
-    /// A bit for each kind that had one.
+    /// Bit set of the kinds that had an error.
     kinds: u8,
     unreported: Vec<String>,
 }
@@ -81,11 +81,12 @@ impl Errors {
 }
 
 impl RunDirectory {
-    /// Creates the directory of a run below `base`, and points `base/latest` to it. If the name is taken (in containers,
-    /// many processes have the same id), it gets a number.
+    /// Creates the directory of a run in `base`, and points `base/latest` to it.
+    ///
+    /// If the name is taken, appends a number: in containers, many processes have the same pid.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Returns the system's error with the path.
     pub fn create(base: &Path, run: &str) -> io::Result<Self> {
         private().recursive(true).create(base).map_err(|e| with_path(base, e))?;
         let parent = Directory::open(base).map_err(|e| with_path(base, e))?;
@@ -100,7 +101,7 @@ impl RunDirectory {
         };
         let path = base.join(&name);
         let report = directory.try_clone().map(ReportFile::new).map_err(|e| with_path(&path, e))?;
-        // Two runs may do this at once, so the link is made under another name first.
+        // Another run may do the same concurrently, so the link is created under a temporary name first.
         let _ = parent.point("latest", &name, &format!(".latest.{name}"));
         Ok(RunDirectory {
             path,
@@ -113,62 +114,64 @@ impl RunDirectory {
         })
     }
 
-    /// Creates `base`, and checks that the directory of a run could be created in it.
+    /// Creates `base` and checks that the directory of a run could be created in it.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Returns the system's error with the path.
     pub fn check(base: &Path) -> io::Result<()> {
         let made = private().recursive(true).create(base);
         made.and_then(|()| Ok(access(base, AccessFlags::W_OK | AccessFlags::X_OK)?)).map_err(|e| with_path(base, e))
     }
 
-    /// The run's name, which is the directory's.
+    /// Returns the run's name, which is the name of the directory.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// Its path.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The files of instance number `index` (from 0) of `count`.
+    /// Returns the files of instance `index` (from 0) of `count`.
     #[must_use]
     pub fn instance(&self, index: usize, count: usize, name: &str) -> InstanceFiles {
         let name = directory_name(index, count, name);
         InstanceFiles { index, path: self.path.join(&name), name, stream: None, stderr: None }
     }
 
-    /// Moves writing of `report.json` to a thread.
+    /// Starts the thread that writes `report.json`.
     pub fn start_report_thread(&mut self) {
         self.report.start_thread();
     }
 
-    /// Waits until the newest version of `report.json` is written, up to this limit.
+    /// Waits until the newest version of `report.json` is written, at most for `limit`.
     pub fn wait_for_report(&self, limit: Duration) {
         self.report.wait_until_idle(limit);
     }
 
-    /// True if a new version of `report.json` would be written at once.
+    /// Returns true if a new version of `report.json` would be written immediately.
     #[must_use]
     pub fn is_report_idle(&self) -> bool {
         self.report.is_idle()
     }
 
-    /// How long the last version of `report.json` took to write.
+    /// Returns the time it took to write the last version of `report.json`.
     #[must_use]
     pub fn last_report_duration(&self) -> Duration {
         self.report.last_duration()
     }
 
-    /// Replaces `report.json` as a whole, without waiting for the disk.
+    /// Replaces `report.json` atomically, without waiting for the disk.
     pub fn replace_report(&self, text: String) {
         self.report.replace(text);
     }
 
-    /// Writes the final `report.json` and waits until it is on disk, unless `is_cut_short`. Returns false if it is not whole.
+    /// Writes the final `report.json` and waits until it is on disk, or until `is_cut_short` returns true.
+    ///
+    /// Returns false if the report is incomplete.
     pub fn finish_report(&mut self, report: FinalReport, is_cut_short: impl FnMut() -> bool) -> bool {
         let (path, error) = match self.report.finish(report, is_cut_short) {
             Outcome::Whole if self.directory.is_at(&self.path) => return true,
@@ -180,21 +183,21 @@ impl RunDirectory {
         false
     }
 
-    /// Appends to the copy of an instance's standard output.
+    /// Appends to the copy of an instance's stdout.
     pub fn append_stdout(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
         if let Err(error) = self.append(Kind::Stream, files, bytes) {
             self.note(Kind::Stream, files, &error);
         }
     }
 
-    /// Appends to the copy of an instance's standard error.
+    /// Appends to the copy of an instance's stderr.
     pub fn append_stderr(&mut self, files: &mut InstanceFiles, bytes: &[u8]) {
         if let Err(error) = self.append(Kind::Stderr, files, bytes) {
             self.note(Kind::Stderr, files, &error);
         }
     }
 
-    /// Writes an instance's result, whole or not at all, and closes its files.
+    /// Writes an instance's result, completely or not at all, and closes its files.
     pub fn write_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
         if let Some(text) = text
             && let Err(error) = self.create_result(files, text)
@@ -205,7 +208,7 @@ impl RunDirectory {
         files.stderr = None;
     }
 
-    /// Returns the errors that were not returned yet: the first one of each kind of file.
+    /// Returns the errors not returned yet: the first one of each kind of file.
     pub fn take_errors(&mut self) -> Vec<String> {
         if let Some(error) = self.report.take_error() {
             self.errors.note(Kind::Report, &self.path.join(Kind::Report.file_name()), &error);
@@ -213,7 +216,7 @@ impl RunDirectory {
         std::mem::take(&mut self.errors.unreported)
     }
 
-    /// The names of the kinds of files that are incomplete. An error of an earlier version of the report does not count.
+    /// Returns the names of the incomplete kinds of files. Errors of earlier versions of the report do not count.
     #[must_use]
     pub fn incomplete_files(&self) -> Vec<&'static str> {
         let is_incomplete = |&kind: &Kind| match kind {
@@ -232,7 +235,7 @@ impl RunDirectory {
         if self.created.len() <= files.index {
             self.created.resize(files.index + 1, 0);
         }
-        // A later attempt appends to what the first one wrote. What is there before the first is not zen's.
+        // A later attempt appends. The first one replaces an existing file, because zen has not created it.
         let mut file = match self.created[files.index] & kind.bit() {
             0 => directory.create_file(kind.file_name())?,
             _ => directory.append_file(kind.file_name())?,
@@ -246,7 +249,7 @@ impl RunDirectory {
     fn create_result(&self, files: &InstanceFiles, text: &str) -> io::Result<()> {
         let (directory, name) = (self.directory.directory(&files.name)?, Kind::Result.file_name());
         let written = directory.create_file(name)?.write_all(text.as_bytes());
-        // Half a result must not pass for a whole one.
+        // Remove a partial result: it would look like a complete one.
         written.inspect_err(|_| drop(directory.remove(name)))
     }
 
@@ -256,13 +259,13 @@ impl RunDirectory {
 }
 
 impl InstanceFiles {
-    /// The number of files that may still have to be opened.
+    /// Returns the number of files that may still have to be opened.
     #[must_use]
     pub fn unopened(&self) -> usize {
         usize::from(self.stream.is_none()) + usize::from(self.stderr.is_none())
     }
 
-    /// The path of their directory.
+    /// Returns the path of the instance's directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.path
@@ -270,13 +273,15 @@ impl InstanceFiles {
 }
 
 fn with_path(path: &Path, error: io::Error) -> io::Error {
-    // mkdir(2) fails with EEXIST whatever is there.
+    // mkdir(2) returns EEXIST for any type of file.
     let is_in_the_way = error.kind() == io::ErrorKind::AlreadyExists && !path.is_dir();
     let error = if is_in_the_way { Errno::ENOTDIR.into() } else { error };
     io::Error::new(error.kind(), format!("{}: {}", path.display(), error_text(&error)))
 }
 
-/// "02-data-collector": a name of an instance may hold anything, the name of a directory holds what no system objects to.
+/// Returns the name of an instance's directory, for example "02-data-collector".
+///
+/// Replaces characters that a file system may reject, because the name of an instance may contain anything.
 fn directory_name(index: usize, count: usize, name: &str) -> String {
     const MAX_CHARS: usize = 60;
     let digits = count.to_string().len().max(2);

@@ -1,5 +1,5 @@
-//! Signals, recorded as bits that the loop takes between two steps and never in the middle of one. A byte in a pipe only wakes
-//! the loop, so that a full pipe loses no signal. ctrlc catches SIGINT, signal-hook all others.
+//! Signal handlers. They record signals in a bit set that the event loop drains once per pass. A byte in a pipe only
+//! wakes the loop, so a full pipe loses no signal. ctrlc handles SIGINT, signal-hook all others.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
@@ -10,20 +10,21 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 
-/// Signals that stop a run.
+/// Signals that stop a run, besides SIGINT.
 const STOPPING: &[Signal] = &[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// The signals that have come and were not taken yet: bit N is signal N. All that are caught have numbers below 32.
+/// Bit set of pending signals: bit N is signal N. All handled signals have numbers below 32.
 static PENDING: AtomicU32 = AtomicU32::new(0);
 
-/// The signals that the run catches.
+/// Signal handlers of a run.
 pub struct Signals {
     pipe: UnixStream,
 }
 
-/// Makes sure that signals come, and that children can be waited for. Whoever started zen may have blocked signals, and a
-/// blocked one is waited for in vain; or had SIGCHLD ignored, and then the system reaps children itself, and nobody
-/// learns how they ended. To be called before the first child.
+/// Unblocks all signals and resets an ignored SIGCHLD. Must be called before the first child is spawned.
+///
+/// zen's parent may have blocked signals, which would then never arrive. If it ignored SIGCHLD, the kernel would reap
+/// children itself and discard their status.
 pub fn reset_mask() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     if is_ignored(Signal::SIGCHLD) {
@@ -34,11 +35,12 @@ pub fn reset_mask() {
 }
 
 impl Signals {
-    /// Begins to catch what stops a run, what asks for a report, and the deaths of children. A stopping signal that
-    /// whoever started zen had set to be ignored (nohup does) stays ignored.
+    /// Installs handlers for the signals that stop a run or request a report, SIGTSTP and SIGCHLD.
+    ///
+    /// A stopping signal that zen's parent set to be ignored stays ignored (nohup ignores SIGHUP).
     ///
     /// # Errors
-    /// The system's, if there are no descriptors left or the thread that ctrlc needs cannot be started.
+    /// Returns the system's error if no descriptors are left, or if ctrlc cannot start its thread.
     pub fn install() -> io::Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
@@ -55,7 +57,7 @@ impl Signals {
             // SAFETY: as above.
             unsafe { signal_hook::low_level::register(Signal::SIGTSTP as i32, record) }?;
         }
-        // A file at its size limit is to be an error like a full disk, and no end of zen. Children get the default back.
+        // A file that reaches its size limit must be an error like a full disk, not kill zen. Children get the default.
         if !is_ignored(Signal::SIGXFSZ) {
             // SAFETY: the action does nothing.
             unsafe { signal_hook::low_level::register(Signal::SIGXFSZ as i32, || {}) }?;
@@ -66,16 +68,16 @@ impl Signals {
         Ok(Signals { pipe })
     }
 
-    /// What to poll for reading.
+    /// Returns the descriptor to poll for reading.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// Takes the signals that have come since the last time, each once, by number.
+    /// Returns the signals received since the last call, each once, in numeric order.
     pub fn drain(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
-        // Drained first: a signal that comes after that wakes the loop once more.
+        // Read before the swap: a signal that arrives afterwards wakes the loop again.
         while let Ok(1..) = self.pipe.read(&mut bytes) {}
         let pending = PENDING.swap(0, Ordering::AcqRel);
         let is_pending = |signal: &Signal| pending & bit(*signal) != 0;
@@ -83,7 +85,7 @@ impl Signals {
     }
 }
 
-/// As long as this lives, before the run, a signal that would stop the run ends zen at once: there is nothing to stop yet.
+/// Handlers for the time before the run: a stopping signal exits zen immediately, because nothing has been started.
 #[derive(Debug)]
 pub struct ExitOnSignal {
     actions: Vec<signal_hook::SigId>,
@@ -91,10 +93,10 @@ pub struct ExitOnSignal {
 }
 
 impl ExitOnSignal {
-    /// Begins to do so. A signal that whoever started zen had set to be ignored stays ignored.
+    /// Installs the handlers. A signal that zen's parent set to be ignored stays ignored.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn begin() -> io::Result<Self> {
         const LAST_WORDS: &[u8] = b"zen: stopped before the start: nothing was launched\n";
         let asked = Arc::new(AtomicBool::new(false));
@@ -110,7 +112,7 @@ impl ExitOnSignal {
         Ok(ExitOnSignal { actions, asked })
     }
 
-    /// Whether SIGUSR1 has asked for a word since the last time.
+    /// Returns true if SIGUSR1 has arrived since the last call.
     pub fn is_asked(&self) -> bool {
         self.asked.swap(false, Ordering::Relaxed)
     }
@@ -124,14 +126,15 @@ impl Drop for ExitOnSignal {
     }
 }
 
-/// Whether this one stops a run, or would.
+/// Returns true for a signal that stops a run.
 #[must_use]
 pub fn is_termination(signal: Signal) -> bool {
     !matches!(signal, Signal::SIGUSR1 | Signal::SIGCHLD | Signal::SIGTSTP)
 }
 
-/// Returns true if the signal is ignored. Changes nothing: with a disposition set for a moment, a signal in that moment would
-/// end zen.
+/// Returns true if the signal is ignored, without changing its disposition.
+///
+/// If the disposition were changed for a moment, a signal in that moment would kill zen.
 fn is_ignored(signal: Signal) -> bool {
     // SAFETY: zeros are a valid value of this plain C structure.
     let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -144,7 +147,7 @@ fn bit(signal: Signal) -> u32 {
     1_u32.checked_shl(signal as u32).unwrap_or(0)
 }
 
-/// Records a signal, then wakes the loop. If the pipe is full, the loop has enough to wake up for.
+/// Records a signal, then wakes the event loop. If the pipe is full, the loop wakes up anyway.
 fn record(signal: Signal, pipe: RawFd) {
     PENDING.fetch_or(bit(signal), Ordering::AcqRel);
     // SAFETY: the descriptor is never closed.
@@ -164,7 +167,7 @@ mod tests {
         assert_eq!(bits.count_ones() as usize, caught.len());
     }
 
-    /// `unblock` and `catch` look at dispositions while signals may come.
+    /// `reset_mask` and `install` query dispositions while signals may arrive.
     #[test]
     fn asking_whether_a_signal_is_ignored_leaves_it_as_it_is() {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
