@@ -1,7 +1,8 @@
-//! What zen asks of the allocator, and of the system about its memory. Knows nothing of what is allocated.
+//! Settings of the memory allocator, and the release of a forked child's memory.
 
-/// Lets every large block go back to the system when it is freed. glibc otherwise comes to keep such blocks as well, and
-/// after many long lines side by side what is kept is ten times what is used.
+/// Makes glibc return every large block to the system when it is freed.
+///
+/// By default, glibc starts to keep such blocks: after many concurrent long lines, it keeps ten times what is used.
 pub fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -21,7 +22,7 @@ mod linux {
 
     const MAPS_BYTES: usize = 4096;
 
-    /// Kept on both sides of errno: the thread's control block, which the C library uses.
+    /// Bytes kept on both sides of errno: the thread control block, which the C library uses.
     const KEPT_AROUND_ERRNO: usize = 64 * 1024;
 
     /// A line of /proc/self/maps.
@@ -30,18 +31,20 @@ mod linux {
         start: usize,
         end: usize,
         is_private_writable: bool,
-        /// It has no file, or is the heap.
+        /// True if the mapping has no file, or is the heap.
         is_anonymous: bool,
     }
 
-    /// Addresses in memory that stays.
+    /// Addresses in memory that must stay mapped.
     struct Kept {
         errno: usize,
         on_stack: usize,
     }
 
-    /// Unmaps the heap and other anonymous memory of a fork that goes on without it: each page that zen writes to later would
-    /// exist twice. Only for a process that uses its stack and nothing else, and never returns to its caller's caller.
+    /// Unmaps the heap and other anonymous memory of a fork that runs without exec(2).
+    ///
+    /// Otherwise each page that zen writes to later would exist twice. The calling process must use only its stack
+    /// afterwards, and must never return to the caller's caller.
     pub fn drop_heap() {
         let on_stack = 0_u8;
         let kept = Kept { errno: errno_address(), on_stack: &raw const on_stack as usize };
@@ -74,7 +77,7 @@ mod linux {
         unsafe { libc::close(maps) };
     }
 
-    /// Memory right behind a file's is the program's or a library's own (.bss).
+    /// Unmaps a mapping unless it is needed. Memory directly after a file mapping is the .bss of a program or library.
     fn drop_mapping(mapping: Mapping, last_file_end: usize, kept: &Kept) {
         const PAGES: usize = !(KEPT_AROUND_ERRNO - 1);
         let Mapping { start, end, is_private_writable, is_anonymous } = mapping;
@@ -99,7 +102,7 @@ mod linux {
         }
     }
 
-    /// `START-END PERMISSIONS OFFSET DEVICE INODE [PATH]`
+    /// Parses a line of the form `START-END PERMISSIONS OFFSET DEVICE INODE [PATH]`.
     fn parse(line: &[u8]) -> Option<Mapping> {
         let line = std::str::from_utf8(line).ok()?;
         let mut words = line.split_ascii_whitespace();

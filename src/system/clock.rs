@@ -6,7 +6,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::engine::run_clock::Reading;
 
-/// Reads both clocks.
+/// Reads CLOCK_MONOTONIC and CLOCK_BOOTTIME (on Linux).
 #[must_use]
 pub fn read() -> Reading {
     let monotonic = clock(ClockId::CLOCK_MONOTONIC);

@@ -1,20 +1,20 @@
-//! Closing descriptors between fork(2) and exec(2): only system calls, and no memory is allocated. Linux only.
+//! Closes descriptors between fork(2) and exec(2). Makes only system calls and does not allocate. Linux only.
 
 use nix::libc::{self, c_int, c_long, c_uint};
 
 const FIRST_AFTER_STANDARD: c_int = 3;
 
-/// Where neither close_range(2) nor /proc is there, descriptors below this are closed.
+/// Upper bound of the descriptors that are closed if neither close_range(2) nor /proc is available.
 const MAX_GUESSED: c_int = 65_536;
 
-/// Room for a few dozen entries of a directory.
+/// Size of the buffer for directory entries; enough for a few dozen.
 const LIST_BYTES: usize = 2048;
 
-/// The offsets of `d_reclen` and `d_name` in getdents64(2)'s entries.
+// Offsets of `d_reclen` and `d_name` in the entries of getdents64(2).
 const LENGTH_AT: usize = 16;
 const NAME_AT: usize = 19;
 
-/// Makes every descriptor but the standard three close on exec(2), those that zen itself inherited included.
+/// Sets close-on-exec on every descriptor except the standard three, including those that zen inherited.
 pub fn close_on_exec() {
     // Since Linux 5.11.
     if close_range(FIRST_AFTER_STANDARD, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC) {
@@ -26,7 +26,7 @@ pub fn close_on_exec() {
     });
 }
 
-/// Closes every descriptor but these, which must be sorted.
+/// Closes every descriptor except `kept`, which must be sorted.
 pub fn close_all_but(kept: &[c_int]) {
     let mut from = 0;
     let mut is_done = true;
@@ -50,13 +50,13 @@ fn close_unless(kept: &[c_int], fd: c_int) {
     }
 }
 
-/// Returns false where the kernel does not know the call (before 5.9) or the flag (before 5.11).
+/// Calls close_range(2). Returns false if the kernel lacks the call (before 5.9) or the flag (before 5.11).
 fn close_range(first: c_int, last: c_int, flags: c_uint) -> bool {
     // SAFETY: no memory is passed.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) == 0 }
 }
 
-/// Calls `act` for each open descriptor from 3 on, as /proc lists them.
+/// Calls `act` for each open descriptor from 3 on, as listed in /proc.
 fn for_each_open(act: impl Fn(c_int)) {
     // SAFETY: the path is a C string that lives for the call.
     let directory = unsafe { libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY) };
@@ -74,7 +74,7 @@ fn for_each_open(act: impl Fn(c_int)) {
     unsafe { libc::close(directory) };
 }
 
-/// The names in a list that getdents64(2) wrote.
+/// Returns the names in a list written by getdents64(2).
 fn names(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u16::from_ne_bytes([*list.get(LENGTH_AT)?, *list.get(LENGTH_AT + 1)?]);

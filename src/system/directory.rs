@@ -1,4 +1,4 @@
-//! A directory held by descriptor. Names in it are resolved with openat(2) and O_NOFOLLOW, so that a process that plants
+//! A directory held by descriptor. Names in it are resolved with openat(2) and O_NOFOLLOW: a process that creates
 //! symbolic links, or renames or replaces the directory, cannot redirect a write to another place.
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, mkdirat, umask};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-/// How often a foreign entry is removed before its creator wins.
+/// Maximum number of times that a foreign entry is removed before its creator wins.
 const MAX_REPLACEMENTS: u32 = 8;
 
 const FILE_MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -24,28 +24,28 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory that the user has named; it may be a symbolic link.
+    /// Opens a directory named by the user; it may be a symbolic link.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Directory { fd: openat(AT_FDCWD, path, flags, Mode::empty())? })
     }
 
-    /// Creates a directory in this one, for its owner only.
+    /// Creates a directory in this one, with mode 0700.
     ///
     /// # Errors
-    /// The system's; `AlreadyExists` if there is anything of this name.
+    /// Returns the system's error; `AlreadyExists` if the name is taken.
     pub fn create_directory(&self, name: &str) -> io::Result<Self> {
         self.make_directory(name)?;
         self.open_directory(name)
     }
 
-    /// Opens a directory in this one. Creates it if it is missing or if something else is in its place.
+    /// Opens a directory in this one. Creates it if it is missing or not a directory.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn directory(&self, name: &str) -> io::Result<Self> {
         for _ in 0..MAX_REPLACEMENTS {
             match self.make_directory(name) {
@@ -53,7 +53,7 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             }
             match self.open_directory(name) {
-                // open(2): one of these for a symbolic link, by system; else it is a file.
+                // open(2): one of these for a symbolic link, depending on the system; otherwise it is a file.
                 Err(error) if is_one_of(&error, &[Errno::ENOTDIR, Errno::ELOOP]) => self.remove(name)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 opened => return opened,
@@ -62,17 +62,17 @@ impl Directory {
         Err(Errno::EEXIST.into())
     }
 
-    /// Creates a file for its owner only. Whatever has this name already is removed, and not written to.
+    /// Creates a file with mode 0600. Removes an existing file of this name instead of writing to it.
     ///
     /// # Errors
-    /// The system's; that of unlink(2) if a directory has the name.
+    /// Returns the system's error; that of unlink(2) if the name is a directory's.
     pub fn create_file(&self, name: &str) -> io::Result<File> {
         for _ in 0..MAX_REPLACEMENTS {
             match self.open_file(name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_APPEND) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.remove(name)?,
                 Err(error) => return Err(error),
                 Ok(file) => {
-                    // The umask may have taken rights from the owner.
+                    // The umask may have removed permissions of the owner.
                     fchmod(file.as_fd(), FILE_MODE)?;
                     return Ok(file);
                 }
@@ -81,10 +81,12 @@ impl Directory {
         Err(Errno::EEXIST.into())
     }
 
-    /// Opens a file that [`create_file`](Self::create_file) has created, to append to it. Anything else of this name is replaced by a new file.
+    /// Opens a file created by [`create_file`](Self::create_file) for appending.
+    ///
+    /// Replaces anything else of this name with a new file.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn append_file(&self, name: &str) -> io::Result<File> {
         match self.existing_file(name, OFlag::O_APPEND) {
             Ok(file) => Ok(file),
@@ -92,26 +94,26 @@ impl Directory {
         }
     }
 
-    /// Opens a file that is there, to overwrite it in place. It must be a regular file with one name.
+    /// Opens an existing file to overwrite it in place. It must be a regular file with one link.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn file_in_place(&self, name: &str) -> io::Result<File> {
         self.existing_file(name, OFlag::empty())
     }
 
-    /// Gives a file another name; a file that has that name goes.
+    /// Renames a file and replaces an existing file of the new name.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.fd, from, &self.fd, to)?)
     }
 
-    /// Removes a file, or a symbolic link itself.
+    /// Removes a file or a symbolic link itself, if it exists.
     ///
     /// # Errors
-    /// The system's, unless there is none.
+    /// Returns the system's error.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -119,34 +121,34 @@ impl Directory {
         }
     }
 
-    /// Makes a symbolic link in one step, also if there is one already.
+    /// Creates a symbolic link, or atomically replaces an existing one.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn point(&self, name: &str, to: &str, temporary_name: &str) -> io::Result<()> {
         symlinkat(to, &self.fd, temporary_name)?;
         self.rename(temporary_name, name).inspect_err(|_| drop(self.remove(temporary_name)))
     }
 
-    /// Waits until the names in it are on disk.
+    /// Waits until the directory's entries are on disk.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(&self.fd)?)
     }
 
-    /// True if this path still leads to it, and not by a symbolic link at its end.
+    /// Returns true if the path still refers to this directory, and is not a symbolic link.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
         let (Ok(there), Ok(here)) = (path.symlink_metadata(), nix::sys::stat::fstat(&self.fd)) else { return false };
-        // The types differ between systems.
+        // The field types differ between systems.
         #[allow(clippy::unnecessary_cast)]
         let here = (here.st_dev as u64, here.st_ino as u64);
         (there.dev(), there.ino()) == here
     }
 
-    /// True if this name in it is that of this open file.
+    /// Returns true if this name in the directory refers to the open file.
     #[must_use]
     pub fn has(&self, name: &str, file: &File) -> bool {
         let named = nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
@@ -154,16 +156,17 @@ impl Directory {
         matches!((named, open), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     }
 
-    /// Another descriptor of the same directory.
+    /// Duplicates the descriptor.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Directory { fd: self.fd.try_clone()? })
     }
 
     fn make_directory(&self, name: &str) -> Result<(), Errno> {
-        // Under a umask like 0777 zen could not open its own directory. Only this thread creates directories and processes.
+        // With a umask like 0777, zen could not open its own directory. The umask is per process, but only this thread
+        // creates directories and processes.
         let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
         let made = mkdirat(&self.fd, name, Mode::S_IRWXU);
         umask(mask);
@@ -179,7 +182,7 @@ impl Directory {
 
     fn existing_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
         let file = self.open_file(name, flags)?;
-        // A second name may be one outside: a hard link.
+        // A second hard link may be outside of the directory.
         match file.metadata()?.nlink() {
             1 => Ok(file),
             _ => Err(Errno::EMLINK.into()),
@@ -187,7 +190,7 @@ impl Directory {
     }
 
     fn open_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        // O_NONBLOCK: an instance may have put a pipe there, which must not block.
+        // O_NONBLOCK: an instance may have created a FIFO, which must not block.
         let always = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.fd, name, always | flags, FILE_MODE)?);
         if !file.metadata()?.is_file() {

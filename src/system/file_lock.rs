@@ -1,5 +1,5 @@
-//! A lock file that one run at a time holds, by flock(2). The system releases it when the last process that has it open
-//! has ended. Instances never have it open; the reapers of its instances do, until nothing of the run is left.
+//! Lock file for one run at a time, by flock(2). The kernel releases it when the last process that has it open exits.
+//! Instances do not inherit it; their reapers do, and hold it until the last process of the run is gone.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -16,57 +16,59 @@ use nix::unistd::Pid;
 use super::error_text;
 use crate::system::run_dir::private;
 
-/// The first word of the line that a run writes into its lock.
+/// First word of the line that a run writes into its lock file.
 const FIRST_WORD: &str = "pid ";
 
-/// A holder's line is short.
+/// Maximum size of the holder's line.
 const MAX_HOLDER_BYTES: u64 = 4096;
 
-/// How long to wait for a lock whose recorded holder is dead. After SIGKILL of zen its reapers need about 0.4 s.
+/// Time limit for a lock whose recorded holder is dead. After SIGKILL of zen, its reapers need about 0.4 s.
 const DEAD_HOLDER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The time between two tries.
+/// Interval between two attempts.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A lock that is held until this is dropped.
+/// A lock that is released on drop.
 #[derive(Debug)]
 pub struct Lock {
     file: Flock<File>,
 }
 
-/// The run that takes a lock, as its line in the file names it.
+/// The run that holds a lock, as recorded in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder<'a> {
-    /// Its process id.
+    /// Process id of zen.
     pub pid: u32,
-    /// Its name.
+    /// Name of the run.
     pub run: &'a str,
-    /// Its start, in UTC.
+    /// Start time in UTC.
     pub since: &'a str,
 }
 
-/// The reason why a lock was not taken.
+/// Reason why a lock was not acquired.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LockError {
-    /// Another run holds it: the line of its holder, which is empty if that has not been written yet.
+    /// Another run holds it. Contains the holder's line, which is empty if it has not been written yet.
     Held(String),
-    /// The file cannot be used.
+    /// The file cannot be used as a lock.
     Unusable(String),
 }
 
 impl Lock {
-    /// Takes the lock and writes the holder into it. Waits only for a lock whose recorded holder is dead, up to two seconds.
+    /// Acquires the lock and records the holder in it.
+    ///
+    /// Waits only if the recorded holder is dead, at most two seconds.
     ///
     /// # Errors
-    /// The other holder, or the reason why the file cannot be used.
+    /// Returns the other holder, or the reason why the file cannot be used.
     pub fn take(path: &Path, holder: Holder) -> Result<Self, LockError> {
         Lock::take_opened(open(path)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
-    /// Checks that the file could be used as a lock. Does not take it.
+    /// Checks that the file could be used as a lock, without acquiring it.
     ///
     /// # Errors
-    /// The reason why it cannot be used.
+    /// Returns the reason why it cannot be used.
     pub fn check(path: &Path) -> Result<(), LockError> {
         recorded_holder(&mut open(path)?).map(drop)
     }
@@ -89,20 +91,20 @@ impl Lock {
             }
             std::thread::sleep(POLL_INTERVAL);
         };
-        // The line only informs. On a full disk the lock is held without it.
+        // The line is informational: on a full disk, the lock is held without it.
         let _ = write(&mut file, &format!("{FIRST_WORD}{}, run {}, since {}\n", holder.pid, holder.run, holder.since));
         Ok(Lock { file })
     }
 
-    /// Takes a lock in a directory, which is created if it is missing, for its owner only.
+    /// Acquires a lock in a directory, which is created with mode 0700 if it is missing.
     ///
     /// # Errors
-    /// Those of [`take`](Self::take).
+    /// Returns the errors of [`take`](Self::take).
     pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, LockError> {
         Lock::take_opened(open_in(directory, name)?, holder, DEAD_HOLDER_PATIENCE)
     }
 
-    /// The descriptor that must stay open for the lock to be held.
+    /// Returns the descriptor that must stay open to hold the lock.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -125,13 +127,13 @@ fn open(path: &Path) -> Result<File, LockError> {
     Ok(file)
 }
 
-/// Opens a lock file in a directory, which is created if it is missing, for its owner only.
+/// Opens a lock file in a directory, which is created with mode 0700 if it is missing.
 pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockError> {
     private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
     open(&directory.join(name))
 }
 
-/// Reads the line of the last holder. A file with any other content is not a lock.
+/// Reads the line of the last holder. A file with any other content is rejected.
 fn recorded_holder(file: &mut File) -> Result<String, LockError> {
     let held = read(file).map_err(|error| unusable(&error))?;
     if !held.is_empty() && !held.starts_with(FIRST_WORD) {
@@ -145,7 +147,7 @@ fn recorded_pid(line: &str) -> Option<i32> {
     digits.parse().ok().filter(|&pid| pid > 0)
 }
 
-/// True if no process has this id, or only a zombie has.
+/// Returns true if no process has this pid, or only a zombie.
 fn is_dead(pid: i32) -> bool {
     if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
         return true;
@@ -185,7 +187,7 @@ mod tests {
         Holder { pid, run: "r", since: "noon" }
     }
 
-    /// Takes it as the process that this is: one that is alive.
+    /// Acquires the lock as the current process, which is alive.
     fn take(path: &Path) -> Result<Lock, LockError> {
         Lock::take(path, holder(std::process::id()))
     }

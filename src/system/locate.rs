@@ -1,4 +1,4 @@
-//! Finds the claude program, and what it keeps on disk.
+//! Locates the claude executable and claude's files on disk.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use nix::unistd::{AccessFlags, access};
 
-/// Where claude's installers put the program, below the home directory: the native one, and the older local one of npm.
+/// Paths used by claude's installers, relative to the home directory: the native one, and the older local one of npm.
 const INSTALLED: [&str; 2] = [".local/bin/claude", ".claude/local/claude"];
 
-/// Finds the program that `given` names. A name without a slash is looked up in PATH.
+/// Resolves the path of an executable. A name without a slash is searched in PATH.
 ///
 /// # Errors
-/// What is wrong with the name, or with the file that it names.
+/// Returns the problem with the name or the file.
 pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
     if given.as_os_str().as_bytes().contains(&b'/') {
         return executable_problem(given).map_or_else(|| Ok(absolute(given)), Err);
@@ -25,7 +25,7 @@ pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static s
     files.find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
 }
 
-/// Finds `claude` in PATH, or else where its installers put it: cron's PATH does not have that directory.
+/// Searches `claude` in PATH, then in the installers' directories, which cron's PATH does not contain.
 #[must_use]
 pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
     let in_path = program(Path::new("claude"), path).ok();
@@ -34,8 +34,9 @@ pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| installed().flatten().find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)))
 }
 
-/// The ids of the conversations that claude seems to have. It is a hint only, for how it keeps them is its own affair: when
-/// it says otherwise, it is right.
+/// Returns the ids of the conversations found on disk.
+///
+/// They are only a hint, because claude's file layout is not documented: claude's own answer takes precedence.
 #[must_use]
 pub fn conversation_ids(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
     let folder = user_config_dir(env);
@@ -45,7 +46,7 @@ pub fn conversation_ids(env: &BTreeMap<String, Option<String>>) -> HashSet<Strin
     files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())).collect()
 }
 
-/// The state of a conversation's file, by which it is seen that claude has written to it.
+/// State of a conversation's file; a change shows that claude has written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConversationState {
     bytes: u64,
@@ -61,8 +62,9 @@ pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Optio
     Some(ConversationState { bytes: metadata.len(), modified: metadata.modified().ok() })
 }
 
-/// claude's folder for the user, where these variables are set beside zen's own, or (`None`) taken away:
-/// `CLAUDE_CONFIG_DIR`, or `~/.claude`.
+/// Returns claude's configuration directory of the user: `CLAUDE_CONFIG_DIR`, or `~/.claude`.
+///
+/// The variables in `env` override zen's own; `None` unsets one.
 #[must_use]
 pub fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
     let variable = |name: &str| {
@@ -72,7 +74,7 @@ pub fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf
     variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")))
 }
 
-/// Why this is no program that can be run, if it is none.
+/// Returns the reason why a file is not executable, if it is not.
 fn executable_problem(file: &Path) -> Option<&'static str> {
     match file.metadata() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Some("is in a directory that cannot be entered"),
@@ -83,13 +85,17 @@ fn executable_problem(file: &Path) -> Option<&'static str> {
     }
 }
 
-/// Returns the absolute path with all links resolved if the file exists, so that one workspace has one set of sessions.
+/// Returns the absolute path, with symbolic links resolved if the file exists.
+///
+/// One workspace thus has one set of sessions.
 #[must_use]
 pub fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Instances run elsewhere than zen, so a relative path must not stay one. Links are kept: claude finds itself by them.
+/// Returns the absolute path, because instances run in other directories than zen.
+///
+/// Keeps symbolic links: claude uses them to find its installation.
 fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }

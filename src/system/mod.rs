@@ -1,5 +1,5 @@
-//! The thin edge: the only part that touches processes, pipes, signals, /proc, files and the terminal. It decides nothing;
-//! each room does one kind of thing when it is told to.
+//! System layer: the only code that touches processes, pipes, signals, /proc, files and the terminal. It makes no
+//! decisions.
 pub mod allocator;
 pub mod child;
 pub mod clock;
@@ -21,8 +21,9 @@ pub mod session_locks;
 pub mod signals;
 pub mod suspension;
 
-/// Whether the system refuses now what it may do in a while: it is short of processes, memory or descriptors, or the
-/// program is being written.
+/// Returns true if a spawn error may be temporary.
+///
+/// The system may be short of processes, memory or descriptors, or the program may be open for writing.
 #[must_use]
 pub fn is_transient(error: &std::io::Error) -> bool {
     use nix::errno::Errno;
@@ -30,7 +31,7 @@ pub fn is_transient(error: &std::io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| passing.contains(&Errno::from_raw(number)))
 }
 
-/// The system's words for an error, without the number that it knows it by: "No such file or directory".
+/// Returns the system's text of an error without its number, for example "No such file or directory".
 #[must_use]
 pub fn error_text(error: &std::io::Error) -> String {
     let text = error.to_string();

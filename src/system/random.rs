@@ -1,4 +1,4 @@
-//! A token that text of an agent cannot contain by chance or by guessing.
+//! Random token that the output of an agent cannot contain by chance or by guessing.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::sha256;
 
-/// Returns 32 hex digits from the kernel's random numbers.
+/// Returns 32 hex digits from the kernel's random number generator.
 #[must_use]
 pub fn random_token() -> String {
     let mut seed = [0; 32];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
     if read.is_err() {
-        // Without /dev (a bare chroot), the time and the process id are the best there is.
+        // Without /dev (in a bare chroot), fall back to the time and the pid.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         seed[..16].copy_from_slice(&since_1970.as_nanos().to_le_bytes());
         seed[16..20].copy_from_slice(&std::process::id().to_le_bytes());

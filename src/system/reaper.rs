@@ -1,7 +1,7 @@
 //! Reaper of one instance: a small process between zen and claude.
 //!
-//! It is a subreaper: orphaned descendants of claude are reparented to it, in any session and with any environment. When
-//! claude exits, zen dies or zen requests it, the reaper kills all remaining descendants and exits with claude's
+//! It is a subreaper: orphaned descendants of claude are reparented to it, in any session and with any environment.
+//! When claude exits, zen dies or zen requests it, the reaper kills all remaining descendants and exits with claude's
 //! status. It is a fork of zen without exec(2), and unmaps its copy of zen's memory. Because zen may have threads, this
 //! code makes only system calls and does not allocate.
 

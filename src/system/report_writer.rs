@@ -1,5 +1,5 @@
-//! Thread that writes `report.json`, because a rename may wait for the disk: 50 to 110 ms on ext4 with discard, seconds on
-//! a busy or remote disk. The event loop queues a version if the writer is idle, and waits only at the end.
+//! Thread that writes `report.json`, because a rename may wait for the disk: 50 to 110 ms on ext4 with discard, seconds
+//! on a busy or remote disk. The event loop queues a version if the writer is idle, and waits only at the end.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! Who is in which session: for each a byte of one file, which one run at a time has. So there is one descriptor and one file,
-//! however many sessions there are. The system lets go of them all when the last process that has the file open has ended:
-//! the reapers of a run keep what they were given with the file, and what was taken since. claude never has it.
+//! Session locks: each session is a byte of one file, locked by one run at a time. All sessions share the file and one
+//! descriptor. The kernel releases the locks when the last process that has the file open exits. The reapers of a run
+//! inherit it and so keep all its locks, including later ones; claude does not inherit it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,16 +13,16 @@ use super::error_text;
 use crate::base::sha256;
 use crate::system::file_lock::{LockError, open_in};
 
-/// The file of all sessions. Nothing is written in it.
+/// Name of the lock file, which stays empty.
 const NAME: &str = "sessions.lock";
 
-/// The sessions of a user, each of which one run at a time is in.
+/// Session locks of a user.
 #[derive(Clone, Debug)]
 pub struct SessionLocks {
     file: Rc<File>,
 }
 
-/// A session that nobody else is in until this is dropped.
+/// A locked session, unlocked on drop.
 #[derive(Debug)]
 pub struct SessionLock {
     file: Rc<File>,
@@ -30,10 +30,10 @@ pub struct SessionLock {
 }
 
 impl SessionLocks {
-    /// The locks in this directory, which is made if it is not there. None is taken.
+    /// Opens the lock file in this directory, which is created if it is missing. Locks nothing.
     ///
     /// # Errors
-    /// Why they cannot be had.
+    /// Returns the reason why locks are not available.
     pub fn open(directory: &Path) -> Result<Self, String> {
         if !cfg!(target_os = "linux") {
             return Err("this system has no locks of this kind".to_owned());
@@ -44,11 +44,12 @@ impl SessionLocks {
         }
     }
 
-    /// Enters a session, if no other run is in it. A run that is in it already is not kept out, but leaves it when the first
-    /// lock of it goes.
+    /// Locks a session. Returns `None` if another run has locked it.
+    ///
+    /// A second lock by the same run succeeds, but dropping either of them releases the session.
     ///
     /// # Errors
-    /// The system's, where it has no such locks in this directory.
+    /// Returns the system's error if the file system does not support these locks.
     pub fn try_lock(&self, uuid: &str) -> Result<Option<SessionLock>, String> {
         let byte = byte_of(uuid);
         match set(&self.file, byte, libc::F_WRLCK) {
@@ -58,7 +59,7 @@ impl SessionLocks {
         }
     }
 
-    /// What has to stay open for them to be held.
+    /// Returns the descriptor that must stay open to hold the locks.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -71,7 +72,7 @@ impl Drop for SessionLock {
     }
 }
 
-/// One of so many that no two sessions meet in one.
+/// Returns the offset of a session's byte, derived from a hash, so that collisions are not expected.
 fn byte_of(uuid: &str) -> libc::off_t {
     let mut bytes = [0; size_of::<libc::off_t>()];
     let count = bytes.len();
@@ -79,7 +80,7 @@ fn byte_of(uuid: &str) -> libc::off_t {
     libc::off_t::from_be_bytes(bytes) & (libc::off_t::MAX >> 1)
 }
 
-/// Locks of the open file, not of the process: those of the process would not outlive it in its reapers.
+/// Sets or releases an open file description lock. A lock of the process would not survive it in its reapers.
 #[cfg(target_os = "linux")]
 fn set(file: &File, byte: libc::off_t, kind: libc::c_int) -> std::io::Result<()> {
     use nix::fcntl::{FcntlArg, fcntl};
@@ -124,7 +125,7 @@ mod tests {
         assert!(try_lock(&ours, "a").is_some() && try_lock(&ours, "b").is_some());
     }
 
-    /// As after SIGKILL, when nothing was dropped in its order.
+    /// Covers the state after SIGKILL, when no lock was dropped.
     #[test]
     fn whoever_has_the_file_open_keeps_what_was_taken() {
         let directory = tempfile::tempdir().expect("a directory");

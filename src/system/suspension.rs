@@ -1,4 +1,4 @@
-//! Stops and continues whole trees of processes, and stops zen itself.
+//! Stops and continues process trees, and stops zen itself.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,12 +11,13 @@ use nix::unistd::Pid;
 use crate::system::process_tree;
 use crate::system::process_tree::ProcInfo;
 
-/// The most looks for processes that were forked while the others were being stopped.
+/// Maximum number of searches for processes that were forked while the others were being stopped.
 const MAX_LOOKS: u32 = 100;
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Stops these processes and all their descendants by SIGSTOP. Returns those that it stopped, parents first; not those that
-/// were stopped before.
+/// Stops these processes and all their descendants with SIGSTOP.
+///
+/// Returns the processes that it stopped, parents first, without those that were stopped before.
 #[must_use]
 pub fn stop_all(roots: &[i32]) -> Vec<ProcInfo> {
     let (mut stopped, mut known) = (Vec::new(), HashSet::new());
@@ -38,13 +39,13 @@ pub fn stop_all(roots: &[i32]) -> Vec<ProcInfo> {
             break;
         }
         were_settled = is_settled;
-        // The kernel stops a process that runs on another CPU a moment later, and until then it may fork.
+        // The kernel stops a process on another CPU with a delay, during which it may fork.
         sleep(CHECK_INTERVAL);
     }
     stopped
 }
 
-/// Continues these processes, children first: a parent must not see them stopped.
+/// Continues these processes, children first, so that a parent does not see them stopped.
 pub fn continue_all(stopped: &[ProcInfo]) {
     for process in stopped.iter().rev() {
         if process_tree::proc_info(process.pid).is_some_and(|now| now.start_ticks == process.start_ticks) {
@@ -53,8 +54,10 @@ pub fn continue_all(stopped: &[ProcInfo]) {
     }
 }
 
-/// Stops zen by the default action of this signal, as its parent expects. Returns when it is continued; at once if the
-/// system does not stop a process that no shell could continue (an orphaned process group).
+/// Stops zen with the default action of this signal, as its parent expects.
+///
+/// Returns when zen is continued. Returns immediately in an orphaned process group: the kernel does not stop a process
+/// that no shell could continue.
 pub fn stop_self(signal: Signal) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action runs no code of zen's, and the action that was there is restored.
@@ -72,7 +75,7 @@ fn with_descendants(roots: &[i32]) -> Vec<i32> {
     let mut next = 0;
     while let Some(&pid) = tree.get(next) {
         next += 1;
-        // A child is listed with the thread that forked it.
+        // /proc lists a child under the thread that forked it.
         let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         for thread in threads {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
@@ -82,7 +85,7 @@ fn with_descendants(roots: &[i32]) -> Vec<i32> {
     tree
 }
 
-/// Returns the letter that proc(5) gives for the state of a process.
+/// Returns the state letter of a process (proc(5)).
 fn state(pid: i32) -> Option<char> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 2;
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Kills all of them, also if the test fails.
+    /// A process tree that is killed on drop, even if the test fails.
     struct Tree(std::process::Child);
 
     impl Drop for Tree {
@@ -108,7 +111,7 @@ mod tests {
         }
     }
 
-    /// A process that stops its own child, and forks without pause.
+    /// Shell script that stops its own child and forks continuously.
     const FORKS: &str = "sleep 300 & kill -STOP $!; echo $!; while :; do (:) & wait $!; done";
 
     #[test]
