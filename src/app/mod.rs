@@ -1,4 +1,4 @@
-//! The program: one function for each thing that the command line can ask for.
+//! The program: `main`, and one function for each kind of request.
 
 pub mod queries;
 pub mod tool_hook;
@@ -36,7 +36,7 @@ use crate::system::run_dir::RunDirectory;
 use crate::system::session_locks::SessionLocks;
 use crate::system::signals;
 
-/// Parses the command line, runs what it asks for, and returns the exit code.
+/// Parses the command line, runs what it requests, and returns the exit code.
 #[must_use]
 pub fn main() -> ProcessExitCode {
     let mut words = std::env::args_os().skip(1);
@@ -81,7 +81,7 @@ fn run(options: &Options) -> ExitCode {
         stdout.fence(&token);
         stderr.fence(&token);
     }
-    // Whoever has mistyped a budget is to know it, from a quiet run too.
+    // A quiet run prints warnings too, for example about a mistyped budget.
     stderr.print(&messages(&prepared.warnings));
     if options.log_level > LogLevel::Silent {
         stderr.print(&messages(&prepared.notes));
@@ -120,7 +120,7 @@ fn run(options: &Options) -> ExitCode {
             stderr.print(&messages(&no_lock.map(what).into_iter().collect::<Vec<_>>()));
             directory
         }
-        // Where the user named a directory, a run without files is not what was asked for.
+        // If the user named a directory, a run without files would not be the requested one.
         Err(problem) if matches!(options.logs, LogDir::Path(_)) => return refuse(&[other_directory(&problem)]),
         Err(problem) => {
             let and_no_lock = if no_lock.is_some() { " and holds no lock" } else { "" };
@@ -166,7 +166,7 @@ fn run(options: &Options) -> ExitCode {
     };
     match Supervisor::new(&plan, settings, directory, lock, session_locks, stdout, stderr) {
         Ok(run) => {
-            drop(waited); // from here on, the run takes the signals itself
+            drop(waited); // the run handles the signals from here on
             run.run()
         }
         Err(error) => refuse(&[format!("signals cannot be caught: {}", error_text(&error))]),
@@ -182,7 +182,7 @@ fn earlier_usage(
 ) -> BTreeMap<String, ModelUsage> {
     let learns_estimates = Budget::new(&plan.budget, &plan.instances, &plan.prices).learns_estimates();
     let base = directory.and_then(|directory| directory.path().parent());
-    // A config from standard input has no name by which an earlier run of it could be found.
+    // A config from standard input has no name that identifies its earlier runs.
     match (base, config) {
         (Some(base), Some(config)) if learns_estimates && config != "-" => {
             earlier_runs::used_by_instance(base, config, workspace)
@@ -191,7 +191,7 @@ fn earlier_usage(
     }
 }
 
-/// Returns the commands that are missing before the wait for a later start.
+/// Returns a warning for each missing command, before the wait for a delayed start.
 fn early_warnings(prepared: &PreparedRun) -> Vec<String> {
     let missing = find_missing_commands(prepared).missing_commands.into_iter();
     let warning = |(index, error): (usize, String)| {
@@ -201,13 +201,14 @@ fn early_warnings(prepared: &PreparedRun) -> Vec<String> {
     missing.map(warning).collect()
 }
 
-/// The result of asking claude for its commands.
+/// The result of the query for claude's commands.
 struct CheckedCommands {
     missing_commands: Vec<(usize, String)>,
     notices: Vec<String>,
 }
 
-/// Asks claude which commands of the plan are missing. What cannot be asked is checked when its instance starts.
+/// Queries claude for missing commands of the plan. If a query fails, its commands are checked when the instances
+/// start.
 fn find_missing_commands(prepared: &PreparedRun) -> CheckedCommands {
     let Some(claude) = &prepared.claude else {
         return CheckedCommands { missing_commands: Vec::new(), notices: Vec::new() };
@@ -222,15 +223,15 @@ fn find_missing_commands(prepared: &PreparedRun) -> CheckedCommands {
 
 const NO_STATE_HOME: &str = "neither XDG_STATE_HOME nor HOME says where it goes";
 
-/// What comes of a run that has no lock and was to have one.
+/// Outcome of a run that cannot take its lock.
 enum LockOutcome {
-    /// It is over, and why was said.
+    /// The run ends with this code; the reason has been printed.
     Abort(ExitCode),
-    /// It goes on, and this is why.
+    /// The run continues without the lock, for this reason.
     Continue(String),
 }
 
-/// The lock of the run, if it is to have one.
+/// Takes the lock of the run, if it must hold one.
 fn take_lock(
     options: &Options,
     workspace: &Path,
@@ -258,7 +259,7 @@ fn take_lock(
             refuse(&[text::sanitize_line(&what).into_owned()]);
             Err(LockOutcome::Abort(ExitCode::TempFail))
         }
-        // Where the user named a file, a run without it is not what was asked for.
+        // If the user named a file, a run without that lock would not be the requested one.
         Err(LockError::Unusable(why)) if matches!(place, LockTarget::File(_)) => {
             Err(LockOutcome::Abort(refuse(&[other_lock(&which, &why)])))
         }
@@ -266,7 +267,7 @@ fn take_lock(
     }
 }
 
-/// Why a run that is to start later would be refused then: nobody is to wait for that.
+/// Checks the log and lock paths now, so that a delayed run does not fail only after the wait.
 fn check_places(options: &Options) -> Result<(), String> {
     if let (LogDir::Path(_), Some(base)) = (&options.logs, log_base(&options.logs, |name| std::env::var_os(name))) {
         RunDirectory::check(&base).map_err(|error| other_directory(&no_directory(&error)))?;
@@ -291,7 +292,7 @@ fn other_lock(which: &str, why: &str) -> String {
     text::sanitize_line(&format!("lock {which}: {why}: give another with --lock FILE")).into_owned()
 }
 
-/// The locks of sessions, where there is a session.
+/// Opens the directory of session locks, if an instance has a session.
 fn session_locks(plan: &Plan) -> Result<Option<SessionLocks>, String> {
     if plan.instances.iter().all(|instance| instance.invocation.session.is_none()) {
         return Ok(None);
@@ -335,7 +336,7 @@ fn dry_run(prepared: &PreparedRun, options: &Options, due_ms: Option<u64>, style
     report::dry_run::plan(plan, &prepared.workspace, command_lines, &settings, style)
 }
 
-/// What standard output can show: cron's has no UTF-8, and a pipe no colours.
+/// Returns the capabilities of standard output: under cron the locale is not UTF-8, and a pipe has no colours.
 fn style(stdout: &Output) -> Style {
     let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
     Style { unicode: is_utf8(), colour: stdout.is_terminal() && variable("NO_COLOR").is_none() && !is_dumb }
@@ -351,7 +352,7 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Prints what was asked for; a reader that goes away has read enough.
+/// Prints the answer to a query. EPIPE is not an error: the reader has read enough.
 fn answer(text: &str) -> ExitCode {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
@@ -362,24 +363,24 @@ fn answer(text: &str) -> ExitCode {
     }
 }
 
-/// Says why nothing was launched.
+/// Prints the reasons why nothing was launched, and returns the exit code.
 fn refuse(problems: &[String]) -> ExitCode {
     tell(problems);
     ExitCode::NotLaunched
 }
 
-/// Says this where no run is there that would have to go on.
+/// Prints messages to standard error with a blocking write, while no run is in progress.
 fn tell(messages_told: &[String]) {
     use std::io::Write;
     let _ = std::io::stderr().lock().write_all(messages(messages_told).as_bytes());
 }
 
-/// The lines of standard error that say this, in the characters that it has.
+/// Returns the messages as lines of standard error, in the character set of the locale.
 fn messages(problems: &[String]) -> String {
     printable(problems.iter().map(|problem| format!("zen: {}\n", text::strip_controls(problem))).collect())
 }
 
-/// The same in the characters that the locale has.
+/// Converts text to the character set of the locale.
 fn printable(text: String) -> String {
     if is_utf8() { text } else { text::ascii(&text).into_owned() }
 }

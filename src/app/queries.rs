@@ -1,5 +1,5 @@
-//! Answers without a run: what slash commands there are, configs to start from, the schema of a config. Joins the pure
-//! parts with what claude and the files say; an answer is a text and what is worth a word beside it.
+//! Answers queries without a run: slash commands, example configs, the schema of a config. Each answer is a text for
+//! standard output and notes for standard error.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,22 +17,23 @@ use crate::preflight::query::{self, ProbeCommand};
 use crate::preflight::workspace;
 use crate::system::output;
 
-/// claude lists its commands in a second or two, and a machine may be busy.
+/// Time limit of the query for commands. It takes a second or two on an idle machine.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
-/// What was asked for.
+/// Answer to a query.
 #[derive(Debug, PartialEq, Eq)]
 pub struct QueryOutput {
-    /// For standard output.
+    /// Text for standard output.
     pub text: String,
-    /// For standard error.
+    /// Messages for standard error.
     pub notes: Vec<String>,
 }
 
-/// Answers a question, on this workspace and this claude where it is about them.
+/// Answers a query; one about slash commands uses the workspace and the claude of `options`.
 ///
 /// # Errors
-/// Why there is no answer, each a message.
+///
+/// The reasons why there is no answer, each a message.
 pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<String>> {
     let plain = |text: String| Ok(QueryOutput { text, notes: Vec::new() });
     match question {
@@ -56,7 +57,7 @@ pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<St
     }
 }
 
-/// The workspace's slash commands, and a note where claude could not be asked.
+/// Returns the slash commands of the workspace, and a note if claude could not list its own.
 fn catalogue(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<String>> {
     let (workspace, remark) = workspace::resolve(options.workspace.as_deref());
     let note = remark.map(workspace::Remark::into_text);

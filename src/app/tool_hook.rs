@@ -1,4 +1,4 @@
-//! zen as the hook that claude asks about each use of a tool: reads the call on standard input, prints the decision.
+//! The PreToolUse hook that claude runs for each tool call: reads the call on standard input, prints the decision.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -9,17 +9,17 @@ use serde_json::Value;
 use crate::claude::tool_policy::Directories;
 use crate::claude::tool_policy::hook::{DECIDED, HookProgram, answer};
 
-/// Of a larger call only the beginning is read, which is no JSON: it is denied.
+/// Maximum size of a call. A larger one is truncated, so that it is invalid JSON and is denied.
 const MAX_CALL_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Returns where claude finds the program of this process.
+/// Returns the program of this process, as claude must invoke it.
 #[must_use]
 pub fn program() -> HookProgram {
     let file = std::env::current_exe().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
     HookProgram { running: format!("/proc/{}/exe", std::process::id()), file }
 }
 
-/// Answers one call of a tool. The arguments are the directory of the instance and its `allowed_tools`, as JSON.
+/// Answers one tool call. The arguments are the directory of the instance and its `allowed_tools`, as JSON.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> u8 {
     let mut call = Vec::new();
@@ -49,7 +49,7 @@ impl Directories for OnDisk {
     }
 }
 
-/// Returns the path without `.` and `..`, as claude's own tools take it.
+/// Returns the path without `.` and `..`, resolved textually as claude's own tools do.
 fn normalized(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -64,7 +64,7 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
-/// Returns the path with the links of its existing part resolved; `None` if a link leads nowhere.
+/// Returns the path with the links of its existing part resolved; `None` if a link is dangling.
 fn resolved(path: &Path) -> Option<PathBuf> {
     if let Ok(whole) = path.canonicalize() {
         return Some(whole);

@@ -1,4 +1,4 @@
-//! What to paste into a model so that it writes a config: the fields, from their table, and the rules that no table says.
+//! The prompt from which a model writes a config: the fields, from their table, and rules that are in no table.
 
 use crate::config;
 use crate::config::{Field, Shape};
@@ -25,7 +25,7 @@ const RULES: &str = "\
 - No fields but these. Comments are keys that begin with `//`. Names are unique, and `depends_on` has no rings.
 ";
 
-/// A config that shows how the parts go together.
+/// A config that shows how the parts combine.
 const EXAMPLE: &str = r#"{
   "//": "Reads the code from two sides, then sums up.",
   "budget": {"overall_cost_budget": 5.0},
@@ -42,7 +42,7 @@ const EXAMPLE: &str = r#"{
 }
 "#;
 
-/// The text.
+/// Returns the prompt.
 #[must_use]
 pub fn prompt_template() -> String {
     format!(

@@ -1,5 +1,5 @@
-//! Finds the files that make slash commands: `commands/**/*.md` and `skills/*/SKILL.md`, the workspace's and the user's.
-//! Links that go round, pipes, huge files and huge folders cost a bounded time. Knows nothing of what the files say.
+//! Finds the files that define slash commands: `commands/**/*.md` and `skills/*/SKILL.md` of the workspace and the
+//! user. The cost is bounded for link cycles, pipes, huge files and huge folders. The files are not parsed here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -13,18 +13,17 @@ use crate::system::locate::user_config_dir;
 
 const MAX_FOLDERS_DEEP: usize = 8;
 
-/// The most folders that are read below one: links among folders make many of few.
+/// Maximum number of folders read below one: with links among folders, a few of them have very many paths.
 const MAX_FOLDERS: usize = 5_000;
 
 const MAX_FILES: usize = 5_000;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// The files of a workspace and of the user, whose folder is `CLAUDE_CONFIG_DIR` or `~/.claude`, in the order of their
-/// precedence.
+/// Returns the files of a workspace and of the user (`CLAUDE_CONFIG_DIR` or `~/.claude`), in order of precedence.
 #[must_use]
 pub fn find(workspace: &Path) -> Vec<CommandFile> {
     let project = workspace.join(".claude");
-    // A workspace that is the home itself has its files once.
+    // If the workspace is the home directory, its files are listed once.
     let user = user_config_dir(&BTreeMap::new()).filter(|user| !is_same(user, &project));
     let mut files = Vec::new();
     for (folder, origin) in [(user.as_deref(), Origin::UserSkill), (Some(&project), Origin::ProjectSkill)] {
@@ -36,7 +35,7 @@ pub fn find(workspace: &Path) -> Vec<CommandFile> {
     files
 }
 
-/// The files of commands and skills below this folder of claude's.
+/// Returns the files of commands and skills below a `.claude` folder.
 pub(super) fn of_folder(folder: &Path) -> Vec<CommandFile> {
     let mut files = Vec::new();
     skills(&folder.join("skills"), &Origin::ProjectSkill, &mut files);
@@ -44,7 +43,7 @@ pub(super) fn of_folder(folder: &Path) -> Vec<CommandFile> {
     files
 }
 
-/// The files that describe agents, below this folder of claude's.
+/// Returns the files that define agents below a `.claude` folder.
 pub(super) fn agents(folder: &Path) -> Vec<CommandFile> {
     let mut files = Vec::new();
     commands(&folder.join("agents"), &Origin::Project, &mut files);
@@ -64,16 +63,16 @@ fn skills(folder: &Path, origin: &Origin, files: &mut Vec<CommandFile>) {
     }
 }
 
-/// A folder to read, and what it puts before the names of its commands.
+/// A folder to read, and the prefix of its commands' names.
 struct Folder {
     path: PathBuf,
     prefix: String,
-    /// The device and the number of each folder from the first one down to this one.
+    /// Device and inode of each folder from the first one down to this one.
     ancestry: Vec<(u64, u64)>,
 }
 
 impl Folder {
-    /// Returns a folder within this one; `None` if it is too deep, or if a link leads back to where the search came from.
+    /// Returns a folder within this one; `None` if it is too deep, or if a link leads back to one of its ancestors.
     fn child(&self, path: PathBuf) -> Option<Folder> {
         let identity = identity(&path)?;
         if self.ancestry.len() > MAX_FOLDERS_DEEP || self.ancestry.contains(&identity) {
@@ -84,7 +83,7 @@ impl Folder {
     }
 }
 
-/// Adds the commands below a folder, those nearest to it first.
+/// Appends the commands below a folder in breadth-first order.
 fn commands(folder: &Path, origin: &Origin, files: &mut Vec<CommandFile>) {
     let Some(identity) = identity(folder) else { return };
     let first = Folder { path: folder.to_owned(), prefix: String::new(), ancestry: vec![identity] };
@@ -106,7 +105,7 @@ fn commands(folder: &Path, origin: &Origin, files: &mut Vec<CommandFile>) {
     }
 }
 
-/// Returns the device and the number of a folder, its links resolved.
+/// Returns the device and inode of a folder, with links resolved.
 fn identity(folder: &Path) -> Option<(u64, u64)> {
     folder.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
@@ -127,7 +126,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// In the order of their names; none where it cannot be read, as for claude.
+/// Returns the entries sorted by name; none if the folder cannot be read, as claude does.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.take(MAX_FILES).map(|entry| entry.path()).collect();
@@ -166,7 +165,7 @@ mod tests {
         assert!(files[0].text.as_ref().is_ok_and(|text| text.len() == MAX_FILE_BYTES as usize));
     }
 
-    /// No link leads back, and yet there are more paths than can be walked.
+    /// No link forms a cycle, but there are more paths than can be walked.
     #[test]
     fn links_among_folders_end_in_time() {
         let folder = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! Earlier runs below a log directory, by their `report.json`: what an instance used when it last completed. All reading
-//! is bounded; what cannot be read or understood is left out.
+//! Reads the `report.json` of earlier runs below a log directory: the usage of an instance when it last completed. All
+//! reads are bounded; reports that cannot be read or parsed are skipped.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,10 +13,10 @@ use serde::Deserialize;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage_meter::ModelUsage;
 
-/// How many of the newest runs are looked at, whatever config they were of.
+/// Number of the newest runs that are read, whatever their config.
 const MAX_RUNS: usize = 10;
 
-/// A larger report is left out.
+/// Maximum size of a report; a larger one is skipped.
 const MAX_REPORT_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Deserialize)]
@@ -42,8 +42,8 @@ struct Used {
     cache_read: u64,
 }
 
-/// Returns what each instance used when it last completed, by name, in the newest runs of this config and workspace below
-/// `base`.
+/// Returns the usage of each instance when it last completed, by name. It reads the newest runs of this config and
+/// workspace below `base`.
 #[must_use]
 pub fn used_by_instance(base: &Path, config: &str, workspace: &str) -> BTreeMap<String, ModelUsage> {
     let mut used = BTreeMap::new();
@@ -64,7 +64,7 @@ pub fn used_by_instance(base: &Path, config: &str, workspace: &str) -> BTreeMap<
     used
 }
 
-/// Returns the names of the newest runs, the newest first: they begin with their time.
+/// Returns the names of the newest runs, newest first. Names begin with the start time.
 fn newest_runs(base: &Path) -> Vec<String> {
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,5 +1,5 @@
-//! Before the launch: reads the config, looks at the workspace, finds claude, and makes the plan. Everything that is wrong
-//! is told at once, and nothing has been started when this is done.
+//! Preparation of a run: reads the config, resolves the workspace, finds claude and builds the plan. It reports all
+//! problems at once, and starts no instance.
 
 pub mod command_scan;
 pub mod earlier_runs;
@@ -33,35 +33,36 @@ use crate::preflight::workspace::Remark;
 use crate::system::locate::canonical;
 use crate::system::{error_text, locate};
 
-/// claude answers in half a second, and a machine may be busy.
+/// Time limit of `claude --help`. It takes half a second on an idle machine.
 const HELP_LIMIT: Duration = Duration::from_secs(30);
 
-/// All that a run needs to know, found good.
+/// A validated run, ready to start.
 #[derive(Debug)]
 pub struct PreparedRun {
     /// The plan.
     pub plan: Plan,
-    /// The hash of the config's bytes, if there is a config. A dry run needs none.
+    /// SHA-256 of the config's bytes, if there is a config; not computed for a dry run.
     pub config_sha256: Option<String>,
-    /// Where instances work; absolute.
+    /// Absolute path of the workspace.
     pub workspace: PathBuf,
-    /// The claude program. Missing only in a dry run.
+    /// Path of the claude executable; `None` only in a dry run.
     pub claude: Option<PathBuf>,
-    /// What it can do.
+    /// Capabilities of this claude.
     pub abilities: Capabilities,
-    /// Which limits are the command line's, and what of the config they beat.
+    /// Limits set on the command line, with the values of the config that they override.
     pub overrides: Vec<String>,
-    /// What is probably a mistake, and no reason not to start: somebody relies on what will not hold.
+    /// Probable mistakes that do not prevent the start, such as settings without effect.
     pub warnings: Vec<String>,
-    /// What else is worth a word.
+    /// Less important remarks.
     pub notes: Vec<String>,
-    /// The problems of this machine for which a run would fail: reported by a dry run after its plan, else empty.
+    /// Problems of this machine that would make a run fail. A dry run reports them after its plan; else empty.
     pub problems: Vec<String>,
 }
 
-/// Reads, finds and plans. In a dry run, problems of the machine do not prevent the plan from being shown.
+/// Reads the config, finds claude and builds the plan. In a dry run, problems of the machine do not hide the plan.
 ///
 /// # Errors
+///
 /// All problems, each a message of one or more lines.
 pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
     let mut problems = Vec::new();
@@ -94,7 +95,7 @@ pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
             return Err(problems);
         }
     };
-    // Nothing is started, not even to be asked what it can, where it is clear already that nothing will be.
+    // If there are problems already, claude is not spawned, not even for its capabilities.
     let asked = claude.as_deref().filter(|_| problems.is_empty());
     let abilities = abilities(&plan, asked).unwrap_or_else(|problem| {
         problems.push(problem);
@@ -133,7 +134,7 @@ pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
     Ok(PreparedRun { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes, problems: lacking })
 }
 
-/// Returns the commands that a dry run finds missing, as mistakes of the config, and what it could not check.
+/// Returns the missing commands that a dry run finds, as mistakes of the config, and those it could not check.
 fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String> {
     let findings = probe::missing_commands(&plan.instances, claude, probe::DRY_RUN_LIMIT);
     let mistake = |missing: &MissingCommand| {
@@ -154,7 +155,7 @@ fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String
     problems
 }
 
-/// Returns the message for instances whose slash commands could not be checked.
+/// Returns the message about instances whose slash commands could not be checked.
 #[must_use]
 pub fn unchecked_commands(instances: &[Instance], unchecked: &Unchecked) -> String {
     let first = unchecked.instances.first().map_or("", |&index| instances[index].name.as_str());
@@ -169,7 +170,8 @@ pub fn unchecked_commands(instances: &[Instance], unchecked: &Unchecked) -> Stri
     )
 }
 
-/// What to say of limits that are set and hold nobody back. With no other ones that is a problem: somebody relies on them.
+/// Returns the warning about limits that are set but not in effect. If no limit is in effect, that is an error, because
+/// the user relies on one.
 fn ignored_limits(budget: &BudgetConfig) -> Result<Option<String>, String> {
     let word = budget.budget_type.map_or("", BudgetType::word);
     match budget.limits_that_do_not_count() {
@@ -185,7 +187,7 @@ fn ignored_limits(budget: &BudgetConfig) -> Result<Option<String>, String> {
     }
 }
 
-/// Where the command line beats the config's budget.
+/// Returns a line for each setting of the command line that overrides the config's budget.
 fn overrides(config: &BudgetConfig, flags: &BudgetConfig) -> Vec<String> {
     let mut overrides = Vec::new();
     let mut beats = |flag: &str, was: Option<String>| {
@@ -216,7 +218,7 @@ fn overrides(config: &BudgetConfig, flags: &BudgetConfig) -> Vec<String> {
     overrides
 }
 
-/// Where the directories of runs stand, by the option or by the user's state home; `None`: no files are to be written.
+/// Returns the parent directory of run directories, from the option or the user's state home; `None` disables files.
 #[must_use]
 pub fn log_base(logs: &LogDir, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     match logs {
@@ -226,32 +228,33 @@ pub fn log_base(logs: &LogDir, variable: impl Fn(&str) -> Option<OsString>) -> O
     }
 }
 
-/// zen's part of the user's state home, if there is one.
+/// Returns the directory of zen in the user's state home, if there is one.
 fn state_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // The XDG rules: a relative path there is to be ignored.
+    // The XDG specification requires that a relative path is ignored.
     let given = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")))?;
     Some(state.join("zen"))
 }
 
-/// Where the locks are that nobody has named, if anything says where.
+/// Returns the directory of the locks without a path of their own, if the environment defines it.
 #[must_use]
 pub fn locks_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(state_directory(variable)?.join("locks"))
 }
 
-/// The lock that a run has to hold, if it has to hold one.
+/// The lock that a run must hold.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LockTarget {
-    /// This file, which the user has named.
+    /// A file named by the user.
     File(PathBuf),
-    /// The lock of the config in the workspace: a directory, and a name in it. A run goes on where it cannot be had.
+    /// The lock of the config in the workspace: its directory and file name. If it cannot be taken, the run continues
+    /// without it.
     PerConfig(PathBuf, String),
-    /// The same, and nothing says where it would be.
+    /// A lock of the config, but the environment defines no directory for it.
     Disabled,
 }
 
-/// Where the lock of a run is.
+/// Returns the lock that a run must hold, if any.
 #[must_use]
 pub fn lock_place(
     options: &Options,
@@ -260,7 +263,7 @@ pub fn lock_place(
 ) -> Option<LockTarget> {
     match (&options.lock, &options.config) {
         (LockPolicy::File(path), _) => Some(LockTarget::File(path.clone())),
-        // Two commands that share the budget of a config are not one run of it.
+        // Two single commands that share the budget of a config are not two runs of it.
         (LockPolicy::PerConfig, Some(ConfigSource::File(config))) if options.single_instance().is_none() => {
             let Some(directory) = locks_directory(variable) else { return Some(LockTarget::Disabled) };
             let both = [canonical(config).as_os_str().as_bytes(), workspace.as_os_str().as_bytes()].join(&0);
@@ -271,7 +274,7 @@ pub fn lock_place(
     }
 }
 
-/// Finds the claude program: the one that is named, else the one that is installed.
+/// Returns the claude executable: the given one, else the installed one.
 pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (path, home) = (std::env::var_os("PATH"), variable("HOME"));
@@ -293,7 +296,8 @@ pub(crate) fn find_claude(options: &Options) -> Result<PathBuf, String> {
 const NO_CLAUDE: &str = "Claude CLI not found in PATH or ~/.local/bin: install it with 'npm install -g \
                          @anthropic-ai/claude-code', or give its path with --claude PATH or ZEN_CLAUDE";
 
-/// What claude can do, asked only where the plan depends on it: it takes claude half a second to answer.
+/// Returns the capabilities of claude. It is queried only if the plan depends on them, because that takes half a
+/// second.
 fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Capabilities, String> {
     match claude {
         Some(claude) if requires_capabilities(plan) => query::help_text(claude, HELP_LIMIT)
@@ -303,7 +307,7 @@ fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Capabilities, String>
     }
 }
 
-/// What this claude cannot enforce, each a message.
+/// Returns a message for each permission that this claude cannot enforce.
 fn tools_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
     let of_instance = |instance: &Instance| {
         let name = text::sanitize_line(&instance.name).into_owned();
@@ -313,19 +317,19 @@ fn tools_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
 
-/// Returns the instances that `allowed_tools` restrict, with their names as messages show them.
+/// Returns the instances restricted by `allowed_tools`, each with its printable name and the allowed tools.
 fn restricted(instances: &mut [Instance]) -> impl Iterator<Item = (String, Vec<String>, &mut Instance)> {
     let restricted =
         instances.iter_mut().filter_map(|instance| Some((instance.invocation.allowed_tools.clone()?, instance)));
     restricted.map(|(allowed, instance)| (text::sanitize_line(&instance.name).into_owned(), allowed, instance))
 }
 
-/// Reads which tools the settings files deny, so that a denied use can be told from one of a tool that does not exist.
+/// Reads the tools that the settings files deny, to distinguish a denied use from one of a tool that does not exist.
 fn read_denied_tools(instances: &mut [Instance], reader: &mut Reader) {
     let mut denied: Arc<[String]> = Arc::default();
     for instance in instances {
         let of_instance = reader.denied_tools(instance);
-        // Most instances share their settings.
+        // Most instances share their settings, and so the list.
         if *denied != *of_instance {
             denied = of_instance.into();
         }
@@ -341,8 +345,8 @@ fn settings_warnings(instances: &[Instance], reader: &mut Reader) -> Vec<String>
     files.take(MAX_MISTAKES).map(|(file, why)| format!("{} {}", shown(&file), text::sanitize_line(&why))).collect()
 }
 
-/// Refuses what claude's own files would allow beyond an instance's `allowed_tools`. What cannot be refused by itself, or is
-/// not understood, is a message.
+/// Denies the permissions in claude's own files that exceed an instance's `allowed_tools`. If one cannot be denied by
+/// itself, or a file cannot be parsed, returns a message.
 fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances) {
@@ -373,8 +377,8 @@ fn refuse_grants(instances: &mut [Instance], reader: &mut Reader) -> Vec<String>
     problems
 }
 
-/// Keeps commands and skills from running what Bash may not: claude does not ask its hooks about their !`...`. 2.1 can be told
-/// to run none; an older one is a message.
+/// Prevents commands and skills from running shell blocks that Bash may not run: claude calls no hook for a !`...`.
+/// Version 2.1 can disable all of them; for an older one, returns a message.
 fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reader: &mut Reader) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, allowed, instance) in restricted(instances).filter(|(_, allowed, _)| permissions::restrict_bash(allowed))
@@ -393,7 +397,7 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reade
                 "instance '{name}': allowed_tools: this claude lets a skill or command run what its own file allows: {way_out}"
             ));
         }
-        // One without a file is claude's own, unless its name is a plugin's.
+        // A command without a file is built into claude, unless its name is that of a plugin.
         if let Some((command, _)) = open.filter(|(name, files)| !files.is_empty() || name.contains(':')) {
             problems.push(format!(
                 "instance '{name}': allowed_tools: what the file of /{} allows is not understood: {way_out}",
@@ -405,7 +409,7 @@ fn close_shell_blocks(instances: &mut [Instance], abilities: Capabilities, reade
     problems
 }
 
-/// Returns the mistakes and the warnings about results in the arguments of commands that let the shell run them.
+/// Returns errors and warnings about results in the arguments of commands that pass them to the shell.
 fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<String>, Vec<String>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for instance in instances {
@@ -433,7 +437,7 @@ fn results_in_arguments(instances: &[Instance], reader: &mut Reader) -> (Vec<Str
     (problems, warnings)
 }
 
-/// Agents that this claude would let do more than an instance's `allowed_tools`, each a message.
+/// Returns a message for each agent that this claude would allow more than an instance's `allowed_tools`.
 fn agents_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
     let yielding =
         instances.iter().filter(|instance| permissions::agents_can_override_mode(&instance.invocation, abilities));
@@ -450,7 +454,8 @@ fn agents_problems(instances: &[Instance], abilities: Capabilities) -> Vec<Strin
     yielding.flat_map(of_instance).take(MAX_MISTAKES).collect()
 }
 
-/// claude itself would refuse, once for each instance and after the start.
+/// Returns the error about instances that would run as root with `bypassPermissions`. claude itself rejects these too,
+/// but once for each instance, and only after the start.
 fn root_permission_error(instances: &[Instance], abilities: Capabilities) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return None;
@@ -480,8 +485,8 @@ fn runs_in_sandbox(instance: &Instance) -> bool {
     })
 }
 
-/// The plan of a config's text, or of the one command with what the config says beside its instances, and where the command
-/// line beats it; or all that is wrong with it: what it says, and what that means here.
+/// Builds the plan from a config's text, or from the single command with the rest of the config; flags of the command
+/// line take precedence. Otherwise returns all problems, of the config and of the plan.
 fn build_plan(
     text: Option<&str>,
     options: &Options,
@@ -495,11 +500,11 @@ fn build_plan(
     let one_command = options.single_instance();
     if let Some(command) = one_command {
         config = config.with_single_instance(command);
-        // A config for budgets alone has none.
+        // A config that only defines budgets has no instances.
         mistakes.retain(|mistake| mistake.field != "instances");
     }
     match plan(config, workspace, defaults, &Machine) {
-        // That the config has budgets for other commands too is no slip of the pen.
+        // Budgets of other commands in the config are no mistakes here.
         Ok(plan) if mistakes.is_empty() && one_command.is_some() => {
             return Ok((Plan { warnings: Vec::new(), notes: Vec::new(), ..plan }, overrides));
         }
@@ -511,10 +516,10 @@ fn build_plan(
     Err(ConfigError::Invalid(mistakes))
 }
 
-/// The config's text, or why it cannot be had.
+/// Returns the config's text, or the reason why it cannot be read.
 fn read_config(source: &ConfigSource) -> Result<String, String> {
     let mut bytes = Vec::new();
-    // One more than is taken tells that it goes on.
+    // One byte more than the maximum reveals a config that is too large.
     let limit = MAX_CONFIG_BYTES + 1;
     let (name, read) = match source {
         ConfigSource::Stdin => ("standard input".to_owned(), io::stdin().lock().take(limit).read_to_end(&mut bytes)),
@@ -573,7 +578,7 @@ fn mistakes(name: &str, found: &[Diagnostic]) -> String {
     message
 }
 
-/// A path as a message shows it.
+/// Returns a path as messages print it.
 fn shown(path: &Path) -> String {
     workspace::display_path(path)
 }
@@ -594,7 +599,7 @@ impl HostFiles for Machine {
     }
 }
 
-/// Returns true if the plan needs something that not every generation of claude can do.
+/// True if the plan needs a capability that not every generation of claude has.
 fn requires_capabilities(plan: &Plan) -> bool {
     let mut invocations = plan.instances.iter().map(|instance| &instance.invocation);
     plan.budget.blocks_dollars() || invocations.any(permissions::requires_capabilities)

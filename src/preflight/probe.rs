@@ -1,7 +1,7 @@
-//! Asks claude before the first launch which slash commands there are, once for each distinct directory, environment and
-//! list of arguments, so that a missing command does not surface hours later. Costs no token.
+//! Queries claude for its slash commands before the first launch, so that a missing command is not found hours later.
+//! One query for each distinct directory, environment and list of arguments; a query costs no tokens.
 //!
-//! Several are asked at the same time, and all within a limit: what could not be asked is checked when its instance starts.
+//! Several queries run at a time, within one time limit. Instances without an answer are checked when they start.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,44 +18,44 @@ use crate::claude::{argv, slash_commands};
 use crate::plan::Instance;
 use crate::preflight::query::{self, ProbeCommand};
 
-/// The limit for all questions before a run. An idle machine answers in one second, a busy one in ten.
+/// Time limit of all queries before a run. A query takes one second on an idle machine, ten on a busy one.
 pub const RUN_LIMIT: Duration = Duration::from_secs(20);
 
-/// The limit for all questions of a dry run.
+/// Time limit of all queries of a dry run.
 pub const DRY_RUN_LIMIT: Duration = Duration::from_secs(120);
 
-/// The limit for one question.
+/// Time limit of one query.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Each claude takes 300 MB of memory and a second of processor time.
+/// Maximum number of queries at a time: each claude takes 300 MB of memory and a second of processor time.
 const MAX_PARALLEL: usize = 4;
 
 /// A slash command that claude does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingCommand {
-    /// The index of the instance.
+    /// Index of the instance.
     pub instance: usize,
-    /// The index of the turn.
+    /// Index of the turn.
     pub turn: usize,
-    /// The error, with the nearest name.
+    /// The error, with the closest name.
     pub error: String,
 }
 
-/// Instances of which claude did not list the commands.
+/// Instances for which claude did not list its commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unchecked {
-    /// Their indices.
+    /// Indices of the instances.
     pub instances: Vec<usize>,
     /// The reason.
     pub why: String,
 }
 
-/// The result of all questions.
+/// The result of all queries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// The missing commands, in the order of the config.
     pub missing: Vec<MissingCommand>,
-    /// What could not be checked.
+    /// The instances that could not be checked.
     pub unchecked: Vec<Unchecked>,
 }
 
@@ -70,7 +70,7 @@ impl Findings {
     }
 }
 
-/// Instances that share one list of commands, and the arguments to ask for it.
+/// Instances that share one list of commands, and the arguments of the query for it.
 struct Group<'a> {
     instances: Vec<usize>,
     cwd: &'a Path,
@@ -78,8 +78,8 @@ struct Group<'a> {
     arguments: Vec<String>,
 }
 
-/// Returns the slash commands of these instances that claude does not have. Asks nothing if they only call commands that
-/// always work.
+/// Returns the slash commands of these instances that claude does not have. If they only use commands that always
+/// exist, claude is not queried.
 #[must_use]
 pub fn missing_commands(instances: &[Instance], claude: &Path, limit: Duration) -> Findings {
     let groups = groups(instances);
@@ -139,7 +139,7 @@ fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
 
 type Answer = Result<Commands, String>;
 
-/// Asks for each group, a few at a time, until the limit has passed.
+/// Runs the query of each group, a few at a time, until the limit has passed.
 fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
     let give_up = Instant::now() + limit;
     let not_asked = || Err(format!("there was no time left within {}s", limit.as_secs_f64()));
@@ -161,7 +161,7 @@ fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
     let workers = processors.clamp(1, MAX_PARALLEL).min(groups.len());
     thread::scope(|scope| {
         for _ in 1..workers {
-            // If there is no further thread, fewer are asked at a time.
+            // If no further thread can be created, fewer queries run at a time.
             let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();

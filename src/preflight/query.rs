@@ -1,5 +1,5 @@
-//! Asks claude something outside of any run: what its help says, and which slash commands there are. No token is spent,
-//! and when the answer is there, or the time is over, nothing of it is left running.
+//! Queries claude outside of a run: its help text, or its list of slash commands. No tokens are used, and no process is
+//! left when the answer has arrived or the time limit has passed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,21 +17,22 @@ use crate::system::{error_text, signals};
 
 const READ_BYTES: usize = 16 * 1024;
 
-/// What is kept of what it says; the help of any generation is a tenth of that.
+/// Maximum number of bytes kept of each stream; the help text of any generation is a tenth of that.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
 const MAX_LAST_WORDS_COLUMNS: usize = 200;
 
-/// How long one that has answered may take to end by itself.
+/// Time that a process may take to exit by itself after its answer.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
-/// How long one that was sent SIGTERM, or the last of its children, may take.
+/// Time that a process may take to exit after SIGTERM, and its last children after SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// What `claude --help` says, if it says it within that time.
+/// Returns the output of `claude --help`, if it exits within `limit`.
 ///
 /// # Errors
-/// Why it says nothing: one that cannot tell what it can must not be taken for one that can little.
+///
+/// The reason why there is no output. It must not be treated as a claude with few capabilities.
 pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
     let give_up = Instant::now() + limit;
     let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
@@ -42,7 +43,7 @@ pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
         keep(&mut help, bytes);
         false
     });
-    // Where a child of it holds its pipes, it may have said all and ended long ago.
+    // If a child holds the pipes open, claude itself may have printed everything and exited long ago.
     let patience = if has_ended { give_up.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
     let exit = process.reap_within(patience);
     match exit {
@@ -52,24 +53,25 @@ pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
     }
 }
 
-/// A question to a claude process of its own.
+/// A query to a claude process of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeCommand<'a> {
-    /// The program.
+    /// Path of the program.
     pub claude: &'a Path,
-    /// Its arguments.
+    /// Arguments of the program.
     pub arguments: &'a [String],
-    /// Its directory.
+    /// Working directory of the process.
     pub cwd: &'a Path,
-    /// Variables that are set or, `None`, removed.
+    /// Variables that are set or, if `None`, removed.
     pub env: &'a BTreeMap<String, Option<String>>,
-    /// The time for the answer.
+    /// Time limit for the answer.
     pub limit: Duration,
 }
 
-/// Sends claude one message and reads its lines until `answer` accepts one, then ends it.
+/// Sends claude one message, reads lines until `answer` accepts one, then shuts the process down.
 ///
 /// # Errors
+///
 /// The reason why there is no answer.
 pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
     let limit = command.limit;
@@ -97,7 +99,7 @@ pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -
     })
 }
 
-/// Starts the process of a query, of which the reaper leaves nothing behind.
+/// Spawns the process of a query, under a reaper that kills what it leaves behind.
 fn start(command: &ProbeCommand) -> Result<Process, String> {
     let mut variables: Vec<(OsString, Option<OsString>)> =
         SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
@@ -105,7 +107,7 @@ fn start(command: &ProbeCommand) -> Result<Process, String> {
         variables.push(("PWD".into(), Some(command.cwd.into())));
     }
     variables.extend(command.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
-    // Distinguishes it from an instance, and from the run of a zen that this one may run in.
+    // Distinguishes the process from an instance, and from the run of an outer zen that spawned this one.
     variables.push((process_tree::RUN_VARIABLE.into(), Some(format!("zen-question-{}", std::process::id()).into())));
     variables.extend(PROBE_VARIABLES.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
     let launch = SpawnSpec {
@@ -119,7 +121,8 @@ fn start(command: &ProbeCommand) -> Result<Process, String> {
     Process::start(&launch, None, 0, &[]).map_err(|error| error_text(&error))
 }
 
-/// Lets it end by itself, then asks it to, then makes it. Its pipes are read on, lest it wait for that.
+/// Waits for the process to exit, then sends SIGTERM, then SIGKILL. Its pipes are drained meanwhile, so that it never
+/// blocks on a write.
 fn shut_down(process: &mut Process, patience: Duration) -> Option<ExitStatus> {
     let mut exit = None;
     for (limit, next) in
@@ -136,8 +139,8 @@ fn shut_down(process: &mut Process, patience: Duration) -> Option<ExitStatus> {
     exit
 }
 
-/// Hands on what it writes to standard output until that is enough, and keeps what it writes to standard error. Answers
-/// whether both came to their end in time.
+/// Passes standard output to `is_enough` until that returns true, and collects standard error. Returns true if both
+/// reached EOF in time.
 fn read_until(
     process: &mut Process,
     give_up: Instant,
@@ -183,7 +186,7 @@ fn took_too_long(limit: Duration) -> String {
     format!("it took longer than {}s", limit.as_secs_f64())
 }
 
-/// Why it ended, in its own words if it had any.
+/// Returns the last line of standard error, or the exit status if there is none.
 fn last_words(errors: &[u8], exit: &ExitStatus) -> String {
     let errors = String::from_utf8_lossy(errors);
     let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::base::text::sanitize_line);
@@ -203,8 +206,8 @@ mod tests {
     fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("claude");
-        // By a process of its own: a child that the test beside this one starts would have it open for writing until its exec,
-        // and the system starts no program that is being written.
+        // The script is written by another process: a child that a concurrent test forks would hold it open for writing
+        // until its exec, and the kernel does not execute a file that is open for writing (ETXTBSY).
         let mut writer = Command::new("sh");
         writer
             .args(["-c", "printf '%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\""])
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
     }
 
-    /// The one that has its answer is swept up behind while the others wait for theirs.
+    /// The cleanup after the first answer must not kill the queries that are still waiting.
     #[test]
     fn questions_at_the_same_time_do_not_end_each_other() {
         let (_directory, gate) = script("");
@@ -270,7 +273,7 @@ mod tests {
         });
     }
 
-    /// Without it 2.0 asks the API twice for each question.
+    /// Without the variable, 2.0 sends the API two requests for each query.
     #[test]
     fn nothing_is_warmed_up_for_a_question() {
         assert_eq!(answer_of_script("echo answer $DISABLE_PROMPT_CACHING"), Ok("1".into()));

@@ -1,4 +1,5 @@
-//! Looks into claude's own files for what they allow an instance, beside its config. What the rules mean is known elsewhere.
+//! Scans claude's own files for permissions that they grant an instance in addition to its config. The rules themselves
+//! are interpreted in [`claude::settings`](crate::claude::settings).
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -16,48 +17,48 @@ use crate::preflight::command_scan;
 use crate::system::error_text;
 use crate::system::locate::user_config_dir;
 
-/// The administrator's settings, and the directory of more of them.
+/// The administrator's settings file, and the directory of further ones.
 const MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
 const MORE_MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.d";
 
-/// The names of settings files in a folder of claude's.
+/// Names of the settings files in a `.claude` folder.
 const SETTINGS: [&str; 2] = ["settings.json", "settings.local.json"];
 
-/// Settings are a few kilobytes.
+/// Maximum size of a settings file; common ones have a few kilobytes.
 const MAX_SETTINGS_BYTES: u64 = 1024 * 1024;
 
 const MAX_MANAGED_FILES: usize = 100;
 
-/// What a file of claude's allows.
+/// A permission that one of claude's files grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermissionRule {
-    /// The file.
+    /// Path of the file.
     pub file: PathBuf,
-    /// The rule, as it stands there.
+    /// The rule, verbatim.
     pub rule: String,
 }
 
-/// What claude's files allow an instance.
+/// Permissions that claude's files grant an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
-    /// What they allow.
+    /// The granted permissions.
     pub grants: Vec<PermissionRule>,
-    /// The files that are not understood, and why.
+    /// Files that cannot be interpreted, with the reason.
     pub problems: Vec<(PathBuf, String)>,
-    /// The whole tools that they deny.
+    /// Tools that the files deny as a whole.
     denied: Vec<String>,
-    /// The reason why claude cannot use a file, if it cannot.
+    /// The reason why claude cannot use a file, if any.
     unusable: Option<String>,
 }
 
-/// Reads claude's files, each once: many instances share them.
+/// Cache of claude's files: each is read once, because many instances share them.
 #[derive(Debug, Default)]
 pub struct Reader {
     settings: HashMap<PathBuf, Grants>,
     commands: HashMap<PathBuf, Vec<Rc<Command>>>,
 }
 
-/// The file of a command or a skill, and the name that its front matter gives it.
+/// The file of a command or a skill, and the name in its front matter.
 #[derive(Debug)]
 pub struct Command {
     file: CommandFile,
@@ -65,13 +66,13 @@ pub struct Command {
 }
 
 impl Command {
-    /// Returns its path.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// Returns its text, if it can be read.
+    /// Returns the text of the file, if it can be read.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.file.text.as_deref().ok()
@@ -79,7 +80,7 @@ impl Command {
 }
 
 impl Reader {
-    /// Returns what settings allow in general, and what the commands that an instance calls allow while they run.
+    /// Returns the permissions granted by settings, and by the commands of an instance while they run.
     #[must_use]
     pub fn of_instance(&mut self, instance: &Instance) -> Grants {
         let mut found = Grants::default();
@@ -99,7 +100,7 @@ impl Reader {
         found
     }
 
-    /// Returns the whole tools that settings deny to an instance, by name.
+    /// Returns the names of the tools that settings deny to an instance as a whole.
     #[must_use]
     pub fn denied_tools(&mut self, instance: &Instance) -> Vec<String> {
         let mut denied = Vec::new();
@@ -116,7 +117,8 @@ impl Reader {
         denied
     }
 
-    /// Returns the settings files of an instance that claude cannot use, and why: the user's, and those of its directory.
+    /// Returns the settings files of an instance that claude cannot use, with the reason: the user's, and those of its
+    /// directory.
     #[must_use]
     pub fn unusable_settings(&mut self, instance: &Instance) -> Vec<(PathBuf, String)> {
         if extra_args::chooses_settings(&instance.invocation.claude_args) {
@@ -135,8 +137,8 @@ impl Reader {
         self.settings.entry(file).or_insert_with_key(|file| of_settings(file, is_managed))
     }
 
-    /// Returns the files that may be the command that an instance calls by this name. Generations differ in how a folder,
-    /// and the `name` in the front matter, make the name of a command.
+    /// Returns the files that may define a command of this name for an instance. Generations of claude differ in how
+    /// the folder, and the `name` in the front matter, form the name of a command.
     #[must_use]
     pub fn commands_of(&mut self, instance: &Instance, name: &str) -> Vec<Rc<Command>> {
         let mut found = Vec::new();
@@ -163,7 +165,7 @@ fn of_settings(file: &Path, is_managed: bool) -> Grants {
     found
 }
 
-/// The agents that an instance may use and that run in a mode of their own: each one's file and mode.
+/// Returns the agents that an instance may use and that set a permission mode: file and mode of each.
 #[must_use]
 pub fn lenient_agents(instance: &Instance) -> Vec<PermissionRule> {
     let files = folders(instance).into_iter().flat_map(|folder| command_scan::agents(&folder));
@@ -196,7 +198,7 @@ impl Grants {
     }
 }
 
-/// Reads a file of settings, if there is one. A pipe or a device there costs neither time nor memory.
+/// Reads a settings file, if there is one. It does not block on a pipe or a device, and limits the size.
 fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
@@ -215,12 +217,12 @@ fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
     if bytes.len() as u64 > MAX_SETTINGS_BYTES {
         Err("is larger than 1 MiB".to_owned())
     } else {
-        // claude makes empty files of settings itself.
+        // claude itself creates empty settings files.
         Ok(Some(bytes).filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace)))
     }
 }
 
-/// Returns the settings files that may count for an instance, and whether each is the administrator's.
+/// Returns the settings files that may apply to an instance, and true with each of the administrator's.
 fn settings_files(instance: &Instance) -> impl Iterator<Item = (PathBuf, bool)> {
     let files = folders(instance).into_iter().flat_map(|folder| SETTINGS.map(|name| (folder.join(name), false)));
     files.chain(managed_settings().into_iter().map(|file| (file, true)))
@@ -232,10 +234,10 @@ fn managed_settings() -> Vec<PathBuf> {
     std::iter::once(PathBuf::from(MANAGED_SETTINGS)).chain(more.take(MAX_MANAGED_FILES)).collect()
 }
 
-/// claude's folders: the user's, and those of the directory that it runs in and of the ones above it.
+/// Returns the `.claude` folders of the user, of the working directory, and of its ancestors.
 fn folders(instance: &Instance) -> Vec<PathBuf> {
     let users = user_config_dir(&instance.invocation.env);
-    // claude goes up from where it really is, and not by the path of a link.
+    // claude searches upwards from the real path, with links resolved.
     let cwd = crate::system::locate::canonical(&instance.invocation.cwd);
     let of_projects = cwd.ancestors().map(|directory: &Path| directory.join(".claude"));
     let mut folders: Vec<PathBuf> = users.into_iter().chain(of_projects).collect();

@@ -1,5 +1,4 @@
-//! Where instances work: the directory that was named, else the root of the project that zen was started in. Knows what
-//! makes a project, and nothing of plans.
+//! Resolves the workspace: the given directory, else the root of the project that contains the current directory.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +8,7 @@ use crate::base::text;
 use crate::system::error_text;
 use crate::system::locate::canonical;
 
-/// What a project's root holds.
+/// Entries that mark the root of a project.
 const MARKS: &[&str] = &[".git", ".claude"];
 
 /// A remark on how the workspace was found.
@@ -17,7 +16,7 @@ const MARKS: &[&str] = &[".git", ".claude"];
 pub enum Remark {
     /// The workspace is above the current directory.
     Above(String),
-    /// A project above the current directory is not the user's own and was ignored: a quiet run says so too.
+    /// A project above the current directory was ignored because it is not the user's own. Printed by a quiet run, too.
     Foreign(String),
 }
 
@@ -31,7 +30,7 @@ impl Remark {
     }
 }
 
-/// Returns the workspace, absolute, and a remark on how it was found.
+/// Returns the absolute path of the workspace, and a remark on how it was found.
 #[must_use]
 pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| canonical(Path::new(&home)));
@@ -60,7 +59,7 @@ pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
     }
 }
 
-/// A directory that looks like the root of a project, and the file that makes it one.
+/// A directory that looks like the root of a project, and the entry that marks it.
 #[derive(Debug, PartialEq, Eq)]
 enum Project<'a> {
     Own(&'a Path, &'static str),
@@ -68,11 +67,11 @@ enum Project<'a> {
     Foreign(&'a Path, &'static str, String),
 }
 
-/// Returns the nearest directory from `start` upwards that holds a mark. Nothing from `home` upwards counts, nor the root of
-/// the file system: `~/.claude`, and `/.claude` of a user without a home, hold claude's own settings.
+/// Returns the nearest directory from `start` upwards that holds a mark. `home`, its ancestors and the root of the file
+/// system are excluded: `~/.claude`, and `/.claude` of a user without a home, hold claude's own settings.
 ///
-/// claude runs the hooks and the servers that a project's settings name. So above `start`, which the user chose, a directory
-/// counts only if nothing there is under the control of another user (compare git's CVE-2022-24765).
+/// claude runs the hooks and the servers that a project's settings define. `start` was chosen by the user; a directory
+/// above it only counts if no other user controls it or its marks (compare git's CVE-2022-24765).
 fn project_of<'a>(
     start: &'a Path,
     home: Option<&Path>,
@@ -85,7 +84,7 @@ fn project_of<'a>(
         if directory == start {
             return Some(Project::Own(directory, mark));
         }
-        // claude reads the settings whichever of the two made the directory a project.
+        // claude reads the settings, whichever of the two marks the directory has.
         let marks = MARKS.iter().map(|mark| directory.join(mark)).filter(|path| exists(path));
         let mut all = std::iter::once(directory.to_owned()).chain(marks);
         Some(match all.find_map(|path| distrust(&path)) {
@@ -95,10 +94,10 @@ fn project_of<'a>(
     })
 }
 
-/// Returns why another user may control what stands at this path.
+/// Returns the reason why another user may control this path.
 fn distrust(path: &Path) -> Option<String> {
     let user = nix::unistd::geteuid().as_raw();
-    // A link itself, and what it points to.
+    // Checks a link itself, and its target.
     for metadata in [path.symlink_metadata(), path.metadata()] {
         let Ok(metadata) = metadata else { return Some(format!("{} cannot be read", display_path(path))) };
         let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
@@ -113,14 +112,14 @@ fn distrust(path: &Path) -> Option<String> {
     None
 }
 
-/// Returns true if others than `user` and root can write. A private group, which has the number of its only user by the
-/// convention of most distributions, is no other user; the sticky bit does not keep others from adding files.
+/// True if users other than `user` and root can write. A private group, which by the convention of most distributions
+/// has the number of its only user, is not another user. The sticky bit does not prevent others from adding files.
 fn is_writable_by_others(user: u32, group: u32, mode: u32) -> bool {
     let is_private_group = user != 0 && group == user;
     mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_private_group)
 }
 
-/// Why nobody can work there.
+/// Returns the reason why instances cannot work there.
 pub(crate) fn validate(workspace: &Path) -> Option<String> {
     let path = display_path(workspace);
     let what = match workspace.metadata() {
@@ -140,7 +139,7 @@ pub(crate) fn can_enter(directory: &Path) -> bool {
     nix::unistd::access(directory, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
-/// A path as a message shows it.
+/// Returns a path as messages print it.
 pub(crate) fn display_path(path: &Path) -> String {
     text::sanitize_line(&path.to_string_lossy()).into_owned()
 }

@@ -1,20 +1,20 @@
-//! Configs to start from, one for each kind of work. They are files of their own beside this one, and tests hold them to the
-//! schema, to a plan and to a run.
+//! Example configs, one for each kind of work. They are separate files in this directory; tests check them against the
+//! schema, as a plan and in a run.
 
 use crate::base::suggest::closest_match;
 
-/// A config to start from.
+/// An example config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// What it is called.
+    /// Name of the example.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// Purpose of the example, in one line.
     pub about: &'static str,
     /// The config.
     pub config: &'static str,
 }
 
-/// All of them, in the order in which they are listed.
+/// All examples, in the order in which they are listed.
 pub static EXAMPLES: &[Example] = &[
     Example {
         name: "data_analysis",
@@ -48,10 +48,11 @@ pub static EXAMPLES: &[Example] = &[
     },
 ];
 
-/// The example of this name.
+/// Returns the example of this name.
 ///
 /// # Errors
-/// What to say where there is none: the name that was meant, and all that there are.
+///
+/// The message if there is none, with the closest name and the list of all names.
 pub fn find(name: &str) -> Result<&'static Example, String> {
     EXAMPLES.iter().find(|example| example.name == name).ok_or_else(|| {
         let names = || EXAMPLES.iter().map(|example| example.name);
@@ -63,7 +64,7 @@ pub fn find(name: &str) -> Result<&'static Example, String> {
     })
 }
 
-/// One line for each.
+/// Returns one line for each example.
 #[must_use]
 pub fn list() -> String {
     let columns = EXAMPLES.iter().map(|example| example.name.len()).max().unwrap_or(0);
@@ -102,7 +103,7 @@ mod tests {
                 example.name
             );
             assert!(config.instances.iter().any(|i| i.depends_on.is_some()), "{}", example.name);
-            // A slash command that is not there would fail the instance.
+            // A missing slash command would fail the instance.
             assert!(config.instances.iter().all(|i| i.command.is_none() && i.name.is_some()), "{}", example.name);
         }
         let uses_sessions = |config: &str| config.contains("\"session_id\"");

@@ -1,11 +1,11 @@
-//! The environment variables of zen: what each means, and what those that stand for a flag do to the options before the
-//! command line is read, which beats them.
+//! The environment variables of zen: the table of their meanings, and the options set by those that correspond to a
+//! flag. The command line takes precedence over them.
 
 use super::{Options, values};
 use crate::report::verbosity::LogLevel;
 use std::ffi::{OsStr, OsString};
 
-/// The environment variables that zen reads, and those that it sets for its instances, with their meaning.
+/// Environment variables that zen reads, and those that it sets for its instances, with their meaning.
 pub static ENVIRONMENT: &[(&str, &str)] = &[
     ("ZEN_CONFIG", "the config, unless --config is given"),
     ("ZEN_WORKSPACE", "the directory to work in, unless --workspace is given"),
@@ -29,7 +29,7 @@ pub static ENVIRONMENT: &[(&str, &str)] = &[
 
 type Set = fn(&mut Options, &OsStr) -> Result<(), String>;
 
-/// The variables that stand for a flag.
+/// The variables that correspond to a flag.
 const FLAGS_BY_VARIABLE: &[(&str, Set)] = &[
     ("ZEN_CONFIG", |options, value| values::config(value).map(|source| options.config = Some(source))),
     ("ZEN_WORKSPACE", |options, value| values::path(value).map(|dir| options.workspace = Some(dir))),
@@ -41,7 +41,7 @@ const FLAGS_BY_VARIABLE: &[(&str, Set)] = &[
     }),
 ];
 
-/// The options as the environment has them; a variable that is empty counts as not set.
+/// Returns the options set by the environment, and the mistakes. An empty variable counts as not set.
 pub(super) fn options(variable: impl Fn(&str) -> Option<OsString>) -> (Options, Vec<String>) {
     let mut options = Options::default();
     let mut mistakes = Vec::new();

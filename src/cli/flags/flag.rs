@@ -1,61 +1,61 @@
-//! What a flag is: a row of the table, and the section that it is listed in. Knows no single flag.
+//! The row type of the table of flags, and the sections in which flags are listed.
 
 use super::{FLAGS, Options, Request};
 use std::ffi::OsStr;
 
-/// One flag: how it is spelled, what it does, and how it is explained.
+/// One flag: names, effect and description.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// Its name, without the two dashes.
+    /// Long name, without the two dashes.
     pub long: &'static str,
-    /// Its one-letter name, if it has one.
+    /// One-letter name, if there is one.
     pub short: Option<char>,
-    /// Where `--help` and the man page list it.
+    /// Section of `--help` and of the man page.
     pub section: Section,
-    /// What it does to the options.
+    /// Effect on the options.
     pub effect: FlagKind,
-    /// One line, for `--help`.
+    /// One line for `--help`.
     pub help: &'static str,
-    /// One paragraph, for the man page; what stands between backticks is bold there.
+    /// One paragraph for the man page; text between backticks is bold there.
     pub details: &'static str,
 }
 
-/// What a flag does.
+/// Kind and effect of a flag.
 #[derive(Clone, Copy, Debug)]
 pub enum FlagKind {
-    /// It takes no value.
+    /// A flag without a value.
     Switch(fn(&mut Options)),
-    /// It takes a value.
+    /// A flag with a value.
     Value {
-        /// What stands for the value in `--help`.
+        /// Placeholder of the value in `--help`.
         name: &'static str,
-        /// The value that counts where the flag is not given; none where its absence means something else.
+        /// Default value; `None` if its absence has another meaning.
         default: Option<&'static str>,
-        /// Puts the value into the options, or says what is wrong with it.
+        /// Sets the option from the value, or returns the problem with the value.
         set: fn(&mut Options, &OsStr) -> Result<(), String>,
     },
-    /// It asks for something else than a run.
+    /// A request for something other than a run.
     Special(fn() -> Request),
 }
 
 /// A group of flags in `--help` and in the man page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// What is to be run, where and by which program.
+    /// Input: the config, the workspace and the claude executable.
     Work,
-    /// What else is to be said of a command that stands on the command line; means nothing without one.
+    /// Options of a command on the command line; an error without one.
     Command,
-    /// When instances start, how many at a time, and when they are stopped.
+    /// Start, parallelism and time limits of instances.
     Pace,
-    /// What may be used.
+    /// Limits on tokens and cost.
     Budget,
-    /// What is printed.
+    /// Output on the terminal.
     Report,
-    /// What is kept on disk.
+    /// Files of the run.
     Files,
-    /// What is answered without a run.
+    /// Queries answered without a run.
     Answers,
-    /// Questions to zen itself.
+    /// Information about zen itself.
     Information,
 }
 
@@ -72,7 +72,7 @@ impl Section {
         Section::Information,
     ];
 
-    /// The section's heading.
+    /// Returns the heading of the section.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -87,20 +87,20 @@ impl Section {
         }
     }
 
-    /// The section's flags, in the order of the table.
+    /// Returns the flags of the section, in the order of the table.
     pub fn flags(self) -> impl Iterator<Item = &'static Flag> {
         FLAGS.iter().filter(move |flag| flag.section == self)
     }
 }
 
 impl Flag {
-    /// Whether a value belongs to it.
+    /// True if the flag takes a value.
     #[must_use]
     pub fn takes_value(&self) -> bool {
         self.value_name().is_some()
     }
 
-    /// What stands for the flag's value, if it takes one.
+    /// Returns the placeholder of the flag's value, if it takes one.
     #[must_use]
     pub fn value_name(&self) -> Option<&'static str> {
         match self.effect {
@@ -109,7 +109,7 @@ impl Flag {
         }
     }
 
-    /// The value that counts where the flag is not given.
+    /// Returns the default value, if there is one.
     #[must_use]
     pub fn default(&self) -> Option<&'static str> {
         match self.effect {

@@ -1,5 +1,5 @@
-//! The text of `--help`, in lines of at most 80 columns, from the tables of flags, exit codes and environment
-//! variables. Knows how these are laid out, and not one of them by name.
+//! Formats the text of `--help`, in lines of at most 80 columns, from the tables of flags, exit codes and environment
+//! variables.
 
 use super::{ENVIRONMENT, Flag, Section};
 use crate::engine::exit_code;
@@ -8,7 +8,7 @@ const MAX_COLUMNS: usize = 80;
 const FLAG_HELP_COLUMN: usize = 33;
 const ENTRY_HELP_COLUMN: usize = 18;
 
-/// The text that `zen --help` prints.
+/// Returns the text that `zen --help` prints.
 #[must_use]
 pub fn help() -> String {
     let mut text = format!(
@@ -44,7 +44,7 @@ fn explained(flag: &Flag) -> String {
     }
 }
 
-/// A name and its meaning at `column`; a name that reaches into that column stands on a line of its own.
+/// Returns a name and its meaning at `column`. A name that reaches into that column has a line of its own.
 fn entry(name: &str, meaning: &str, column: usize) -> String {
     let meaning = wrapped(meaning, column);
     if name.len() + 2 <= column {
@@ -54,7 +54,7 @@ fn entry(name: &str, meaning: &str, column: usize) -> String {
     }
 }
 
-/// The words of `text` in lines that begin at `column`; the first one is taken to stand there already.
+/// Wraps `text` into lines that begin at `column`, assuming that the first one is already there.
 pub(super) fn wrapped(text: &str, column: usize) -> String {
     let mut lines = String::new();
     let mut end = column;

@@ -1,5 +1,5 @@
-//! What the command line asks of a run, typed and complete: what was not given has its default. Knows nothing of how
-//! the flags are spelled, and nothing of the config, which may say otherwise for single instances.
+//! The options of a run, typed and complete: an option that was not given has its default. The config may override some
+//! of them for single instances.
 
 use crate::base::start_at::StartAt;
 use crate::cli::examples::Example;
@@ -13,75 +13,75 @@ use std::time::Duration;
 /// The options of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Where the config is read from. A command line with neither this nor a command is a mistake that
+    /// Source of the config. A command line with neither a config nor a command is an error that
     /// [`parse`](super::parse()) reports.
     pub config: Option<ConfigSource>,
-    /// What the command line says of its one command; without `command` and `prompt`, it has none.
+    /// The single instance from the command line; without `command` and `prompt`, there is none.
     pub instance: InstanceConfig,
-    /// The directory that the instances work in; none for the project that zen was started in.
+    /// Directory that the instances work in; `None` for the project that contains the current directory.
     pub workspace: Option<PathBuf>,
-    /// The claude program, if the environment is not to choose it.
+    /// Path of claude; `None` to find it by the environment.
     pub claude: Option<PathBuf>,
     /// Print the plan instead of running it.
     pub dry_run: bool,
-    /// When the run is to start, if not at once.
+    /// Start of the run, if it is delayed.
     pub start_at: Option<StartAt>,
-    /// The least time between one launch and the next.
+    /// Minimum time between two launches.
     pub startup_delay: Duration,
-    /// How many instances may run at a time; none for all.
+    /// Maximum number of instances that run at a time; `None` for no limit.
     pub max_parallel: Option<usize>,
-    /// How long an instance may run that has no timeout of its own; above zero.
+    /// Time limit of an instance without a timeout of its own; above zero.
     pub timeout: Duration,
-    /// How long an instance may be silent that has no idle timeout of its own; above zero, none for ever.
+    /// Time limit without output of an instance without an idle timeout of its own; above zero, `None` for no limit.
     pub idle_timeout: Option<Duration>,
-    /// How long claude may take to answer `initialize`; above zero.
+    /// Time limit for claude's response to `initialize`; above zero.
     pub startup_timeout: Duration,
-    /// The time from an interrupt to SIGTERM.
+    /// Time from an interrupt to SIGTERM.
     pub grace: Duration,
-    /// What a usage limit of the account does to the run.
+    /// Effect of the account's usage limit on the run.
     pub on_limit: UsageLimitPolicy,
-    /// The longest wait for the reset of a usage limit.
+    /// Maximum wait for the reset of a usage limit.
     pub limit_wait_max: Duration,
-    /// How many failures stop the run; none: no number does.
+    /// Number of failures that stops the run; `None` for no limit.
     pub halt: Option<Halt>,
-    /// The limits that the command line sets; they beat the config's.
+    /// Limits set by the command line; they take precedence over the config's.
     pub budget: BudgetConfig,
-    /// The time between two status reports; above zero.
+    /// Time between two status reports; above zero.
     pub status_report_interval: Duration,
-    /// Lines shown of each instance between two reports.
+    /// Maximum number of output lines of each instance in a status report.
     pub max_console_lines: usize,
-    /// Columns after which such a line is cut; at least 20.
+    /// Maximum columns of such a line; at least 20.
     pub max_line_length: usize,
-    /// How much is printed.
+    /// Amount of output.
     pub log_level: LogLevel,
-    /// What is printed at the end of a run in which every instance has completed.
+    /// Output at the end of a run in which every instance has completed.
     pub on_success: OnSuccess,
-    /// Where the run's files go.
+    /// Directory of the run's files.
     pub logs: LogDir,
-    /// What keeps it from overlapping with another run.
+    /// Lock that prevents overlapping runs.
     pub lock: LockPolicy,
-    /// What is to be answered instead of a run.
+    /// Query to be answered instead of a run.
     pub question: Option<Query>,
 }
 
-/// Something that is asked of zen, and takes no run to answer.
+/// A query that zen answers without a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
-    /// Which slash commands there are.
+    /// The list of slash commands.
     Commands,
-    /// What this slash command is.
+    /// The details of one slash command.
     Command(String),
-    /// Which configs there are to start from.
+    /// The list of example configs.
     Examples,
-    /// One of them.
+    /// One example config.
     Example(&'static Example),
-    /// What to paste into a model so that it writes a config.
+    /// The prompt from which a model writes a config.
     PromptTemplate,
     /// The JSON Schema of a config.
     Schema,
 }
 
-/// Where a config is read from.
+/// Source of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// A file.
@@ -90,36 +90,36 @@ pub enum ConfigSource {
     Stdin,
 }
 
-/// Where a run's files go.
+/// Directory of a run's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogDir {
-    /// To a directory of their own in the user's state directory.
+    /// A directory for each run in the user's state directory.
     Default,
-    /// To this directory.
+    /// A directory for each run below this one.
     Path(PathBuf),
-    /// Nowhere: none are written.
+    /// No files are written.
     Disabled,
 }
 
-/// Which lock a run holds.
+/// Lock that a run holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockPolicy {
-    /// That of its config in its workspace, in the user's state directory; none where the config is no file.
+    /// The lock of the config in the workspace, in the user's state directory; none if the config is not a file.
     PerConfig,
     /// This file.
     File(PathBuf),
-    /// None: it may overlap with any other.
+    /// None: the run may overlap with any other.
     Disabled,
 }
 
 impl Options {
-    /// The one instance to run, where the command line has a command.
+    /// Returns the single instance, if the command line has a command.
     #[must_use]
     pub fn single_instance(&self) -> Option<&InstanceConfig> {
         (self.instance.command.is_some() || self.instance.prompt.is_some()).then_some(&self.instance)
     }
 
-    /// With the home directory in place of a tilde at the beginning of a path.
+    /// Replaces a leading tilde in each path by the home directory.
     #[must_use]
     pub(super) fn at_home(mut self, home: &Path) -> Self {
         let config = match &mut self.config {
@@ -141,7 +141,7 @@ impl Options {
     }
 }
 
-/// `--workspace=~/project` comes as it stands from most shells, and so do the variables of a crontab.
+/// Replaces a leading tilde. Most shells leave `--workspace=~/project` as it is, and cron the variables of a crontab.
 #[must_use]
 pub fn expand_tilde(path: &Path, home: &Path) -> PathBuf {
     path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))

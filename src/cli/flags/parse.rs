@@ -1,6 +1,5 @@
-//! Reads a command line by the table of flags and collects every mistake in it. Knows what flags look like, through
-//! lexopt, and what the table says; knows no single flag but `--config`, without which, or a command, there is nothing to
-//! run.
+//! Parses a command line by the table of flags, and collects every mistake in it. The syntax of flags is that of
+//! lexopt. Only `--config` is treated by name, because a run needs it or a command.
 
 use super::values::{filled, quoted};
 use super::{FLAGS, Flag, FlagKind, Options, Query, Section, environment};
@@ -10,12 +9,12 @@ use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What a command line asks for.
+/// The request of a command line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A run (or, with `dry_run`, its plan).
     Run(Box<Options>),
-    /// An answer, on the workspace and the claude of these options.
+    /// A query, about the workspace and the claude of these options.
     Answer(Query, Box<Options>),
     /// The text of [`help`](super::help()).
     Help,
@@ -23,7 +22,7 @@ pub enum Request {
     Version,
 }
 
-/// An argument in the terms of the table.
+/// An argument, classified by the table.
 enum Argument {
     Flag(&'static Flag),
     Unknown { spelled: String, meant: Option<&'static Flag> },
@@ -32,8 +31,8 @@ enum Argument {
     Apex,
 }
 
-/// What the arguments of a command line ask for, together with the variables of the environment; the arguments do not
-/// include the program's name. `--help` and `--version` are answered whatever else is wrong.
+/// Parses the arguments of a command line, without the program's name, and the variables of the environment. `--help`
+/// and `--version` take precedence over any mistake.
 ///
 /// # Errors
 ///
@@ -54,7 +53,7 @@ pub fn parse(
                 apply(flag, &mut parser, &mut options)
             }
             Ok(Argument::Unknown { spelled, meant }) => {
-                // Left where it is, a misspelled flag's value would be a mistake of its own.
+                // The value of a misspelled flag is skipped, or it would be reported as a second mistake.
                 let _value =
                     if meant.is_some_and(Flag::takes_value) { value(&mut parser) } else { parser.optional_value() };
                 Err(unknown(&spelled, meant))
@@ -100,7 +99,7 @@ pub fn parse(
     }
 }
 
-/// Scripts for netra-zen may ask for it.
+/// Message for scripts written for netra-zen that pass `--apex`.
 const NO_APEX: &str = "--apex is not there: it starts an agent of the maker of netra-zen, which zen has no part of";
 
 fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
@@ -121,7 +120,7 @@ fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
     Ok(Some(argument))
 }
 
-/// The flag of this name, else those that begin with it, as netra-zen took them.
+/// Returns the flag of this name, else those with this prefix, which netra-zen accepted too.
 fn matching_flags(name: &str) -> Vec<&'static Flag> {
     match FLAGS.iter().find(|flag| flag.long == name) {
         Some(flag) => vec![flag],
@@ -130,7 +129,7 @@ fn matching_flags(name: &str) -> Vec<&'static Flag> {
     }
 }
 
-/// Takes an argument that belongs to no flag for the one command, which as in a config is text if it has no slash.
+/// Sets the single command from a positional argument. As in a config, it is a prompt if it has no leading slash.
 fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(), String> {
     let is_config = argument.to_string_lossy().ends_with(".json") && !argument.to_string_lossy().contains(' ');
     if is_config {
@@ -143,7 +142,7 @@ fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(
         ));
     }
     let text = filled(argument).map_err(|what| format!("the command: {what}"))?;
-    // Nobody is to pay an agent for `zen help`.
+    // Prevents `zen help` from starting an agent that costs money.
     if !text.starts_with('/') && !text.trim().contains(char::is_whitespace) {
         return Err(format!(
             "unexpected argument {0}: a command is called as \"/{1}\", a text has several words, a config is given with \
@@ -179,8 +178,8 @@ fn apply(flag: &Flag, parser: &mut Parser, options: &mut Options) -> Result<(), 
     Ok(())
 }
 
-/// The value of the flag that was just read. A flag in its place is no value (`--config --dry-run`), unless it stands
-/// behind a `=`.
+/// Returns the value of the flag just parsed. The next argument is no value if it is a flag (`--config --dry-run`); a
+/// value after `=` may be anything.
 fn value(parser: &mut Parser) -> Option<OsString> {
     match parser.try_raw_args() {
         Some(mut rest) => rest.next_if(|next| !is_flag(next)),
@@ -188,7 +187,7 @@ fn value(parser: &mut Parser) -> Option<OsString> {
     }
 }
 
-/// Not everything that begins with a dash is a flag: `-` and negative numbers are values.
+/// True if the argument is a flag. `-` and negative numbers are values, although they begin with a dash.
 fn is_flag(argument: &OsStr) -> bool {
     let argument = argument.to_string_lossy();
     let is_short = |flag: &Flag| flag.short.is_some_and(|letter| *argument == format!("-{letter}"));

@@ -1,5 +1,5 @@
-//! What the value of a flag means: words in, typed values out, or one line that says what was expected. Knows no flag:
-//! the parser puts the flag's name before the line.
+//! Parses the values of flags into types, or returns one line that describes the expected value. The caller adds the
+//! name of the flag to that line.
 
 use super::ConfigSource;
 use crate::base::start_at::StartAt;
@@ -16,12 +16,12 @@ const MAX_COUNT: usize = 1_000_000;
 const MAX_TOKENS: i128 = 1_000_000_000_000_000;
 const MAX_DOLLARS: f64 = 1e9;
 
-/// The example of this name.
+/// Returns the example of this name.
 pub(super) fn example(value: &OsStr) -> Result<&'static Example, String> {
     examples::find(&value.to_string_lossy()).map_err(|what| format!("{} {what}", quoted(value)))
 }
 
-/// What the user wrote, as a message may show it.
+/// Quotes the user's input for a message.
 pub(super) fn quoted(value: &OsStr) -> String {
     format!("'{}'", text::quote_input(&value.to_string_lossy()))
 }
@@ -34,7 +34,7 @@ pub(super) fn path(value: &OsStr) -> Result<PathBuf, String> {
     if value.is_empty() { Err("the path is empty".to_owned()) } else { Ok(PathBuf::from(value)) }
 }
 
-/// A text with something in it.
+/// Parses a text that is not blank.
 pub(super) fn filled(value: &OsStr) -> Result<String, String> {
     match value.to_str() {
         Some(text) if text.trim().is_empty() => Err("the text is empty".to_owned()),
@@ -60,7 +60,7 @@ pub(super) fn seconds(value: &OsStr) -> Result<Duration, String> {
 }
 
 pub(super) fn seconds_above_zero(value: &OsStr) -> Result<Duration, String> {
-    // Below a millisecond the loop's clock would round it to nothing.
+    // Below a millisecond, the event loop's clock would round it to zero.
     match seconds(value)? {
         Duration::ZERO => Err(format!("{} is not above 0", quoted(value))),
         duration => Ok(duration.max(Duration::from_millis(1))),
@@ -76,7 +76,7 @@ pub(super) fn count(value: &OsStr, min: usize) -> Result<usize, String> {
     }
 }
 
-/// A whole number of tokens, at least 1.
+/// Parses a number of tokens, at least 1.
 pub(super) fn tokens(value: &OsStr) -> Result<u64, String> {
     match value.to_str().and_then(|text| text.parse::<i128>().ok()) {
         None => Err(format!("{} is not a whole number of tokens", quoted(value))),
@@ -85,7 +85,7 @@ pub(super) fn tokens(value: &OsStr) -> Result<u64, String> {
     }
 }
 
-/// Dollars above 0, as micro-dollars.
+/// Parses an amount of dollars above 0, as micro-dollars.
 pub(super) fn dollars(value: &OsStr) -> Result<u64, String> {
     let dollars = value.to_str().and_then(|text| text.strip_prefix('$').unwrap_or(text).parse::<f64>().ok());
     match dollars {
@@ -97,7 +97,7 @@ pub(super) fn dollars(value: &OsStr) -> Result<u64, String> {
     }
 }
 
-/// "/name=amount"; the slash may be left out.
+/// Parses `/name=amount`; the slash is optional.
 pub(super) fn per_command(value: &OsStr, amount: fn(&OsStr) -> Result<u64, String>) -> Result<(String, u64), String> {
     let split = value.to_str().and_then(|text| text.rsplit_once('='));
     let split = split.and_then(|(name, number)| Some((budget_command(name)?, number)));
@@ -107,7 +107,7 @@ pub(super) fn per_command(value: &OsStr, amount: fn(&OsStr) -> Result<u64, Strin
     Ok((command, amount))
 }
 
-/// One of these words.
+/// Parses one of these words.
 pub(super) fn one_of<T: Copy>(value: &OsStr, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| value == *word).map(|(_, meaning)| *meaning);
     found.ok_or_else(|| {
