@@ -173,6 +173,7 @@ fn end_inherited(place: &Place) {
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
     }
+    wait_until("the end of what zen inherited", || place.survivors().is_empty());
 }
 
 /// Runs a tool that starts this in a session of its own and then kills the reaper of its instance. Returns zen's memory.
