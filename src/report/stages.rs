@@ -11,7 +11,7 @@ const MAX_SHOWN: usize = 8;
 
 /// The state of one stage.
 pub(super) struct Stage {
-    /// Its instances, by status.
+    /// Instances of the stage, by status.
     pub(super) counts: Counts,
     /// Start of the first instance.
     pub(super) started: Option<Duration>,

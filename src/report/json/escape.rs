@@ -1,5 +1,5 @@
-//! Escapes characters in JSON strings that a terminal would obey or hide, so that `cat report.json` shows what is there.
-//! JSON itself requires this of quotes, backslashes and C0 controls only. The decoded text stays the same.
+//! Escapes characters in JSON strings that a terminal would interpret or hide, so that `cat report.json` shows the whole
+//! text. JSON itself requires this of quotes, backslashes and C0 controls only. The decoded text stays the same.
 
 use std::io::{self, Write};
 
@@ -18,12 +18,12 @@ pub(super) fn to_pretty_string(value: &impl Serialize) -> String {
     String::from_utf8(json).unwrap_or_default()
 }
 
-/// True for DEL, C1 controls, line and paragraph separators, and characters without a picture: bidi controls, tags, joiners.
+/// True for DEL, C1 controls, line and paragraph separators, and invisible characters: bidi controls, tags, joiners.
 fn must_be_escaped(c: char) -> bool {
     !c.is_ascii_graphic() && c != ' ' && (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_invisible(c))
 }
 
-/// The indented layout, with unsafe characters as `\uXXXX`.
+/// A formatter of indented JSON that writes unsafe characters as `\uXXXX`.
 struct SafeFormatter(PrettyFormatter<'static>);
 
 impl Formatter for SafeFormatter {
