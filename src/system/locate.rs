@@ -36,7 +36,7 @@ pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
 
 /// Returns the ids of the conversations found on disk.
 ///
-/// They are only a hint, because claude's file layout is not documented: claude's own answer takes precedence.
+/// They are only a hint, because the file layout is internal to claude: its own answer takes precedence.
 #[must_use]
 pub fn conversation_ids(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
     let folder = user_config_dir(env);

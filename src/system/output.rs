@@ -184,7 +184,7 @@ impl Output {
         is_stopped
     }
 
-    /// Returns the error that ended the output, once. A closed pipe (EPIPE, EBADF) is not reported.
+    /// Returns the error that ended the output, once. A closed reader or descriptor is not reported.
     pub fn take_error(&mut self) -> Option<Errno> {
         self.error.take()
     }

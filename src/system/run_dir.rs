@@ -235,7 +235,7 @@ impl RunDirectory {
         if self.created.len() <= files.index {
             self.created.resize(files.index + 1, 0);
         }
-        // A later attempt appends. The first one replaces an existing file, because zen has not created it.
+        // A later attempt appends. The first one replaces any existing file, which is not zen's.
         let mut file = match self.created[files.index] & kind.bit() {
             0 => directory.create_file(kind.file_name())?,
             _ => directory.append_file(kind.file_name())?,
