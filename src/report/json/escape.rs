@@ -1,5 +1,5 @@
-//! Escapes characters in JSON strings that a terminal would interpret or hide, so that `cat report.json` shows the whole
-//! text. JSON itself requires this of quotes, backslashes and C0 controls only. The decoded text stays the same.
+//! Escapes characters in JSON strings that a terminal would interpret or hide, so that `cat report.json` shows the
+//! whole text. JSON itself requires this of quotes, backslashes and C0 controls only. The decoded text stays the same.
 
 use std::io::{self, Write};
 
