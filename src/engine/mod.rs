@@ -1,5 +1,5 @@
-//! The decisions of a run, without effects: which instance starts, what an attempt's output means, what an instance may spend,
-//! how it ended. Time and events come in as arguments.
+//! Decisions of a run, free of side effects: scheduling, the state of an attempt, budgets, outcomes.
+//! The time and all events are passed in as arguments.
 
 pub mod attempt;
 pub mod budget;

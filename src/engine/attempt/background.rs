@@ -1,7 +1,7 @@
-//! Work that outlives the last turn: commands in the background and wake-ups that the agent has scheduled. claude
-//! takes a turn of its own when a command ends, and that turn belongs to the instance.
+//! Background work that outlives the last turn: commands and scheduled wake-ups. When a command ends, claude begins a
+//! turn by itself, and that turn belongs to the instance.
 //!
-//! Measured on 2.1.330 and 2.1.332. 2.0 and 1.0 report the start of such a command, and nothing of its end.
+//! Measured on 2.1.330 and 2.1.332. 2.0 and 1.0 report the start of such a command, but not its end.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,54 +12,54 @@ use crate::claude::protocol::{Leaves, Task, ToolUse};
 use crate::config::Background;
 use crate::engine::outcome::{Failure, FailureKind};
 
-/// How long claude may take to begin the turn that follows the end of a command. It takes 40 ms. If it takes longer, its
-/// input is closed, and the turn counts all the same.
+/// Time limit for the start of the turn that follows the end of a command. claude takes 40 ms. If the limit is
+/// exceeded, stdin is closed, and a later turn still counts.
 const FOLLOW_UP: Duration = Duration::from_secs(5);
 
-/// Tools whose commands can run in the background, and the one that schedules a wake-up.
+/// Tools that can leave background work: those that run commands, and the one that schedules a wake-up.
 const TOOLS: [&str; 3] = ["Bash", "Monitor", WAKEUP];
 const WAKEUP: &str = "ScheduleWakeup";
 
-/// Limits what is remembered of an instance that starts thousands of commands.
+/// Bound on the entries kept for an instance that starts thousands of commands.
 const MAX_COMMANDS: usize = 1000;
 
-/// The commands and wake-ups of one process that are not done.
+/// Unfinished commands and wake-ups of one process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Running {
-    /// The commands that claude lists.
+    /// Commands in the list that claude last sent.
     commands: Vec<Task>,
-    /// Commands of tools that have not ended, by the id of the tool's use.
+    /// Commands of running tools, by tool use id.
     used: HashMap<String, String>,
-    /// The command of each task, by its id.
+    /// Command of each task, by task id.
     names: HashMap<String, String>,
-    /// The pending wake-up: its prompt.
+    /// Prompt of the pending wake-up.
     wakeup: Option<String>,
-    /// Commands whose end claude will not report: those of 2.0 and 1.0.
+    /// Commands of which claude will not report the end: those of 2.0 and 1.0.
     unreported: Vec<String>,
-    /// True if this claude reports what runs in the background.
+    /// True if this version of claude reports background tasks.
     is_reported: bool,
-    /// True if something has ended that claude has not passed on to the model: a turn follows.
+    /// True if work has ended that claude has not passed on to the model: a turn follows.
     pub(super) turn_follows: bool,
-    /// When that turn is waited for no longer.
+    /// Time limit for the start of that turn.
     follow_up_by: Option<Duration>,
-    /// When commands are waited for no longer.
+    /// Time limit of the wait for commands.
     wait_until: Option<Duration>,
     is_wait_over: bool,
-    /// Tasks that zen has listed as stopped: claude may list them once more.
+    /// Ids of tasks already listed as stopped; claude may list them again.
     stopped: HashSet<String>,
-    /// True if the instance was to wait for commands, and they were ended before.
+    /// True if work that the instance had to wait for was stopped.
     pub(super) is_cut_off: bool,
 }
 
 impl Running {
-    /// Remembers the command that a tool runs.
+    /// Records the command that a tool runs.
     pub(super) fn tool_used(&mut self, used: &ToolUse) {
         if TOOLS.contains(&used.tool.as_str()) && self.used.len() < MAX_COMMANDS {
             self.used.insert(used.id.clone(), used.input_summary.clone());
         }
     }
 
-    /// Takes in the end of a tool's use, and the work that it has left.
+    /// Handles the end of a tool use, and records the background work that it leaves.
     pub(super) fn tool_ended(&mut self, id: &str, leaves: Leaves) {
         let command = self.used.remove(id);
         match leaves {
@@ -71,7 +71,7 @@ impl Running {
         }
     }
 
-    /// Names a task by the command that it runs.
+    /// Records the command of a task.
     pub(super) fn name(&mut self, task_id: String, tool_use_id: &str) {
         if let Some(command) = self.used.get(tool_use_id)
             && self.names.len() < MAX_COMMANDS
@@ -80,7 +80,7 @@ impl Running {
         }
     }
 
-    /// A turn begins, and with it claude passes on what has ended.
+    /// Handles the start of a turn: claude passes on with it all work that has ended.
     pub(super) fn turn_begins(&mut self) {
         self.turn_follows = false;
         self.follow_up_by = None;
@@ -90,7 +90,7 @@ impl Running {
         self.commands.is_empty() && self.wakeup.is_none()
     }
 
-    /// The commands, and the wake-up, in words.
+    /// Returns a label for each command and for the wake-up.
     fn labels(&self) -> Vec<String> {
         let command = |task: &Task| self.names.get(&task.id).unwrap_or(&task.description).clone();
         let wakeup = self.wakeup.as_ref().map(|prompt| format!("wake-up: {prompt}"));
@@ -106,7 +106,7 @@ impl Running {
 }
 
 impl Attempt {
-    /// True if the instance has not completed before its background work has.
+    /// Returns true if background work must end before the instance completes.
     pub(super) fn needs_background_work(&self) -> bool {
         let waits = self.background == Background::Wait && !self.dialogue.background.is_empty();
         self.dialogue.background_agents > 0 || waits
@@ -131,7 +131,7 @@ impl Attempt {
         match self.background {
             Background::Wait if !is_wait_over => self.follow_up(),
             Background::Wait | Background::Stop => self.stop_commands(now),
-            // What agents do belongs to the work, and they may start or end commands.
+            // Agents are part of the instance's work, and they may start or stop commands.
             Background::Fail if self.dialogue.background_agents > 0 => self.follow_up(),
             Background::Fail => {
                 let labels = self.dialogue.background.labels();
@@ -143,13 +143,13 @@ impl Attempt {
         }
     }
 
-    /// The list of what runs in the background has changed.
+    /// Handles a change of the list of background tasks.
     pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<Action> {
         self.dialogue.background.changed(commands);
         self.background_moved(now)
     }
 
-    /// A scheduled wake-up has come.
+    /// Handles a scheduled wake-up.
     pub(super) fn woke_up(&mut self, now: Duration) -> Vec<Action> {
         self.dialogue.background.wakeup = None;
         self.dialogue.background.turn_follows = true;
@@ -163,7 +163,7 @@ impl Attempt {
         self.on_all_turns_answered(now)
     }
 
-    /// The moment at which [`background_is_due`](Self::background_is_due) has something to do.
+    /// Returns the next time at which [`background_is_due`](Self::background_is_due) must be called.
     pub(super) fn background_deadline(&self) -> Option<Duration> {
         if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
             return None;
@@ -173,7 +173,7 @@ impl Attempt {
         running.follow_up_by.into_iter().chain(wait_until).min()
     }
 
-    /// A wait in the background is over.
+    /// Handles the end of a wait for background work.
     pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<Action> {
         let running = &mut self.dialogue.background;
         if running.follow_up_by.is_some_and(|at| at <= now) {
@@ -182,14 +182,14 @@ impl Attempt {
         self.on_all_turns_answered(now)
     }
 
-    /// Ends what was to be waited for, or claude has ended before: the instance has not completed.
+    /// Marks awaited work as cut off, and lists it as stopped. The instance has then not completed.
     pub(super) fn cut_off_background(&mut self) {
         let running = &mut self.dialogue.background;
         running.is_cut_off |= self.background != Background::Stop && !running.is_empty();
         self.list_stopped_background();
     }
 
-    /// Lists commands that end with their process and were not waited for.
+    /// Lists the commands that end with their process as stopped.
     pub(super) fn list_stopped_background(&mut self) {
         let running = &mut self.dialogue.background;
         let labels = running.labels();
@@ -203,7 +203,8 @@ impl Attempt {
         }
     }
 
-    /// Processes of the instance were still alive when claude had ended: its background commands, if claude reports no ends.
+    /// Handles processes that were alive after claude had ended: background commands, if claude does not report their
+    /// end.
     pub fn left_processes(&mut self) {
         let unreported = std::mem::take(&mut self.dialogue.background.unreported);
         if unreported.is_empty() {
@@ -216,7 +217,7 @@ impl Attempt {
         self.progress.background_stopped.extend(unreported);
     }
 
-    /// Leaves claude's input open, so that it can be interrupted.
+    /// Waits for background work. stdin stays open, so that claude can be interrupted.
     fn follow_up(&mut self) -> Vec<Action> {
         if self.process.phase == Phase::AwaitingResult {
             self.process.phase = Phase::AwaitingBackground;
@@ -230,7 +231,7 @@ impl Attempt {
         self.follow_up()
     }
 
-    /// Stops the commands; agents are still waited for.
+    /// Stops the commands, but still waits for agents.
     fn stop_commands(&mut self, now: Duration) -> Vec<Action> {
         let mut effects = self.end_commands();
         let rest = if self.dialogue.background_agents > 0 { self.follow_up() } else { self.completed(now) };

@@ -1,9 +1,9 @@
-//! One attempt of an instance, as a state machine: what was heard from its process goes in, what is to be done about it
-//! comes out. It has one process after the other where the conversation is cleared in between, or a session was entered in
-//! a way that claude refused.
+//! State machine of one attempt of an instance: takes the output of its process, returns the actions to perform. An
+//! attempt has several processes in sequence if the conversation is cleared between turns, or if claude rejected the
+//! mode in which the session was opened.
 //!
-//! Pure: it is told the time and never waits. It knows what to say to claude and when, what a result means, and how to
-//! stop a process that does not end; it knows no process, pipe or signal of the system.
+//! Pure: the time is an argument, and nothing blocks. The module decides which messages are sent to claude and when,
+//! interprets results, and escalates from closing stdin to SIGKILL. It has no access to processes, pipes or signals.
 
 mod background;
 mod conversation;
@@ -22,71 +22,71 @@ use crate::engine::progress::AttemptProgress;
 use crate::plan::{ConversationSegment, Instance, Turn};
 use conversation::{Conversation, MessageState};
 
-/// How long after SIGTERM comes SIGKILL.
+/// Delay between SIGTERM and SIGKILL.
 pub const TERMINATE_TO_KILL: Duration = Duration::from_secs(2);
 
-/// How long after SIGKILL it is sent again, to a process that something in the kernel holds.
+/// Interval at which SIGKILL is repeated, for a process that is blocked in the kernel.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long after the first SIGKILL a process is given up: somebody else's, or one that the kernel does not let go.
+/// Time after the first SIGKILL at which a process is abandoned. It belongs to another user, or is blocked in the
+/// kernel.
 pub const KILL_GIVE_UP: Duration = Duration::from_secs(10);
 
-/// How long pipes may stay open after the process has ended: somebody who cannot be killed may hold them.
+/// Time that the pipes may stay open after the process has ended. A process that cannot be killed may hold them.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
-/// How much of the end of standard error is remembered, in bytes.
+/// Number of bytes kept from the end of stderr.
 const STDERR_TAIL_BYTES: usize = 4096;
 
-/// What is to be done to the process.
+/// An action to perform on the process or the run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write this to its standard input.
+    /// Write these bytes to stdin.
     Send(Vec<u8>),
-    /// Close its standard input, once all is written.
+    /// Close stdin once all pending input is written.
     CloseInput,
-    /// Ask it to end: SIGTERM and SIGCONT to its group.
+    /// Send SIGTERM and SIGCONT to the process group.
     Terminate,
-    /// End it and all its descendants, wherever they are.
+    /// Kill the process and all its descendants, in every process group.
     Kill,
-    /// Tell this of it.
+    /// Record this output of the instance.
     RecordOutput(ContentBlock),
     /// Print this message about the instance.
     Notice(String),
-    /// The account's usage limit is reached, and others will run into it too.
+    /// The account's usage limit is reached; other instances will hit it too.
     LimitReached {
-        /// When it ends, in seconds since 1970, if claude says so.
+        /// End of the limit in seconds since 1970, if claude reports it.
         resets_at_epoch_s: Option<u64>,
     },
 }
 
-/// Where the conversation stands.
+/// State of the conversation with the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// `initialize` was sent; its answer has not come.
+    /// `initialize` was sent; the response is pending.
     Initializing,
-    /// A turn's message was sent; its result has not come.
+    /// The message of a turn was sent; its result is pending.
     AwaitingResult,
-    /// All is said and answered, and it goes on by itself: background agents are at work, or one has ended and a turn
-    /// follows.
+    /// All turns are answered, and background work continues: agents are running, or one has ended and a turn follows.
     AwaitingBackground,
-    /// Nothing more will be said to it; it should end by itself before the deadline.
+    /// Stdin is closed; the process should exit before the deadline.
     Closing(Duration),
     /// SIGTERM was sent; SIGKILL follows at the deadline.
     Terminating(Duration),
-    /// SIGKILL was sent; it is sent again at the first moment, and the process given up at the second.
+    /// SIGKILL was sent. It is repeated at `again_at`; the process is abandoned at `give_up_at`.
     Killing { again_at: Duration, give_up_at: Duration },
-    /// The process has ended; its pipes may be open until the deadline.
+    /// The process has ended; its pipes may stay open until the deadline.
     Draining(Duration),
-    /// All has ended.
+    /// The process has ended and its output is read, or it was abandoned.
     Done,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The instance did its work.
+    /// The instance completed.
     Completed,
-    /// It did not.
+    /// The instance failed.
     Failed(Failure),
 }
 
@@ -94,7 +94,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Attempt {
     turns: Vec<Turn>,
-    /// The parts of the turns, and which one this process is told.
+    /// Segments of the turns, and the index of the one that this process runs.
     legs: Vec<ConversationSegment>,
     leg: usize,
     grace: Duration,
@@ -106,23 +106,23 @@ pub struct Attempt {
     fails_on_denied: bool,
     fails_on_mcp: bool,
     withheld: ToolDenials,
-    /// The permission mode that claude was given, if it is to be compared with the one that claude reports.
+    /// Permission mode that claude was given, if it must be compared with the reported mode.
     requested_mode: Option<String>,
     started: Duration,
-    /// Why it is being stopped, until a result or the end makes that its verdict.
+    /// Reason for the stop in progress. It becomes the verdict unless a result decides first.
     stopping: Option<Failure>,
     process: ProcessState,
     dialogue: Conversation,
     meter: UsageMeter,
-    /// What its processes before this one have used.
+    /// Usage of the earlier processes of this attempt.
     used_before: Usage,
-    /// What it has told of itself.
+    /// Progress that the process has reported.
     pub progress: AttemptProgress,
-    /// The end of what it wrote to standard error.
+    /// End of its stderr output.
     pub stderr_tail: Vec<u8>,
 }
 
-/// Where the process of this moment stands.
+/// State of the current process.
 #[derive(Clone, Debug)]
 struct ProcessState {
     started: Duration,
@@ -132,7 +132,7 @@ struct ProcessState {
     exit: Option<ExitStatus>,
     output_open: bool,
     stderr_open: bool,
-    /// Which pipe claude closed before its time; a fault only if it does not end soon after.
+    /// Description of a pipe that claude closed early. It is an error only if claude does not exit soon after.
     closed: Option<&'static str>,
 }
 
@@ -152,7 +152,7 @@ impl ProcessState {
 }
 
 impl Attempt {
-    /// The process of this instance has started, now.
+    /// Returns an attempt for a process that was spawned at `now`, and its first actions.
     #[must_use]
     pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<Action>) {
         let legs = instance.segments();
@@ -183,19 +183,19 @@ impl Attempt {
         (attempt, vec![Action::Send(request::initialize())])
     }
 
-    /// Sets the permission mode that claude was given: if claude reports another one, that is a notice.
+    /// Sets the permission mode that claude was given. If claude reports another mode, a notice is printed.
     pub fn expect_permission_mode(&mut self, mode: &str) {
         self.requested_mode = Some(mode.to_owned());
     }
 
-    /// Begins with the last turn: those before it were answered in an earlier attempt, which this one continues.
+    /// Skips to the last turn. This attempt continues an earlier one, in which the other turns were answered.
     pub fn skip_to_last_turn(&mut self) {
         self.leg = self.legs.len().saturating_sub(1);
         self.progress.turns_done = self.turns.len().saturating_sub(1);
         self.progress.answers.resize(self.progress.turns_done, String::new());
     }
 
-    /// Another process of it has started, now, which is told the same turns as the one before it.
+    /// Starts over with a new process, spawned at `now`, that runs the same turns.
     pub fn restart(&mut self, now: Duration) -> Vec<Action> {
         self.used_before = self.used();
         self.meter = self.meter.for_next_process();
@@ -207,41 +207,42 @@ impl Attempt {
         vec![Action::Send(request::initialize())]
     }
 
-    /// Another process of it has started, now, which is told the next turns, in a conversation of its own.
+    /// Starts the next segment with a new process, spawned at `now`, in a conversation of its own.
     pub fn start_next_segment(&mut self, now: Duration) -> Vec<Action> {
         self.leg += 1;
         self.skip_to_segment_start();
         self.restart(now)
     }
 
-    /// Whether its process has done what it was told, and there are turns for another one.
+    /// Returns true if the process has completed its segment and another segment follows.
     #[must_use]
     pub fn needs_next_segment(&self) -> bool {
         self.has_next_segment() && self.verdict() == Verdict::Completed
     }
 
-    /// Whether the turns of its process are not the last ones.
+    /// Returns true if the current segment is not the last one.
     fn has_next_segment(&self) -> bool {
         self.leg + 1 < self.legs.len()
     }
 
-    /// Where the turns of its process end.
+    /// Returns the index after the last turn of the current segment.
     fn segment_end(&self) -> usize {
         self.legs.get(self.leg).map_or(self.turns.len(), |leg| leg.turns.end)
     }
 
-    /// What clears the conversation before the turns of its process is done by beginning another one.
+    /// Skips the turns before the current segment. A turn that clears the conversation is not sent: the process starts
+    /// a new one.
     fn skip_to_segment_start(&mut self) {
         self.progress.turns_done = self.legs.get(self.leg).map_or(0, |leg| leg.turns.start);
         self.progress.answers.resize(self.progress.turns_done, String::new());
     }
 
-    /// Something came on its standard output, or on standard error.
+    /// Records the time of output on stdout or stderr.
     pub fn on_output(&mut self, now: Duration) {
         self.process.last_heard = now;
     }
 
-    /// Something came on its standard error.
+    /// Appends bytes to the kept end of stderr.
     pub fn on_stderr(&mut self, bytes: &[u8]) {
         let tail = &mut self.stderr_tail;
         tail.extend_from_slice(bytes);
@@ -250,32 +251,32 @@ impl Attempt {
         }
     }
 
-    /// Its standard output is at its end: no result can come any more.
+    /// Handles EOF on stdout: no result can follow.
     pub fn on_stdout_eof(&mut self, now: Duration) -> Vec<Action> {
         self.process.output_open = false;
         self.pipe_closed("closed its output and lived on", now)
     }
 
-    /// Its standard error is at its end.
+    /// Handles EOF on stderr.
     pub fn on_stderr_eof(&mut self) {
         self.process.stderr_open = false;
         self.finish_if_drained();
     }
 
-    /// It closed its standard input before all was written to it.
+    /// Handles a closed stdin: claude closed it before all input was written.
     pub fn on_stdin_closed(&mut self, now: Duration) -> Vec<Action> {
         self.pipe_closed("closed its input and lived on", now)
     }
 
-    /// Its process has ended and was reaped.
+    /// Handles the exit of the process, after it was reaped.
     pub fn on_exit(&mut self, exit: ExitStatus, now: Duration) -> Vec<Action> {
         self.process.exit = Some(exit);
         self.process.phase = Phase::Draining(now + DRAIN);
         self.finish_if_drained();
-        vec![Action::Kill] // whatever it left behind
+        vec![Action::Kill] // leftover descendants
     }
 
-    /// Its end is wanted, for this reason. A result that shows that the work was done before still counts.
+    /// Stops the process gracefully, for this reason. A result that shows that the work was done before still counts.
     pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<Action> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
@@ -284,7 +285,7 @@ impl Attempt {
                 self.cut_off_background();
                 vec![Action::Send(request::interrupt()), Action::CloseInput]
             }
-            // It is ending already; neither another turn nor another process shall follow.
+            // It is stopping already; prevent another turn or process.
             Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
                 self.stopping.get_or_insert(why);
                 Vec::new()
@@ -292,7 +293,8 @@ impl Attempt {
         }
     }
 
-    /// Its end is wanted, with the message that it is in: that one is paid for. If it ends the last turn, the work is done.
+    /// Stops the process after its current message, which is already paid for. If that message ends the last turn, the
+    /// attempt completes.
     pub fn stop_after_message(&mut self, why: Failure, now: Duration) -> Vec<Action> {
         let goes_on = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground)
             && self.dialogue.message != MessageState::Idle;
@@ -303,7 +305,7 @@ impl Attempt {
         self.stop(why, now)
     }
 
-    /// Its end is wanted, and nobody waits for it.
+    /// Kills the process without a grace period.
     pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<Action> {
         match self.process.phase {
             Phase::Initializing
@@ -324,7 +326,7 @@ impl Attempt {
         }
     }
 
-    /// The next moment at which [`deadline`](Self::on_deadline) has something to do.
+    /// Returns the next time at which [`on_deadline`](Self::on_deadline) must be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         match self.process.phase {
@@ -337,7 +339,7 @@ impl Attempt {
         }
     }
 
-    /// Does what is due.
+    /// Performs the actions that are due at `now`.
     pub fn on_deadline(&mut self, now: Duration) -> Vec<Action> {
         if self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
@@ -369,7 +371,7 @@ impl Attempt {
         }
     }
 
-    /// Moments at which the timeout, the startup timeout and the idle timeout are over.
+    /// Returns the deadlines of the timeout, the startup timeout and the idle timeout.
     fn time_limits(&self) -> [Option<Duration>; 3] {
         let timeout = self.started.saturating_add(self.timeout);
         let is_starting = self.process.phase == Phase::Initializing;
@@ -396,19 +398,19 @@ impl Attempt {
         vec![Action::Kill]
     }
 
-    /// Whether the process has ended, and all that it wrote was read; or it cannot be ended, and has no exit status.
+    /// Returns true if the process has ended and its output is read, or if it was abandoned and has no exit status.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.process.phase == Phase::Done
     }
 
-    /// Whether the process has ended.
+    /// Returns the exit status of the process, if it has ended.
     #[must_use]
     pub fn exit(&self) -> Option<ExitStatus> {
         self.process.exit
     }
 
-    /// What it has used up to now.
+    /// Returns the usage so far.
     #[must_use]
     pub fn used(&self) -> Usage {
         let mut used = self.used_before;
@@ -416,13 +418,14 @@ impl Attempt {
         used
     }
 
-    /// Returns the first message of its process, as large as it has become.
+    /// Returns the usage of the first message of the current process, at its largest size so far.
     #[must_use]
     pub fn first_message(&self) -> Option<ModelUsage> {
         self.meter.first_message()
     }
 
-    /// Whether it ended before anything came of its first turn because its session was there already (`Some(true)`) or was not there (`Some(false)`).
+    /// Checks for a session error before any output of the first turn. Returns `Some(true)` if the session already
+    /// exists, `Some(false)` if it does not exist.
     #[must_use]
     pub fn session_mismatch(&self) -> Option<bool> {
         if self.stopping.is_some() {
@@ -431,7 +434,7 @@ impl Attempt {
         let Conversation { sends_init_per_turn: announces_turns, has_model_output: has_effect, .. } = self.dialogue;
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let errors = self.progress.result.as_deref().unwrap_or("");
-        // 2.0 takes what it is sent while it looks for the session: a turn may have begun when it says that there is none.
+        // 2.0 accepts input while it looks up the session: a turn may have begun when it reports that there is none.
         let says = |what: fn(&str) -> bool| {
             (what(&stderr) && !(announces_turns && has_effect)) || (what(errors) && !announces_turns)
         };
@@ -444,7 +447,7 @@ impl Attempt {
         }
     }
 
-    /// What it came to. To be asked when it is over.
+    /// Returns the verdict; valid once the attempt is done.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match (&self.process.verdict, &self.stopping) {
@@ -485,7 +488,7 @@ impl Attempt {
         self.decide(Verdict::Failed(failure), now)
     }
 
-    /// It is known what the instance came to; the process is to end.
+    /// Sets the verdict and closes stdin, so that the process ends.
     fn decide(&mut self, verdict: Verdict, now: Duration) -> Vec<Action> {
         self.process.verdict.get_or_insert(verdict);
         match self.process.phase {
@@ -499,7 +502,7 @@ impl Attempt {
         }
     }
 
-    /// A pipe was closed. That is the usual way to end, so the process gets its time to do so.
+    /// Handles a closed pipe. Processes usually end like this, so it gets the grace period to exit.
     fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<Action> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
@@ -524,7 +527,7 @@ impl Attempt {
     fn finish(&mut self) {
         self.process.phase = Phase::Done;
         self.cut_off_background();
-        // What was asked for, by it or by its agents, may have been served, and nobody tells.
+        // Requests in flight, of claude or its agents, may have been served, and their usage is not reported.
         if self.dialogue.message != MessageState::Idle || self.dialogue.background_agents > 0 {
             self.meter.mark_truncated();
         }

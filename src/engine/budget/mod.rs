@@ -1,10 +1,11 @@
-//! The ledger: what was used, against the limits. It answers *start, wait, refuse* before an instance starts, and *stop* or
-//! *warn* while it runs.
+//! Budget of a run: usage against limits. It admits, defers or denies instances before they start, and stops or warns
+//! about them while they run.
 //!
-//! An instance that announces nothing has a learned estimate: the sum of an earlier run, or else the largest first message
-//! of this run. Until one of them is known, launches wait for the first message of an instance that was launched.
+//! An instance without `max_tokens_per_command` has a learned estimate: the usage of an earlier run, or else the
+//! largest first message of this run. Until one of them is known, launches wait for the first message of a launched
+//! instance.
 //!
-//! Pure: whole tokens and micro-dollars, the time as an argument, and no process.
+//! Pure: counts whole tokens and micro-dollars, takes the time as an argument, and handles no processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,67 +17,68 @@ use crate::claude::usage_meter::{ModelUsage, Usage};
 use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
 use crate::plan::Instance;
 
-/// The estimate in tokens of an instance that announces nothing, before anything is learned.
+/// Estimate in tokens of an instance without an own estimate, before one is learned.
 const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
 
-/// How long the launch of an instance without an estimate waits for the first message of the last one launched. claude
-/// starts in 0.3 to 1.5 s, and a model answers within seconds; one that hangs must not stop the others.
+/// Time limit of the wait for a first message, before an instance without an estimate is launched. claude starts in 0.3
+/// to 1.5 s, and a model answers within seconds; a hung instance must not block the others.
 pub const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(20);
 
-/// Whether an instance may start.
+/// Decision on an instance that is ready to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may start now.
+    /// The instance may start now.
     Admit,
-    /// It may never start.
+    /// The instance must never start.
     Deny(Denial),
 }
 
-/// Why an instance may never start.
+/// Denial of an instance by a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// Why, in the seed's words.
+    /// Message with the reason, worded as in the original program.
     pub why: String,
-    /// Whether the budget for all refuses it, and so all behind it.
+    /// True if the overall budget denies it. All later instances are then denied as well.
     is_overall: bool,
 }
 
-/// A limit that was reached while instances ran.
+/// Limit that was reached while instances were running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitReached {
-    /// Which limit, and how much of it was used: "Overall budget reached: 10,120 / 10,000 tokens".
+    /// Message with the limit and its usage: "Overall budget reached: 10,120 / 10,000 tokens".
     pub message: String,
-    /// Whether it is what one instance has announced, and so concerns nobody else.
+    /// True if it is the own limit of one instance, and so affects no other.
     pub is_own: bool,
-    /// Those that share it, by index: they are to end with the message they are in. Empty where it is only to be said.
+    /// Indices of the instances that share the limit; they must stop after their current message. Empty if it only
+    /// warns.
     pub stop: Vec<usize>,
 }
 
-/// A limit as reports show it.
+/// Limit and its usage, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitUsage {
-    /// What it limits.
+    /// Instances that the limit covers.
     pub scope: Scope,
-    /// What it counts.
+    /// Unit of the amounts.
     pub unit: Unit,
-    /// How much there may be.
+    /// Largest amount allowed.
     pub cap: u64,
-    /// How much there was.
+    /// Amount used.
     pub used: u64,
 }
 
-/// What a limit is about.
+/// Set of instances that a limit covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All instances.
     Overall,
     /// The instances that run this command.
     Command(String),
-    /// One instance, by index: what it has announced.
+    /// One instance, by index: its own `max_tokens_per_command`.
     Instance(usize),
 }
 
-/// What a limit counts.
+/// Unit that a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Tokens.
@@ -85,7 +87,7 @@ pub enum Unit {
     Micros,
 }
 
-/// The books of a run.
+/// Limits, estimates and usage of a run.
 #[derive(Debug)]
 pub struct Budget {
     enforcement: Enforcement,
@@ -93,13 +95,13 @@ pub struct Budget {
     limits: Vec<Limit>,
     accounts: Vec<InstanceBudget>,
     refusals: Vec<(usize, String)>,
-    /// The first in the config's order whom the overall budget has refused: it refuses all behind it.
+    /// First instance, in config order, that the overall budget has denied. All instances after it are denied.
     overall_refused: Option<usize>,
-    /// The largest first message of an attempt of this run.
+    /// Largest first message of any attempt of this run.
     largest_first: Option<Amounts>,
-    /// The running instances without a first message in this attempt, where limits are enforced.
+    /// Running instances without a first message in this attempt, if limits are enforced.
     silent: BTreeSet<usize>,
-    /// The end of the wait for the first message of the last one launched.
+    /// Time limit of the wait for the first message of the instance launched last.
     first_message_due: Duration,
 }
 
@@ -109,31 +111,31 @@ struct Limit {
     unit: Unit,
     cap: u64,
     used: u64,
-    /// What running instances may still take of it, by their estimates.
+    /// Amount that running instances may still use, by their estimates.
     committed: u64,
     was_reached: bool,
     members: Vec<usize>,
-    /// How many of the members run.
+    /// Number of members that are running.
     running: usize,
 }
 
 #[derive(Debug)]
 struct InstanceBudget {
-    /// The limits that it shares, by index.
+    /// Indices of the limits that cover the instance.
     limits: Vec<usize>,
-    /// The estimate: for all attempts together if it was announced, else for each.
+    /// Estimate: of all attempts together if it is the instance's own, else of each attempt.
     estimate: Amounts,
     has_own_estimate: bool,
-    /// The sum of an earlier run, if one is known and nothing was announced.
+    /// Usage of an earlier run, if known and if the instance has no own estimate.
     earlier: Option<Amounts>,
     used: Amounts,
-    /// What it had used when it was started last, and what it was expected to use from then on.
+    /// Usage at the last start, and the amount reserved from then on.
     used_before: Amounts,
     reserved: Amounts,
     is_running: bool,
 }
 
-/// An amount in each unit.
+/// Amount in each unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Amounts {
     tokens: u64,
@@ -154,8 +156,8 @@ impl Amounts {
 }
 
 impl InstanceBudget {
-    /// Returns the estimate for an attempt that begins now. Dollars are in proportion to the tokens: their price is unknown
-    /// before.
+    /// Returns the estimate for an attempt that starts now. Its dollars are proportional to its tokens, since their
+    /// price is not known yet.
     fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
         let Amounts { tokens: announced, micros } = self.estimate;
         if !self.has_own_estimate {
@@ -169,8 +171,8 @@ impl InstanceBudget {
         Amounts { tokens, micros: u64::try_from(micros).unwrap_or(u64::MAX) }
     }
 
-    /// Returns the least that an attempt of it is expected to use. An earlier run says what it may use, and not that it must
-    /// use so much: it lets others wait, and refuses nothing by itself.
+    /// Returns the least usage expected of an attempt. The usage of an earlier run is possible but not certain: it
+    /// makes other instances wait, but denies none by itself.
     fn minimum(&self, largest_first: Option<Amounts>) -> Amounts {
         match self.earlier {
             Some(earlier) => earlier.by_unit(largest_first.unwrap_or(self.estimate), u64::min),
@@ -178,7 +180,7 @@ impl InstanceBudget {
         }
     }
 
-    /// What it may still take while it runs.
+    /// Returns the amount that the running attempt may still use.
     fn committed(&self, unit: Unit) -> u64 {
         let of_attempt = self.used.of(unit).saturating_sub(self.used_before.of(unit));
         if self.is_running { self.reserved.of(unit).saturating_sub(of_attempt) } else { 0 }
@@ -186,7 +188,7 @@ impl InstanceBudget {
 }
 
 impl Budget {
-    /// Books with nothing in them.
+    /// Returns a budget without usage.
     #[must_use]
     pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
         let limits = limits(budget, instances);
@@ -219,31 +221,31 @@ impl Budget {
         }
     }
 
-    /// True if a limit is enforced and an instance announces nothing, so that estimates are learned.
+    /// Returns true if a limit is enforced and an instance without an own estimate is covered by it.
     #[must_use]
     pub fn learns_estimates(&self) -> bool {
         let is_unannounced = |account: &InstanceBudget| !account.has_own_estimate && !account.limits.is_empty();
         self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
     }
 
-    /// Takes the sum of an earlier run of the same instance as its estimate, unless it announces one.
+    /// Sets the usage of an earlier run as the estimate, unless the instance has its own.
     pub fn expect_as_before(&mut self, instance: usize, used: &ModelUsage) {
         let earlier = self.counted(&used.tokens, used.micros);
         let account = &mut self.accounts[instance];
         account.earlier = Some(earlier).filter(|_| !account.has_own_estimate);
     }
 
-    /// Returns the end of the wait for a first message, if launches without an estimate wait for one now.
+    /// Returns the end of the wait for a first message, if launches without an estimate must wait for one now.
     #[must_use]
     pub fn first_message_due(&self, now: Duration) -> Option<Duration> {
         let waits = self.largest_first.is_none() && !self.silent.is_empty() && now < self.first_message_due;
         waits.then_some(self.first_message_due)
     }
 
-    /// Returns the first ready instance, in the config's order, that can be decided now: it may start, or never will.
-    /// `None`: all of them wait for a running one, or until [`first_message_due`](Self::first_message_due).
+    /// Returns the first ready instance, in config order, that can be admitted or denied now. Returns `None` if all of
+    /// them wait for a running instance, or until [`first_message_due`](Self::first_message_due).
     ///
-    /// One that waits holds back no other that leaves it enough.
+    /// A waiting instance does not block later ones that leave enough for it.
     #[must_use]
     pub fn admit_first(&self, ready: impl Iterator<Item = usize>, now: Duration) -> Option<(usize, Admission)> {
         if self.enforcement == Enforcement::Warn {
@@ -260,7 +262,7 @@ impl Budget {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
                 let fits = taken.saturating_add(expected.of(limit.unit)) <= limit.cap;
-                // What nothing else can leave more of is not waited for.
+                // If nothing is running or reserved, waiting cannot free more of the limit.
                 let is_waited_for = limit.running > 0 || reserved[l] > 0;
                 limit.is_own() || fits || !is_waited_for
             });
@@ -274,7 +276,7 @@ impl Budget {
         None
     }
 
-    /// Whether it must wait until a first message shows how much it may use.
+    /// Returns true if the instance must wait for a first message, which shows how much it may use.
     fn waits_for_first_message(&self, account: &InstanceBudget, now: Duration) -> bool {
         let has_estimate = account.has_own_estimate || account.earlier.is_some();
         !has_estimate && !account.limits.is_empty() && self.first_message_due(now).is_some()
@@ -286,7 +288,7 @@ impl Budget {
         }
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
-            // What an instance has announced is for all its attempts: the next one takes what the others have left.
+            // An own estimate covers all attempts: the next attempt gets what the earlier ones have left.
             let (is_over, estimate) = if limit.is_own() {
                 (limit.used >= limit.cap, account.estimate.of(limit.unit))
             } else {
@@ -298,13 +300,13 @@ impl Budget {
         })
     }
 
-    /// Whether what was used of a limit can only grow. Dollars are estimates while an instance runs, and may turn out too
-    /// high when claude says what it was.
+    /// Returns true if the usage of a limit can only grow. Dollars are estimates while an instance runs, and claude may
+    /// report less at the end.
     fn is_final(limit: &Limit) -> bool {
         limit.unit == Unit::Tokens || limit.running == 0
     }
 
-    /// An instance was refused, for this reason.
+    /// Records the denial of an instance.
     pub fn refused(&mut self, instance: usize, refusal: Denial) {
         if refusal.is_overall && self.overall_refused.is_none_or(|first| instance < first) {
             self.overall_refused = Some(instance);
@@ -312,7 +314,7 @@ impl Budget {
         self.refusals.push((instance, refusal.why));
     }
 
-    /// Reserves the estimate of an instance that was started, now.
+    /// Reserves the estimate of an instance that starts at `now`.
     pub fn started(&mut self, instance: usize, now: Duration) {
         let largest_first = self.largest_first;
         self.change(instance, |account| {
@@ -326,8 +328,8 @@ impl Budget {
         }
     }
 
-    /// Learns from the first message of an attempt, which has come to this size: others that announce nothing are expected
-    /// to use as much, also those that run and have shown no message.
+    /// Learns from the size of an attempt's first message so far. Instances without an own estimate are expected to use
+    /// as much, including running ones without a first message.
     pub fn first_message(&mut self, instance: usize, message: &ModelUsage) {
         let size = self.counted(&message.tokens, message.micros);
         if size == Amounts::default() || self.enforcement == Enforcement::Warn {
@@ -355,7 +357,7 @@ impl Budget {
         Amounts { tokens: tokens.total().saturating_sub(cached), micros }
     }
 
-    /// An instance has used this much by now, in all its attempts. Answers the limits that were reached by it.
+    /// Charges the usage of all attempts of an instance. Returns the limits that it has newly reached.
     pub fn charge(&mut self, instance: usize, used: &Usage) -> Vec<LimitReached> {
         let now = self.counted(&used.tokens, used.micros);
         if self.accounts[instance].used == now {
@@ -369,7 +371,7 @@ impl Budget {
                 Enforcement::Block => limit.used >= limit.cap,
                 Enforcement::Warn => limit.used > limit.cap,
             };
-            // Dollars that turned out fewer than estimated make room again, and the limit can be reached once more.
+            // If dollars turn out lower than estimated, the limit has room again and can be reached once more.
             let is_news = is_reached && !limit.was_reached;
             limit.was_reached = is_reached || (limit.was_reached && self.enforcement == Enforcement::Warn);
             if !is_news {
@@ -384,13 +386,13 @@ impl Budget {
         reached
     }
 
-    /// An instance has ended, and will use no more.
+    /// Releases the reservation of an instance that has ended.
     pub fn ended(&mut self, instance: usize) {
         self.silent.remove(&instance);
         self.change(instance, |account| account.is_running = false);
     }
 
-    /// How many micro-dollars an instance may use at most, where a limit in dollars is enforced.
+    /// Returns the most micro-dollars that an instance may still use, if a limit in dollars is enforced.
     #[must_use]
     pub fn dollars_left(&self, instance: usize) -> Option<u64> {
         let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
@@ -398,27 +400,28 @@ impl Budget {
         left.min().filter(|_| self.enforcement == Enforcement::Block)
     }
 
-    /// True if more was used of an enforced limit than it allows. The own limits of instances are estimates, and count not.
+    /// Returns true if the usage of an enforced limit exceeds it. Own limits of instances are estimates and are
+    /// ignored.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
         let is_over = |limit: &Limit| !limit.is_own() && limit.used > limit.cap;
         self.enforcement == Enforcement::Block && self.limits.iter().any(is_over)
     }
 
-    /// Every limit with its use; an instance's own limits last.
+    /// Returns all limits with their usage; the own limits of instances come last.
     #[must_use]
     pub fn limits(&self) -> Vec<LimitUsage> {
         let state = |l: &Limit| LimitUsage { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
         self.limits.iter().map(state).collect()
     }
 
-    /// Whom a budget refused, and why, in the order in which it happened.
+    /// Returns the denied instances with the reasons, in order of denial.
     #[must_use]
     pub fn refusals(&self) -> &[(usize, String)] {
         &self.refusals
     }
 
-    /// Changes an account, and the sums of the limits that it shares by the same.
+    /// Changes the budget of an instance, and updates the sums of its limits by the difference.
     fn change(&mut self, instance: usize, change: impl FnOnce(&mut InstanceBudget)) {
         let account = &mut self.accounts[instance];
         let amounts = |account: &InstanceBudget, unit| (account.used.of(unit), account.committed(unit));
@@ -429,7 +432,7 @@ impl Budget {
             let limit = &mut self.limits[l];
             let (used, committed) = before[limit.unit as usize];
             let (used_now, committed_now) = amounts(account, limit.unit);
-            // Usage can shrink: an estimate in dollars may turn out too high when claude says what it was.
+            // Usage can shrink: a dollar estimate may exceed the cost that claude reports at the end.
             limit.used = limit.used.saturating_sub(used).saturating_add(used_now);
             limit.committed = limit.committed.saturating_sub(committed).saturating_add(committed_now);
             limit.running = limit.running + usize::from(account.is_running) - usize::from(ran);
@@ -442,7 +445,8 @@ impl Limit {
         matches!(self.scope, Scope::Instance(_))
     }
 
-    /// "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)": the seed's words.
+    /// Returns "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)", worded as in the
+    /// original program.
     fn would_exceed(&self, estimate: u64) -> String {
         let whose = match &self.scope {
             Scope::Overall => "overall",
@@ -463,7 +467,7 @@ impl Limit {
         }
     }
 
-    /// "Overall budget reached: 10,120 / 10,000 tokens".
+    /// Returns "Overall budget reached: 10,120 / 10,000 tokens".
     fn told(&self, enforcement: Enforcement) -> String {
         let whose = match &self.scope {
             Scope::Overall => "Overall budget".to_owned(),
@@ -483,7 +487,7 @@ impl Limit {
     }
 }
 
-/// The limits that count. A limit of a kind that `budget_type` leaves out is none.
+/// Returns the limits in force. A limit of a kind that `budget_type` leaves out is dropped.
 fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
     let counts = |unit: Unit| match budget.budget_type {
         None | Some(BudgetType::Mixed) => true,
@@ -509,7 +513,7 @@ fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
             Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members, running: 0 }
         })
         .collect();
-    // What an instance has announced is its own limit, but only where limits are what the user wants.
+    // An instance's `max_tokens_per_command` limits it too, but only if the user has set any limit.
     let blocks = budget.enforcement.unwrap_or_default() == Enforcement::Block;
     if blocks && counts(Unit::Tokens) && !limits.is_empty() {
         let own = |(i, instance): (usize, &Instance)| {
@@ -522,7 +526,7 @@ fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
     limits
 }
 
-/// What an instance is taken to use: what it announces; in dollars 60 % of that as input and 40 % as output.
+/// Returns the estimate of an instance. Its tokens are priced as 60 % input and 40 % output.
 fn estimate(instance: &Instance, prices: &Prices) -> Amounts {
     let tokens = instance.max_tokens.unwrap_or(DEFAULT_ESTIMATE_TOKENS);
     let input = tokens.saturating_mul(6) / 10;

@@ -1,4 +1,4 @@
-//! The ledger alone: on tables, and by simulation.
+//! Tests of the budget: tables and simulations.
 
 use super::*;
 use crate::claude::tokens::Tokens;
@@ -18,7 +18,7 @@ fn micros(micros: u64) -> Usage {
     Usage { micros, ..Usage::default() }
 }
 
-/// Asks for the next decision, and carries it out. No first message is waited for any more.
+/// Requests the next decision and performs it. The wait for a first message is over.
 fn next(ledger: &mut Budget, ready: &[usize]) -> Option<(usize, Admission)> {
     next_at(ledger, ready, Duration::MAX)
 }
@@ -120,7 +120,7 @@ fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
     );
     assert_eq!(ledger.accounts[0].estimate.micros, 468_000);
     next(&mut ledger, &[0]);
-    // A dearer model than was thought: $0.78 for a third of the tokens.
+    // A model with a higher price than estimated: $0.78 for a third of the tokens.
     runs_to(&mut ledger, 0, &Usage { micros: 780_000, ..tokens(20_000) });
     assert_eq!(ledger.accounts[0].expected(None), Amounts { tokens: 40_000, micros: 312_000 });
     assert_eq!(next(&mut ledger, &[0]), Some((0, Admission::Admit)));
@@ -157,7 +157,7 @@ fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
         r#"{"budget": {"overall_cost_budget": 5.0, "budget_type": "cost"}, "instances": [
             {"command": "/help", "max_tokens_per_command": 20000}, {"command": "/help", "max_tokens_per_command": 20000}]}"#,
     );
-    // 12,000 tokens at $3 and 8,000 at $15 a million.
+    // 12,000 tokens at $3 and 8,000 at $15 per million.
     assert_eq!(ledger.accounts[0].estimate.micros, 36_000 + 120_000);
     next(&mut ledger, &[0]);
     ledger.charge(0, &micros(4_950_000));
@@ -249,7 +249,7 @@ fn model_use(count: u64) -> ModelUsage {
     ModelUsage { tokens: Tokens { input: count, ..Tokens::default() }, micros: 0 }
 }
 
-/// An instance has shown a first message of this size.
+/// Reports a first message of this size.
 fn speaks(ledger: &mut Budget, instance: usize, count: u64) {
     ledger.first_message(instance, &model_use(count));
     ledger.charge(instance, &tokens(count));
@@ -270,7 +270,7 @@ fn launches_without_an_estimate_wait_for_the_first_message() {
     speaks(&mut ledger, 1, 12_700);
     assert_eq!(ledger.first_message_due(at(39)), None);
     assert_eq!(next_at(&mut ledger, &[2, 3], at(39)), Some((2, Admission::Admit)));
-    // 12,700 used, and as much for each of the two that have shown nothing.
+    // 12,700 used, and as much for each of the two without a first message.
     assert_eq!(ledger.limits[0].committed, 25_400);
     assert_eq!(next_at(&mut ledger, &[3, 4], at(39)), None, "50,800 would be over");
     speaks(&mut ledger, 0, 12_700);
@@ -367,7 +367,8 @@ fn a_limit_that_is_exceeded_is_so_in_block_mode_only() {
     }
 }
 
-/// Instances that announce nothing and are alike, each of one message: after the first one, nothing goes over the limit.
+/// Identical instances without an own estimate, each of one message: after the first message, the limit is never
+/// exceeded.
 #[test]
 fn random_runs_of_equal_single_messages_stay_within_the_limit() {
     for seed in 0..500 {
@@ -394,8 +395,8 @@ fn random_runs_of_equal_single_messages_stay_within_the_limit() {
     }
 }
 
-/// A run of random instances, each of random messages, in random order, under random limits. The real rules of a run: who may
-/// start starts, a limit that is reached ends those that share it with the message they are in.
+/// Simulates random instances with random messages in random order, under random limits, by the rules of a run: an
+/// admitted instance starts, and a reached limit stops its members after their current message.
 fn simulate(seed: u64) -> Result<(), TestCaseError> {
     let mut random = Random(seed);
     let count = 1 + random.below(7) as usize;
@@ -421,7 +422,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
             ledger.expect_as_before(instance, &model_use(1 + random.below(4_000)));
         }
     }
-    let mut left: Vec<u64> = (0..count).map(|_| 1 + random.below(5)).collect(); // messages still to come
+    let mut left: Vec<u64> = (0..count).map(|_| 1 + random.below(5)).collect(); // remaining messages
     let mut used = vec![0_u64; count];
     let mut under_way: Vec<Option<u64>> = vec![None; count];
     let mut ready: Vec<usize> = (0..count).collect();
@@ -452,7 +453,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
             prop_assert!(ready.is_empty(), "somebody waits for ever");
             break;
         }
-        // One of those that run ends its message.
+        // A running instance finishes its message.
         let instance = running[random.below(running.len() as u64) as usize];
         let message = under_way[instance].take().expect("a running one writes");
         let messages_beside: u64 = running.iter().filter_map(|&i| under_way[i]).sum();
@@ -482,7 +483,7 @@ fn simulate(seed: u64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A generator of one's own: the same seed is the same run, on every machine and with every version of a library.
+/// Pseudorandom generator of the tests: a seed gives the same run on every machine and with every library version.
 struct Random(u64);
 
 impl Random {
@@ -502,7 +503,7 @@ fn random_runs_never_overshoot_by_more_than_the_messages_under_way() {
     }
 }
 
-/// `make soak`: a million of the same.
+/// The same test with a million runs, for `make soak`.
 #[test]
 #[ignore = "long"]
 fn a_million_random_runs() {
