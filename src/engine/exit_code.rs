@@ -1,7 +1,6 @@
-//! What zen's exit code says, in one table. The program ends with these codes; `--help` and the man page print the
-//! same rows. Knows nothing of how a run came to its end.
+//! Exit codes of zen, with the table that `--help` and the man page print.
 
-/// How a run of zen ended, as a shell script sees it.
+/// Exit code of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// Every instance completed.
@@ -10,18 +9,18 @@ pub enum ExitCode {
     NotLaunched,
     /// At least one instance failed.
     Failed,
-    /// A budget was exceeded, or refused or stopped an instance, and no instance failed for another reason.
+    /// A budget was exceeded, or denied or stopped an instance, and no instance failed for another reason.
     Budget,
-    /// At least one instance timed out, and none failed otherwise.
+    /// At least one instance timed out, and none failed for another reason.
     TimedOut,
-    /// The run should be tried again later.
+    /// The run should be retried later (EX_TEMPFAIL).
     TempFail,
-    /// Stopped by the signal of this number.
+    /// The run was stopped by this signal.
     Signal(u8),
 }
 
 impl ExitCode {
-    /// The number that the process exits with, 0 to 255.
+    /// Returns the numeric exit status, 0 to 255.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -35,7 +34,7 @@ impl ExitCode {
         }
     }
 
-    /// Which of two codes a run ends with that has cause for both: the first of 128+N, 2, 75, 4, 3, 0.
+    /// Returns the more severe of two codes. The order is 128+N, 2, 75, 4, 3, 0.
     #[must_use]
     pub fn max_severity(self, other: ExitCode) -> ExitCode {
         if other.precedence() < self.precedence() { other } else { self }
@@ -54,7 +53,7 @@ impl ExitCode {
     }
 }
 
-/// The table: the code as it is written, and its meaning.
+/// Table of the codes as printed, with their meanings.
 pub const TABLE: &[(&str, &str)] = &[
     ("0", "every instance completed"),
     ("1", "nothing was launched: bad option, bad config, bad workspace, no claude"),

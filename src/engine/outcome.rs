@@ -1,4 +1,4 @@
-//! What becomes of an instance: its status, and the reason where it failed. Words only; who decides is elsewhere.
+//! Outcomes of an instance: its status, the failure and its kind, the exit status of its process.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use crate::claude::turn_outcome::{TurnError, TurnErrorKind};
 use crate::engine::exit_code::ExitCode;
 
-/// Where an instance stands.
+/// Status of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
-    /// It has not started, or waits to be tried again.
+    /// Not started, or waiting for another attempt.
     #[default]
     Pending,
-    /// It runs.
+    /// Running.
     Running,
-    /// It did its work: a result for its last turn came, it is no error, and its commands existed.
+    /// Completed: the last turn has a result that is not an error, and all its commands exist.
     Completed,
-    /// It did not.
+    /// Failed.
     Failed(Failure),
-    /// It never started, because one that it depends on did not complete. Says which.
+    /// Never started, because the instance of this name, on which it depends, did not complete.
     Skipped(String),
 }
 
 impl Status {
-    /// The word for it.
+    /// Returns the word for the status in reports.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Status {
         }
     }
 
-    /// Whether it will change no more.
+    /// Returns true if the status is final.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match self {
@@ -45,26 +45,26 @@ impl Status {
     }
 }
 
-/// How much of an error is kept, in bytes.
+/// Bound on the error text that is kept, in bytes.
 const MAX_ERROR_BYTES: usize = 10_000;
 
-/// Why an instance failed.
+/// Failure of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The kind of reason.
+    /// Kind of the failure.
     pub reason: FailureKind,
-    /// The error in a sentence, for a person.
+    /// Error message, for the user.
     pub error: String,
-    /// Whether another attempt could not come to anything else.
+    /// True if another attempt would fail the same, so that a retry is useless.
     pub is_permanent: bool,
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// Returns a failure of this kind.
     #[must_use]
     pub fn new(reason: FailureKind, error: impl Into<String>) -> Self {
         let mut error = error.into();
-        // claude's own text can have megabytes, and an instance has a failure for each attempt.
+        // claude's own text can be megabytes long, and an instance keeps a failure for each attempt.
         if error.len() > MAX_ERROR_BYTES {
             let end = (0..=MAX_ERROR_BYTES).rev().find(|&end| error.is_char_boundary(end)).unwrap_or(0);
             error.truncate(end);
@@ -74,25 +74,26 @@ impl Failure {
         Failure { reason, error, is_permanent: false }
     }
 
-    /// A failure that another attempt would come to as well.
+    /// Returns a failure that a retry cannot resolve.
     #[must_use]
     pub fn permanent(reason: FailureKind, error: impl Into<String>) -> Self {
         Failure { is_permanent: true, ..Failure::new(reason, error) }
     }
 
-    /// The same, of an instance that was to be tried again and cannot be, for this reason.
+    /// Returns the failure of an instance that should have been retried and cannot be, with the reason.
     #[must_use]
     pub fn with_retry_cancelled(&self, why: &str) -> Self {
         Failure::permanent(self.reason, format!("{}; not tried again: {why}", self.error))
     }
 
-    /// It ran longer than it may. `cause` is the known cause, if there is one: "claude was retrying the API".
+    /// Returns the failure of an exceeded time limit. `cause` is the known cause, if any: "claude was retrying the
+    /// API".
     #[must_use]
     pub fn timeout(limit: Duration, cause: Option<&str>) -> Self {
         Failure::new(FailureKind::Timeout, format!("Timeout after {}{}", whole_seconds(limit), while_clause(cause)))
     }
 
-    /// It wrote nothing for longer than it may.
+    /// Returns the failure of an instance that wrote no output within the idle timeout.
     #[must_use]
     pub fn idle_timeout(limit: Duration, cause: Option<&str>) -> Self {
         Failure::new(
@@ -101,14 +102,14 @@ impl Failure {
         )
     }
 
-    /// claude did not answer `initialize` in time.
+    /// Returns the failure of a claude that did not answer `initialize` in time.
     #[must_use]
     pub fn startup_timeout(limit: Duration) -> Self {
         let error = format!("Timeout: claude did not answer initialize within {}", whole_seconds(limit));
         Failure::new(FailureKind::Timeout, error)
     }
 
-    /// The run was stopped by a signal.
+    /// Returns the failure of an instance that was stopped by a signal to zen.
     #[must_use]
     pub fn interrupted(signal_name: &str) -> Self {
         Failure::new(FailureKind::Interrupted, format!("Stopped by {signal_name}"))
@@ -131,27 +132,27 @@ fn while_clause(cause: Option<&str>) -> String {
     cause.map_or_else(String::new, |cause| format!(", while {cause}"))
 }
 
-/// "10s", "0.5s": as the user wrote it.
+/// Formats a time limit as the user wrote it: "10s", "0.5s".
 fn whole_seconds(limit: Duration) -> String {
     format!("{}s", limit.as_secs_f64())
 }
 
-/// The kinds of reasons for which an instance fails.
+/// Kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// A slash command of it does not exist.
+    /// A slash command of the instance does not exist.
     CommandNotFound,
-    /// claude said that it failed, or ended without saying anything.
+    /// claude reported an error, or ended without a result.
     Error,
-    /// It ran, or said nothing, for longer than it may.
+    /// A time limit was exceeded, or the process was silent for too long.
     Timeout,
-    /// A budget refused or stopped it.
+    /// A budget denied or stopped the instance.
     Budget,
     /// The account's usage limit is reached.
     Limit,
-    /// The API refuses the account: its login, its permission or its credit.
+    /// The API rejected the account: its login, its permission or its credit.
     Account,
-    /// Its process could not be started.
+    /// The process could not be spawned.
     Spawn,
     /// The run was stopped.
     Interrupted,
@@ -162,7 +163,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The word for it in reports.
+    /// Returns the word for the kind in reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -179,7 +180,7 @@ impl FailureKind {
         }
     }
 
-    /// What a run ends with that has one such failure.
+    /// Returns the exit code of a run in which this failure is the most severe.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self {
@@ -192,7 +193,7 @@ impl FailureKind {
             FailureKind::Timeout => ExitCode::TimedOut,
             FailureKind::Budget => ExitCode::Budget,
             FailureKind::Limit => ExitCode::TempFail,
-            // The failures that stopped the run decide.
+            // The failures that stopped the run determine the code.
             FailureKind::Halted => ExitCode::Completed,
         }
     }
@@ -204,12 +205,12 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// How a process ended.
+/// Exit status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// By itself, with this status.
+    /// Exited with this status.
     Code(i32),
-    /// By this signal.
+    /// Killed by this signal.
     Signal(i32),
 }
 
@@ -222,7 +223,8 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What a run of these instances ends with, if no signal stopped it. A skipped one has its cause in one that failed.
+/// Returns the exit code of a run that no signal stopped. A skipped instance adds nothing: the instance that caused it
+/// failed.
 #[must_use]
 pub fn exit_code<'a>(statuses: impl IntoIterator<Item = &'a Status>) -> ExitCode {
     statuses
@@ -230,7 +232,7 @@ pub fn exit_code<'a>(statuses: impl IntoIterator<Item = &'a Status>) -> ExitCode
         .map(|status| match status {
             Status::Completed | Status::Skipped(_) => ExitCode::Completed,
             Status::Failed(failure) => failure.reason.exit_code(),
-            // A run that ends has nobody left in these; if it had, nobody shall be told that all went well.
+            // A finished run has no instance in these states; if it had, it must not report success.
             Status::Pending | Status::Running => ExitCode::Failed,
         })
         .fold(ExitCode::Completed, ExitCode::max_severity)

@@ -1,52 +1,52 @@
-//! What an instance has told of itself, in the words of its reports. Knows no process, and not who listens.
+//! Progress of an attempt, as collected from claude's events.
 
 use crate::claude::protocol::{Denial, Retry};
 use crate::plan::result_template::MAX_RESULT_BYTES;
 
-/// How many refused tools are kept one by one.
+/// Number of denials that are kept one by one.
 const MAX_DENIALS: usize = 100;
 
-/// What an attempt has told of itself.
+/// Progress that an attempt has reported so far.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptProgress {
-    /// The session that claude gave it.
+    /// Session that claude assigned.
     pub session_id: Option<String>,
-    /// The model that answers.
+    /// Model that answers.
     pub model: Option<String>,
-    /// The permission mode that claude reports; if it was ever not the one that it was given, that one.
+    /// Permission mode that claude reports. A mode that differs from the given one is kept.
     pub permission_mode: Option<String>,
-    /// The permission mode that claude was given, if it reports another.
+    /// Permission mode that claude was given, if it reports another one.
     pub mode_instead_of: Option<String>,
-    /// The text of the last result.
+    /// Text of the last result.
     pub result: Option<String>,
-    /// How many turns have ended well.
+    /// Number of turns that succeeded.
     pub turns_done: usize,
-    /// What was answered to each of these, of a long answer the beginning; nothing where the conversation was cleared.
+    /// Answer to each of these turns. Long answers are truncated; a turn that clears the conversation has an empty one.
     pub answers: Vec<String>,
-    /// Tools that were refused, the first hundred.
+    /// Denied tools: the first hundred.
     pub denials: Vec<Denial>,
-    /// How many more were refused.
+    /// Number of further denials.
     pub more_denials: u64,
-    /// MCP servers that claude reported as failed, each once.
+    /// MCP servers that claude reported as failed, without duplicates.
     pub mcp_failed: Vec<String>,
     /// Background work that zen waits for, by command.
     pub awaited: Vec<String>,
     /// Background work that was stopped, by command.
     pub background_stopped: Vec<String>,
-    /// The retry it waits for.
+    /// API retry that is pending.
     pub retry: Option<Retry>,
-    /// How many requests were retried.
+    /// Number of API requests that were retried.
     pub retries: u64,
-    /// Lines that were no event.
+    /// Number of lines that are not valid events.
     pub invalid_lines: u64,
-    /// Lines over the bound.
+    /// Number of lines over the size limit.
     pub oversized_lines: u64,
-    /// When the usage limit ends, in seconds since 1970.
+    /// End of the usage limit, in seconds since 1970.
     pub limit_resets_at: Option<u64>,
 }
 
 impl AttemptProgress {
-    /// Adds a tool that was refused.
+    /// Adds a denied tool.
     pub fn deny(&mut self, denial: Denial) {
         if self.denials.len() < MAX_DENIALS {
             self.denials.push(denial);
@@ -55,8 +55,8 @@ impl AttemptProgress {
         }
     }
 
-    /// Returns what the record of an instance keeps: of a long result the beginning, which is as much as a message of
-    /// another instance can insert. result.txt has the whole.
+    /// Returns a copy for the instance's record, with a bounded result: as much as another instance's message can
+    /// insert. The file result.txt has the whole.
     #[must_use]
     pub fn for_record(&self) -> AttemptProgress {
         AttemptProgress {
@@ -76,8 +76,7 @@ impl AttemptProgress {
     }
 }
 
-/// Returns a result that is no longer than [`MAX_RESULT_BYTES`]; of a longer one the beginning, with a last line that says
-/// how much is left out.
+/// Truncates a result to [`MAX_RESULT_BYTES`]. A last line then gives the number of bytes left out.
 fn beginning(result: &str) -> String {
     const LAST_LINE_BYTES: usize = 64;
     if result.len() <= MAX_RESULT_BYTES {

@@ -1,4 +1,4 @@
-//! What is known of one instance at a moment: written by the loop, read by every report. Holds no process.
+//! Record of one instance, written by the event loop and read by all reports.
 
 use std::time::Duration;
 
@@ -6,62 +6,62 @@ use crate::claude::usage_meter::Usage;
 use crate::engine::outcome::{ExitStatus, Failure, FailureKind, Status};
 use crate::engine::progress::AttemptProgress;
 
-/// What is known of one instance.
+/// Record of one instance.
 #[derive(Clone, Debug, Default)]
 pub struct InstanceRecord {
-    /// Where it stands.
+    /// Current status.
     pub status: Status,
-    /// The process id of its last process.
+    /// Process id of its last process.
     pub pid: Option<u32>,
-    /// When it was started, since the run began.
+    /// Time of the first start, since the start of the run.
     pub started: Option<Duration>,
-    /// When its last attempt was started.
+    /// Time at which the last attempt started.
     pub attempt_started: Option<Duration>,
-    /// Its attempts that failed, and were not the last.
+    /// Failed attempts, except the last one.
     pub failed_attempts: Vec<FailedAttempt>,
-    /// When it is tried again, if it waits for that.
+    /// Time of the next attempt, if one is scheduled.
     pub next_attempt_at: Option<Duration>,
-    /// What keeps it from starting, if that is its session, which another run is in.
+    /// Reason that defers the start: the session, which another run is using.
     pub blocked_on: Option<String>,
-    /// The one that it depends on and that did not complete, by index: for it this one was skipped.
+    /// Index of the dependency that did not complete, if this instance was skipped for it.
     pub skipped_due_to: Option<usize>,
-    /// The conversation that the next attempt continues: the last one left background work unfinished.
+    /// Conversation that the next attempt continues, since the last one left background work unfinished.
     pub continues: Option<String>,
-    /// True if claude has kept the conversation of its named session; `None` until its work is done.
+    /// True if claude has kept the conversation of the named session; `None` until the instance has ended its work.
     pub session_kept: Option<bool>,
-    /// When it ended, since the run began.
+    /// Time at which the instance ended, since the start of the run.
     pub ended: Option<Duration>,
-    /// How its last process ended.
+    /// Exit status of its last process.
     pub exit: Option<ExitStatus>,
-    /// What it has used, in all its attempts.
+    /// Usage of all attempts.
     pub used: Usage,
-    /// What its last attempt has told of itself.
+    /// Progress of the last attempt.
     pub progress: AttemptProgress,
-    /// The last lines that it said, or wrote to standard error; cleaned, oldest first.
+    /// Last lines of output and of stderr; sanitized, oldest first.
     pub last_output: Vec<String>,
-    /// Processes of it that could not be ended, by id.
+    /// Ids of its processes that could not be killed.
     pub surviving_pids: Vec<i32>,
 }
 
-/// An attempt that failed, and after which the instance was to be tried again.
+/// Failed attempt that another one should follow.
 #[derive(Clone, Debug)]
 pub struct FailedAttempt {
-    /// The process id, if a process was started.
+    /// Process id, if a process was spawned.
     pub pid: Option<u32>,
-    /// When it was started, since the run began.
+    /// Time of the start, since the start of the run.
     pub started: Duration,
-    /// When it ended, since the run began.
+    /// Time of the end, since the start of the run.
     pub ended: Duration,
-    /// How its process ended.
+    /// Exit status of its process.
     pub exit: Option<ExitStatus>,
-    /// What it has used, it alone.
+    /// Usage of this attempt alone.
     pub used: Usage,
-    /// Why it failed.
+    /// Reason of the failure.
     pub failure: Failure,
 }
 
 impl InstanceRecord {
-    /// What its failed attempts have used together.
+    /// Returns the usage of the failed attempts together.
     #[must_use]
     pub fn usage_of_failed_attempts(&self) -> Usage {
         self.failed_attempts.iter().fold(Usage::default(), |mut sum, attempt| {
@@ -70,7 +70,7 @@ impl InstanceRecord {
         })
     }
 
-    /// How often it was tried. An attempt that was to follow, and did not, is none.
+    /// Returns the number of attempts started. A scheduled attempt that did not start is not counted.
     #[must_use]
     pub fn attempt_count(&self) -> usize {
         let failed = self.failed_attempts.len();
@@ -78,14 +78,14 @@ impl InstanceRecord {
         failed + usize::from(is_underway && self.attempt_started.is_some())
     }
 
-    /// How many retries were made, or are to be made now: attempts after a usage limit are none.
+    /// Returns the number of retries, including one that is due now. Attempts after a usage limit do not count.
     #[must_use]
     pub fn retry_count(&self) -> u32 {
         let failed = self.failed_attempts.iter().filter(|attempt| attempt.failure.reason != FailureKind::Limit);
         u32::try_from(failed.count()).unwrap_or(u32::MAX)
     }
 
-    /// How long it has run up to `now`.
+    /// Returns the running time up to `now`.
     #[must_use]
     pub fn elapsed(&self, now: Duration) -> Option<Duration> {
         self.started.map(|started| self.ended.unwrap_or(now).saturating_sub(started))

@@ -1,25 +1,25 @@
-//! Whether a failed instance is tried again, and how long it waits before. Pure; knows no process and no schedule.
+//! Retry policy: decides if a failed instance is retried, and after which delay. Pure.
 
 use std::time::Duration;
 
 use crate::engine::outcome::{Failure, FailureKind};
 use crate::plan::RetryPolicy;
 
-/// The longest wait, unless the first one is longer.
+/// Upper bound of the delay, unless the initial delay is longer.
 const MAX_DELAY: Duration = Duration::from_secs(600);
 
 impl RetryPolicy {
-    /// How long to wait before the next attempt, when one has failed like this and `made` retries were made before it;
-    /// `None`: there is none.
+    /// Returns the delay before the next attempt after this failure, with `made` retries before it. Returns `None` if
+    /// there is no retry.
     ///
-    /// What may pass is tried again: an error, a timeout, a process that the system would not start just now.
+    /// Transient failures are retried: an error, a timeout, a temporary failure to spawn the process.
     #[must_use]
     pub fn delay_after(&self, failure: &Failure, made: u32) -> Option<Duration> {
         let may_pass = match failure.reason {
             FailureKind::Error | FailureKind::Timeout | FailureKind::Spawn | FailureKind::Unfinished => {
                 !failure.is_permanent
             }
-            // A usage limit has a policy of its own for the whole run.
+            // Usage limits have a policy for the whole run.
             FailureKind::CommandNotFound
             | FailureKind::Budget
             | FailureKind::Limit

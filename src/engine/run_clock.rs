@@ -1,28 +1,28 @@
-//! The clock of a run: time since its start, less the pauses in which nothing of it was running. All deadlines of a run are
-//! moments of this clock, so that a pause moves them.
+//! Clock of a run: the time since its start, without the pauses during which the run did not execute. All deadlines are
+//! times on this clock, so that a pause moves them.
 //!
-//! Pure: readings of the system's clocks come in as arguments.
+//! Pure: readings of the system clocks are passed in as arguments.
 
 use std::time::Duration;
 
-/// An overrun of a wait from which on it is a pause: zen was stopped, frozen or starved.
+/// Overrun of a wait that counts as a pause: zen was stopped, frozen or starved.
 const LEAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest wait while instances run. A pause is noticed to this precision, as the wait may have begun before it.
+/// Longest wait while instances run. It bounds the error of a pause, which may have begun during the wait.
 pub const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The same while none runs: what is left is a wait for a time of day, which a suspended machine passes.
+/// Longest wait while none runs. Only waits for a time of day remain, which passes while the machine is suspended.
 pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(30);
 
-/// The most pauses that are kept one by one; later ones are added to the last.
+/// Number of pauses kept one by one; later ones are added to the last.
 const MAX_PAUSES: usize = 1000;
 
-/// Two clocks of the system at one moment, each since some moment of its own.
+/// Simultaneous readings of two system clocks, each with an epoch of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Time, less that in which the machine was suspended.
+    /// Time without suspensions of the machine (CLOCK_MONOTONIC).
     pub monotonic: Duration,
-    /// Time, with that in which the machine was suspended.
+    /// Time including suspensions of the machine (CLOCK_BOOTTIME).
     pub boot: Duration,
 }
 
@@ -30,33 +30,33 @@ pub struct Reading {
 #[derive(Clone, Debug)]
 pub struct RunClock {
     start: Reading,
-    /// The time of the pauses in which the monotonic clock went on.
+    /// Total of the pauses during which the monotonic clock advanced.
     stopped: Duration,
-    /// The time of the suspensions up to now, in which it did not.
+    /// Total of the suspensions, during which it did not.
     suspended: Duration,
 }
 
 impl RunClock {
-    /// Returns a clock that starts now.
+    /// Returns a clock that starts at `now`.
     #[must_use]
     pub fn new(now: Reading) -> Self {
         RunClock { start: now, stopped: Duration::ZERO, suspended: Duration::ZERO }
     }
 
-    /// Returns the time since the start, less the pauses.
+    /// Returns the time since the start, without the pauses.
     #[must_use]
     pub fn elapsed(&self, now: Reading) -> Duration {
         now.monotonic.saturating_sub(self.start.monotonic).saturating_sub(self.stopped)
     }
 
-    /// Notes a wait of at most `limit` that took from `before` to `after`. Returns the pause in it, if there was one.
+    /// Records a wait from `before` to `after` with a timeout of `limit`. Returns the pause in it, if there was one.
     pub fn on_wait(&mut self, limit: Duration, before: Reading, after: Reading) -> Option<Duration> {
         let took = after.monotonic.saturating_sub(before.monotonic);
         let overrun = Some(took.saturating_sub(limit)).filter(|&overrun| overrun >= LEAST_PAUSE);
         self.add_pause(overrun.unwrap_or_default(), after)
     }
 
-    /// Notes that nothing of the run was running from `before` to `after`. Returns the pause, with a suspension in it.
+    /// Records that the run was stopped from `before` to `after`. Returns the pause, including a suspension.
     pub fn on_stop(&mut self, before: Reading, after: Reading) -> Option<Duration> {
         self.add_pause(after.monotonic.saturating_sub(before.monotonic), after)
     }
@@ -64,7 +64,7 @@ impl RunClock {
     fn add_pause(&mut self, stopped: Duration, now: Reading) -> Option<Duration> {
         let boot = now.boot.saturating_sub(self.start.boot);
         let suspended = boot.saturating_sub(now.monotonic.saturating_sub(self.start.monotonic));
-        // The two clocks are read one after the other, and so differ by a little in any case.
+        // The two clocks are read one after the other, so they always differ slightly.
         let suspension = suspended.saturating_sub(self.suspended);
         let suspension = Some(suspension).filter(|&suspension| suspension >= LEAST_PAUSE).unwrap_or_default();
         self.suspended += suspension;
@@ -73,15 +73,15 @@ impl RunClock {
     }
 }
 
-/// The pauses of a run, by which its moments become times of day.
+/// Pauses of a run, to convert its times to times of day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
-    /// The moment of the run, and how long it lasted.
+    /// Run time and length of each pause.
     pauses: Vec<(Duration, Duration)>,
 }
 
 impl Pauses {
-    /// Adds a pause at this moment of the run.
+    /// Adds a pause at this run time.
     pub fn add(&mut self, at: Duration, length: Duration) {
         let is_full = self.pauses.len() == MAX_PAUSES;
         match self.pauses.last_mut() {
@@ -90,13 +90,13 @@ impl Pauses {
         }
     }
 
-    /// Returns the time of all pauses.
+    /// Returns the total length of the pauses.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.pauses.iter().map(|&(_, length)| length).sum()
     }
 
-    /// Returns the time since the start at this moment of the run, with the pauses before it.
+    /// Converts a run time to the time since the start, including the pauses before it.
     #[must_use]
     pub fn with_pauses(&self, moment: Duration) -> Duration {
         let before = self.pauses.iter().filter(|&&(at, _)| at <= moment);
@@ -112,14 +112,14 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// The clocks of a machine that was suspended for so long.
+    /// Returns the clocks of a machine with this much time in suspension.
     const fn reading(monotonic_s: u64, suspended_s: u64) -> Reading {
         Reading { monotonic: s(1000 + monotonic_s), boot: s(5000 + monotonic_s + suspended_s) }
     }
 
     #[test]
     fn a_wait_that_takes_much_longer_than_asked_is_a_pause() {
-        // Limit, begin and end of the wait, suspended by then; the pause, and the time of the run after it.
+        // Timeout, start and end of the wait, suspension until then; the pause, and the run time after it.
         for (limit, began, ended, suspended, pause, elapsed) in [
             (1, 10, 10, 0, None, 10),
             (1, 10, 11, 0, None, 11),
@@ -127,7 +127,7 @@ mod tests {
             (1, 10, 13, 0, Some(2), 11),
             (1, 10, 3611, 0, Some(3600), 11),
             (30, 10, 3611, 0, Some(3571), 40),
-            (1, 10, 11, 3600, Some(3600), 11), // the monotonic clock stands still while the machine is suspended
+            (1, 10, 11, 3600, Some(3600), 11), // the monotonic clock stops while the machine is suspended
             (1, 10, 11, 1, None, 11),
             (1, 10, 21, 50, Some(60), 11),
         ] {

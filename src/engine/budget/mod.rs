@@ -36,7 +36,7 @@ pub enum Admission {
 /// Denial of an instance by a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// Message with the reason, worded as in the original program.
+    /// Message with the reason, in the wording of the specification.
     pub why: String,
     /// True if the overall budget denies it. All later instances are then denied as well.
     is_overall: bool,

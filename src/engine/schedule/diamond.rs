@@ -1,5 +1,5 @@
-//! A diamond of 200 instances, whose attempts fail in random places, run by the schedule and the ledger on a clock of the
-//! test's own, and held to what a simulation of the graph says that knows neither of them.
+//! Simulation of 200 instances in a diamond graph with random failures, run by the schedule and the budget on a
+//! simulated clock. The outcome must equal the one computed from the graph alone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::plan::{Plan, planned};
 const COUNT: usize = 200;
 const SEEDS: u64 = 1000;
 
-/// What an instance is taken to use that announces nothing, and uses, in each attempt.
+/// Tokens that an instance uses in each attempt, equal to its default estimate.
 const ATTEMPT_TOKENS: u64 = 1_000;
 
-/// The same seed is the same diamond, on every machine.
+/// Pseudorandom generator: a seed gives the same diamond on every machine.
 struct Random(u64);
 
 impl Random {
@@ -30,18 +30,18 @@ impl Random {
     }
 }
 
-/// How an instance behaves.
+/// Behavior of an instance.
 #[derive(Clone, Copy)]
 struct Nature {
-    /// So many attempts fail before one completes.
+    /// Number of attempts that fail before one completes.
     fails: u32,
     is_hopeless: bool,
     runs: Duration,
-    /// When its first message comes, from its start; `None`: never.
+    /// Delay of its first message after the start; `None` if there is none.
     speaks_after: Option<Duration>,
 }
 
-/// What becomes of an instance.
+/// Outcome of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Completed,
@@ -52,11 +52,12 @@ enum Fate {
 struct Diamond {
     plan: Plan,
     natures: Vec<Nature>,
-    /// So that whom one depends on comes before it; the config's order is another.
+    /// Topological order: dependencies first. The order in the config differs.
     order: Vec<usize>,
 }
 
-/// One first, one last, and between them layers that widen and narrow; each instance depends on some of the layer before.
+/// Returns a diamond: a first and a last instance, with random layers between them. Each instance depends on some of
+/// the layer before.
 fn diamond(base: &Plan, random: &mut Random) -> Diamond {
     let mut plan = base.clone();
     let mut order: Vec<usize> = (0..COUNT).collect();
@@ -102,7 +103,7 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
     Diamond { plan, natures, order }
 }
 
-/// What the graph says: the fate of each, and how many attempts it takes.
+/// Computes the outcome and the number of attempts of each instance from the graph.
 fn fates(Diamond { plan, natures, order }: &Diamond) -> Vec<(Fate, u32)> {
     let mut fates = vec![(Fate::Skipped, 0); COUNT];
     for &i in order {
@@ -120,7 +121,7 @@ fn fates(Diamond { plan, natures, order }: &Diamond) -> Vec<(Fate, u32)> {
     fates
 }
 
-/// A run on a clock of its own.
+/// Result of a run on the simulated clock.
 struct Played {
     fates: Vec<Option<Fate>>,
     attempts: Vec<u32>,
@@ -230,7 +231,7 @@ fn a_diamond_of_200_ends_as_the_graph_says_on_every_seed_of_a_thousand() {
         failed += told.iter().filter(|(fate, _)| *fate == Fate::Failed).count();
         retried += told.iter().filter(|&&(_, attempts)| attempts > 1).count();
     }
-    // A thousand times nothing would prove nothing.
+    // Guards against a test that covers no failures.
     assert!(
         skipped > 10_000 && failed > 1_000 && retried > 1_000,
         "{skipped} skipped, {failed} failed, {retried} retried"

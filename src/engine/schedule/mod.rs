@@ -1,7 +1,7 @@
-//! Which instance starts when: dependencies, sessions, slots, and the distance between launches.
+//! Launch order: dependencies, sessions, slots and the delay between launches.
 //!
-//! Pure: it is told the time, what started and what ended, and answers who is next and when to ask again. It knows no
-//! process, no budget and no reason why an instance ended.
+//! Pure: takes the time, the starts and the ends as arguments; returns the instances that are ready and the time of the
+//! next check. Budgets and failure kinds are handled elsewhere.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,41 +9,41 @@ use std::time::Duration;
 use crate::config::DependencyCondition;
 use crate::plan::{Instance, waits_for};
 
-/// How fast instances are started.
+/// Limits on launches.
 #[derive(Clone, Copy, Debug)]
 pub struct LaunchPolicy {
-    /// Launches are at least this far apart: parallel starts of claude race on its own files.
+    /// Minimum delay between launches: parallel starts of claude race on its own files.
     pub startup_delay: Duration,
-    /// How many run at once; `None`: as many as there are.
+    /// Maximum number of running instances; `None` for no limit.
     pub max_parallel: Option<usize>,
 }
 
-/// An instance that will never start.
+/// Instance that will never start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
-    /// Which one.
+    /// Index of the instance.
     pub instance: usize,
-    /// The instance that it would have needed.
+    /// Index of the dependency that did not complete.
     pub cause: usize,
 }
 
-/// The instances that have not started, and what they wait for.
+/// Queue of the instances that have not ended, with their dependencies.
 #[derive(Debug)]
 pub struct Schedule {
     pace: LaunchPolicy,
-    /// How many others each one waits for.
+    /// Number of instances that each one waits for.
     blockers: Vec<usize>,
-    /// Who waits for each one.
+    /// Dependents of each instance.
     followers: Vec<Vec<Dependent>>,
     state: Vec<State>,
-    /// Those that wait for nobody, in the order of the config.
+    /// Instances that wait for no other, in config order.
     ready: BTreeSet<usize>,
-    /// Those that are to be tried again, or were put off, and until when.
+    /// Retried and deferred instances, with the end of their delay.
     delayed: BTreeSet<(Duration, usize)>,
     running: usize,
-    /// How many have not ended.
+    /// Number of instances that have not ended.
     open: usize,
-    /// Before this nothing starts.
+    /// Earliest time of the next launch.
     next_launch: Duration,
     stopped: bool,
 }
@@ -51,7 +51,7 @@ pub struct Schedule {
 #[derive(Clone, Copy, Debug)]
 struct Dependent {
     instance: usize,
-    /// Whether it starts only if this one has completed.
+    /// True if it starts only if the dependency has completed.
     needs_completed: bool,
 }
 
@@ -63,7 +63,7 @@ enum State {
 }
 
 impl Schedule {
-    /// Everybody waits, and the first may start at once.
+    /// Returns a schedule with all instances waiting; the first launch may happen at once.
     #[must_use]
     pub fn new(instances: &[Instance], pace: LaunchPolicy) -> Self {
         let waits_for = waits_for(instances);
@@ -91,7 +91,7 @@ impl Schedule {
         }
     }
 
-    /// The instances that may start now: those that wait for nothing, in the config's order.
+    /// Returns the instances that may start at `now`, in config order.
     pub fn ready(&mut self, now: Duration) -> impl Iterator<Item = usize> {
         while let Some((_, instance)) = self.delayed.first().copied().filter(|&(at, _)| at <= now) {
             self.delayed.pop_first();
@@ -101,7 +101,7 @@ impl Schedule {
         self.ready.iter().copied().filter(move |_| is_time)
     }
 
-    /// When [`ready`](Self::ready) will have an instance, unless something ends before.
+    /// Returns the time at which [`ready`](Self::ready) returns an instance, unless another one ends earlier.
     #[must_use]
     pub fn next_start_at(&self) -> Option<Duration> {
         let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
@@ -109,13 +109,13 @@ impl Schedule {
         (has_slot && !self.stopped).then_some(at.max(self.next_launch))
     }
 
-    /// When the delay of the next one ends that is to be tried again, or was put off.
+    /// Returns the earliest end of a delay, of a retry or a deferred start.
     #[must_use]
     pub fn next_deferred_at(&self) -> Option<Duration> {
         self.delayed.first().map(|&(at, _)| at)
     }
 
-    /// An instance was started, now.
+    /// Marks an instance as started at `now`.
     pub fn started(&mut self, instance: usize, now: Duration) {
         self.ready.remove(&instance);
         self.state[instance] = State::Running;
@@ -123,41 +123,41 @@ impl Schedule {
         self.next_launch = now + self.pace.startup_delay;
     }
 
-    /// Nothing starts before this.
+    /// Starts no instance before this time.
     pub fn pause_until(&mut self, at: Duration) {
         self.next_launch = self.next_launch.max(at);
     }
 
-    /// What was held until `from` is held until `to` only.
+    /// If launches are paused until `from`, changes the end of the pause to `to`.
     pub fn move_hold(&mut self, from: Duration, to: Duration) {
         if self.next_launch == from {
             self.next_launch = to;
         }
     }
 
-    /// The delay of an instance ends at `to` and no longer at `from`.
+    /// Moves the end of an instance's delay from `from` to `to`.
     pub fn move_delay(&mut self, instance: usize, from: Duration, to: Duration) {
         if self.delayed.remove(&(from, instance)) {
             self.delayed.insert((to, instance));
         }
     }
 
-    /// An instance that runs has ended, and is to be started again at `at` or later. Until then it takes no slot, and
-    /// whoever waits for it waits on.
+    /// Schedules another start of a running instance that has ended, at `at` or later. Until then it occupies no slot,
+    /// and its dependents keep waiting.
     pub fn retry_at(&mut self, instance: usize, at: Duration) {
         self.state[instance] = State::Waiting;
         self.running -= 1;
         self.delayed.insert((at, instance));
     }
 
-    /// An instance that could start does not yet: it is asked for again at `at`, and keeps nobody else back.
+    /// Defers a ready instance until `at`. Other instances are not affected.
     pub fn defer_until(&mut self, instance: usize, at: Duration) {
         if self.ready.remove(&instance) {
             self.delayed.insert((at, instance));
         }
     }
 
-    /// An instance has ended, or will not be started. Answers who will never start because of it.
+    /// Marks an instance as ended or never to start. Returns the instances that are skipped because of it.
     pub fn ended(&mut self, instance: usize, completed: bool) -> Vec<Skip> {
         let mut skipped = Vec::new();
         let mut ended = vec![(instance, completed)];
@@ -189,7 +189,7 @@ impl Schedule {
         skipped
     }
 
-    /// Starts nothing any more. Returns the instances that would have started.
+    /// Prevents all further starts. Returns the instances that would have started.
     pub fn stop(&mut self) -> Vec<usize> {
         self.stopped = true;
         self.ready.clear();
@@ -203,7 +203,7 @@ impl Schedule {
         (0..self.state.len()).filter(|&i| self.state[i] == State::Waiting).collect()
     }
 
-    /// Whether everything has ended that ever will.
+    /// Returns true if all instances have ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.open == 0
@@ -373,8 +373,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any graph without rings, any outcomes, any number of slots: everybody starts or is skipped, for a reason, and
-        /// nobody before those it waits for.
+        /// For any acyclic graph, outcomes and number of slots, each instance starts or is skipped for a reason, and
+        /// none starts before its dependencies end.
         #[test]
         fn everybody_starts_or_is_skipped(
             edges in proptest::collection::vec((1_usize..12, 0_usize..12, any::<bool>()), 0..30),
