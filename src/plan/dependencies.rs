@@ -1,18 +1,17 @@
-//! Who waits for whom: whether a dependency can ever be fulfilled, and where instances wait for each other in a ring.
+//! Graph of waiting instances: indirect dependencies and cycles.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Instance;
 use crate::base::text::quote_input;
 
-/// A longer ring is not told whole.
+/// Number of names in the message about a cycle; the others are left out.
 const MAX_RING_NAMES: usize = 10;
 
-/// Returns those of the asked pairs `(instance, other)` in which the instance depends on the other, directly or through
-/// others.
+/// Returns the pairs `(instance, other)` in which the instance depends on the other, directly or indirectly.
 ///
-/// A direct dependency needs no walk. The others are answered together: a walk for each pair would read all edges each
-/// time, which are a million for 100 layers of 100 instances.
+/// Direct dependencies need no traversal. The others are computed together: a traversal per pair would read all edges
+/// each time, which are a million for 100 layers of 100 instances.
 pub(super) fn dependent_pairs(
     instances: &[Instance],
     asked: impl IntoIterator<Item = (usize, usize)>,
@@ -38,8 +37,8 @@ pub(super) fn dependent_pairs(
     dependent
 }
 
-/// Adds the pairs that depend on each other through others. Each instance has a row with a bit for each target; the rows
-/// are filled in topological order, for so many targets at a time that they take a few megabytes.
+/// Adds the pairs with an indirect dependency. Each instance has a row with a bit for each target. The rows are filled
+/// in topological order, for a bounded number of targets at a time, so that they take a few megabytes.
 fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &mut HashSet<(usize, usize)>) {
     const MAX_WORDS: usize = 16;
     let Order { dependencies_first, has_ring } = order(instances);
@@ -63,7 +62,7 @@ fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &
                 has_changed |= row[..] != rows[i * words..][..words];
                 rows[i * words..][..words].copy_from_slice(&row);
             }
-            // Without a ring, each row was whole before it was read.
+            // Without a cycle, each row was complete before it was read.
             if !has_ring || !has_changed {
                 break;
             }
@@ -76,12 +75,12 @@ fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &
 }
 
 struct Order {
-    /// All instances, each after those that it depends on; in a ring, in the order of a walk.
+    /// All instances, each after its dependencies; in a cycle, in the order of a depth-first search.
     dependencies_first: Vec<usize>,
     has_ring: bool,
 }
 
-/// Sorts the instances topologically, by a walk in depth.
+/// Sorts the instances topologically, by a depth-first search.
 fn order(instances: &[Instance]) -> Order {
     #[derive(Clone, Copy, PartialEq)]
     enum Visit {
@@ -112,7 +111,7 @@ fn order(instances: &[Instance]) -> Order {
     order
 }
 
-/// What is wrong with such a ring.
+/// Returns the error message for a cycle.
 pub(super) fn cycle_message(ring: &[usize], instances: &[Instance]) -> String {
     let name = |&i: &usize| quote_input(&instances[i].name);
     let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
@@ -126,11 +125,10 @@ pub(super) fn cycle_message(ring: &[usize], instances: &[Instance]) -> String {
     format!("waits for itself: {}{why}", names.join(" -> "))
 }
 
-/// Instances that wait for each other in a ring, each such ring. Instances with one session wait too, each for the one
-/// before it in the config.
+/// Returns the cycles of waiting instances. An instance also waits for the one before it in its session.
 pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
     let waits_for = waits_for(instances);
-    // Takes away, again and again, whoever waits for nobody that is left; what stays are rings and those behind them.
+    // Remove instances that wait for none of the rest, repeatedly; cycles and their dependents remain.
     let mut open: Vec<usize> = waits_for.iter().map(Vec::len).collect();
     let mut followers = vec![Vec::new(); instances.len()];
     for (i, others) in waits_for.iter().enumerate() {
@@ -145,7 +143,7 @@ pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
         while let Some(i) = free.pop() {
             for &follower in &followers[i] {
                 if open[follower] == 0 {
-                    continue; // of a ring that is told already
+                    continue; // of a reported cycle
                 }
                 open[follower] -= 1;
                 if open[follower] == 0 {
@@ -156,7 +154,7 @@ pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
         let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
         first_left = left;
         let ring = find_cycle_from(left, &waits_for, &open);
-        // Those behind it wait for others than themselves.
+        // The dependents of the cycle can be removed now.
         for &i in &ring {
             open[i] = 0;
         }
@@ -165,7 +163,7 @@ pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
     }
 }
 
-/// The ring that is come to from `start` by going on to one that is waited for and that is left too.
+/// Returns the cycle reached from `start` by following one remaining edge of each instance.
 fn find_cycle_from(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Vec<usize> {
     let mut path = Vec::new();
     let mut position = HashMap::new();
@@ -178,7 +176,7 @@ fn find_cycle_from(start: usize, waits_for: &[Vec<usize>], open: &[usize]) -> Ve
     path.split_off(position[&at])
 }
 
-/// Whom each instance waits for: those it depends on, and the one before it in its session.
+/// Returns the instances that each one waits for: its dependencies, and the one before it in its session.
 #[must_use]
 pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
     let mut last_of_session: HashMap<&str, usize> = HashMap::new();
@@ -203,7 +201,7 @@ mod tests {
     use crate::plan::planned;
     use proptest::prelude::*;
 
-    /// The definition: a walk from one instance along all edges.
+    /// Reference implementation: a traversal of all edges from one instance.
     fn depends(instances: &[Instance], instance: usize, other: usize) -> bool {
         let mut seen = HashSet::new();
         let mut ahead = vec![instance];

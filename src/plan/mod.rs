@@ -1,5 +1,5 @@
-//! The plan: a config with every default resolved and every name, session and dependency settled, so that what runs it
-//! has nothing left to decide or to doubt. Pure: what must be known of the machine comes in as [`HostFiles`].
+//! Plan of a run: a validated config with all defaults, names, sessions and dependencies resolved. Pure: facts about
+//! the machine come in through [`HostFiles`].
 
 mod dependencies;
 pub mod result_template;
@@ -26,114 +26,115 @@ use crate::plan::result_template::Placeholder;
 pub use dependencies::waits_for;
 use dependencies::{cycle_message, cycles, dependent_pairs};
 
-/// What instances get that do not say otherwise.
+/// Defaults of instances, for fields that the config leaves out.
 #[derive(Clone, Debug)]
 pub struct Defaults {
-    /// How long an instance may run.
+    /// Time limit of an attempt.
     pub timeout: Duration,
-    /// How long an instance may say nothing; `None`: as long as it likes.
+    /// Time limit without output; `None` for no limit.
     pub idle_timeout: Option<Duration>,
-    /// How long claude may take to answer `initialize`.
+    /// Time limit for the response to `initialize`.
     pub startup_timeout: Duration,
 }
 
-/// What planning must know of the machine.
+/// Queries about the machine's files, needed for planning.
 pub trait HostFiles {
-    /// True if there is a file or directory at this absolute path.
+    /// Returns true if a file or directory exists at this absolute path.
     fn exists(&self, path: &Path) -> bool;
-    /// Whether this is a directory that can be entered.
+    /// Returns true if the path is a directory that can be entered.
     fn is_directory(&self, path: &Path) -> bool;
-    /// True if a file of this directory, or of the user, defines this slash command.
+    /// Returns true if a file of this directory, or of the user, defines this slash command.
     fn has_command_file(&self, directory: &Path, name: &str) -> bool;
 }
 
-/// A plan, ready to run.
+/// Plan of a run, ready to execute.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The instances in the order of the config, which is their priority.
+    /// Instances in config order, which is their priority.
     pub instances: Vec<Instance>,
-    /// The limits.
+    /// Limits of the run.
     pub budget: BudgetConfig,
-    /// How many failures stop the run.
+    /// Number of failures that stop the run.
     pub halt: Option<Halt>,
-    /// What tokens cost, until claude says so.
+    /// Token prices, used until claude reports the cost.
     pub prices: Prices,
-    /// What holds nobody back that was to: a budget or a tool with a slip of the pen in it.
+    /// Warnings about restrictions that probably have no effect: a budget or a tool with a likely typo.
     pub warnings: Vec<String>,
-    /// What else is allowed and yet worth a word.
+    /// Notes about valid but questionable settings.
     pub notes: Vec<String>,
 }
 
-/// One instance of a plan.
+/// Instance of a plan.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// Its name; unique.
+    /// Unique name.
     pub name: String,
-    /// What its author says of it.
+    /// Description from the config.
     pub description: Option<String>,
-    /// The first word of its command, by which the budgets of commands know it.
+    /// Command name that command budgets match: the first word of its command.
     pub budget_command: Option<String>,
-    /// What it is told, in order: the pre-commands, and last the command.
+    /// Messages in order: the pre-commands, then the command.
     pub turns: Vec<Turn>,
-    /// Its own estimate of the tokens that it will use.
+    /// Estimate from the config of the tokens that it will use.
     pub max_tokens: Option<u64>,
-    /// How long it may run.
+    /// Time limit of an attempt.
     pub timeout: Duration,
-    /// How long it may say nothing.
+    /// Time limit without output.
     pub idle_timeout: Option<Duration>,
-    /// How long claude may take from its start to its answer to `initialize`.
+    /// Time limit from the start of claude to its response to `initialize`.
     pub startup_timeout: Duration,
-    /// How often it is tried again when it has failed.
+    /// Retry policy after a failure.
     pub retries: RetryPolicy,
-    /// The instances that must have ended before it starts, by index.
+    /// Dependencies, by index, each with the condition that it must meet.
     pub depends_on: Vec<(usize, DependencyCondition)>,
-    /// Whether it has failed when a tool was refused to it.
+    /// True if the instance fails when a tool is denied.
     pub fail_on_denied: bool,
-    /// The treatment of commands that run in the background after the last turn.
+    /// Treatment of commands that run in the background after the last turn.
     pub background: Background,
-    /// The longest wait for them.
+    /// Time limit of the wait for background commands.
     pub background_wait: Duration,
-    /// True if it fails when claude could not start or reach an MCP server.
+    /// True if the instance fails when claude cannot start or reach an MCP server.
     pub fails_on_mcp: bool,
-    /// The call of claude.
+    /// Invocation of claude.
     pub invocation: Invocation,
 }
 
-/// One message to an instance.
+/// Message to an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// What is sent, as the config has it.
+    /// Text of the message, as in the config.
     pub text: String,
-    /// The slash command that it calls, without the slash, if it calls one.
+    /// Slash command that it invokes, without the slash.
     pub command: Option<String>,
-    /// True if the command's name is also a path (`/tmp is full`). If claude has no such command, the error says so.
+    /// True if the command's name is also a path (`/tmp is full`). If claude has no such command, the error mentions
+    /// it.
     pub may_be_path: bool,
-    /// True if it calls `/clear`, or an alias of it that is no command of the user's own.
+    /// True if it invokes `/clear`, or an alias that is no command of the user's own.
     pub is_clear: bool,
-    /// The place of its text in the config.
+    /// Position of its text in the config.
     pub position: Option<Position>,
-    /// Where in the text the results of others come in; these have ended when it is sent.
+    /// Placeholders in the text for results of other instances, which have ended before it is sent.
     pub placeholders: Vec<Placeholder>,
 }
 
-/// Turns of an instance in one conversation: what a process of it is told.
+/// Turns of an instance that belong to one conversation, and are run by one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationSegment {
-    /// Which of its turns.
+    /// Range of its turns.
     pub turns: Range<usize>,
-    /// Whether what was said before is cleared.
+    /// True if the earlier conversation is cleared before.
     pub starts_fresh: bool,
 }
 
 impl Turn {
-    /// True if it needs a command that some session may lack: `/help`, `/clear` and `/compact` always work.
+    /// Returns the command to check before the run. `/help`, `/clear` and `/compact` always work and are not checked.
     #[must_use]
     pub fn command_to_check(&self) -> Option<&str> {
         self.command.as_deref().filter(|name| !self.is_clear && !slash_commands::always_works(name))
     }
 
-    /// Whether it clears what was said before. That is zen's own affair: the older generations have no such command, and
-    /// 2.1 leaves the session when it is given.
+    /// Returns true if the turn clears the conversation. zen does this itself: older generations have no such command,
+    /// and 2.1 leaves the session when it receives it.
     #[must_use]
     pub fn clears(&self) -> bool {
         self.is_clear
@@ -147,7 +148,7 @@ impl Instance {
         self.segments().first().is_some_and(|leg| leg.starts_fresh)
     }
 
-    /// Its turns, parted where the conversation is cleared; without those that do that.
+    /// Returns its turns, split where the conversation is cleared, without the clearing turns.
     #[must_use]
     pub fn segments(&self) -> Vec<ConversationSegment> {
         let mut legs: Vec<ConversationSegment> = Vec::new();
@@ -163,31 +164,31 @@ impl Instance {
     }
 }
 
-/// The wait before the first retry where the config says nothing.
+/// Default delay before the first retry.
 pub const DEFAULT_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How often an instance is tried again.
+/// Number and delay of the retries of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many attempts may follow the first one.
+    /// Maximum number of attempts after the first one.
     pub max_retries: u32,
-    /// The wait before the first of them; it doubles each time.
+    /// Delay before the first retry; it doubles each time.
     pub initial_delay: Duration,
 }
 
-/// Where the original started everybody, so that nobody waits for an answer that nobody gives.
+/// Default mode of the original program. It asks no permission questions, which no user could answer.
 const DEFAULT_PERMISSION_MODE: &str = "bypassPermissions";
 
-/// The longest wait for background commands if the config does not give one.
+/// Default time limit of the wait for background commands.
 pub const DEFAULT_BACKGROUND_WAIT: Duration = Duration::from_secs(600);
 
-/// So many mistyped names are told the nearest one; each is compared with all that there are.
+/// Bound on the number of suggestions for mistyped names; each compares the name with all others.
 const MAX_SUGGESTIONS: usize = 50;
 
-/// Makes the plan of a config.
+/// Builds the plan of a config.
 ///
 /// # Errors
-/// All the mistakes that a config's author must mend, in the order of the file.
+/// Returns all errors in the config, in the order of the file.
 pub fn plan(
     config: Config,
     workspace: &Path,
@@ -199,7 +200,7 @@ pub fn plan(
     let mut instances = Vec::with_capacity(names.len());
     let mut homes: HashMap<&str, (usize, PathBuf)> = HashMap::new();
     let mut known = NameIndex { all: &names, by_name: HashMap::new(), suggestions_left: MAX_SUGGESTIONS };
-    // Of two with one name, which is a mistake, the first has it.
+    // If two instances have one name, which is an error, it refers to the first.
     known.by_name.extend(names.iter().enumerate().rev().map(|(i, name)| (name.as_str(), i)));
     let mistake_of = |i: usize, field: &str, what: String| Diagnostic {
         position: config.instances[i].position_of(field).unwrap_or(Position { line: 1, column: 1 }),
@@ -299,7 +300,7 @@ fn instance(entry: &InstanceConfig, cwd: PathBuf, defaults: &Defaults, host: &dy
     }
 }
 
-/// Returns warnings about tools that are probably not what the config's author meant.
+/// Returns warnings about tools that are probably typos or too broad.
 fn tool_warnings(entry: &InstanceConfig, instance: &Instance) -> Vec<String> {
     let Invocation { allowed_tools, disallowed_tools, .. } = &instance.invocation;
     let allowed = allowed_tools.as_deref().unwrap_or_default();
@@ -344,7 +345,7 @@ fn instance_problems(instance: &Instance, budget: &BudgetConfig, host: &dyn Host
     problems
 }
 
-/// Fills in the placeholders of all turns, and returns the mistakes in them: instance, field and message.
+/// Resolves the placeholders of all turns, and returns the errors in them: instance, field and message.
 fn resolve_placeholders(
     instances: &mut [Instance],
     entries: &[InstanceConfig],
@@ -371,8 +372,8 @@ fn resolve_placeholders(
     mistakes
 }
 
-/// Returns the mistake of an estimate that is larger than a limit it counts against. Such an instance could never start,
-/// and the overall budget would refuse all that come after it too.
+/// Checks an instance's estimate against the limits that cover it. If it is larger, the instance could never start, and
+/// the overall budget would deny all later instances too.
 fn estimate_above_a_limit(instance: &Instance, budget: &BudgetConfig) -> Option<String> {
     let is_enforced = budget.enforcement.unwrap_or_default() == Enforcement::Block;
     let counts_tokens = budget.budget_type != Some(BudgetType::Cost);
@@ -385,10 +386,10 @@ fn estimate_above_a_limit(instance: &Instance, budget: &BudgetConfig) -> Option<
     Some(format!("must be at most {limit}, which is {cap} tokens, got {estimate}: in block mode it could never start"))
 }
 
-/// The fields of an instance in which a string is longer than the system takes for an argument or a variable. Messages may
-/// have any length, for they go over standard input.
+/// Returns the fields with a string too long for an argument or a variable (execve(2), MAX_ARG_STRLEN). Messages may
+/// have any length, since they are sent over stdin.
 fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static str> {
-    /// Linux's bound, less what zen adds: a variable's name, the commas of a list.
+    /// Linux's limit, minus the bytes that zen adds: the name of a variable, the commas of a list.
     const MAX_BYTES: usize = 128 * 1024 - 100;
     let list_bytes = |list: &[String]| list.iter().map(|item| item.len() + 1).sum::<usize>();
     let longest_variable =
@@ -406,11 +407,11 @@ fn too_long_for_a_process(instance: &Instance) -> impl Iterator<Item = &'static 
     .map(|(field, _)| field)
 }
 
-/// The messages of an instance, in order.
+/// Returns the messages of an instance, in order.
 fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn HostFiles) -> Vec<Turn> {
     let is_clear = |name: &str| match name {
         "clear" => true,
-        // Aliases on 2.1. To the older generations they are unknown commands.
+        // Aliases on 2.1; older generations have no such commands.
         "reset" | "new" => !surroundings.has_command_file(cwd, name),
         _ => false,
     };
@@ -437,12 +438,12 @@ fn turns(entry: &InstanceConfig, cwd: &Path, surroundings: &dyn HostFiles) -> Ve
     match (&entry.command, &entry.prompt) {
         (Some(command), _) => turns.push(of_command("command", command)),
         (None, Some(prompt)) => turns.push(Turn { text: prompt.clone(), ..Turn::default() }),
-        (None, None) => {} // a mistake, told by the config's own reading
+        (None, None) => {} // an error that the config reader has reported
     }
     turns
 }
 
-/// The names, made from the command where there is none; unique in any case.
+/// Returns unique names for all instances; a missing name is derived from the command.
 fn names(entries: &[InstanceConfig]) -> Vec<String> {
     const MADE_CHARS: usize = 30;
     let mut taken: HashSet<String> = entries.iter().filter_map(|e| e.name.clone()).collect();
@@ -470,7 +471,7 @@ fn names(entries: &[InstanceConfig]) -> Vec<String> {
     names
 }
 
-/// The names of all instances.
+/// Index of the names of all instances.
 struct NameIndex<'a> {
     all: &'a [String],
     by_name: HashMap<&'a str, usize>,
@@ -483,7 +484,7 @@ impl NameIndex<'_> {
         self.by_name.get(name).or_else(|| self.by_name.get(name.trim())).copied()
     }
 
-    /// What to say of a name that instance number `index` gives and nobody has.
+    /// Returns the message about an unknown name in instance number `index`.
     fn unknown(&mut self, name: &str, index: usize) -> String {
         let has_suggestion = self.suggestions_left > 0;
         self.suggestions_left = self.suggestions_left.saturating_sub(1);
@@ -511,12 +512,12 @@ fn dependencies(
     after
 }
 
-/// Returns the pairs `(instance, other)` of all placeholders: an instance, and the one that it wants the result of.
+/// Returns all pairs `(instance, other)` for which a placeholder of the instance names the other.
 fn asked_results(instances: &[Instance], known: &NameIndex) -> Vec<(usize, usize)> {
     let mut asked = Vec::new();
     for (i, instance) in instances.iter().enumerate() {
         for turn in &instance.turns {
-            // What is wrong with a placeholder is reported when it is resolved.
+            // Errors in placeholders are reported when they are resolved.
             let _ = result_template::parse(&turn.text, |name| {
                 let other = known.in_placeholder(name).ok_or_else(String::new)?;
                 asked.push((i, other));
@@ -527,8 +528,8 @@ fn asked_results(instances: &[Instance], known: &NameIndex) -> Vec<(usize, usize
     asked
 }
 
-/// Whose results come into a message of an instance: of those that have ended before it starts, because it depends on
-/// them or on one that does.
+/// Parses the placeholders of a message. Each must name a direct or indirect dependency of the instance, which has
+/// ended before it starts.
 fn results(
     index: usize,
     text: &str,
@@ -546,7 +547,7 @@ fn results(
     })
 }
 
-/// A budget for a command that nobody runs may be a slip of the pen, and then holds nobody back.
+/// Warns about a budget for a command that no instance runs: probably a typo.
 fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<String> {
     let run: HashSet<&str> = instances.iter().filter_map(|instance| instance.budget_command.as_deref()).collect();
     let of_nobody = budget.limited_commands().into_iter().filter(|command| !run.contains(command));
@@ -558,8 +559,8 @@ fn budgets_of_nobody(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Strin
     of_nobody.enumerate().map(warning).collect()
 }
 
-/// The plan of a good config in the workspace `/w`, for tests of what plans are for. On its machine no command is a path,
-/// and every directory is there.
+/// Returns the plan of a valid config in the workspace `/w`, for tests. On its machine no command is a path, and every
+/// directory exists.
 #[cfg(test)]
 pub(crate) fn planned(config: &str) -> Plan {
     struct Machine;

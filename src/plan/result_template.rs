@@ -1,32 +1,33 @@
-//! `{{result:NAME}}` in a message: where it stands, whom it names, and what comes into its place. Read once, from the
-//! config's own text: what an instance said is put in as it is, and is never looked at for a template again.
+//! Placeholders `{{result:NAME}}` in messages: parsing and substitution. They are parsed once, in the text of the
+//! config; inserted results are never parsed again.
 //!
-//! Pure; knows neither which instances there are nor what they said.
+//! Pure: the instances and their results are passed in as arguments.
 
 use std::ops::Range;
 
 use crate::base::suggest::closest_match;
 use crate::base::text::quote_input;
 
-/// Of a longer result the beginning is put in: about what a model's context has room for beside the work itself.
+/// Bound on an inserted result; longer ones are truncated. A model's context holds about this much beside the work
+/// itself.
 pub const MAX_RESULT_BYTES: usize = 100_000;
 
 const OPEN: &str = "{{result:";
 const CLOSE: &str = "}}";
 
-/// A place in a message where the result of an instance comes in.
+/// Placeholder in a message, for the result of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder {
-    /// The placeholder that it takes the place of, in bytes of the message.
+    /// Byte range of the placeholder in the message.
     pub range: Range<usize>,
-    /// Whose result it is, by index.
+    /// Index of the instance.
     pub instance: usize,
 }
 
-/// The placeholders of a message, each with the instance that `find` knows by its name.
+/// Parses the placeholders of a message. `find` looks up an instance by its name.
 ///
 /// # Errors
-/// All that is wrong with them.
+/// Returns the errors in all placeholders.
 pub fn parse(text: &str, mut find: impl FnMut(&str) -> Result<usize, String>) -> Result<Vec<Placeholder>, Vec<String>> {
     let (mut insertions, mut wrong) = (Vec::new(), Vec::new());
     let end_of_command = end_of_command_name(text);
@@ -65,7 +66,7 @@ pub fn parse(text: &str, mut find: impl FnMut(&str) -> Result<usize, String>) ->
     if wrong.is_empty() { Ok(insertions) } else { Err(wrong) }
 }
 
-/// What a placeholder begins with, up to its colon, in whatever spelling.
+/// Returns the beginning of a placeholder, up to its colon, in any spelling.
 fn head(text: &str) -> Option<&str> {
     let inner = text[2..].trim_start_matches(' ');
     let word = inner.get(..6).filter(|word| word.eq_ignore_ascii_case("result"))?;
@@ -73,8 +74,8 @@ fn head(text: &str) -> Option<&str> {
     Some(&text[..text.len() - behind.len()])
 }
 
-/// Returns a placeholder that was probably meant for a result, as `{{results:a}}`, `{{result}}`, `{{result a}}`, and the
-/// name in it. Other templates stay text: `{{ name }}`, `{{ result.total }}`.
+/// Returns a probable misspelling of a placeholder, such as `{{results:a}}`, `{{result}}` or `{{result a}}`, and the
+/// name in it. Other templates are plain text: `{{ name }}`, `{{ result.total }}`.
 fn misspelled<'a>(text: &'a str, find: &mut impl FnMut(&str) -> Result<usize, String>) -> Option<(&'a str, String)> {
     let line = name_candidate(text);
     let end = line.find(CLOSE)?;
@@ -91,28 +92,28 @@ fn misspelled<'a>(text: &'a str, find: &mut impl FnMut(&str) -> Result<usize, St
     is_meant.then(|| (&text[..end + CLOSE.len()], name))
 }
 
-/// As much of a text as can be a name: the rest of its line, or the beginning of that.
+/// Returns the part of a text that can be a name: the rest of its line, within a bound.
 fn name_candidate(text: &str) -> &str {
     const MAX_NAME_BYTES: usize = 4096;
     let end = (0..=text.len().min(MAX_NAME_BYTES)).rev().find(|&end| text.is_char_boundary(end));
     text[..end.unwrap_or(0)].lines().next().unwrap_or("")
 }
 
-/// Where the name of the command ends that a text calls; 0 if it calls none.
+/// Returns the end of the command name in a text; 0 if it invokes no command.
 fn end_of_command_name(text: &str) -> usize {
     let called = text.trim_start();
     let name = called.split(char::is_whitespace).next().filter(|name| name.starts_with('/'));
     name.map_or(0, |name| text.len() - called.len() + name.len())
 }
 
-/// Returns the message with the results in it. `told` gives an instance's name and its result; without one, the place stays empty.
+/// Substitutes the results in a message. `told` returns an instance's name and its result, which may be empty.
 ///
 /// Text from one instance must not control another:
 ///
 /// - A prompt stays a prompt. If it would begin with a slash, the name of the instance precedes it.
-/// - claude replaces `@path` by the content of the file, without a tool or a permission, and 1.0 and 2.0 take `@agent-NAME` for
-///   an order: an `@` of a result gets a space behind it wherever it could begin such a word.
-/// - 1.0 and 2.0 run !`...` in the arguments of a command: a space keeps the two characters apart.
+/// - claude replaces `@path` by the content of the file, without a tool or a permission, and 1.0 and 2.0 treat
+///   `@agent-NAME` as an instruction: a space follows an `@` of a result wherever it could begin such a reference.
+/// - 1.0 and 2.0 run !`...` in the arguments of a command: a space separates the two characters.
 #[must_use]
 pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
     let target = if calls_a_command(text) { Target::Arguments } else { Target::Prompt };
@@ -127,7 +128,7 @@ pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -
         if kept.len() < result.len() {
             filled += &format!("\n[{} bytes more, left out]", result.len() - kept.len());
         }
-        // The config's own text goes on behind it: the two must not form a word that has an effect.
+        // The text of the config follows: the two must not form a reference or a shell block.
         if let Some(next) = text[at.end..].chars().next().filter(|_| !result.is_empty()) {
             separate(&mut filled, next, target);
         }
@@ -152,7 +153,7 @@ enum Target {
     Arguments,
 }
 
-/// Appends a result with a space wherever two characters would have an effect on claude.
+/// Appends a result, with a space between any two characters that would have an effect on claude.
 fn push_inert(filled: &mut String, result: &str, target: Target) {
     for next in result.chars() {
         separate(filled, next, target);
@@ -160,7 +161,7 @@ fn push_inert(filled: &mut String, result: &str, target: Target) {
     }
 }
 
-/// Appends a space if the character that follows would have an effect together with the text before it.
+/// Appends a space if the next character would have an effect together with the text before it.
 fn separate(filled: &mut String, next: char, target: Target) {
     let mut before = filled.chars().rev();
     let (last, second_last) = (before.next(), before.next());
@@ -174,19 +175,19 @@ fn separate(filled: &mut String, next: char, target: Target) {
     }
 }
 
-/// Returns true if an `@` behind this character can begin a reference to a file or an agent.
+/// Returns true if an `@` after this character can begin a reference to a file or an agent.
 fn begins_a_reference(before: Option<char>, target: Target) -> bool {
     let Some(before) = before else { return true };
     match target {
-        // Measured on 1.0, 2.0 and 2.1: at the start and after white space, to which JavaScript counts U+FEFF.
+        // Measured on 1.0, 2.0 and 2.1: at the start and after white space, which in JavaScript includes U+FEFF.
         Target::Prompt => before.is_whitespace() || before.is_control() || matches!(before, '\u{feff}' | '\u{200b}'),
-        // claude splits arguments at quotes and backslashes and puts each where the command's file says; an e-mail
-        // address stays as it is.
+        // claude splits arguments at quotes and backslashes, and inserts each where the command's file has its
+        // placeholder. An e-mail address stays unchanged.
         Target::Arguments => !before.is_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+'),
     }
 }
 
-/// As much as is put in, in whole characters.
+/// Truncates a result to the bound, at a character boundary.
 fn beginning(result: &str) -> &str {
     if result.len() <= MAX_RESULT_BYTES {
         return result;
@@ -328,7 +329,7 @@ mod tests {
             }
         }
 
-        /// JavaScript's `\s`, which claude's own patterns use, is what is looked for here.
+        /// Checks with JavaScript's `\s`, which claude's own patterns use.
         #[test]
         fn result_forms_no_reference_and_no_shell_block(
             before in "(/x )?[a@!`\" \\n]{0,3}",
@@ -348,7 +349,7 @@ mod tests {
                 };
                 (0..chars.len()).filter(is_reference).count()
             };
-            // No more than the config's own text has before and behind the result.
+            // At most as many as the config's own text has before and after the result.
             let joined = format!("{before}{after}");
             let own = |count: &dyn Fn(&str) -> usize| match result.as_str() {
                 "" => count(&joined),

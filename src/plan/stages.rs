@@ -1,21 +1,21 @@
-//! Stages: how deep each instance stands in the graph of `depends_on`. For the reader of a report: what starts when is the
-//! schedule's business, which knows of instances alone.
+//! Stages: the depth of each instance in the graph of `depends_on`. They are used in reports only; the schedule works
+//! on instances.
 
 use std::collections::HashSet;
 
 use crate::plan::Instance;
 
-/// The stage of each instance.
+/// Stages of all instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stages {
     of: Vec<usize>,
     members: Vec<Vec<usize>>,
-    /// Those of each stage that have not ended.
+    /// Instances of each stage that have not ended.
     open: Vec<HashSet<usize>>,
 }
 
 impl Stages {
-    /// The stages of a plan: an instance stands one behind the last of those that it depends on.
+    /// Computes the stages of a plan. The stage of an instance is one more than the highest of its dependencies.
     #[must_use]
     pub fn new(instances: &[Instance]) -> Self {
         let mut of = vec![0; instances.len()];
@@ -44,32 +44,32 @@ impl Stages {
         Stages { of, members, open }
     }
 
-    /// An instance has ended. Answers its stage, if it was the last of that.
+    /// Marks an instance as ended. Returns its stage if no other instance of it is left.
     pub fn ended(&mut self, instance: usize) -> Option<usize> {
         let stage = self.of[instance];
         let is_news = self.open[stage].remove(&instance);
         (is_news && self.open[stage].is_empty()).then_some(stage)
     }
 
-    /// The stage of an instance, from 0.
+    /// Returns the stage of an instance, counted from 0.
     #[must_use]
     pub fn of(&self, instance: usize) -> usize {
         self.of[instance]
     }
 
-    /// How many there are.
+    /// Returns the number of stages.
     #[must_use]
     pub fn count(&self) -> usize {
         self.members.len()
     }
 
-    /// The instances of a stage, in the config's order.
+    /// Returns the instances of a stage, in config order.
     #[must_use]
     pub fn members(&self, stage: usize) -> &[usize] {
         &self.members[stage]
     }
 
-    /// Whether there is anything to tell: where nobody depends on anybody, all are of one stage.
+    /// Returns true if there is more than one stage, that is, if any instance has a dependency.
     #[must_use]
     pub fn has_multiple(&self) -> bool {
         self.count() > 1
