@@ -1,7 +1,7 @@
-//! The fields of a config, in one table a section: what each is called, what it must be, what it says, and where it goes.
-//! The reader, the schema, the man page and the prompt template all come from here; a new field is one row.
+//! Fields of a config, in one table per section: name, shape, description, target. The reader, the schema, the man page
+//! and the prompt template are generated from them; a new field is one row.
 //!
-//! A field that is not in its table is a mistake, so that a mistyped budget is never ignored.
+//! A field that is not in its table is an error, so that a mistyped budget is never ignored.
 
 use super::json::Node;
 use super::{
@@ -13,24 +13,24 @@ use crate::config::values::{
     TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
 };
 
-/// A field as its author knows it.
+/// Field of a config, as documented.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// What it is called.
+    /// Name in the config.
     pub name: &'static str,
-    /// What its value must look like.
+    /// Shape of its value.
     pub shape: Shape,
-    /// What it says, in sentences; what stands between backticks is code.
+    /// Description in sentences, with code in backticks.
     pub about: &'static str,
 }
 
-/// A field, and how it is read into a `T`.
+/// Field with the function that reads it into a `T`.
 pub(super) struct FieldSpec<T: 'static> {
     pub(super) field: Field,
     pub(super) read: fn(&mut T, Node) -> Result<(), String>,
 }
 
-/// A macro, because each row is the same sentence: this name, this place, that type, these words.
+/// Macro, since all rows have the same form: name, target, type, description.
 macro_rules! table {
     ($($name:literal => $target:ident: $of:expr, $about:literal;)+) => {
         &[$(FieldSpec {
@@ -118,7 +118,7 @@ pub(super) const INSTANCE: &[FieldSpec<InstanceConfig>] = table![
         "Additional arguments for claude, except those that zen sets or has a field for.";
 ];
 
-/// What makes no sense as a default for every instance.
+/// Fields of an instance that are not allowed in `defaults`.
 pub(super) const NOT_IN_DEFAULTS: &[&str] = &["name", "command", "prompt", "description", "depends_on"];
 
 pub(super) const BUDGET: &[FieldSpec<BudgetConfig>] = table![
@@ -148,10 +148,10 @@ pub(super) const PRICE: &[FieldSpec<PriceConfig>] = table![
     "cache_read" => cache_read: DOLLARS, "Dollars per million tokens read from the cache.";
 ];
 
-/// Without these a price is none.
+/// Required fields of a price.
 pub(super) const NEEDED_IN_PRICE: &[&str] = &["input", "output"];
 
-/// The sections of a config, and what each says.
+/// Sections of a config, with their descriptions.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("instances", "The instances of claude to run."),
     ("budget", "Limits of the run."),

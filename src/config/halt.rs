@@ -1,35 +1,35 @@
-//! `--halt`: stops the run after a number of failures, in the words of GNU parallel. Pure.
+//! Parser of `--halt`, which stops the run after a number of failures. The syntax is GNU parallel's. Pure.
 
 use std::fmt;
 
-/// When a run stops because of failed instances, and how.
+/// Condition on which failed instances stop the run, and the mode of the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Halt {
-    /// How the run stops.
+    /// Mode of the stop.
     pub mode: HaltMode,
-    /// How many failures stop it.
+    /// Number of failures that stop the run.
     pub threshold: Threshold,
 }
 
-/// How a run stops.
+/// Mode in which a run stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HaltMode {
-    /// Start nothing more; running instances run to their end.
+    /// Start no more instances; running ones finish.
     Soon,
     /// Stop running instances too.
     Now,
 }
 
-/// How many failures stop a run.
+/// Number of failures that stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threshold {
-    /// This many.
+    /// Number of instances.
     Count(usize),
-    /// This part of all instances, in percent.
+    /// Percentage of all instances.
     Percent(u8),
 }
 
-/// The same as a regular expression, for the schema.
+/// Regular expression for the values that [`Halt::parse`] accepts, for the schema.
 pub const PATTERN: &str = "^(soon|now),fail=([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$";
 
 /// Form of the option's value.
@@ -61,7 +61,7 @@ impl Halt {
         parsed.ok_or_else(|| format!("must be {FORM}, with N above 0"))
     }
 
-    /// True if so many failures of so many instances stop the run.
+    /// Returns true if this many failures, out of this many instances, stop the run.
     #[must_use]
     pub fn is_reached(self, failed: usize, instances: usize) -> bool {
         match self.threshold {

@@ -1,6 +1,6 @@
-//! JSON with its places. Syntax is serde_json's; what this adds is where in the text each key and value stands, so that
-//! a mistake found later can be told with its line. An object is opened one level at a time, which keeps deeply nested
-//! input from costing stack, and keeps duplicate keys visible. Knows nothing of what a config means.
+//! JSON values with their positions in the text. serde_json checks the syntax; this module adds line and column of keys
+//! and values, so that later errors can name them. Objects are opened one level at a time, so that deeply nested input
+//! uses no stack, and duplicate keys stay visible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,48 +10,48 @@ use serde_json::value::RawValue;
 
 use crate::base::text::find_lone_surrogate;
 
-/// A place in a text: line and column, both counted from 1; columns count characters.
+/// Position in a text: line and column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The line, from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// The column in characters, from 1.
+    /// Column in characters, counted from 1.
     pub column: usize,
 }
 
-/// A text that does not parse as JSON.
+/// Syntax error in a JSON text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Where the parser stopped.
+    /// Position at which the parser stopped.
     pub position: Position,
-    /// What it expected, in its own words.
+    /// Message of the parser.
     pub message: String,
-    /// The line with a caret under the place, ready to print.
+    /// Line with a caret under the position, ready to print.
     pub excerpt: String,
 }
 
-/// A JSON text whose syntax has been checked whole.
+/// JSON text with valid syntax.
 #[derive(Clone, Copy)]
 pub struct Document<'a> {
     text: &'a str,
     root: &'a RawValue,
 }
 
-/// One value in a [`Document`].
+/// Value in a [`Document`].
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     raw: &'a RawValue,
 }
 
-/// One `"key": value` of an object.
+/// Member of an object: `"key": value`.
 pub struct Member<'a> {
-    /// The key, unescaped.
+    /// Key, unescaped.
     pub key: Cow<'a, str>,
-    /// The value.
+    /// Value of the key.
     pub value: Node<'a>,
 }
 
-/// What kind of JSON value a [`Node`] is; the names are the ones used in messages.
+/// Kind of a JSON value, with the name used in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `null`
@@ -85,7 +85,7 @@ impl<'a> Document<'a> {
     /// Checks the syntax of the whole text.
     ///
     /// # Errors
-    /// The first syntax error, with its place and the line it is on.
+    /// Returns the first syntax error, with its position and line.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         let root = serde_json::from_str::<&RawValue>(text).map_err(|error| SyntaxError::of_parser(text, &error))?;
         match find_lone_surrogate(text) {
@@ -94,25 +94,25 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The outermost value.
+    /// Returns the outermost value.
     #[must_use]
     pub fn root(&self) -> Node<'a> {
         Node { raw: self.root }
     }
 
-    /// How many bytes of the text stand before this value. Values borrow from the text, so that is a subtraction.
+    /// Returns the byte offset of a value. Values borrow from the text, so this is a subtraction.
     #[must_use]
     pub fn offset(&self, node: Node) -> usize {
         node.raw.get().as_ptr() as usize - self.text.as_ptr() as usize
     }
 
-    /// The line and column of a byte offset of the text.
+    /// Returns the position of a byte offset.
     #[must_use]
     pub fn place(&self, offset: usize) -> Position {
         self.place_after(0, Position { line: 1, column: 1 }, offset)
     }
 
-    /// The same, counted on from an earlier offset whose place is known.
+    /// Returns the position of a byte offset, counted from an earlier one with a known position.
     #[must_use]
     pub fn place_after(&self, earlier: usize, earlier_place: Position, offset: usize) -> Position {
         let between = &self.text[earlier..offset];
@@ -127,7 +127,7 @@ impl<'a> Document<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// What kind of value this is, by its first character.
+    /// Returns the kind of the value, by its first character.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self.raw.get().as_bytes().first() {
@@ -140,13 +140,13 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The value's own JSON text.
+    /// Returns the JSON text of the value.
     #[must_use]
     pub fn text(self) -> &'a str {
         self.raw.get()
     }
 
-    /// The string, unescaped, if this is one.
+    /// Returns the unescaped string, if the value is one.
     #[must_use]
     pub fn string(self) -> Option<Cow<'a, str>> {
         #[derive(serde::Deserialize)]
@@ -157,13 +157,13 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The boolean, if this is one.
+    /// Returns the boolean, if the value is one.
     #[must_use]
     pub fn boolean(self) -> Option<bool> {
         serde_json::from_str(self.raw.get()).ok()
     }
 
-    /// The number, if this is one that a double holds.
+    /// Returns the number, if the value is one that fits a double.
     #[must_use]
     pub fn number(self) -> Option<f64> {
         match self.kind() {
@@ -172,13 +172,13 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The members in the order of the text, duplicates included, if this is an object.
+    /// Returns the members in the order of the text, including duplicates, if the value is an object.
     #[must_use]
     pub fn members(self) -> Option<Vec<Member<'a>>> {
         serde_json::Deserializer::from_str(self.raw.get()).deserialize_map(Members).ok()
     }
 
-    /// The elements, if this is an array.
+    /// Returns the elements, if the value is an array.
     #[must_use]
     pub fn elements(self) -> Option<Vec<Node<'a>>> {
         serde_json::Deserializer::from_str(self.raw.get()).deserialize_seq(Elements).ok()
@@ -227,10 +227,10 @@ impl SyntaxError {
     fn of_parser(text: &str, error: &serde_json::Error) -> Self {
         let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
         let line = text[before..].lines().next().unwrap_or("");
-        // serde_json counts a column in bytes, and points at the last byte it took: 0 is the newline before the line.
+        // serde_json counts columns in bytes and gives the last byte consumed: 0 is the newline before the line.
         let offset = before + floor_char_boundary(line, error.column().saturating_sub(1));
         let what = error.to_string();
-        // The place is told in zen's own words, so serde_json's " at line 3 column 5" goes.
+        // zen prints the position itself, so " at line 3 column 5" is removed.
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
         let what = match what.strip_prefix("EOF while parsing ") {
             Some("a value") => "the text ends where a value is to stand".to_owned(),
@@ -258,7 +258,7 @@ impl SyntaxError {
     }
 }
 
-/// The mistakes that people make most when they write JSON by hand.
+/// Returns a hint about a common mistake in handwritten JSON.
 fn hint(text: &str, at: usize) -> Option<&'static str> {
     match &text.as_bytes()[at..] {
         [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
@@ -271,7 +271,7 @@ fn hint(text: &str, at: usize) -> Option<&'static str> {
     }
 }
 
-/// The line, or the part of a very long one around the column, and a caret under the column.
+/// Returns the line, or the part of a long line around the column, with a caret under the column.
 fn excerpt(line: &str, column: usize) -> String {
     const COLUMNS_BEFORE: usize = 50;
     const COLUMNS_SHOWN: usize = 76;
@@ -285,7 +285,7 @@ fn excerpt(line: &str, column: usize) -> String {
     });
     let mut shown: String = before[before.len() - fitting.count()..].iter().collect();
     let columns_before = crate::base::text::width(&shown);
-    // No character takes more than two columns.
+    // A character takes at most two columns.
     shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(harmless));
     format!("{}\n{}^", crate::base::text::truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
 }

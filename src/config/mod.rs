@@ -1,8 +1,7 @@
-//! The config file: what a user may write, read into plain values, with every mistake told at once.
+//! Config file: parses the text into plain values and reports all errors at once.
 //!
-//! [`Config::read`] takes the text and gives back either the config or the list of its mistakes, each with line, instance
-//! and field. What a config *means* (defaults resolved, names and sessions made, dependencies checked) is the business
-//! of [`crate::plan`]. Reads no file and knows no flag.
+//! [`Config::read`] takes the text and returns the config, or a list of errors, each with its line, instance and field.
+//! Defaults, names, sessions and dependencies are resolved later, by [`crate::plan`].
 
 mod fields;
 pub mod halt;
@@ -24,38 +23,38 @@ pub use values::{Shape, budget_command};
 
 use reader::Reader;
 
-/// The largest config that is read, in bytes. A plan of a hundred thousand instances fits.
+/// Bound on the size of a config, in bytes. A plan of a hundred thousand instances fits.
 pub const MAX_CONFIG_BYTES: u64 = 32 * 1024 * 1024;
 
-/// More mistakes than anybody reads: those that come after them are not kept.
+/// Bound on the errors that are kept.
 pub const MAX_MISTAKES: usize = 10_000;
 
-/// More instances than anybody starts, and few enough for any memory.
+/// Bound on the number of instances, which keeps memory use small.
 const MAX_INSTANCES: usize = 100_000;
 
-/// A config as its author wrote it, `defaults` already merged into each instance.
+/// Config as written, with `defaults` merged into each instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// The entries of `instances`, in order.
+    /// Entries of `instances`, in order.
     pub instances: Vec<InstanceConfig>,
     /// The `defaults` section.
     pub defaults: InstanceConfig,
     /// The `budget` section.
     pub budget: BudgetConfig,
-    /// The `pricing` section: prices by the beginning of a model's name.
+    /// The `pricing` section: prices by prefix of a model's name.
     pub pricing: BTreeMap<String, Price>,
-    /// `halt`: how many failures stop the run.
+    /// `halt`: number of failures that stop the run.
     pub halt: Option<Halt>,
-    /// Things that are allowed and yet worth a word, each a whole sentence with its place.
+    /// Warnings about valid but questionable settings, each with its position.
     pub warnings: Vec<String>,
 }
 
-/// One entry of `instances`. What is `None` was not given.
+/// Entry of `instances`; `None` for fields that are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceConfig {
-    /// Where the entry stands in the file.
+    /// Position of the entry in the file.
     pub position: Option<Position>,
-    /// Where the values of its own fields stand.
+    /// Positions of the values of its own fields.
     pub places: Vec<(&'static str, Position)>,
     /// `name`
     pub name: Option<String>,
@@ -105,7 +104,7 @@ pub struct InstanceConfig {
     pub depends_on: Option<Vec<DependencyConfig>>,
     /// `model`
     pub model: Option<String>,
-    /// `env`, added to zen's own environment; `None` takes a variable away
+    /// `env`, added to zen's own environment; `None` removes a variable
     pub env: BTreeMap<String, Option<String>>,
     /// `cwd`, relative to the workspace
     pub cwd: Option<String>,
@@ -114,33 +113,33 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Where the value of a field stands; that of the entry where the field comes from the defaults.
+    /// Returns the position of a field's value, or of the entry if the value is a default.
     #[must_use]
     pub fn position_of(&self, field: &str) -> Option<Position> {
         self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.position)
     }
 }
 
-/// One entry of `depends_on`.
+/// Entry of `depends_on`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DependencyConfig {
-    /// The instance that comes first.
+    /// Name of the instance that must end first.
     pub name: String,
-    /// What it must have come to.
+    /// Condition on its outcome.
     pub when: DependencyCondition,
 }
 
-/// What an instance that others depend on must have come to.
+/// Condition on the outcome of a dependency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DependencyCondition {
     /// It has completed.
     #[default]
     Completed,
-    /// It has ended, however.
+    /// It has ended, with any outcome.
     Ended,
 }
 
-/// The `budget` section. What is `None` was not given; the per-command maps are keyed as written.
+/// The `budget` section; `None` for fields that are left out. The keys of the per-command maps are as written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BudgetConfig {
     /// `overall_budget`, in tokens
@@ -161,7 +160,7 @@ pub struct BudgetConfig {
     pub token_basis: Option<TokenBasis>,
 }
 
-/// An entry of `pricing`, in micro-dollars per million tokens.
+/// Entry of `pricing`, in micro-dollars per million tokens.
 #[derive(Default)]
 struct PriceConfig {
     input: Option<u64>,
@@ -171,8 +170,8 @@ struct PriceConfig {
 }
 
 impl BudgetConfig {
-    /// The limits that are set and do not count, because `budget_type` leaves out their kind, by their fields; and those
-    /// that count.
+    /// Returns the fields of the limits that are set but ignored, because `budget_type` leaves out their kind, and of
+    /// the limits in force.
     #[must_use]
     pub fn limits_that_do_not_count(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         let of_tokens =
@@ -192,14 +191,14 @@ impl BudgetConfig {
         }
     }
 
-    /// Whether there is a limit in dollars that stops instances of this command.
+    /// Returns true if a dollar limit can stop instances of this command.
     #[must_use]
     pub fn blocks_dollars_of(&self, command: Option<&str>) -> bool {
         let is_limited = |command| self.command_micros.contains_key(command);
         self.blocks_dollars() && (self.overall_micros.is_some() || command.is_some_and(is_limited))
     }
 
-    /// Whether there is a limit in dollars that stops anybody.
+    /// Returns true if a dollar limit can stop any instance.
     #[must_use]
     pub fn blocks_dollars(&self) -> bool {
         let is_set = self.overall_micros.is_some() || !self.command_micros.is_empty();
@@ -207,7 +206,7 @@ impl BudgetConfig {
         is_set && counts && self.enforcement.unwrap_or_default() == Enforcement::Block
     }
 
-    /// The commands that have a limit, of tokens or of dollars.
+    /// Returns the commands with a limit of tokens or dollars.
     #[must_use]
     pub fn limited_commands(&self) -> BTreeSet<&str> {
         let mut commands = BTreeSet::new();
@@ -215,7 +214,7 @@ impl BudgetConfig {
         commands
     }
 
-    /// These limits, where `stronger` (the command line) does not say otherwise.
+    /// Merges these limits with those of the command line (`stronger`), which take precedence.
     #[must_use]
     pub fn merged_with(mut self, stronger: &BudgetConfig) -> Self {
         self.command_tokens.extend(stronger.command_tokens.clone());
@@ -232,10 +231,10 @@ impl BudgetConfig {
     }
 }
 
-/// The treatment of commands that still run in the background when the last turn has ended.
+/// Treatment of commands that still run in the background when the last turn has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Background {
-    /// Wait for them, and for the turn that claude takes when they have ended.
+    /// Wait for them, and for the turn that claude begins when they have ended.
     #[default]
     Wait,
     /// Stop them; the instance has completed.
@@ -244,19 +243,19 @@ pub enum Background {
     Fail,
 }
 
-/// Which limits count.
+/// Kind of limits in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetType {
-    /// Those in tokens.
+    /// Limits of tokens.
     Tokens,
-    /// Those in dollars.
+    /// Limits of dollars.
     Cost,
     /// Both.
     Mixed,
 }
 
 impl BudgetType {
-    /// The config's word for it.
+    /// Returns the word for it in the config.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -268,7 +267,7 @@ impl BudgetType {
 }
 
 impl Enforcement {
-    /// The config's word for it.
+    /// Returns the word for it in the config.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -278,17 +277,17 @@ impl Enforcement {
     }
 }
 
-/// What happens at a limit.
+/// Enforcement of limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enforcement {
-    /// What would go over it is not started, what reaches it is stopped.
+    /// Deny instances that would exceed a limit, and stop those that reach it.
     #[default]
     Block,
-    /// It is said, and everything goes on.
+    /// Warn, and continue.
     Warn,
 }
 
-/// Which tokens count against a limit.
+/// Tokens that count against a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenBasis {
     /// Input, output, cache creation and cache reads.
@@ -298,35 +297,35 @@ pub enum TokenBasis {
     Uncached,
 }
 
-/// The permission modes that some generation of claude takes.
+/// Permission modes that some generation of claude accepts.
 pub const PERMISSION_MODES: &[&str] =
     &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "delegate", "auto", "manual"];
 
-/// What `output_format` may say. zen reads claude's stream itself either way.
+/// Values of `output_format`. zen reads claude's stream with any of them.
 pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
 
-/// One mistake in a config.
+/// Error in a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Where it stands.
+    /// Position in the file.
     pub position: Position,
-    /// The instance it is in, as a user would name it; empty outside of instances.
+    /// Instance as a user would name it; empty outside of instances.
     pub instance: String,
-    /// The field it is about; empty where it is about the whole.
+    /// Field that is wrong; empty if the error is not about one field.
     pub field: String,
-    /// What is wrong and, where there is one, the way out.
+    /// Error message, with a hint if there is one.
     pub message: String,
 }
 
 impl Diagnostic {
-    /// Puts them in the order of the file.
+    /// Sorts errors in the order of the file.
     pub fn sort(mistakes: &mut [Diagnostic]) {
         mistakes.sort_by_key(|mistake| mistake.position);
     }
 }
 
 impl fmt::Display for Diagnostic {
-    /// `line 12, column 7: instance 'reporter': timeout: must be …`
+    /// Formats `line 12, column 7: instance 'reporter': timeout: must be …`.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "line {}, column {}: ", self.position.line, self.position.column)?;
         for part in [&self.instance, &self.field] {
@@ -338,27 +337,27 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a config cannot be used.
+/// Error that makes a config unusable.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// It is no JSON.
+    /// Invalid JSON.
     Syntax(SyntaxError),
-    /// It is JSON, and wrong; in the order of the file.
+    /// Errors in valid JSON, in the order of the file.
     Invalid(Vec<Diagnostic>),
 }
 
-/// The fields that an instance may have.
+/// Returns the fields of an instance.
 pub fn instance_fields() -> impl Iterator<Item = &'static Field> {
     fields::INSTANCE.iter().map(|row| &row.field)
 }
 
-/// The fields that `budget` may have.
+/// Returns the fields of `budget`.
 pub fn budget_fields() -> impl Iterator<Item = &'static Field> {
     fields::BUDGET.iter().map(|row| &row.field)
 }
 
 impl Config {
-    /// This config with one instance in place of its own: what `instance` does not say is as in `defaults`.
+    /// Replaces the instances by one; its missing fields are taken from `defaults`.
     #[must_use]
     pub fn with_single_instance(self, instance: &InstanceConfig) -> Config {
         let InstanceConfig { name, description, command, prompt, .. } = instance.clone();
@@ -377,10 +376,10 @@ impl Config {
         Config { instances: vec![instance], warnings: Vec::new(), ..self }
     }
 
-    /// Reads a config's text.
+    /// Parses the text of a config.
     ///
     /// # Errors
-    /// The syntax error, or all the mistakes there are.
+    /// Returns the syntax error, or all other errors.
     pub fn read(text: &str) -> Result<Config, ConfigError> {
         match Config::read_with_diagnostics(text).map_err(ConfigError::Syntax)? {
             (config, mistakes) if mistakes.is_empty() => Ok(config),
@@ -388,12 +387,12 @@ impl Config {
         }
     }
 
-    /// Reads a config's text as far as it can be read, for whoever looks for mistakes of other kinds in it as well.
+    /// Parses as much of a config as possible, for callers that check it for further errors.
     ///
     /// # Errors
-    /// The syntax error.
+    /// Returns the syntax error.
     pub fn read_with_diagnostics(text: &str) -> Result<(Config, Vec<Diagnostic>), SyntaxError> {
-        // Editors on some systems put a byte order mark before the text, which JSON does not know.
+        // Some editors write a byte order mark before the text, which is not valid JSON.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let document = json::Document::parse(text)?;
         let mut reader = Reader::new(document);

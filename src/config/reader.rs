@@ -1,6 +1,6 @@
-//! Reads a config by the tables of its fields, and tells all that is wrong with it at once, each mistake with its place.
+//! Reader of a config, driven by the tables of its fields. It collects all errors, each with its position.
 //!
-//! Keys that begin with `//`, `_` or `$` are comments. `null` is the same as leaving a field out.
+//! Keys that begin with `//`, `_` or `$` are comments. A `null` value is equivalent to a missing field.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,14 +13,14 @@ use crate::claude::pricing::Price;
 use crate::config::halt::{self, Halt};
 use crate::config::values::is_comment;
 
-/// Reads a document, and keeps what is wrong with it.
+/// Reader of a document, with the errors found so far.
 pub(super) struct Reader<'a> {
     document: Document<'a>,
     found: Vec<RawDiagnostic>,
     warnings: Vec<String>,
 }
 
-/// A mistake, by its offset: lines are counted once for all of them, at the end.
+/// Error with a byte offset. Positions are computed once for all errors, at the end.
 struct RawDiagnostic {
     offset: usize,
     instance: String,
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         Reader { document, found: Vec::new(), warnings: Vec::new() }
     }
 
-    /// The config as far as it could be read, and what is wrong with it, in the order of the file.
+    /// Returns the config as read, and its errors in the order of the file.
     pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Diagnostic>) {
         self.found.sort_by_key(|found| found.offset);
         let mut places = PositionTracker::new(self.document);
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
             return config;
         };
         let section = |name| names.iter().zip(&sections).find(|(section, _)| **section == name)?.1.as_ref().copied();
-        // The defaults hold for every instance, wherever in the file they stand.
+        // The defaults apply to all instances, wherever in the file they are.
         let mut defaults = InstanceConfig::default();
         if let Some(node) = section("defaults") {
             let allowed: Vec<_> = INSTANCE.iter().filter(|f| !NOT_IN_DEFAULTS.contains(&f.field.name)).collect();
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         config
     }
 
-    /// `{"claude-opus": {"input": 5, "output": 25}}`, in dollars per million tokens.
+    /// Reads `{"claude-opus": {"input": 5, "output": 25}}`, in dollars per million tokens.
     fn pricing(&mut self, node: Node<'a>) -> BTreeMap<String, Price> {
         let Some(members) = node.members() else {
             self.mistake(node, "", "pricing", format!("must be an object of models, and is {}", node.kind()));
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
             self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
             return instance;
         }
-        // The name comes first, wherever it stands: every other mistake is told with it.
+        // The name is read first, wherever it is: all other errors are reported with it.
         let name = node.members().and_then(|m| m.into_iter().find(|m| m.key == "name")?.value.string());
         let label = label(index, name.as_deref());
         let found_before = self.found.len();
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
         let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
         let of_command = |found: &RawDiagnostic| found.field == "command" || found.field == "prompt";
         if !given(&instance.command) && !given(&instance.prompt) {
-            // A command of the wrong type has been told already.
+            // A command of the wrong type is already reported.
             if !self.found[found_before..].iter().any(of_command) {
                 let what = "Either 'command' or 'prompt' must be provided".to_owned();
                 self.mistake(node, &label, "command", what);
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         instance
     }
 
-    /// Reads the members of an object by a table into `into`, and tells what does not fit.
+    /// Reads the members of an object by a table into `into`, and reports the errors.
     fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&FieldSpec<T>], into: &mut T) {
         let names: Vec<&str> = table.iter().map(|row| row.field.name).collect();
         let Some(members) = self.members(node, whose, whose, &names) else {
@@ -211,8 +211,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The members of an object that are known, in the order of `known`, null ones left out. What is unknown or there
-    /// twice is told.
+    /// Returns the known members of an object, in the order of `known`, without nulls. Unknown and duplicate members
+    /// are reported.
     fn members(
         &mut self,
         node: Node<'a>,
@@ -259,8 +259,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The places of ever larger offsets, each counted on from the one before: a config of many instances is gone through
-/// once, also when all of it is one line.
+/// Tracker of positions for increasing offsets. Each is counted from the one before, so that a config is scanned once,
+/// even if it is a single line.
 struct PositionTracker<'a> {
     document: Document<'a>,
     last: (usize, Position),
@@ -277,7 +277,7 @@ impl<'a> PositionTracker<'a> {
     }
 }
 
-/// What to say of a field that is not known where it stands: the name that was meant, or the section.
+/// Returns the message about an unknown or misplaced field, with the likely name or the right section.
 fn unknown(key: &str, known: &[&'static str]) -> String {
     let is_of_budget = BUDGET.iter().any(|row| row.field.name == key);
     let is_of_instance = INSTANCE.iter().any(|row| row.field.name == key);
@@ -292,7 +292,7 @@ fn unknown(key: &str, known: &[&'static str]) -> String {
     }
 }
 
-/// How messages name an instance.
+/// Returns the label of an instance in messages.
 fn label(index: usize, name: Option<&str>) -> String {
     match name {
         Some(name) if !name.is_empty() => format!("instance '{}'", quote_input(name)),

@@ -1,5 +1,4 @@
-//! What the value of a field may be: each type knows how it is read from JSON, and its shape, which is what can be said of
-//! it without reading. Knows no field by name.
+//! Types of field values, each with its parser from JSON and its shape for the schema.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -9,49 +8,49 @@ use super::{DependencyCondition, DependencyConfig};
 use crate::base::suggest::closest_match;
 use crate::base::text::{quote_input, sanitize_line, thousands};
 
-/// No wait, timeout or delay is longer than a year.
+/// Bound on waits, timeouts and delays: one year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
-/// A quadrillion tokens: far above any use, far below what sums could overflow.
+/// A quadrillion tokens: far above any use, and far below an overflow of sums.
 const MAX_TOKENS: f64 = 1e15;
 const MAX_DOLLARS: f64 = 1e9;
-/// What has failed so often is not helped by one more attempt.
+/// Bound on retries: after so many failures, another attempt does not help.
 const MAX_RETRIES: u32 = 1000;
 
-/// A type of values that become a `T`.
+/// Type of values that are read into a `T`.
 pub(super) struct Type<T: 'static> {
-    /// Reads one, or says what is wrong with it.
+    /// Parses a value, or returns the error message.
     pub(super) read: fn(Node) -> Result<T, String>,
-    /// What it looks like.
+    /// Shape of the values.
     pub(super) shape: Shape,
 }
 
-/// What a value looks like, as far as a schema can say it.
+/// Shape of a value, as described by a schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
     /// A string.
     String,
-    /// A string that has more in it than white space.
+    /// A string that is not only white space.
     NonEmptyString,
     /// `true` or `false`.
     Boolean,
     /// One of these strings.
     Enum(&'static [&'static str]),
-    /// An array of strings that have more in them than white space.
+    /// An array of strings that are not only white space.
     NonEmptyStrings,
     /// An array of strings.
     Strings,
     /// A number above 0.
     Number {
-        /// What it counts.
+        /// Unit of the number.
         unit: &'static str,
-        /// The largest that is taken.
+        /// Largest value allowed.
         max: f64,
-        /// Whether it has no fraction.
+        /// True if it must be an integer.
         is_whole: bool,
     },
-    /// A whole number, 0 or above.
+    /// An integer, 0 or above.
     UnsignedInt {
-        /// The largest that is taken.
+        /// Largest value allowed.
         max: u32,
     },
     /// An object with such a value for each command.
@@ -74,7 +73,7 @@ pub(super) const TOKENS: Type<u64> =
     Type { read: tokens, shape: Shape::Number { unit: "tokens", max: MAX_TOKENS, is_whole: true } };
 pub(super) const RETRIES: Type<u32> =
     Type { read: |node| count(node, MAX_RETRIES), shape: Shape::UnsignedInt { max: MAX_RETRIES } };
-/// In micro-dollars, once read.
+/// Read as micro-dollars.
 pub(super) const DOLLARS: Type<u64> =
     Type { read: dollars, shape: Shape::Number { unit: "dollars", max: MAX_DOLLARS, is_whole: false } };
 
@@ -90,7 +89,7 @@ const WHEN: [(&str, DependencyCondition); 2] =
 pub(super) const DEPENDENCIES: Type<Vec<DependencyConfig>> =
     Type { read: dependencies, shape: Shape::Dependencies(&words(&WHEN)) };
 
-/// The words of a list of words and what they mean.
+/// Returns the words of a table of words and their meanings.
 pub(super) const fn words<T, const N: usize>(meanings: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut words = [""; N];
     let mut i = 0;
@@ -101,9 +100,9 @@ pub(super) const fn words<T, const N: usize>(meanings: &[(&'static str, T); N]) 
     words
 }
 
-/// Keys that begin like this are comments.
+/// Prefixes of keys that are comments.
 pub(super) const COMMENT_MARKS: [&str; 3] = ["//", "_", "$"];
-/// Names of variables are data, so of the comment marks only those count there that no variable can begin with.
+/// Prefixes of comments among the environment variables: only those that cannot begin a variable's name.
 pub(super) const COMMENT_MARKS_OF_VARIABLES: [&str; 2] = ["//", "$"];
 
 pub(super) fn is_comment(key: &str) -> bool {
@@ -139,7 +138,7 @@ fn strings(node: Node, read: fn(Node) -> Result<String, String>) -> Result<Vec<S
     all(elements.into_iter().enumerate().map(read))
 }
 
-/// All the values, or all that is wrong with them.
+/// Collects the values, or the messages of all errors.
 fn all<T, C: Default + Extend<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
     const MAX_SHOWN: usize = 5;
     let (mut shown, mut more) = (Vec::new(), 0);
@@ -180,12 +179,12 @@ pub(super) fn named<T: Copy>(node: Node, values: &[(&str, T)]) -> Result<T, Stri
     values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| "is not known".into())
 }
 
-/// A number above 0 and at most `max`, which stands for `unit`.
+/// Parses a number above 0 and at most `max`, counted in `unit`.
 fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
     if node.kind() != Kind::Number {
         return Err(format!("must be a number of {unit}, and is {}", node.kind()));
     }
-    // A number that no double holds is above every bound.
+    // A number too large for a double is above every bound.
     let number = node.number().filter(|&number| number > 0.0 && number <= max);
     number.ok_or_else(|| {
         format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), quote_input(node.text()))
@@ -193,7 +192,7 @@ fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
 }
 
 fn seconds(node: Node) -> Result<Duration, String> {
-    // Below a millisecond the loop's clock would round it to nothing.
+    // The event loop has a resolution of a millisecond; a shorter time would be rounded to zero.
     positive(node, MAX_SECONDS, "seconds").map(|s| Duration::from_secs_f64(s.max(0.001)))
 }
 
@@ -215,7 +214,7 @@ fn count(node: Node, max: u32) -> Result<u32, String> {
     })
 }
 
-/// Dollars, as micro-dollars.
+/// Parses dollars as micro-dollars.
 fn dollars(node: Node) -> Result<u64, String> {
     positive(node, MAX_DOLLARS, "dollars").map(|d| ((d * 1e6).round() as u64).max(1))
 }
@@ -235,7 +234,7 @@ fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTre
     }))
 }
 
-/// How budgets know the command of this name, with or without its slash.
+/// Returns the form in which budgets store a command name, given with or without its slash.
 pub fn budget_command(name: &str) -> Option<String> {
     let name = name.trim_start_matches(|c: char| c == '/' || c.is_whitespace()).trim_end();
     (!name.is_empty()).then(|| format!("/{name}"))
@@ -277,7 +276,7 @@ fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
     }))
 }
 
-/// `"name"`, or `{"name": "…", "when": "completed" | "done"}`.
+/// Parses `"name"` or `{"name": "…", "when": "completed" | "done"}`.
 fn dependency(node: Node) -> Result<DependencyConfig, String> {
     let Some(members) = node.members() else {
         return Ok(DependencyConfig { name: filled(node)?, when: DependencyCondition::default() });

@@ -1,5 +1,5 @@
-//! The JSON Schema of a config, from the tables of its fields. It refuses nothing that zen takes; of what zen refuses it
-//! leaves out what no schema can say: unique names, dependencies that exist, keys that stand there twice.
+//! JSON Schema of a config, generated from the tables of its fields. It accepts every valid config. It does not check
+//! what a schema cannot express: unique names, existing dependencies, duplicate keys.
 
 use crate::config::halt;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, P
 use super::{MAX_INSTANCES, Shape};
 use crate::config::values::{COMMENT_MARKS, COMMENT_MARKS_OF_VARIABLES};
 
-/// The schema, in the language of draft 2020-12.
+/// Returns the schema (JSON Schema draft 2020-12).
 #[must_use]
 pub fn schema() -> Value {
     let section = |(name, about): &(&'static str, &str)| {
@@ -59,7 +59,7 @@ fn price() -> Value {
     price
 }
 
-/// An object that has these fields, and comments.
+/// Returns the schema of an object with these fields and comments.
 fn object<'a>(fields: impl Iterator<Item = &'a Field>) -> Value {
     let described = |field: &Field| {
         let mut schema = or_null(of_shape(&field.shape));
@@ -84,7 +84,7 @@ fn beginning_with(marks: &[&str]) -> String {
     format!("^({})", marks.join("|").replace('$', "\\$"))
 }
 
-/// The same, or null.
+/// Adds null to the values that a schema allows.
 fn or_null(mut schema: Value) -> Value {
     if let Some(Value::Array(words)) = schema.get_mut("enum") {
         words.push(Value::Null);

@@ -61,7 +61,7 @@ fn every_field_stands_in_it_with_what_it_says() {
     }
 }
 
-/// Values that are right somewhere and wrong elsewhere.
+/// Generates values that are valid for some fields and invalid for others.
 fn value() -> impl Strategy<Value = Value> {
     let fixed = [
         "null",
@@ -116,7 +116,7 @@ fn value() -> impl Strategy<Value = Value> {
     prop::sample::select(fixed.to_vec()).prop_map(|text| serde_json::from_str(text).expect("JSON"))
 }
 
-/// An object of some fields, mostly of these, each with any value.
+/// Generates an object with some fields, mostly known ones, each with any value.
 fn fields(known: Vec<&'static str>) -> impl Strategy<Value = Value> {
     let key = prop_oneof![
         30 => prop::sample::select(known).prop_map(str::to_owned),
@@ -130,7 +130,7 @@ fn config() -> impl Strategy<Value = Value> {
     let all: Vec<_> = INSTANCE.iter().map(|row| row.field.name).collect();
     let budget = fields(BUDGET.iter().map(|row| row.field.name).collect());
     let instance = (fields(all.clone()), value()).prop_map(|(mut instance, command)| {
-        // Most are to be right but for one field.
+        // Most configs must be valid except for one field.
         let given = if command.is_string() { command } else { json!("x") };
         instance.as_object_mut().expect("an object").entry("command").or_insert(given);
         instance
@@ -154,7 +154,7 @@ fn config() -> impl Strategy<Value = Value> {
     )
 }
 
-/// What no schema can say: what the reader tells of names.
+/// Returns true if the error is one that no schema can express: about names.
 fn is_beyond_a_schema(error: &ConfigError) -> bool {
     let ConfigError::Invalid(mistakes) = error else { return false };
     mistakes.iter().all(|mistake| {
