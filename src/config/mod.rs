@@ -170,8 +170,9 @@ struct PriceConfig {
 }
 
 impl BudgetConfig {
-    /// Returns the fields of the limits that are set but ignored, because `budget_type` leaves out their kind, and of
-    /// the limits in force.
+    /// Returns the fields of the limits that are set but ignored, and those of the limits in force.
+    ///
+    /// A limit is ignored if `budget_type` leaves out its kind.
     #[must_use]
     pub fn limits_that_do_not_count(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         let of_tokens =

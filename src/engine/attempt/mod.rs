@@ -398,7 +398,9 @@ impl Attempt {
         vec![Action::Kill]
     }
 
-    /// Returns true if the process has ended and its output is read, or if it was abandoned and has no exit status.
+    /// Returns true if the process has ended and its output is read, or if it was abandoned.
+    ///
+    /// An abandoned process has no exit status.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.process.phase == Phase::Done

@@ -235,7 +235,9 @@ impl Budget {
         account.earlier = Some(earlier).filter(|_| !account.has_own_estimate);
     }
 
-    /// Returns the end of the wait for a first message, if launches without an estimate must wait for one now.
+    /// Returns the end of the wait for a first message, if there is one now.
+    ///
+    /// Instances without an estimate are not launched until then.
     #[must_use]
     pub fn first_message_due(&self, now: Duration) -> Option<Duration> {
         let waits = self.largest_first.is_none() && !self.silent.is_empty() && now < self.first_message_due;

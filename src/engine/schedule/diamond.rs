@@ -75,7 +75,7 @@ fn diamond(base: &Plan, random: &mut Random) -> Diamond {
         let (before, layer) = (start..start + pair[0], start + pair[0]..start + pair[0] + pair[1]);
         start = layer.start;
         for at in layer {
-            // The last one closes the diamond: it depends on all before it.
+            // The last instance depends on all of the layer before.
             let others: BTreeSet<usize> = if at == COUNT - 1 {
                 before.clone().collect()
             } else {

@@ -373,8 +373,9 @@ mod tests {
     }
 
     proptest! {
-        /// For any acyclic graph, outcomes and number of slots, each instance starts or is skipped for a reason, and
-        /// none starts before its dependencies end.
+        /// Each instance starts or is skipped for a reason, and none starts before its dependencies end.
+        ///
+        /// Inputs are arbitrary acyclic graphs, outcomes and numbers of slots.
         #[test]
         fn everybody_starts_or_is_skipped(
             edges in proptest::collection::vec((1_usize..12, 0_usize..12, any::<bool>()), 0..30),
