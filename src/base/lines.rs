@@ -1,19 +1,21 @@
-//! Cuts a stream of bytes into lines, in bounded memory. A line over the bound is not kept: its beginning and its length
-//! are told instead. Knows nothing of where bytes come from or what a line means.
+//! Splits a byte stream into lines, in bounded memory. Of a line over the bound only the head and the length are kept.
 
 use std::io::BufRead;
 
-/// The longest line that is kept whole, in bytes. The longest answer that a model gives today (128,000 tokens, about half
-/// a megabyte) fits with every character of it escaped.
+/// Maximum length of a line that is kept whole, in bytes.
+///
+/// The longest answer of today's models (128,000 tokens, about half a megabyte) fits even if every character is
+/// escaped.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How much of a line over the bound is kept: enough to see what kind of line it was.
+/// Length of the kept head of a line over the bound: enough to identify its kind.
 const HEAD_BYTES: usize = 512;
 
-/// A line that is longer than this is put together in the spare buffer, which is one for many streams.
+/// Maximum capacity of `partial` between lines. A longer line is assembled in the spare buffer, which many streams
+/// share.
 const KEPT_CAPACITY_BYTES: usize = 64 * 1024;
 
-/// A buffer that has become larger than this is not kept as a spare one.
+/// Maximum capacity of the spare buffer. A larger one is freed.
 const MAX_SPARE_BYTES: usize = 1024 * 1024;
 
 /// One line, without its newline.
@@ -21,22 +23,22 @@ const MAX_SPARE_BYTES: usize = 1024 * 1024;
 pub enum Line<'a> {
     /// A line within the bound.
     Complete(&'a [u8]),
-    /// A line over the bound: its first bytes, and how many it had.
+    /// A line over the bound.
     Oversized {
-        /// The first bytes of it.
+        /// First bytes of the line.
         head: &'a [u8],
-        /// Its whole length in bytes.
+        /// Length of the whole line in bytes.
         bytes: u64,
     },
 }
 
-/// Collects the pieces of one stream.
+/// Splitter of one stream.
 #[derive(Debug)]
 pub struct LineSplitter {
     partial: Vec<u8>,
-    /// Empty, but with room for a long line, if there was one.
+    /// Spare buffer: empty, but with the capacity of an earlier long line, if any.
     spare: Vec<u8>,
-    /// The length of the line under way, if it is over the bound; `partial` then holds its head.
+    /// Length of the current line if it is over the bound; `partial` then holds its head.
     too_long_bytes: Option<u64>,
     max_line_bytes: usize,
 }
@@ -48,13 +50,13 @@ impl Default for LineSplitter {
 }
 
 impl LineSplitter {
-    /// Lines of at most so many bytes.
+    /// Creates a splitter for lines of at most `max_line_bytes`.
     #[must_use]
     pub fn with_bound(max_line_bytes: usize) -> Self {
         LineSplitter { partial: Vec::new(), spare: Vec::new(), too_long_bytes: None, max_line_bytes }
     }
 
-    /// Takes the next piece of the stream and tells each line that it completes.
+    /// Consumes the next piece of the stream and calls `tell` for each complete line.
     pub fn push(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
         while let Some(newline) = find_newline(bytes) {
             let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
@@ -69,15 +71,17 @@ impl LineSplitter {
         self.append(bytes);
     }
 
-    /// The stream has ended: tells what stood after the last newline.
+    /// Ends the stream: calls `tell` for the rest after the last newline, if any.
     pub fn finish(&mut self, mut tell: impl FnMut(Line)) {
         if !self.partial.is_empty() {
             self.complete(&mut tell);
         }
     }
 
-    /// Exchanges the spare buffer. To the system memory is cheap to ask for and dear to touch for the first time: whoever
-    /// reads many streams lends one buffer to each in turn, and the long lines of all are put together in it.
+    /// Swaps the spare buffer with the caller's.
+    ///
+    /// Allocating memory is cheap, but touching it for the first time is expensive. A reader of many streams therefore
+    /// lends one buffer to each in turn, in which their long lines are assembled.
     pub fn lend_scratch(&mut self, spare: &mut Vec<u8>) {
         std::mem::swap(&mut self.spare, spare);
     }
@@ -116,7 +120,7 @@ impl LineSplitter {
     }
 }
 
-/// By the C library's search, which the standard library has behind this: it takes as many bytes at a time as the machine can.
+/// Returns the position of the first newline. `skip_until` uses the C library's vectorized `memchr`.
 fn find_newline(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let passed = rest.skip_until(b'\n').ok()?;

@@ -1,4 +1,4 @@
-//! Tools without a domain: text, time, hashes, lines. Imports no other layer.
+//! Domain-independent helpers: text, time, hashes, lines. Imports no other layer.
 
 pub mod lines;
 pub mod sha256;

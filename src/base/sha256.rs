@@ -1,5 +1,5 @@
-//! SHA-256 as FIPS 180-4 defines it, and its usual notation. Takes bytes that are in memory already; knows nothing of
-//! files, and is for naming what was run, not for keeping secrets.
+//! SHA-256 as defined by FIPS 180-4, and its hexadecimal notation. Hashes bytes in memory. Used to identify what was
+//! run, not to keep secrets.
 
 const BLOCK_BYTES: usize = 64;
 const LENGTH_BYTES: usize = 8;
@@ -20,7 +20,7 @@ const ROUNDS: [u32; 64] = [
     0xc67178f2,
 ];
 
-/// The SHA-256 digest of `bytes`.
+/// Returns the SHA-256 digest of `bytes`.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
@@ -39,13 +39,13 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// `bytes` in lower-case hexadecimal digits.
+/// Returns `bytes` in lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The last bytes of a message, a one bit, zeros, and the length of the whole in bits: one block or two.
+/// Returns the last bytes of a message with the padding: a one bit, zeros, and the length in bits. One block or two.
 fn padded(rest: &[u8], message_bytes: usize) -> Vec<u8> {
     let mut tail = rest.to_vec();
     tail.push(0x80);
@@ -71,7 +71,7 @@ fn compress(state: &mut [u32; 8], block: &[u8; BLOCK_BYTES]) {
     }
 }
 
-/// The 16 words of a block, drawn out to the 64 that the rounds take.
+/// Expands the 16 words of a block to the 64 of the message schedule.
 fn schedule(block: &[u8; BLOCK_BYTES]) -> [u32; 64] {
     let mut words = [0; 64];
     for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {

@@ -1,36 +1,36 @@
-//! When a run is to start, as `--start-at` says it: after a while, or as soon as the clock on the wall shows a time.
-//! Pure: the clock and the offsets of the time zone come in as arguments.
+//! Start time of a run, the value of `--start-at`: a delay, or the next time that the local clock shows. Pure: the
+//! clock and the UTC offset are arguments.
 
 use std::time::Duration;
 
-/// No wait is longer than a year.
+/// Maximum delay: one year.
 const MAX_SECONDS: f64 = 31_536_000.0;
 
 const DAY_S: i64 = 86_400;
 const MINUTE_S: i64 = 60;
 
-/// In this order, each once: `1h30m`.
+/// Units in the required order, each at most once: `1h30m`.
 const UNITS: &[(char, f64)] = &[('h', 3600.0), ('m', 60.0), ('s', 1.0)];
 
-/// When a run is to start.
+/// Start time of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// After this time.
+    /// Delay.
     After(Duration),
-    /// When the local clock shows this next.
+    /// Next time that the local clock shows.
     Clock {
-        /// 0 to 23
+        /// 0 to 23.
         hour: u8,
-        /// 0 to 59
+        /// 0 to 59.
         minute: u8,
     },
 }
 
 impl StartAt {
-    /// What `2h`, `30m`, `45s`, `1h30m`, `1.5h`, `14:30`, `1am` or `10:30 pm` means. Capitals are taken too.
+    /// Parses `2h`, `30m`, `45s`, `1h30m`, `1.5h`, `14:30`, `1am` or `10:30 pm`, in upper or lower case.
     ///
     /// # Errors
-    /// What is wrong with it, to be put behind the text.
+    /// The problem, as a phrase to append to the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim().to_ascii_lowercase();
         if let Some(clock) = parse_clock_time(&text) {
@@ -43,12 +43,13 @@ impl StartAt {
         }
     }
 
-    /// The moment that is meant at `now_ms`, both in milliseconds since 1970. `utc_offset_s` says how many seconds the
-    /// local clock is ahead of UTC at a moment, in seconds since 1970.
+    /// Returns the start time at `now_ms`, both in milliseconds since 1970.
     ///
-    /// A time of the clock is the next moment at which the clock shows it, so that one of today that has passed is
-    /// tomorrow's. Where the clock is put forward and jumps over it, it is the moment of the jump; where the clock is put
-    /// back and shows it twice, the first of these that is still to come.
+    /// `utc_offset_s` returns the UTC offset of the local clock in seconds at a time in seconds since 1970.
+    ///
+    /// A clock time means the next moment at which the clock shows it: a time of today that has passed means tomorrow.
+    /// If the clock is set forward over that time, the moment of the jump counts. If the clock is set back and shows it
+    /// twice, the first of the two that is still to come counts.
     #[must_use]
     pub fn epoch_ms(self, now_ms: u64, utc_offset_s: impl Fn(i64) -> i64) -> u64 {
         match self {
@@ -62,8 +63,9 @@ impl StartAt {
     }
 }
 
-/// The first moment after `now` at which the clock shows `time_of_day`, or has jumped over it: the clock is followed
-/// minute by minute.
+/// Returns the first moment after `now` at which the clock shows `time_of_day` or jumps over it.
+///
+/// Checks the clock minute by minute.
 fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> i64 {
     const MAX_MINUTES: i64 = 3 * DAY_S / MINUTE_S; // a clock has been put back by a whole day
     let shown = |at: i64| at + utc_offset_s(at);
@@ -81,7 +83,7 @@ fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> 
     moments.into_iter().find(|&moment| moment > now).unwrap_or(now + DAY_S)
 }
 
-/// `14:30`, `1am` or `10:30pm`; `None` if it looks like something else.
+/// Parses `14:30`, `1am` or `10:30pm`. Returns `None` for any other form.
 fn parse_clock_time(text: &str) -> Option<Result<StartAt, String>> {
     let (half, digits) = match (text.strip_suffix("am"), text.strip_suffix("pm")) {
         (Some(digits), _) => (Some(0), digits.trim_end()),
@@ -107,7 +109,7 @@ fn parse_clock_time(text: &str) -> Option<Result<StartAt, String>> {
     })
 }
 
-/// The seconds in `1h30m` or `2.5 h`.
+/// Parses `1h30m` or `2.5 h` into seconds.
 fn seconds_of(text: &str) -> Option<f64> {
     let mut seconds = 0.0;
     let (mut rest, mut units) = (text, UNITS);
@@ -122,8 +124,9 @@ fn seconds_of(text: &str) -> Option<f64> {
     Some(seconds)
 }
 
-/// With how many seconds left it is said next that a run is going to start, where `left_s` are left now: at every full
-/// hour, and more often towards the end.
+/// Returns the remaining seconds at the next countdown message, if `left_s` remain now.
+///
+/// Messages are due at every full hour, and more often towards the end.
 #[must_use]
 pub fn next_countdown_s(left_s: u64) -> u64 {
     const LAST_HOUR_S: [u64; 7] = [3600, 1800, 900, 300, 60, 30, 10];
@@ -257,7 +260,7 @@ mod tests {
         }
     }
 
-    /// A zone that is put from one offset to another at a moment.
+    /// Returns a zone with an offset that changes once.
     fn zone(change: i64, before: i64, after: i64) -> impl Fn(i64) -> i64 {
         move |at| if at < change { before } else { after }
     }

@@ -1,6 +1,6 @@
-//! Which known name a mistyped one was probably meant to be. Pure; knows nothing of what the names name.
+//! Suggests known names for a mistyped one.
 
-/// The known name that `mistyped` begins, else the one that the fewest edits lead to, if they are few for its length.
+/// Returns the known name that begins with `mistyped`, or else the one with the fewest edits, if few for its length.
 #[must_use]
 pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     const MIN_BEGINNING_BYTES: usize = 2;
@@ -9,7 +9,7 @@ pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str
     if mistyped.len() >= MIN_BEGINNING_BYTES && begun.is_some() {
         return begun;
     }
-    // What is longer than any name is no slip, and counting its edits would take long.
+    // Text longer than any name is no typo, and its edit distance is slow to compute.
     if mistyped.len() > MAX_BYTES {
         return None;
     }
@@ -18,11 +18,11 @@ pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str
     let known = known.into_iter().filter(|name| name.len() <= 2 * MAX_BYTES);
     let distances = known.map(|name| (edits(&mistyped, name), name));
     let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
-    // Where every character had to be replaced, nothing of it is near.
+    // If every character would be replaced, the names are unrelated.
     (distance <= max_edits && distance < mistyped.len().max(name.chars().count())).then_some(name)
 }
 
-/// Up to `max` such names, the nearest first.
+/// Returns up to `max` such names, the nearest first.
 #[must_use]
 pub fn nearest_few<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str>, max: usize) -> Vec<&'a str> {
     let mut known: Vec<&str> = known.into_iter().collect();
@@ -36,7 +36,7 @@ pub fn nearest_few<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str>,
     few
 }
 
-/// How many characters have to be put in, taken out or replaced; letters differ only if they differ in more than case.
+/// Returns the edit distance (insertions, deletions, replacements), ignoring ASCII case.
 fn edits(mistyped: &[char], name: &str) -> usize {
     let mut row: Vec<usize> = (0..=mistyped.len()).collect();
     for (i, expected) in name.chars().enumerate() {

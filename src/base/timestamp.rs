@@ -1,6 +1,5 @@
-//! The date and time that a number of milliseconds since 1970 stands for, in the forms that zen writes: two in UTC, and
-//! one for people, where the clock is ahead of UTC by what they say.
-//! Pure; knows no clock, no time zone and no leap second (Unix time has none).
+//! Formats a time, given in milliseconds since 1970: in UTC for machines and file names, in UTC for the user, and in
+//! local time with a given UTC offset. Pure: reads no clock and no time zone. Unix time has no leap seconds.
 
 const MS_PER_DAY: u64 = 86_400_000;
 const DAYS_PER_400_YEARS: u64 = 146_097;
@@ -15,22 +14,23 @@ struct Moment {
     ms: u64,
 }
 
-/// The moment in the form that machines read: `2026-11-22T10:30:00.123Z`.
+/// Formats a time as RFC 3339: `2026-11-22T10:30:00.123Z`.
 #[must_use]
 pub fn rfc3339_utc(epoch_ms: u64) -> String {
     let Moment { year, month, day, hour, minute, second, ms } = moment(epoch_ms);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-/// The moment in the form that file names take: `20261122T103000Z`.
+/// Formats a time for file names: `20261122T103000Z`.
 #[must_use]
 pub fn compact_utc(epoch_ms: u64) -> String {
     let Moment { year, month, day, hour, minute, second, .. } = moment(epoch_ms);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// The minute that is not before this moment, for a person: `14:30 UTC`, or, where it is another day than now,
-/// `2026-11-23 14:30 UTC`. Both are in seconds since 1970.
+/// Formats a time for the user, rounded up to the minute: `14:30 UTC`, or `2026-11-23 14:30 UTC` on another day.
+///
+/// Both arguments are in seconds since 1970.
 #[must_use]
 pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
     let ms = |seconds: u64| seconds.saturating_mul(1000);
@@ -43,7 +43,7 @@ pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
     }
 }
 
-/// The moment as a clock shows it that is this much ahead of UTC: `2026-11-22 11:30:00 +0100`.
+/// Formats a time in local time, with the offset from UTC: `2026-11-22 11:30:00 +0100`.
 #[must_use]
 pub fn on_a_clock(epoch_ms: u64, utc_offset_s: i64) -> String {
     let Moment { year, month, day, hour, minute, second, .. } =
@@ -67,10 +67,10 @@ fn moment(epoch_ms: u64) -> Moment {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01.
+/// Converts days since 1970-01-01 to year, month and day.
 ///
-/// Counts in years that begin in March, so that the leap day is a year's last, and from 0000-03-01, where a cycle of
-/// 400 years begins. From March on, the months have 31, 30, 31, 30, 31 days, and again: 153 days in five.
+/// Counts from 0000-03-01, where a cycle of 400 years begins, in years that begin in March, so that the leap day is the
+/// last day. From March on, the months have 31, 30, 31, 30, 31 days, repeated: 153 days in five months.
 fn date(epoch_days: u64) -> (u64, u64, u64) {
     let days = epoch_days + 719_468;
     let cycle = days / DAYS_PER_400_YEARS;
@@ -122,7 +122,7 @@ mod tests {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     }
 
-    /// The same by counting: takes whole years, then whole months, off the days.
+    /// Computes the date by counting: subtracts whole years, then whole months.
     fn counted_date(mut days: u64) -> (u64, u64, u64) {
         let mut year = 1970;
         while days >= 365 + u64::from(is_leap(year)) {

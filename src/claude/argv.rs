@@ -1,4 +1,4 @@
-//! How claude is called. No prompt stands in the arguments: all that is said to it goes over its standard input.
+//! Command line of claude. It never contains a prompt: all messages are sent over standard input.
 
 use super::permissions;
 use super::session::{self, OpenMode, SessionEntry};
@@ -6,23 +6,23 @@ use super::tool_policy::hook::{self, HookProgram};
 use crate::claude::capabilities::Capabilities;
 use crate::claude::invocation::Invocation;
 
-/// The options of every process that zen talks to over its standard input.
+/// Options of every process that reads its messages from standard input.
 const STREAM_ARGS: [&str; 6] = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"];
 
 const DOLLARS_FLAG: &str = "--max-budget-usd";
 
 const SETTINGS_FLAG: &str = "--settings";
 
-/// The arguments for a process that is asked something, and has no turn.
+/// Returns the arguments of a process that is only queried and has no turn.
 #[must_use]
 pub fn stream_args() -> Vec<String> {
     STREAM_ARGS.map(str::to_owned).to_vec()
 }
 
-/// Returns the arguments to ask for the commands of an instance with these arguments of its own.
+/// Returns the arguments of a process that is queried for the commands of an instance with these `claude_args`.
 ///
-/// Leaves hooks out, which 2.1 would run for the question (measured on 2.1.332), and MCP servers, for which 2.0 waits up
-/// to 30 s, unless one of them provides a command.
+/// Disables hooks, which 2.1 would run for the query (measured on 2.1.332), and, unless one of them provides a command,
+/// MCP servers, for which 2.0 waits up to 30 s.
 #[must_use]
 pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<String> {
     let mut arguments = stream_args();
@@ -34,7 +34,7 @@ pub fn arguments_to_probe(claude_args: &[String], needs_servers: bool) -> Vec<St
     arguments
 }
 
-/// The arguments for one process of an invocation, which may cost `max_micros` at most.
+/// Returns the arguments of one process of an invocation, with a limit of `max_micros`.
 #[must_use]
 pub fn arguments(
     invocation: &Invocation,
@@ -56,12 +56,12 @@ pub fn arguments(
             OpenMode::Resume => add("--resume", uuid),
         }
     }
-    // A second fence behind zen's own. In a resumed session claude counts what that had cost before.
+    // A second limit besides zen's own. In a resumed session claude would count its earlier cost too.
     let is_resumed = entry.open_mode == OpenMode::Resume;
     if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
         add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
     }
-    // Joined by `=`: these options take any number of words, and would take the first of `claude_args` too.
+    // Joined by `=`: these options take any number of words, and would also take the first of `claude_args`.
     let lists = [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)];
     let lists = lists.into_iter().filter(|(_, rules)| !rules.is_empty());
     let lists = permissions.tools.iter().map(|tools| ("--tools", tools)).chain(lists);
@@ -70,8 +70,9 @@ pub fn arguments(
     arguments
 }
 
-/// The arguments that make claude ask zen about each use of a tool, if the instance has `allowed_tools`. 1.0 knows
-/// `--settings` only apart from its value.
+/// Returns the arguments that install zen's hook, if the instance has `allowed_tools`.
+///
+/// 1.0 accepts `--settings` only with its value as a separate word.
 #[must_use]
 pub fn tool_policy_arguments(invocation: &Invocation, program: &HookProgram) -> Vec<String> {
     let Some(allowed) = &invocation.allowed_tools else { return Vec::new() };

@@ -1,18 +1,19 @@
-//! What one generation of claude can do and another cannot, found in what it says of itself.
+//! Capabilities that differ between the generations of claude, detected in its `--help`.
 
-/// What a generation of claude can do, found in what its `--help` says.
+/// Capabilities of one generation of claude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// `--tools`: only these tools exist (2.0 and later).
+    /// Support for `--tools`, which limits the available tools (2.0 and later).
     pub tools: bool,
-    /// `--max-budget-usd`: it stops by itself at so many dollars (2.0 and later).
+    /// Support for `--max-budget-usd`, which stops claude at a cost in dollars (2.0 and later).
     pub max_budget_usd: bool,
-    /// A `*` anywhere in a rule of a tool (2.1); its help has `Bash(git *)` for an example, where others have `git:*`.
+    /// Support for a `*` anywhere in a tool rule (2.1). Its help has the example `Bash(git *)`, older ones have
+    /// `git:*`.
     pub wildcards: bool,
 }
 
 impl Capabilities {
-    /// Reads them off the text of `claude --help`.
+    /// Detects the capabilities in the output of `claude --help`.
     #[must_use]
     pub fn of_help(help: &str) -> Self {
         let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
@@ -20,7 +21,7 @@ impl Capabilities {
         Capabilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd"), wildcards }
     }
 
-    /// Those of the newest generation.
+    /// Returns the capabilities of the newest generation.
     #[must_use]
     pub fn newest() -> Self {
         Capabilities { tools: true, max_budget_usd: true, wildcards: true }

@@ -1,9 +1,10 @@
-//! The variables that a child does not inherit from zen, and those that zen sets for it.
+//! Environment of claude: variables that a child does not inherit from zen, and variables that zen sets.
 
 use std::ffi::{OsStr, OsString};
 
-/// Set by claude for what it runs. A claude that sees them takes itself for one nested in another, and refuses to start
-/// or behaves as if someone else spoke to it.
+/// Variables that claude sets for its own children, removed by zen.
+///
+/// A claude that sees them considers itself nested: it refuses to start or expects another program to talk to it.
 pub const SCRUBBED_VARIABLES: &[&str] = &[
     "AI_AGENT",
     "CLAUDECODE",
@@ -23,18 +24,22 @@ pub const SCRUBBED_VARIABLES: &[&str] = &[
     "CLAUDE_PID",
 ];
 
-/// Set for a claude that is only asked a question. 2.0 sends two requests of its own at every start, to warm the prompt
-/// cache up for its subagents, and leaves them out where nothing is cached; nothing else of it reads this before a request.
+/// Variables of a claude that is only queried.
+///
+/// At every start 2.0 sends two requests of its own, to warm up the prompt cache for its subagents; without prompt
+/// caching it omits them. Nothing else reads this variable before a request.
 pub const PROBE_VARIABLES: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1"), ("DISABLE_PROMPT_CACHING", "1")];
 
-/// Variables that every instance gets unless its `env` sets or removes them. A claude that updates itself in the middle of
-/// a run would replace the program under the instances that start later.
+/// Variables of every instance, unless its `env` sets or removes them.
+///
+/// A claude that updates itself during a run would replace the program under the instances that start later.
 pub const DEFAULTS: &[(&str, &str)] = &[("DISABLE_AUTOUPDATER", "1")];
 
-/// The attributes that OpenTelemetry attaches to everything that a process reports, as `key=value,key=value`.
+/// Attributes that OpenTelemetry attaches to all data of a process, as `key=value,key=value`.
 pub const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
-/// The longest value of an attribute: the JavaScript SDK, which claude uses, rejects all attributes if one is longer.
+/// Maximum length of an attribute's value. The JavaScript SDK, which claude uses, rejects all attributes if one is
+/// longer.
 const MAX_ATTRIBUTE_BYTES: usize = 255;
 
 /// Returns the resource attributes of an instance: the inherited ones, then `zen.run` and `zen.instance`.
@@ -48,8 +53,9 @@ pub fn resource_attributes(inherited: Option<&OsStr>, run: &str, instance: &str)
     attributes
 }
 
-/// Percent-encodes a value for W3C baggage, cut at a whole character where it would be too long. Encodes more than the
-/// format demands (`=` and `/` too), because parsers differ.
+/// Percent-encodes a value for W3C baggage, truncated at a character boundary.
+///
+/// Encodes more than the format requires (`=` and `/` too), because parsers differ.
 fn percent_encoded(value: &str) -> String {
     let mut encoded = String::new();
     for character in value.chars() {
@@ -69,8 +75,9 @@ fn percent_encoded(value: &str) -> String {
     encoded
 }
 
-/// Whether claude, run by root, takes `bypassPermissions` with these variables. The newest generation insists on the
-/// exact value 1; the older ones take any.
+/// Returns true if claude, run by root, accepts `bypassPermissions` with these variables.
+///
+/// The newest generation requires `IS_SANDBOX` to be exactly 1; the older ones accept any value.
 #[must_use]
 pub fn is_sandbox(variable: impl Fn(&str) -> Option<String>) -> bool {
     variable("IS_SANDBOX").as_deref() == Some("1") || variable("CLAUDE_CODE_BUBBLEWRAP").is_some_and(|v| !v.is_empty())

@@ -1,7 +1,7 @@
-//! `claude_args`: the options that an instance must not be given, because they take over what zen relies on, or cannot
-//! work in its conversation. From `claude --help` of 1.0.128, 2.0.76, 2.1.330 and 2.1.332, and hidden options of the last.
+//! Validates `claude_args`: rejects options that override what zen relies on, or that cannot work in its conversation.
+//! From `claude --help` of 1.0.128, 2.0.76, 2.1.330 and 2.1.332, and hidden options of the last.
 //!
-//! An option that is not in the table is passed on: a newer claude may have it.
+//! An unknown option is passed on: a newer claude may have it.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use super::permissions;
 use crate::base::text::quote_input;
 use crate::claude::invocation::Invocation;
 
-/// The number of values that an option takes.
+/// Number of values of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arity {
     None,
-    /// One, whatever it begins with.
+    /// One, even if it begins with a dash.
     One,
-    /// One, if the next word is no option.
+    /// One, if the next word is not an option.
     Optional,
-    /// All words up to the next option.
+    /// All words before the next option.
     Many,
 }
 
@@ -25,15 +25,15 @@ enum Arity {
 #[derive(Clone, Copy, Debug)]
 enum Rule {
     Free,
-    /// zen gives it itself.
+    /// Passed by zen itself.
     OfZen,
-    /// A field of the config says it.
+    /// Covered by this field of the config.
     Field(&'static str),
-    /// Refused for this reason.
+    /// Rejected for this reason.
     Refused(&'static str),
-    /// The value is a file.
+    /// Allowed if the value is an existing file.
     File,
-    /// The value is JSON or a file.
+    /// Allowed if the value is a JSON object or an existing file.
     JsonOrFile,
 }
 
@@ -61,7 +61,7 @@ const SUGGESTIONS: Rule = Rule::Refused("asks the model again after the result: 
 
 const DOLLARS: &str = "--max-budget-usd";
 const NO_PERSISTENCE: &str = "--no-session-persistence";
-/// Options that take the hook away by which zen enforces `allowed_tools`.
+/// Options that disable the hook by which zen enforces `allowed_tools`.
 const WITHOUT_HOOK: &[&str] = &["--bare", "--safe-mode", "--settings"];
 const RESTRICTED: &str = "--restricted";
 
@@ -127,15 +127,16 @@ static OPTIONS: &[CliOption] = &[
     option(&["--worktree", "-w"], Arity::Optional, WORKTREE),
 ];
 
-/// The files of the machine, as planning sees them.
+/// Existence check for files, given by planning.
 pub type Exists<'a> = &'a dyn Fn(&Path) -> bool;
 
-/// Returns the problems of an instance's `claude_args`, each once. `limits_dollars` is true if zen passes a limit in dollars.
+/// Returns the problems of an instance's `claude_args`, each once. `limits_dollars` is true if zen passes a dollar
+/// limit.
 #[must_use]
 pub fn problems(invocation: &Invocation, limits_dollars: bool, exists: Exists) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     let mut add = |problem: Option<String>| problems.extend(problem);
-    // The option whose values may follow; `None` of an option that is not known, which may have any number.
+    // Option that may take more values. An unknown option (`None`) may take any number.
     let mut open: Option<(&str, Option<&CliOption>)> = None;
     for word in &invocation.claude_args {
         match open {
@@ -175,7 +176,7 @@ pub fn problems(invocation: &Invocation, limits_dollars: bool, exists: Exists) -
     problems
 }
 
-/// Splits `--name=value`; of short options that stand together (`-cv`), or with a value (`-dapi`), the first decides.
+/// Splits `--name=value`. For joined short options (`-cv`), or one with a value (`-dapi`), the first decides.
 fn split(word: &str) -> (&str, Option<&str>) {
     let is_long = word.starts_with("--");
     match word.split_once('=') {
@@ -191,7 +192,7 @@ pub fn settings_values(claude_args: &[String]) -> impl Iterator<Item = &str> {
     separate.chain(claude_args.iter().filter_map(|word| word.strip_prefix("--settings=")))
 }
 
-/// Returns true if an instance's `claude_args` choose which settings files claude reads.
+/// Returns true if an instance's `claude_args` select the settings files that claude reads.
 #[must_use]
 pub fn chooses_settings(claude_args: &[String]) -> bool {
     claude_args.iter().any(|word| word.split('=').next() == Some("--setting-sources"))
@@ -266,7 +267,7 @@ mod tests {
         with("", words)
     }
 
-    /// Each option that some generation names is in the table, with the right number of values.
+    /// Each option in the help of some generation is in the table, with the correct arity.
     #[test]
     fn every_option_of_every_generation_is_decided_upon() {
         for version in ["1.0.128", "2.0.76", "2.1.330"] {

@@ -1,10 +1,11 @@
-//! What stands between two lines of dashes at the head of a command's or skill's file: its description and the like.
+//! Parser for front matter: the YAML between two lines of dashes at the head of a command's or skill's file.
 //!
-//! It is YAML, of which this reads what such files use: `key: value`, quotes, lists and blocks of text. Of anything else
-//! the text is kept as it stands. Knows no key by name.
+//! Supports the subset that such files use: `key: value`, quotes, lists and text blocks. Any other text is kept
+//! unchanged. No key has a meaning here.
 
-/// The fields of a file's front matter, in their order, each value on one line; and what comes after it. A file without
-/// front matter is all body.
+/// Splits a text into the fields of its front matter, in order, each value on one line, and the body.
+///
+/// A text without front matter is all body.
 #[must_use]
 pub fn split(text: &str) -> (Vec<(String, String)>, &str) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -28,7 +29,7 @@ pub fn split(text: &str) -> (Vec<(String, String)>, &str) {
     (Vec::new(), text)
 }
 
-/// A field and the lines that go on with it.
+/// A field and its continuation lines.
 struct Field<'a> {
     key: &'a str,
     value: &'a str,
@@ -47,7 +48,7 @@ fn fields(lines: &[&str]) -> Vec<(String, String)> {
     fields.into_iter().map(|field| (field.key.to_owned(), field.text())).collect()
 }
 
-/// What goes on with the field before it is indented, or an element of a list.
+/// Splits a line into key and value. A continuation of the previous field is indented, or a list element.
 fn key_and_value(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once(':')?;
     let begins_a_field = !key.is_empty() && !key.starts_with([' ', '\t', '-']) && !key.contains(['"', '\'', '{', '[']);
@@ -76,7 +77,7 @@ impl Field<'_> {
     }
 }
 
-/// `|` or `>`, and how the block's end is kept. 1.0 and 2.0 take it for the text itself.
+/// Returns true for the mark of a YAML block, such as `|` or `>-`. 1.0 and 2.0 use the mark itself as the text.
 #[must_use]
 pub fn is_block_mark(value: &str) -> bool {
     value.strip_prefix(['|', '>']).is_some_and(|rest| rest.chars().all(|c| c == '-' || c == '+' || c.is_ascii_digit()))

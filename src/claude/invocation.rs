@@ -1,4 +1,4 @@
-//! The call of claude for one instance: the part of a planned instance that decides claude's arguments and environment.
+//! Invocation of claude for one instance: the part of the plan that decides its arguments and environment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::sync::Arc;
 
 use crate::claude::session::Session;
 
-/// The options of claude for one instance. [`crate::claude::argv`] makes arguments of it.
+/// Options of claude for one instance. [`crate::claude::argv`] converts them to arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
-    /// Its session, if it has a named one.
+    /// Named session, if any.
     pub session: Option<Session>,
-    /// The only tools it can use; `None`: all.
+    /// Allowed tools; `None`: all.
     pub allowed_tools: Option<Vec<String>>,
-    /// Tools it cannot use.
+    /// Denied tools.
     pub disallowed_tools: Vec<String>,
-    /// Whole tools that the settings files deny, by name. claude reads these files itself.
+    /// Names of whole tools that the settings files deny. claude reads these files itself.
     pub denied_by_settings: Arc<[String]>,
-    /// True if claude (2.1) must not run the !`...` of commands and skills, of which its hooks are not asked.
+    /// True if claude (2.1) must not run the !`...` of commands and skills, which bypass its hooks.
     pub disables_shell_blocks: bool,
-    /// The config's word for claude's `--permission-mode`.
+    /// Value of claude's `--permission-mode`, as written in the config.
     pub permission_mode: String,
-    /// claude's `--model`.
+    /// Value of claude's `--model`.
     pub model: Option<String>,
-    /// Variables added to (or, `None`, taken from) its environment.
+    /// Variables added to its environment, or removed from it (`None`).
     pub env: BTreeMap<String, Option<String>>,
-    /// Where it runs; absolute.
+    /// Working directory; absolute.
     pub cwd: PathBuf,
-    /// More arguments for claude.
+    /// Further arguments of claude.
     pub claude_args: Vec<String>,
 }

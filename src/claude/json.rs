@@ -1,4 +1,4 @@
-//! JSON as claude's own parser takes it, which is more lenient than serde's.
+//! Lenient JSON parser: accepts what claude's parser accepts and serde's does not.
 
 use std::borrow::Cow;
 
@@ -6,17 +6,18 @@ use serde_json::Value;
 
 use crate::base::text::find_lone_surrogate;
 
-/// Parses JSON with a byte-order mark, with bytes that are no UTF-8, or with halves of surrogate pairs in it.
+/// Parses JSON that may have a byte-order mark, invalid UTF-8 or lone surrogates.
 ///
 /// # Errors
-/// What serde does not accept even so: nesting deeper than 128, numbers out of range, and what is no JSON.
+/// An error of serde for everything else that it rejects: nesting deeper than 128, numbers out of range, and
+/// invalid JSON.
 pub fn parse_lenient(bytes: &[u8]) -> serde_json::Result<Value> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     serde_json::from_slice(bytes)
         .or_else(|_| serde_json::from_str(&with_whole_characters(&String::from_utf8_lossy(bytes))))
 }
 
-/// Returns the text with U+FFFD in place of each half of a surrogate pair.
+/// Replaces each lone surrogate by U+FFFD.
 fn with_whole_characters(text: &str) -> Cow<'_, str> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut text = Cow::Borrowed(text);

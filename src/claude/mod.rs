@@ -1,7 +1,7 @@
-//! Everything that is known about claude: how it is called, what is said to it, what it answers, what it costs, and how
-//! its generations differ. A new release of it is one visit here.
+//! Interface to claude: its arguments, protocol, results, prices, and the differences between its generations. A new
+//! release of claude requires changes only here.
 //!
-//! All of it is pure: text and bytes in, values out. Who runs claude and when is the business of the rest.
+//! All of it is pure: text and bytes in, values out. Other layers run the processes.
 
 pub mod argv;
 pub mod capabilities;

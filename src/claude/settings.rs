@@ -14,7 +14,8 @@ use super::tools;
 
 /// Returns the rules that settings allow.
 ///
-/// # Errors The reason why zen cannot parse them.
+/// # Errors
+/// The reason why zen cannot parse them.
 pub fn of_settings(bytes: &[u8]) -> Result<Vec<String>, String> {
     let settings = parse_lenient(bytes).map_err(|error| format!("is no JSON that zen understands: {error}"))?;
     let rules = settings["permissions"]["allow"].as_array().into_iter().flatten();
@@ -45,7 +46,7 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).err().map(|error| error.to_string())
 }
 
-/// Returns the field of the managed settings that disables other hooks, including zen's own.
+/// Returns the field or variable of the managed settings that disables hooks, including zen's own.
 #[must_use]
 pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
     let settings = parse_lenient(bytes).ok()?;
@@ -54,7 +55,7 @@ pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
     field.or_else(|| variables.find(|name| is_switched_on(&settings["env"][*name])))
 }
 
-/// Returns true if claude takes the value of a variable for a yes.
+/// Returns true if claude interprets the value of a variable as true.
 fn is_switched_on(value: &Value) -> bool {
     !matches!(value.to_string().trim_matches('"'), "null" | "" | "0" | "false")
 }

@@ -1,15 +1,17 @@
-//! Slash commands: what in a message is one, and whether claude has it.
+//! Slash commands: finds the command in a message, and checks that claude has it.
 //!
-//! claude itself takes an unknown command for text, or for nothing at all, and calls either a success; so zen asks
-//! first. The rule for what is a command is claude's own.
+//! claude treats an unknown command as text or ignores it, and reports success in both cases; so zen queries the list
+//! first. The syntax of a command is claude's own.
 
 use crate::base::suggest::closest_match;
 
-/// Answered by every generation, and listed by none.
+/// Commands that every generation answers and none lists.
 const ALWAYS_THERE: &[&str] = &["help"];
 
-/// Commands that claude answers itself: their success needs no model. Measured on 2.1.332, 2.0.76 and 1.0.128 by calling
-/// every command that `initialize` lists; `/compact`, `/goal` and `/recap` ask a model only if there is something to do.
+/// Commands that claude answers itself, and that succeed without a model.
+///
+/// Measured on 2.1.332, 2.0.76 and 1.0.128 with every command that `initialize` lists. `/compact`, `/goal` and `/recap`
+/// call a model only if there is something to do.
 const LOCAL: &[&str] = &[
     "agents",
     "auto-mode-setup",
@@ -45,39 +47,39 @@ const LOCAL: &[&str] = &[
     "usage",
 ];
 
-/// True if claude answers this command without a model.
+/// Returns true if claude answers this command without a model.
 #[must_use]
 pub fn is_local(name: &str) -> bool {
     LOCAL.contains(&name)
 }
 
-/// What can be called in every generation, though it may not be listed, and what it does.
+/// Commands of every generation that may be missing from its list, with their descriptions.
 pub const UNLISTED: &[(&str, &str)] = &[
     ("clear", "Start the conversation afresh"),
     ("compact", "Go on with a summary of the conversation"),
     ("help", "Answered by claude itself, without a token"),
 ];
 
-/// True if every generation accepts this command in every session, listed or not.
+/// Returns true if every generation accepts this command in every session, listed or not.
 #[must_use]
 pub fn always_works(name: &str) -> bool {
     UNLISTED.iter().any(|(unlisted, _)| *unlisted == name)
 }
 
-/// True if an MCP server provides this command: `mcp__SERVER__PROMPT`.
+/// Returns true if an MCP server provides this command: `mcp__SERVER__PROMPT`.
 #[must_use]
 pub fn is_of_server(name: &str) -> bool {
     name.starts_with("mcp__")
 }
 
-/// Removes the blanks before a command's slash: claude takes ` /x` for text.
+/// Removes the blanks before a command's slash: claude treats ` /x` as text.
 #[must_use]
 pub fn trimmed(text: &str) -> &str {
     let trimmed = text.trim_start();
     if trimmed.starts_with('/') { trimmed } else { text }
 }
 
-/// Returns the name of the slash command that a message calls, without the slash, if it calls one.
+/// Parses the slash command that a message calls. Returns its name without the slash, or `None` for text.
 ///
 /// A first word such as `/usr/bin/env` or `/etc/hosts.` has characters that no command name has, so it is text.
 /// `/tmp is full` calls a command: sent as text it would cost tokens for what may be a typo.
@@ -89,26 +91,27 @@ pub fn parse_invocation(message: &str) -> Option<&str> {
     (message.starts_with('/') && !name.is_empty() && name.chars().all(of_a_name)).then_some(name)
 }
 
-/// The slash commands of one session, as claude listed them.
+/// Slash commands of one session, as listed by claude.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commands {
     names: Vec<String>,
 }
 
 impl Commands {
-    /// Commands of these names, without slashes.
+    /// Creates the list from names without slashes.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
         Commands { names }
     }
 
-    /// Whether there is a command of this name.
+    /// Returns true if there is a command of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         ALWAYS_THERE.contains(&name) || self.names.iter().any(|n| n == name)
     }
 
-    /// Returns the error for a missing command, with the nearest name, or, if the name is also a path, the field for text.
+    /// Returns the error for an unknown command. It has the nearest name or, if the name is also a path, the field for
+    /// text.
     #[must_use]
     pub fn not_found(&self, name: &str, is_path: bool) -> String {
         let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());

@@ -1,11 +1,11 @@
-//! Tokens by kind, and how they are added.
+//! Token counts by kind, and their arithmetic.
 
 use std::ops::{Add, AddAssign, Sub};
 
-/// Tokens by kind.
+/// Token counts by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Input that was neither written to the cache nor read from it.
+    /// Input neither written to the cache nor read from it.
     pub input: u64,
     /// Output.
     pub output: u64,
@@ -16,13 +16,13 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// All of them.
+    /// Returns the sum of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output).saturating_add(self.cache_creation).saturating_add(self.cache_read)
     }
 
-    /// Kind by kind.
+    /// Combines two counts kind by kind.
     #[must_use]
     pub fn by_kind(self, other: Tokens, combine: fn(u64, u64) -> u64) -> Tokens {
         Tokens {

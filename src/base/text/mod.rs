@@ -1,6 +1,5 @@
-//! How text is laid out on a character screen: how wide it is, how it is cut, padded and cleaned, and how numbers
-//! are written. Widths are counted in terminal columns, one character at a time, as terminals themselves do.
-//! Pure; knows no terminal, no locale and nothing of what the text is about.
+//! Text layout for terminals: width, truncation, padding and sanitizing, and the formats of numbers. Widths are counted
+//! in columns, one character at a time, as terminals do. Pure: reads no terminal and no locale.
 
 mod widths;
 
@@ -13,17 +12,18 @@ const ESCAPE: char = '\u{1b}';
 const BELL: char = '\u{7}';
 const STRING_TERMINATOR: char = '\u{9c}';
 
-/// More marks than this on one character are no writing, but a picture drawn over the lines above and below.
+/// Maximum number of combining marks on one character. More are not text, but a picture over the neighboring lines.
 const MAX_MARKS: usize = 8;
 
-/// The terminal columns that `text` takes up: 2 for an East Asian wide character or an emoji, 0 for a combining mark
-/// or a control character, 1 for any other.
+/// Returns the number of terminal columns of `text`.
+///
+/// An East Asian wide character or an emoji has 2, a combining mark or a control character 0, any other 1.
 #[must_use]
 pub fn width(text: &str) -> usize {
     text.chars().map(character_width).sum()
 }
 
-/// The same of one character.
+/// Returns the number of terminal columns of one character.
 #[must_use]
 pub fn character_width(character: char) -> usize {
     match character {
@@ -34,13 +34,12 @@ pub fn character_width(character: char) -> usize {
     }
 }
 
-/// Whether an odd number of the sorted `turns` lies at or before `character`: each of them turns membership on or off.
+/// Returns true if an odd number of the sorted `turns` is at or before `character`: each toggles membership.
 fn in_ranges(turns: &[u32], character: char) -> bool {
     turns.partition_point(|&turn| turn <= u32::from(character)) % 2 == 1
 }
 
-/// `text` in at most `max_columns`; where something had to go, it ends in `ellipsis`. Marks stay with the character
-/// that they stand on.
+/// Truncates `text` to `max_columns`, including `ellipsis` if anything was removed. Marks stay with their character.
 #[must_use]
 pub fn truncate<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a, str> {
     if beginning(text, max_columns).len() == text.len() {
@@ -51,7 +50,7 @@ pub fn truncate<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a
     Cow::Owned(format!("{kept}{ellipsis}"))
 }
 
-/// The longest beginning of `text` that fits, with all the marks of its last character.
+/// Returns the longest beginning of `text` that fits, with all marks of its last character.
 fn beginning(text: &str, max_columns: usize) -> &str {
     let mut columns = 0;
     let overflow = text.char_indices().find(|&(_, character)| {
@@ -61,19 +60,19 @@ fn beginning(text: &str, max_columns: usize) -> &str {
     overflow.map_or(text, |(end, _)| &text[..end])
 }
 
-/// `text` with as many spaces behind it as it takes to fill `columns`; wider text stays as it is.
+/// Pads `text` with trailing spaces to `columns`. Wider text is unchanged.
 #[must_use]
 pub fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(width(text));
     format!("{text}{:missing$}", "")
 }
 
-/// What a child wrote, on one line and harmless for a terminal and for the layout.
+/// Sanitizes the output of a child to one line that is harmless for the terminal and the layout.
 ///
-/// Escape sequences go, whole. Every run of white space, line breaks included, becomes one space, none at either end.
-/// Other control characters become U+FFFD, so that binary data does not pass for text. What is meant to be invisible
-/// goes: bidi controls, joiners, variation selectors, tags. So does a mark with nothing under it, or with eight before
-/// it. The work grows with the length of `text`: give it no more than is to be shown.
+/// Removes whole escape sequences. Replaces every run of white space, including line breaks, by one space, and trims
+/// both ends. Replaces other control characters by U+FFFD, so that binary data does not look like text. Removes
+/// invisible characters: bidi controls, joiners, variation selectors, tags; and a mark without a base character, or
+/// after eight others. The cost is linear in the length of `text`: pass no more than will be printed.
 #[must_use]
 pub fn sanitize_line(text: &str) -> Cow<'_, str> {
     let text = text.trim_matches(' ');
@@ -99,7 +98,7 @@ pub fn sanitize_line(text: &str) -> Cow<'_, str> {
     if cleaned == text { Cow::Borrowed(text) } else { Cow::Owned(cleaned) }
 }
 
-/// What the user wrote, as a message quotes it: on one line, not too long, and what nobody would see as its JSON escape.
+/// Quotes input of the user in a message: on one line, truncated, with invisible characters as JSON escapes.
 #[must_use]
 pub fn quote_input(text: &str) -> String {
     const MAX_COLUMNS: usize = 60;
@@ -123,8 +122,9 @@ pub fn quote_input(text: &str) -> String {
     if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
 }
 
-/// Where in a JSON text `\ud83d` or the like stands without the other half of its pair. Parsers step over it, and no string can
-/// have it.
+/// Returns the position of the first lone surrogate escape, such as `\ud83d`, in a JSON text.
+///
+/// Lenient parsers accept it, but no Rust string can contain it.
 #[must_use]
 pub fn find_lone_surrogate(json: &str) -> Option<usize> {
     let unit = |at: usize| {
@@ -133,7 +133,7 @@ pub fn find_lone_surrogate(json: &str) -> Option<usize> {
     };
     let mut from = 0;
     while let Some(at) = json.get(from..)?.find('\\').map(|found| from + found) {
-        // A backslash goes with the character behind it, be that wide or another backslash.
+        // A backslash belongs to the next character, even if that is another backslash.
         from = at + 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8);
         match unit(at) {
             Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
@@ -144,19 +144,18 @@ pub fn find_lone_surrogate(json: &str) -> Option<usize> {
     None
 }
 
-/// What zen says in several lines, harmless for a terminal: its lines and their indentation stay, and every other control
-/// character becomes U+FFFD.
+/// Replaces control characters by U+FFFD in output of several lines. Keeps line breaks and indentation.
 #[must_use]
 pub fn strip_controls(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Printable ASCII with single spaces between its words: most of what there is, and clean already if none is at an end.
+/// Returns true for printable ASCII with single spaces. If no space is at an end, such text is already clean.
 fn is_plain(text: &[u8]) -> bool {
     text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
 }
 
-/// What stands for `character` on the screen, if anything may; `marks` counts the marks since the last base character.
+/// Returns the character to print, if any. `marks` counts the marks since the last base character.
 fn visible(character: char, marks: &mut usize) -> Option<char> {
     if (' '..='~').contains(&character) {
         *marks = 0;
@@ -173,7 +172,7 @@ fn visible(character: char, marks: &mut usize) -> Option<char> {
     (*marks <= MAX_MARKS).then_some(character)
 }
 
-/// Unicode's Default_Ignorable_Code_Point (meant to be invisible), and the annotation marks behind its last specials.
+/// Returns true for Unicode's Default_Ignorable_Code_Point and for the interlinear annotation marks.
 #[must_use]
 pub fn is_invisible(character: char) -> bool {
     matches!(character,
@@ -183,8 +182,9 @@ pub fn is_invisible(character: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The character that says which escape sequence begins here, if one does. A C1 control is the one-character form of
-/// ESC and the character 64 places before it.
+/// Returns the character that determines the kind of escape sequence, if one begins here.
+///
+/// A C1 control is the one-character form of ESC and the character 64 code points before it.
 fn escape_kind(character: char, rest: &mut Peekable<Chars>) -> Option<char> {
     match character {
         ESCAPE => Some(rest.next_if(|next| (' '..='~').contains(next)).unwrap_or(ESCAPE)),
@@ -193,7 +193,7 @@ fn escape_kind(character: char, rest: &mut Peekable<Chars>) -> Option<char> {
     }
 }
 
-/// Steps over what belongs to an escape sequence behind its kind. One that was never ended ends with its line.
+/// Skips the rest of an escape sequence, after its kind. An unterminated one ends with its line.
 fn skip_escape(kind: char, rest: &mut Peekable<Chars>) {
     match kind {
         '[' => {
@@ -212,8 +212,7 @@ fn skip_escape(kind: char, rest: &mut Peekable<Chars>) {
     }
 }
 
-/// `text` for a screen that has ASCII only: what looks like it where there is such a character, else a `?` for every
-/// column, so that the layout holds.
+/// Converts `text` to ASCII: similar characters where they exist, else a `?` per column, so that the layout is kept.
 #[must_use]
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -229,7 +228,7 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
     Cow::Owned(replaced)
 }
 
-/// The ASCII character that says the same in as many columns, for those that agents use most.
+/// Returns an ASCII character of the same width and meaning, for the characters that agents use most.
 fn ascii_equivalent(character: char) -> Option<char> {
     match character {
         _ if character.is_ascii() => Some(character),
@@ -247,7 +246,7 @@ fn ascii_equivalent(character: char) -> Option<char> {
     }
 }
 
-/// A number with a comma between its thousands: `1,823`.
+/// Formats a number with a comma between thousands: `1,823`.
 #[must_use]
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -261,7 +260,7 @@ pub fn thousands(number: u64) -> String {
     grouped
 }
 
-/// How long something took: `8.2s` below 100 s, `12m05s` below an hour, then `3h02m`.
+/// Formats a duration: `8.2s` below 100 s, `12m05s` below an hour, then `3h02m`.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let tenths = (duration.as_millis() + 50) / 100;
@@ -273,7 +272,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// Micro-dollars as `$3.45`; below a cent as `$0.0042`, and never less than `$0.0001` where there is anything at all.
+/// Formats micro-dollars as `$3.45`; below a cent as `$0.0042`, and any positive amount as at least `$0.0001`.
 #[must_use]
 pub fn dollars(micros: u64) -> String {
     match micros {
@@ -289,7 +288,7 @@ fn rounded_half_up(amount: u64, unit: u64) -> u64 {
     amount / unit + u64::from(amount % unit >= unit / 2)
 }
 
-/// `part` of `whole` as `28.5%`; of nothing, every part counts a hundred per cent.
+/// Formats `part` of `whole` as `28.5%`. A `whole` of 0 counts as 1.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
     let whole = u128::from(whole.max(1));
@@ -304,12 +303,12 @@ mod tests {
     use std::fmt::Write;
     use unicode_width::UnicodeWidthChar;
 
-    /// What Unicode says of a character. The one that would be wider than two columns, U+17D8, is drawn in two.
+    /// Returns the width according to Unicode. U+17D8, the only character wider than two columns, is drawn in two.
     fn expected_width(character: char) -> usize {
         character.width().unwrap_or(0).min(2)
     }
 
-    /// Every character of that width, as the places where it turns from "not of this width" to "of it" and back.
+    /// Returns the code points where characters of this width begin and end.
     fn turns(columns: usize) -> Vec<u32> {
         let mut inside = false;
         let mut turns = Vec::new();
@@ -482,7 +481,7 @@ mod tests {
         assert_eq!(percent(u64::MAX, u64::MAX), "100.0%");
     }
 
-    /// Text as a hostile child would write it: what matters to a terminal is as likely as everything else.
+    /// Generates hostile output, in which terminal controls are as likely as text.
     fn hostile() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             "[ -~]{0,6}",

@@ -1,5 +1,5 @@
-//! The slash commands that a workspace has: what claude lists, joined with the files that say more of it, or, without
-//! claude, what the files say alone. Knows no file system and no process; how it is shown is in [`text`].
+//! Slash commands of a workspace: the commands that claude lists, joined with the files that define them, or, without
+//! claude, the files alone. Reads no files and runs no process; [`text`] formats the result.
 
 pub mod text;
 
@@ -10,7 +10,7 @@ use crate::claude::front_matter;
 use crate::claude::protocol::initialize::{CommandSource, ListedCommand};
 use crate::claude::slash_commands::UNLISTED;
 
-/// Where a command comes from.
+/// Source of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A file of the workspace.
@@ -21,56 +21,56 @@ pub enum Origin {
     ProjectSkill,
     /// A skill of the user.
     UserSkill,
-    /// The plugin of this name.
+    /// Plugin of this name.
     Plugin(String),
-    /// claude itself.
+    /// Built into claude.
     BuiltIn,
 }
 
-/// A file that makes a command, as it was found.
+/// A file that defines a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandFile {
-    /// The command's name by where the file stands: `folder:name`, or a skill's folder.
+    /// Name of the command according to the path: `folder:name`, or a skill's folder.
     pub name: String,
-    /// Whose it is, and whether it is a skill.
+    /// Source of the file.
     pub origin: Origin,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its text, as far as it was read; or why it could not be.
+    /// Text that was read, or the error.
     pub text: Result<String, String>,
 }
 
 /// A slash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Its name, without the slash.
+    /// Name without the slash.
     pub name: String,
-    /// Where it comes from.
+    /// Source of the command.
     pub origin: Origin,
-    /// What it does.
+    /// Description of the command.
     pub description: String,
-    /// What stands for its arguments.
+    /// Placeholder of the arguments.
     pub argument_hint: String,
-    /// Other names of it.
+    /// Aliases of the command.
     pub aliases: Vec<String>,
-    /// Its file, if one is known, and those of the same name that it takes precedence over.
+    /// File of the command, if known, followed by the files of the same name that it overrides.
     pub files: Vec<CommandFile>,
 }
 
-/// All of them, sorted by name.
+/// List of all commands, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandCatalog {
     commands: Vec<Command>,
 }
 
 impl CommandFile {
-    /// Its front matter and its body; empty where it could not be read.
+    /// Returns the front matter and the body; both are empty if the file could not be read.
     #[must_use]
     pub fn parts(&self) -> (Vec<(String, String)>, &str) {
         front_matter::split(self.text.as_deref().unwrap_or_default())
     }
 
-    /// The name that it gives itself: skills may, commands may not.
+    /// Returns the command's name: a skill may declare its own, a command may not.
     fn called(&self) -> String {
         let is_skill = matches!(self.origin, Origin::ProjectSkill | Origin::UserSkill);
         let own = || self.parts().0.into_iter().find(|(key, _)| key == "name").map(|(_, name)| name);
@@ -81,7 +81,7 @@ impl CommandFile {
         self.parts().0.into_iter().find(|(k, _)| k == key).map(|(_, value)| value)
     }
 
-    /// As claude does it: what the front matter says, else the first line of the body.
+    /// Returns the description of the front matter or else the first line of the body, as claude does.
     fn description(&self) -> String {
         let first_line =
             || self.parts().1.lines().map(|line| line.trim_start_matches('#').trim()).find(|l| !l.is_empty());
@@ -90,7 +90,7 @@ impl CommandFile {
 }
 
 impl CommandCatalog {
-    /// Joins what claude lists, if it could be asked, with files in the order of their precedence.
+    /// Joins claude's list, if available, with files in order of precedence.
     #[must_use]
     pub fn new(listed: Option<Vec<ListedCommand>>, files: Vec<CommandFile>) -> Self {
         let named: Vec<(String, CommandFile)> = files.into_iter().map(|file| (file.called(), file)).collect();
@@ -104,7 +104,7 @@ impl CommandCatalog {
             None => named.iter().map(|(name, file)| of_file(name, file)).collect(),
         };
         for command in listed {
-            // Where two have one name, claude runs the first that it lists.
+            // Of two commands with one name, claude runs the first in its list.
             if !names.contains(&command.name) {
                 names.push(command.name.clone());
                 let files = of_name(&command.name);
@@ -120,16 +120,16 @@ impl CommandCatalog {
         CommandCatalog { commands }
     }
 
-    /// The commands, sorted by name.
+    /// Returns the commands, sorted by name.
     #[must_use]
     pub fn commands(&self) -> &[Command] {
         &self.commands
     }
 
-    /// The command that `/name arguments` calls; the slash and the arguments may be left out.
+    /// Returns the command that `/name arguments` calls. The slash and the arguments are optional.
     ///
     /// # Errors
-    /// What to say where there is none: the nearest names.
+    /// The message for an unknown command, with similar names.
     pub fn find(&self, called: &str) -> Result<&Command, String> {
         let name = called.split_whitespace().next().unwrap_or_default().trim_start_matches('/');
         let has_name = |command: &&Command| command.name == name || command.aliases.iter().any(|alias| alias == name);
@@ -141,7 +141,7 @@ impl CommandCatalog {
         const MAX_NAMES: usize = 3;
         let known =
             || self.commands.iter().flat_map(|c| std::iter::once(&c.name).chain(&c.aliases)).map(String::as_str);
-        // A folder is easily forgotten, and edits do not lead there.
+        // A folder is easily forgotten, and the edit distance does not find it.
         let mut meant: Vec<&str> = known().filter(|known| known.rsplit(':').next() == Some(name)).collect();
         let near = nearest_few(name, known(), MAX_NAMES);
         meant.extend(near.into_iter().filter(|near| near.rsplit(':').next() != Some(name)));

@@ -1,19 +1,20 @@
-//! How slash commands are shown: one line each, or one in full. What others wrote is cleaned, so that it can neither move a
-//! cursor nor break a line. Knows the width of the screen only as a number.
+//! Formats slash commands: one line each, or one in full. Foreign text is sanitized, so that it can neither move the
+//! cursor nor break a line.
 
 use super::{Command, CommandCatalog, Origin};
 use crate::base::text::{pad, sanitize_line, truncate, width};
 
-/// A longer name pushes its own line to the right, and no other.
+/// Maximum width of the name column. A longer name shifts only its own line.
 const MAX_NAME_COLUMNS: usize = 32;
 
-/// More than any description, and little enough to go through.
+/// Maximum length of a text; longer than any real description.
 const MAX_CHARS: usize = 4_000;
 
 const MAX_PREVIEW_LINES: usize = 20;
 const MAX_INDENT_COLUMNS: usize = 24;
 
-/// One line for each command: its name, where it comes from, what it does. Lines are cut where a screen has so many columns.
+/// Formats one line for each command: name, source, description. Truncates lines to the columns of the screen, if
+/// given.
 #[must_use]
 pub fn list(catalogue: &CommandCatalog, columns: Option<usize>) -> String {
     let rows: Vec<[String; 3]> = catalogue.commands().iter().map(row).collect();
@@ -29,7 +30,7 @@ fn row(command: &Command) -> [String; 3] {
     [format!("/{}", shown(&command.name)), shown(&origin(&command.origin)), shown(&command.description)]
 }
 
-/// A command in full: where it comes from, what its front matter says, and how its text begins.
+/// Formats a command in full: source, front matter, and the beginning of the body.
 #[must_use]
 pub fn inspection(command: &Command, columns: Option<usize>) -> String {
     let file = command.files.first();
@@ -60,7 +61,7 @@ pub fn inspection(command: &Command, columns: Option<usize>) -> String {
     }
 }
 
-/// The first lines of a text, indented as they are.
+/// Formats the first lines of a text, with their indentation.
 fn preview(body: &str, columns: Option<usize>) -> String {
     let lines: Vec<&str> = body.trim().lines().collect();
     let line = |line: &&str| {
@@ -93,7 +94,7 @@ fn fitted(line: &str, columns: Option<usize>) -> String {
     format!("{}\n", columns.map_or(line.into(), |columns| truncate(line, columns, "...")))
 }
 
-/// What others wrote, on one line and harmless.
+/// Sanitizes foreign text to one line of bounded length.
 pub(super) fn shown(text: &str) -> String {
     let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
     let ellipsis = if end < text.len() { "..." } else { "" };

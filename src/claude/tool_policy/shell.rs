@@ -94,7 +94,8 @@ fn stays_inside(command: &str, resolve: &dyn Fn(&str) -> Option<String>) -> bool
 ///
 /// Each simple command keeps its quotes and has single blanks. Harmless redirections are dropped.
 ///
-/// # Errors The construct that could run another command.
+/// # Errors
+/// The construct that could run another command.
 fn split(command: &str) -> Result<Vec<String>, &'static str> {
     let mut splitter = Splitter { rest: command, simple: Vec::new(), current: String::new() };
     splitter.run()?;
