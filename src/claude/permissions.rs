@@ -67,14 +67,14 @@ pub fn requires_capabilities(invocation: &Invocation) -> bool {
 
 /// Returns true if an agent of the project can override the mode, and so exceed the instance's tools.
 ///
-/// This applies to 2.0, if the instance may use agents.
+/// Only 2.0 allows this, if the instance may use agents.
 #[must_use]
 pub fn agents_can_override_mode(invocation: &Invocation, abilities: Capabilities) -> bool {
     let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
     abilities.tools && !abilities.wildcards && invocation.allowed_tools.as_ref().is_some_and(allows_agents)
 }
 
-/// Returns true if the mode of the config is replaced, because it does not prompt.
+/// Returns true if the mode of the config is replaced, because it does not prompt for everything.
 #[must_use]
 pub fn is_mode_overridden(invocation: &Invocation) -> bool {
     invocation.allowed_tools.is_some() && LENIENT_MODES.contains(&invocation.permission_mode.as_str())

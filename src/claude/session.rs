@@ -56,11 +56,11 @@ pub struct SessionEntry {
 /// Expectation about the existence of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// It exists: resume it.
+    /// Existing conversation, to be resumed.
     Resume,
-    /// It probably does not exist: create it, or resume it if it does.
+    /// New conversation; resumed if it exists after all.
     CreateOrResume,
-    /// Create it in any case.
+    /// New conversation in any case.
     Create,
 }
 

@@ -124,7 +124,7 @@ pub fn quote_input(text: &str) -> String {
 
 /// Returns the position of the first lone surrogate escape, such as `\ud83d`, in a JSON text.
 ///
-/// Lenient parsers accept it, but no Rust string can contain it.
+/// Parsers that skip the string accept it, but no Rust string can contain it.
 #[must_use]
 pub fn find_lone_surrogate(json: &str) -> Option<usize> {
     let unit = |at: usize| {

@@ -1,6 +1,6 @@
 //! Decoder for the potentially long lines: messages of the model and tool results. Parses in one pass, without a tree.
 //!
-//! It accepts these lines only in the form that claude writes. The general decoder handles all others.
+//! Accepts these lines only in the form that claude writes. The general decoder handles all others.
 
 use std::borrow::Cow;
 
