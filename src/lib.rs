@@ -1,9 +1,9 @@
-//! zen runs many headless Claude Code instances from a JSON config and reports truthfully how each of them ended.
+//! zen runs many headless Claude Code instances from a JSON config and reports how each of them ended.
 //!
 //! # Layers
 //!
-//! Each layer imports only layers above it in this list, as `tests/source` checks. Start reading at [`engine`] for what zen
-//! decides, at [`run`] for the loop, at [`app`] for the program.
+//! Each layer imports only layers above it in this list; `tests/source/layers.rs` has the exact rules and checks them. Start
+//! reading at [`app`] for the program, at [`run`] for the loop, at [`engine`] for the decisions.
 //!
 //! ```text
 //! base        text, time, hashes, lines: no domain
@@ -21,12 +21,12 @@
 //!
 //! `base`, `claude`, `config`, `plan`, `engine`, `report` and `cli` are pure: time, text and events come in as arguments.
 //!
-//! # A token count, from the pipe to the report
+//! # A token count, from the socket to the report
 //!
 //! 1. [`run`] polls; [`system::child`] reads the bytes of a claude's standard output.
 //! 2. [`base::lines`] cuts them into lines; [`claude::protocol`] decodes a line to an event.
 //! 3. [`engine::attempt`] takes the event; [`claude::usage_meter`] counts each message once.
-//! 4. [`run`] charges the new total to [`engine::budget`], which answers which instances must stop.
+//! 4. [`run`] charges the new total to [`engine::budget`], which returns the instances that must stop.
 //! 5. [`engine::record`] holds the total of the instance; [`report`] prints it.
 //!
 //! # A config line, from the file to claude's arguments
@@ -34,13 +34,13 @@
 //! 1. [`config`] reads the field by the table in `config::fields`, or reports its line, column and the right spelling.
 //! 2. [`plan`] merges it with the defaults and checks it against the others.
 //! 3. [`preflight`] checks that this claude can enforce it.
-//! 4. [`claude::argv`] turns the planned instance into arguments, for the dry run and for the run.
+//! 4. [`claude::argv`] turns the [`claude::invocation`] of the planned instance into arguments, for the dry run and the run.
 //!
 //! # A deadline, from the clock to SIGKILL
 //!
-//! 1. [`engine::attempt`] answers when it must be called next; [`run`] polls no longer than that.
-//! 2. When the timeout has passed, the attempt answers with `interrupt` on standard input; then, after the grace period,
-//!    with SIGTERM; two seconds later with SIGKILL. Each is a phase of the attempt with a deadline of its own.
+//! 1. [`engine::attempt`] returns the time at which it must be called next; [`run`] polls no longer than that.
+//! 2. When the timeout has passed, the attempt sends `interrupt` on standard input. SIGTERM follows after the grace period,
+//!    and SIGKILL two seconds later. Each is a phase of the attempt with a deadline of its own.
 //! 3. [`run`] applies these actions through [`system::child`] and [`system::process_tree`], which finds the descendants
 //!    wherever they went. The reaper of each instance (`system::reaper`) does the same if zen itself is killed.
 
