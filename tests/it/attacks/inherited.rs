@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{Place, Running, TEST_VARIABLE, processes_with, wait_for, wait_until};
+use crate::support::{Place, Running, TEST_VARIABLE, processes_with, wait_for, wait_until, with_default_signals};
 
 /// The variable by which the test finds what zen inherits. It takes the place of the variable of the test's own processes.
 const INHERITED_VARIABLE: &str = "ZEN_TEST_INHERITED";
@@ -73,6 +73,7 @@ impl Inheritor {
         shell.args(["-c", &format!("{script}exec \"$@\""), "sh"]).arg(zen.get_program()).args(zen.get_args());
         shell.current_dir(self.place.path("")).env_clear();
         shell.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        with_default_signals(&mut shell);
         let zen = self.place.started(&mut shell);
         wait_until("all to be inherited", || INHERITED.iter().all(|(name, _)| self.inherited(name).is_some()));
         wait_until("the first instances", || self.place.stand_in_events("turn").len() == 2);

@@ -88,6 +88,8 @@ fn a_tree_that_is_frozen_as_a_whole_misses_no_deadline() {
     let mut pids = alive(&place);
     pids.insert(0, zen.pid());
     let signal_all = |signal| pids.iter().for_each(|&pid| kill(Pid::from_raw(pid), signal).expect("it lives"));
+    // A pause is detected by a wait that took too long, so zen must be waiting.
+    wait_until("zen to wait", || state(zen.pid()) == 'S');
     signal_all(Signal::SIGSTOP);
     sleep(PAUSE);
     signal_all(Signal::SIGCONT);

@@ -120,18 +120,7 @@ impl Place {
         ]);
         // Where coverage is measured, what is run here tells of itself in this file.
         command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
-        // Whoever started the tests in the background may have had these ignored, and zen would leave it at that.
-        // And some tests let a process die of a fault: no core is to be written for that.
-        // SAFETY: to set a signal to its default runs no code, and a limit is one system call.
-        unsafe {
-            command.pre_exec(|| {
-                setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-                for stopping in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
-                    signal(stopping, SigHandler::SigDfl)?;
-                }
-                Ok(())
-            })
-        };
+        with_default_signals(&mut command);
         command
     }
 
@@ -387,6 +376,23 @@ pub fn terminal(size: Option<&Winsize>) -> (OwnedFd, OwnedFd) {
         fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
     }
     (master, slave)
+}
+
+/// Makes a command start with the default actions of the signals that stop zen, and without core files.
+///
+/// A shell without job control ignores SIGINT and SIGQUIT for its background processes, the tests among them, and zen leaves
+/// ignored signals ignored.
+pub fn with_default_signals(command: &mut Command) {
+    // SAFETY: setting a signal to its default runs no code, and a limit is one system call.
+    unsafe {
+        command.pre_exec(|| {
+            setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+            for stopping in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
+                signal(stopping, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        })
+    };
 }
 
 /// The zen that is tested: the one that `ZEN_BINARY` names (`make static` makes such), or else the one that cargo has built
