@@ -167,7 +167,7 @@ fn separate(filled: &mut String, next: char, target: Target) {
     let (last, second_last) = (before.next(), before.next());
     let is_effective = match (last, next) {
         (Some('!'), '`') | (Some('`'), '!') => target == Target::Arguments,
-        (Some('@'), next) => !matches!(next, ' ' | '\n' | '\t' | '\r') && begins_a_reference(second_last, target),
+        (Some('@'), next) => !matches!(next, ' ' | '\n' | '\t' | '\r') && begins_a_reference(second_last),
         _ => false,
     };
     if is_effective {
@@ -175,16 +175,13 @@ fn separate(filled: &mut String, next: char, target: Target) {
     }
 }
 
-/// Returns true if an `@` after this character can begin a reference to a file or an agent.
-fn begins_a_reference(before: Option<char>, target: Target) -> bool {
-    let Some(before) = before else { return true };
-    match target {
-        // Measured on 1.0, 2.0 and 2.1: at the start and after white space, which in JavaScript includes U+FEFF.
-        Target::Prompt => before.is_whitespace() || before.is_control() || matches!(before, '\u{feff}' | '\u{200b}'),
-        // claude splits arguments at quotes and backslashes, and inserts each where the command's file has its
-        // placeholder. An e-mail address stays unchanged.
-        Target::Arguments => !before.is_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+'),
-    }
+/// Returns true if an `@` after this character may begin a reference to a file or an agent.
+///
+/// Measured: at the start, after white space (in JavaScript that includes U+FEFF), and on 2.1.332 after U+3001, U+3002,
+/// U+FF01 and U+FF1F. claude splits the arguments of a command at quotes and backslashes too. The list differs by
+/// generation, so that only what can end the local part of an e-mail address is excluded.
+fn begins_a_reference(before: Option<char>) -> bool {
+    before.is_none_or(|before| !before.is_ascii_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+'))
 }
 
 /// Truncates a result to the bound, at a character boundary.
@@ -291,7 +288,9 @@ mod tests {
             ("See {{result:a}}", "x @\"/a b\"", "See x @ \"/a b\""),
             ("See {{result:a}}", "x\n@agent-b y", "See x\n@ agent-b y"),
             ("See {{result:a}}", "x\u{feff}@/y", "See x\u{feff}@ /y"),
-            ("See {{result:a}}", "me@example.org (@x)", "See me@example.org (@x)"),
+            ("See {{result:a}}", "me@example.org (@x)", "See me@example.org (@ x)"),
+            ("See {{result:a}}", "x\u{3002}@/y\u{3001}@/y", "See x\u{3002}@ /y\u{3001}@ /y"),
+            ("See {{result:a}}", "x\u{ff1f}@/y\u{ff01}@/y", "See x\u{ff1f}@ /y\u{ff01}@ /y"),
             ("See @{{result:a}}", "/etc/passwd", "See @ /etc/passwd"),
             ("See {{result:a}}/etc/passwd", "@", "See @ /etc/passwd"),
             ("See {{result:a}}{{result:b c}}", "@", "See @ second"),
@@ -329,22 +328,23 @@ mod tests {
             }
         }
 
-        /// Checks with JavaScript's `\s`, which claude's own patterns use.
+        /// Checks with the delimiters of claude 2.1.332, which are JavaScript's `\s` and four of Chinese and Japanese.
         #[test]
         fn result_forms_no_reference_and_no_shell_block(
             before in "(/x )?[a@!`\" \\n]{0,3}",
-            result in "[ab@!`\"'/\\\\ \\n\\t\u{a0}\u{feff}\u{2028}$]{0,12}",
+            result in "[ab@!`\"'/\\\\ \\n\\t\u{a0}\u{feff}\u{2028}\u{3001}\u{3002}\u{ff01}\u{ff1f}$]{0,12}",
             after in "[a@!`/\" ]{0,3}",
         ) {
             let text = format!("{before}{{{{result:a}}}}{after}");
             let Ok(found) = parse(&text, find) else { return Ok(()) };
             let filled = filled(&text, &found, |_| ("a", result.as_str()));
             let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
+            let is_delimiter = |c: char| is_space(c) || ['\u{3001}', '\u{3002}', '\u{ff01}', '\u{ff1f}'].contains(&c);
             let references = |text: &str| -> usize {
                 let chars: Vec<char> = text.chars().collect();
                 let is_reference = |&i: &usize| {
                     chars[i] == '@'
-                        && (i == 0 || is_space(chars[i - 1]))
+                        && (i == 0 || is_delimiter(chars[i - 1]))
                         && chars.get(i + 1).is_some_and(|&next| !is_space(next))
                 };
                 (0..chars.len()).filter(is_reference).count()

@@ -11,6 +11,9 @@ const READERS: &[&str] = &[
     "wc", "which", "whoami",
 ];
 
+/// Characters that end a word of the shell.
+const END_OF_WORD: [char; 10] = [' ', '\t', '\n', ';', '|', '&', '<', '>', '(', ')'];
+
 /// Redirection targets that change nothing.
 const HARMLESS_TARGETS: &[&str] = &["/dev/null", "/dev/stdout", "/dev/stderr"];
 
@@ -236,14 +239,15 @@ impl Splitter<'_> {
         let rest = self.rest.strip_prefix('>').unwrap_or(self.rest);
         if let Some(descriptor) = rest.strip_prefix('&') {
             let end = descriptor.find(|c: char| !c.is_ascii_digit()).unwrap_or(descriptor.len());
-            if end == 0 {
+            // A word that only begins with digits is the name of a file.
+            if end == 0 || !descriptor[end..].is_empty() && !descriptor[end..].starts_with(END_OF_WORD) {
                 return Err("a redirection");
             }
             self.rest = &descriptor[end..];
             return Ok(());
         }
         let target = rest.trim_start_matches([' ', '\t']);
-        let end = target.find([' ', '\t', '\n', ';', '|', '&', '<', '>', '(', ')']).unwrap_or(target.len());
+        let end = target.find(END_OF_WORD).unwrap_or(target.len());
         if !HARMLESS_TARGETS.contains(&&target[..end]) {
             return Err("a redirection");
         }
@@ -324,6 +328,10 @@ mod tests {
             "git log &> made",
             "git log 2> made",
             "git log >&made",
+            "git log >&2made",
+            "git log >&1/made",
+            "git log >&2$x",
+            "git log >&2-",
             "git log <> made",
             "git log < /etc/passwd",
             "git log <<EOF\n$(./mk.sh)\nEOF",

@@ -44,7 +44,7 @@ fn real_result_attaches_no_file_and_calls_no_agent() {
         real.place.command("hello", "Do: $ARGUMENTS");
         let secret = real.place.workspace().join("secret.txt");
         let said = format!(
-            "@secret.txt @{0} and @\"{0}\" @~/key.txt (@{0}) x\u{a0}@{0} @agent-general-purpose",
+            "@secret.txt @{0} and @\"{0}\" @~/key.txt (@{0}) x\u{a0}@{0} x\u{3001}@{0} x\u{3002}@{0} x\u{ff01}@{0} x\u{ff1f}@{0} @agent-general-purpose",
             secret.display()
         );
         for (field, message) in [("prompt", "Sum up:"), ("prompt", ""), ("command", "/hello"), ("prompt", "See @")] {
