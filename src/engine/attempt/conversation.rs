@@ -1,5 +1,7 @@
-//! What is said between zen and a process of an attempt, from `initialize` to the last result: which turn is due, what a
-//! message and a result mean, and when the work is done. How a process is ended is not known here.
+//! The conversation between zen and one claude process of an attempt, from `initialize` to the last result.
+//!
+//! Decides which turn is sent next, what a message and a result mean for the attempt, and when its work is done. The
+//! parent module ends the process.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -21,70 +23,70 @@ use crate::claude::turn_outcome::{
 };
 use crate::engine::outcome::{Failure, FailureKind};
 
-/// Of an answer to one of several turns so much is remembered; the last one is whole.
+/// Maximum width of the answer that is kept for each turn. The last answer is also kept whole.
 const MAX_ANSWER_COLUMNS: usize = 500;
 
-/// The message of the main conversation that is under way, if one is.
+/// State of the main conversation's current message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum MessageState {
-    /// None is; another may follow in the same turn.
+    /// No message is in progress; another may follow in the same turn.
     #[default]
     Idle,
-    /// The model was asked for one: it is paid for, and has not begun to come.
+    /// The model was asked for a message: it is charged, and its stream has not begun.
     Requested,
-    /// One is.
+    /// A message is being streamed.
     Streaming,
-    /// One is, and tools will be used after it.
+    /// A message is being streamed, and tool calls follow it.
     ToolCalls,
-    /// One is, or has ended, and the turn ends with it: its result follows.
+    /// The turn's last message is being streamed or has ended: the result follows.
     Final,
 }
 
-/// What one process has said, as far as the next step depends on it.
+/// State of the conversation with one claude process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
     pub(super) initialized: bool,
-    /// How many turns of the instance were sent, by this process and those before it; 0: none by this one.
+    /// Number of the instance's turns sent to this process and earlier ones; 0 if this process was sent none.
     turns_sent: usize,
-    /// End of the usage limit that an event of this turn announced, if one did. Only the turn's result makes it count.
+    /// End of the usage limit that an event announced, if any. Has no effect until the turn's result reports it.
     limit_rejected: Option<Option<u64>>,
     pub(super) background_agents: usize,
-    /// The other work in the background.
+    /// Background work other than agents.
     pub(super) background: Running,
-    /// The message that the model writes at this moment.
+    /// State of the message that the model is writing.
     pub(super) message: MessageState,
-    /// The last text of the main conversation.
+    /// Last text of the main conversation.
     last_text: String,
-    /// The tools of the main conversation that have not ended, by id.
+    /// Ids of the main conversation's tool calls that have not ended.
     pub(super) tools_at_work: HashSet<String>,
-    /// Whether the tools of the message that is being streamed have all ended: 2.1 tells that of some before the message's end.
+    /// True if all tool calls of the streamed message have ended: 2.1 reports some results before the message ends.
     tools_ended_early: bool,
-    /// The uses of tools that have not ended: the result of one can be that it was denied.
+    /// Tool uses that have not ended: their results may report a denial.
     open_uses: VecDeque<ToolUse>,
-    /// The uses of tools in this turn that were counted as denied for their file: the result may list them again.
+    /// Ids of this turn's tool uses that were counted as denied for their file. The result may list them again.
     denied_files: HashSet<String>,
-    /// Why it is to end with the message that it is in.
+    /// Reason to stop the attempt after the current message, if any.
     pub(super) stop_reason: Option<Failure>,
-    /// Whether claude has begun a turn and not ended it.
+    /// True if claude has begun a turn and has not sent its result.
     pub(super) turn_under_way: bool,
-    /// Whether it has ever said that it begins a turn: all known generations do.
+    /// True if claude has announced the start of a turn. All known generations do.
     pub(super) sends_init_per_turn: bool,
-    /// Whether the model has said anything, or a turn has ended: what was sent has had an effect.
+    /// True if a message or a result has arrived: the input has had an effect.
     pub(super) has_model_output: bool,
     /// True if the model has written a message in this turn.
     model_answered: bool,
     /// True if the API paused the last message of the turn.
     paused: bool,
-    /// claude's word for the API error that its last message reported.
+    /// claude's name for the API error in its last message, if any.
     api_error: Option<String>,
-    /// How often in a row the API has refused the login.
+    /// Number of consecutive login refusals by the API.
     refused_logins: u32,
     /// `safety_stops` of the last result.
     safety_stops: u64,
 }
 
 impl Conversation {
-    /// Forgets what belongs to the turn before.
+    /// Resets the state of the previous turn.
     fn begin_turn(&mut self) {
         self.model_answered = false;
         self.paused = false;
@@ -92,10 +94,10 @@ impl Conversation {
     }
 }
 
-/// How many tools of one message are remembered as at work. claude runs a handful side by side.
+/// Maximum number of running tool calls that are tracked. claude runs only a few in parallel.
 const MAX_TOOLS_AT_WORK: usize = 1_000;
 
-/// The number of uses of tools that are remembered until they end.
+/// Maximum number of tool uses that are tracked until they end, and of denied files.
 const MAX_OPEN_USES: usize = 100;
 
 impl Conversation {
@@ -105,7 +107,7 @@ impl Conversation {
         }
     }
 
-    /// Remembers the use of a tool. The oldest is forgotten if there are too many: it has not ended, and may never.
+    /// Tracks a tool use. If there are too many, drops the oldest, which may never end.
     fn use_begins(&mut self, used: ToolUse) {
         if self.open_uses.len() == MAX_OPEN_USES {
             self.open_uses.pop_front();
@@ -120,7 +122,7 @@ impl Conversation {
 }
 
 impl Attempt {
-    /// One decoded line of its standard output.
+    /// Handles one decoded line of stdout.
     pub fn event(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
             Event::InitializeResponse { request_id, commands, prices, tells_usage }
@@ -201,7 +203,7 @@ impl Attempt {
         }
     }
 
-    /// A line of its standard output that was longer than is kept.
+    /// Counts an oversized line of stdout. If it is a result, handles it as one that cannot be decoded.
     pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Action> {
         self.progress.oversized_lines += 1;
         if is_result(head) {
@@ -210,7 +212,7 @@ impl Attempt {
         Vec::new()
     }
 
-    /// A result came that tells nothing, and no other one will.
+    /// Fails the turn in progress for a result that cannot be decoded: no other result follows.
     fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Action> {
         match self.process.phase {
             Phase::AwaitingBackground if !self.dialogue.turn_under_way => Vec::new(),
@@ -223,7 +225,7 @@ impl Attempt {
 
     fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Action> {
         if self.process.phase != Phase::Initializing {
-            return Vec::new(); // answered twice, or while it is being stopped
+            return Vec::new(); // a second response, or one that arrived during the stop
         }
         let commands = match commands {
             Ok(names) => {
@@ -284,7 +286,7 @@ impl Attempt {
         if let Some(text) = text {
             self.dialogue.last_text.clone_from(text);
         }
-        // One that is told whole and was never streamed: its end is all that comes of it.
+        // A message that was not streamed comes whole, and no `MessageStop` follows it.
         let is_whole = self.dialogue.message == MessageState::Requested && !message.is_start && !message.from_subagent;
         let ends_for_tools = is_whole && !message.tools.is_empty();
         for used in message.tools {
@@ -312,9 +314,11 @@ impl Attempt {
         self.dialogue.stop_reason.take().map_or_else(Vec::new, |why| self.stop(why, now))
     }
 
-    /// When all tools have ended, claude asks the model for the next message.
+    /// Records the end of tool calls and counts denied ones.
+    ///
+    /// When all calls have ended, claude asks the model for the next message.
     fn tools_ended(&mut self, ended: Vec<ToolResult>, of_subagent: bool) {
-        // What has ended until now is part of the next request, and begins no turn of its own.
+        // Background tasks that have ended by now are reported in the next request, and begin no turn.
         self.dialogue.background.turn_follows &= of_subagent;
         for ToolResult { id, missing, leaves } in ended {
             self.dialogue.tools_at_work.remove(&id);
@@ -341,7 +345,7 @@ impl Attempt {
     }
 
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Action> {
-        // Where claude begins its turns with an init, a result without one was told before.
+        // If claude begins each turn with an init, a result outside a turn is a repetition.
         if self.dialogue.sends_init_per_turn && !self.dialogue.turn_under_way {
             return Vec::new();
         }
@@ -359,7 +363,7 @@ impl Attempt {
         self.dialogue.denied_files.clear();
         self.progress.session_id = result.session_id.clone().or(self.progress.session_id.take());
         if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
-            return Vec::new(); // not the result of anything that was sent
+            return Vec::new(); // no turn that was sent is waiting for a result
         }
         let unasked = result.is_unsolicited || self.progress.turns_done == self.dialogue.turns_sent;
         self.dialogue.turn_under_way = false;
@@ -381,7 +385,7 @@ impl Attempt {
             said => Some(said),
         };
         let judgement = match judgement {
-            // claude's own fence stands behind the message that went over it: if that has answered, the work is done.
+            // claude checks its own budget (`--max-budget-usd`) after a message: if that was the answer, the work is done.
             TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
                 self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
                 self.dialogue.stop_reason.get_or_insert(error.into());
@@ -394,7 +398,7 @@ impl Attempt {
         };
         let limit = limit_reached(&judgement, limit_rejected);
         match judgement {
-            // This may come after an interrupt was sent, or after the process has ended: the work was done all the same.
+            // Counts even if an interrupt was sent or the process has exited: the work was done.
             TurnOutcome::Succeeded => {
                 if !unasked {
                     self.progress.turns_done += 1;
@@ -423,7 +427,9 @@ impl Attempt {
         }
     }
 
-    /// A turn began after all were answered: claude tells its agents' results to the model.
+    /// Records the start of a turn. If the process is closing after its last answer, waits for the turn's result.
+    ///
+    /// claude begins such a turn to pass the results of background agents to the model.
     fn on_turn_start(&mut self, now: Duration) {
         self.dialogue.turn_under_way = true;
         self.dialogue.message = MessageState::Requested;
@@ -438,7 +444,7 @@ impl Attempt {
         }
     }
 
-    /// Records MCP servers that could not be used; with `fail_on_mcp` the instance fails before it does any work.
+    /// Records MCP servers that failed. With `fail_on_mcp`, fails the instance before it does any work.
     fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Action> {
         servers.retain(|server| !self.progress.mcp_failed.contains(server));
         if servers.is_empty() {
@@ -455,7 +461,7 @@ impl Attempt {
         effects
     }
 
-    /// Judges a result by its fields and by what this process reported before it.
+    /// Classifies a result by its fields and by earlier events of this process.
     fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> TurnOutcome {
         let facts = TurnFacts {
             limit_rejected,
@@ -465,18 +471,18 @@ impl Attempt {
         };
         let judgement = classify(result, facts);
         self.dialogue.safety_stops = result.safety_stops;
-        // 1.0 and 2.0 report a whole but empty answer like an interruption.
+        // 1.0 and 2.0 report a complete but empty answer like an interruption.
         let is_empty_answer = is_answered && result.terminal_reason.is_none() && self.stopping.is_none();
         if judgement == TurnOutcome::Interrupted && is_empty_answer { TurnOutcome::Succeeded } else { judgement }
     }
 
-    /// True if the turn that was sent is a command that claude answers without a model.
+    /// Returns true if the current turn is a command that claude answers without a model.
     fn is_local_turn(&self) -> bool {
         let turn = self.turns.get(self.progress.turns_done);
         turn.and_then(|turn| turn.command.as_deref()).is_some_and(is_local)
     }
 
-    /// Fails a turn that claude calls a success and that never reached the model.
+    /// Returns the failure of a reported success that never reached the model.
     fn did_no_work(&mut self, result: &TurnResult) -> TurnOutcome {
         let refused = refused_shell_command(result);
         let is_refused = refused.is_some();
@@ -487,7 +493,7 @@ impl Attempt {
         TurnOutcome::Failed(without_model(result))
     }
 
-    /// Records the permission mode that claude reports, and returns a notice if it is not the one that it was given.
+    /// Records the reported permission mode. Returns a notice the first time that it differs from the requested mode.
     fn permission_mode_reported(&mut self, mode: String) -> Option<Action> {
         let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
         let is_news = self.progress.mode_instead_of.is_none();
@@ -511,19 +517,19 @@ impl Attempt {
         let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
         let refused = refused.then(|| refused_logins(&retry).into());
         self.progress.retry = Some(retry);
-        self.dialogue.message = MessageState::Idle; // what was asked for is refused, and costs nothing
+        self.dialogue.message = MessageState::Idle; // the API refused the request, which costs nothing
         let why = refused.or_else(|| self.dialogue.stop_reason.take());
         why.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 }
 
-/// Returns the action for a result that reports a usage limit, with the end that an event of the turn announced.
+/// Returns the action for a result that reports a usage limit, with the end announced by an event.
 fn limit_reached(outcome: &TurnOutcome, announced: Option<Option<u64>>) -> Option<Action> {
     let is_limit = matches!(outcome, TurnOutcome::Failed(error) if error.kind == TurnErrorKind::UsageLimit);
     is_limit.then(|| Action::LimitReached { resets_at_epoch_s: announced.flatten() })
 }
 
-/// Returns the error of an instance with `fail_on_denied`: lists each denied tool once.
+/// Returns the error of an instance with `fail_on_denied`, which lists each denied tool once.
 fn denied(denials: &[Denial]) -> TurnError {
     let mut tools: Vec<&str> = Vec::new();
     for denial in denials {
@@ -531,6 +537,6 @@ fn denied(denials: &[Denial]) -> TurnError {
             tools.push(&denial.tool);
         }
     }
-    // The next attempt would be denied the same.
+    // Permanent: a retry would be denied too.
     TurnError::permanent(TurnErrorKind::Error, format!("Permission denied: {}", tools.join(", ")))
 }

@@ -1,4 +1,4 @@
-//! The state machine alone: on what the real claude has printed, on tables, and on random input.
+//! Tests of the state machine alone: with recorded output of the real claude, with tables, and with random input.
 
 use super::*;
 use crate::claude::invocation::Invocation;
@@ -53,7 +53,7 @@ fn started(turns: &[&str]) -> Attempt {
     attempt
 }
 
-/// One whose turns are being answered.
+/// Returns an attempt that waits for the result of its first turn.
 fn in_turn(turns: &[&str]) -> Attempt {
     let mut attempt = started(turns);
     let effects = attempt.event(answer(&[]), at(1));
@@ -126,19 +126,19 @@ fn error(verdict: &Verdict) -> &str {
     }
 }
 
-/// Plays what a generation has printed, to an instance of these turns. Answers what was sent meanwhile, too.
+/// Replays a recording to an instance with these turns. Returns the attempt and all its actions.
 fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Action>) {
     replay_until(generation, name, turns, |_| false)
 }
 
-/// The same, up to a line.
+/// Replays a recording like [`replay`], up to and including the line that `is_last` accepts.
 fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) -> bool) -> (Attempt, Vec<Action>) {
     let root = env!("CARGO_MANIFEST_DIR");
     let path = format!("{root}/fixtures/recorded/{generation}/{name}.jsonl");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let mut attempt = started(turns);
     let mut effects = Vec::new();
-    // Not every recording begins with an initialize, and none with zen's.
+    // Not every recording begins with an `initialize` response, and none with a response to zen's request.
     let is_answer = |line: &str| line.contains("\"commands\":[");
     let initialized =
         text.lines().find(|line| is_answer(line)).map_or(answer(&["compact"]), |line| match decode(line.as_bytes()) {
@@ -159,7 +159,7 @@ fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) 
     (attempt, effects)
 }
 
-/// How sure it is where nothing was cut off: the older generations do not tell of all their own calls.
+/// Returns the certainty of a usage without cut-off messages. Older generations do not report all their own calls.
 fn certainty_of_all(generation: &str) -> Certainty {
     if generation.starts_with("2.1.") { Certainty::Exact } else { Certainty::AtLeast }
 }
@@ -213,7 +213,7 @@ fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
     }
 }
 
-/// What the API served stands in the scripts of the recordings; of 2.0's two warm-ups the result tells.
+/// The expected usage is that of the recordings' scripts. The result of 2.0 adds its two warm-up calls.
 #[test]
 fn what_came_after_a_retry_is_on_the_books() {
     for (generation, tokens) in [("2.1.330", (100, 20)), ("2.0.76", (300, 60)), ("1.0.128", (100, 20))] {
@@ -287,7 +287,7 @@ fn a_used_up_plan_is_a_limit_and_a_throttle_is_not() {
     }
 }
 
-/// Other instances stop for it: a tool may have written the line that announces it.
+/// A usage limit stops other instances too, and a tool may have written the line that announces it.
 #[test]
 fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
     let announced = || Event::RateLimit { rejected: true, resets_at: Some(1_795_348_835) };
@@ -310,7 +310,7 @@ fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
     assert_eq!(effects, [Action::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Error));
 
-    // While the attempt is being stopped for another reason, the limit still concerns the others.
+    // If the attempt is being stopped for another reason, the limit still applies to other instances.
     let mut attempt = in_turn(&["x"]);
     attempt.event(announced(), at(2));
     attempt.on_deadline(at(100));
@@ -371,7 +371,7 @@ fn work_that_was_done_before_the_stop_took_hold_is_done() {
     attempt.stop(Failure::timeout(at(10), None), at(10));
     attempt.event(good(), at(10));
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(11)), Verdict::Completed);
-    // But not if another turn was still to come.
+    // The attempt fails if another turn has not been sent yet.
     let mut attempt = in_turn(&["x", "y"]);
     attempt.stop(Failure::timeout(at(10), None), at(10));
     assert_eq!(attempt.event(good(), at(10)), [], "nothing more is sent");
@@ -391,7 +391,7 @@ fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
     assert_eq!(error(&end(&mut attempt, ExitStatus::Code(0), at(2))), "claude ended without a result");
 }
 
-/// 2.0 begins a turn, of another session, while it looks for its own on a busy machine (seen with 2.0.76).
+/// On a busy machine, 2.0 begins a turn of another session while it looks for its own (seen with 2.0.76).
 #[test]
 fn a_session_that_is_not_there_is_that_until_what_was_sent_has_an_effect() {
     const MISSING: &str = "No conversation found with session ID: 47bf9a27-8fad-8e41-8e37-d8049bb89972";
@@ -475,7 +475,7 @@ fn pipes_that_somebody_holds_are_waited_for_within_a_bound() {
     let mut attempt = in_turn(&["x"]);
     attempt.on_exit(ExitStatus::Code(0), at(2));
     assert!(!attempt.is_done());
-    // What it wrote before it ended is read after it ended.
+    // Output that claude wrote before it exited is read after the exit.
     attempt.event(good(), at(2));
     assert_eq!(attempt.next_deadline(), Some(at(2) + DRAIN));
     attempt.on_deadline(at(2) + DRAIN);
@@ -496,7 +496,7 @@ fn agents_in_the_background_are_part_of_the_work() {
     attempt.event(begun(), at(50));
     assert_eq!(attempt.event(agents(0), at(60)), [], "the turn that the first one's end began is under way");
     assert_eq!(attempt.event(unasked(), at(70)), [Action::CloseInput]);
-    // The second one's end begins another turn, in the time that it has to leave.
+    // The end of the second agent begins another turn during the grace period.
     attempt.event(begun(), at(71));
     assert_eq!(attempt.next_deadline(), Some(at(100)));
     attempt.event(unasked(), at(90));
@@ -546,7 +546,7 @@ fn over_budget() -> Failure {
 #[test]
 fn a_limit_ends_it_with_the_message_that_it_is_in() {
     let stopped = [Action::Send(request::interrupt()), Action::CloseInput];
-    // Its last message: the work is done.
+    // During the last message: the work is done.
     let mut attempt = in_turn(&["x"]);
     attempt.event(message_begins(), at(2));
     assert_eq!(attempt.stop_after_message(over_budget(), at(2)), []);
@@ -555,20 +555,20 @@ fn a_limit_ends_it_with_the_message_that_it_is_in() {
     assert_eq!(attempt.stop_after_message(over_budget(), at(3)), [], "its result is on the way");
     assert_eq!(attempt.event(good(), at(3)), [Action::CloseInput]);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(4)), Verdict::Completed);
-    // A message that calls for tools: they are not waited for.
+    // During a message with tool calls: stop without running the tools.
     let mut attempt = in_turn(&["x"]);
     attempt.event(message_begins(), at(2));
     attempt.event(message_says(true), at(2));
     assert_eq!(attempt.stop_after_message(over_budget(), at(2)), []);
     assert_eq!(attempt.event(Event::MessageStop, at(3)), stopped);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(4))), Some(FailureKind::Budget));
-    // A tool is running: at once.
+    // While a tool is running: stop at once.
     let mut attempt = in_turn(&["x"]);
     for event in [message_begins(), message_says(true), Event::MessageStop] {
         attempt.event(event, at(2));
     }
     assert_eq!(attempt.stop_after_message(over_budget(), at(3)), stopped);
-    // The last message of a turn that is not the last one: the next is not sent.
+    // During the last message of a turn that is not the last: the next turn is not sent.
     let mut attempt = in_turn(&["x", "y"]);
     attempt.event(message_begins(), at(2));
     attempt.stop_after_message(over_budget(), at(2));
@@ -598,7 +598,7 @@ fn tool_ended(id: &str, missing: Option<UnavailableTool>, of_subagent: bool) -> 
     Event::ToolResults { tools: vec![ToolResult { id: id.to_owned(), missing, leaves: Leaves::Nothing }], of_subagent }
 }
 
-/// From the moment on at which the model is asked for it, a message is paid for.
+/// A message is charged from the moment when the model is asked for it.
 #[test]
 fn a_message_that_was_asked_for_is_waited_for() {
     let stopped = [Action::Send(request::interrupt()), Action::CloseInput];
@@ -640,7 +640,7 @@ fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them
     assert_eq!(with_another_tool.stop_after_message(over_budget(), at(3)), stopped, "the second tool is at work");
 }
 
-/// The model has said this.
+/// Returns a message of the model with this text.
 fn says(text: &str) -> Event {
     match message_uses(&[]) {
         Event::Message(message) => {
@@ -650,7 +650,7 @@ fn says(text: &str) -> Event {
     }
 }
 
-/// claude's own fence calls it an error when its answer has cost more than there was.
+/// claude reports an error if its answer has exceeded claude's own budget.
 #[test]
 fn an_answer_that_cost_more_than_was_left_is_an_answer() {
     let fence = || result(|r| (r.subtype, r.text) = ("error_max_budget_usd".into(), String::new()));
@@ -676,7 +676,7 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     attempt.on_exit(ExitStatus::Code(0), at(3));
     let failure = Failure::new(FailureKind::Error, "claude's result is JSON that zen cannot read");
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
-    // Of a turn that claude began itself.
+    // The result of a turn that claude began itself.
     let mut attempt = in_turn(&["x"]);
     for event in [begun(), Event::BackgroundTasks { agents: 1, commands: Vec::new() }, good()] {
         assert_eq!(attempt.event(event, at(2)), []);
@@ -700,8 +700,9 @@ enum Input {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: there is always a deadline or an end, a stop comes to a kill in time, and a
-    /// completed one has all its turns answered.
+    /// For any events in any order, an attempt has a deadline or is done.
+    ///
+    /// A stop leads to a kill in time, and a completed attempt has an answer to each of its turns.
     #[test]
     fn it_always_ends(inputs in proptest::collection::vec(prop_oneof![
         (0_u8..10).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::Refused),
@@ -740,7 +741,7 @@ proptest! {
             prop_assert!(effects.len() <= 2);
             prop_assert!(attempt.is_done() || attempt.next_deadline().is_some(), "it would be waited for for ever");
         }
-        // One that nothing can end, in a copy.
+        // A copy of the attempt with a process that cannot be killed.
         let mut unkillable = attempt.clone();
         for _ in 0..20 {
             now = unkillable.next_deadline().map_or(now, |at| at.max(now));
@@ -785,7 +786,7 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
     assert_eq!(attempt.progress.result.as_deref(), Some("done"), "what it said is kept");
 }
 
-/// claude tells of it as of a tool that does not exist, in the main conversation and in subagents.
+/// claude reports a withheld tool as unknown or disabled, in the main conversation and in subagents.
 #[test]
 fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
     let mut config = Instance { fail_on_denied: true, ..instance(&["x"]) };
@@ -862,7 +863,7 @@ fn a_file_that_settings_deny_is_a_denial() {
     }
 }
 
-/// 2.1 lists a denied file in its result too.
+/// 2.1 reports a denied file in the tool result and again in the turn's result.
 #[test]
 fn a_denied_file_that_the_result_lists_too_is_counted_once() {
     for (listed, expected) in [("id", 1), ("other", 2)] {
@@ -985,17 +986,17 @@ fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
     }
 }
 
-/// It answers what nobody said, and begins turns after its last answer.
+/// claude may send results for turns that were not sent, and begin turns after its last answer.
 #[test]
 fn only_turns_that_were_sent_are_answered() {
-    // initialize was never answered; what comes on the interrupt is no answer to the instance's turn.
+    // `initialize` was never answered: a result after the interrupt does not answer the instance's turn.
     let mut attempt = started(&["x"]);
     attempt.stop(Failure::timeout(at(1), None), at(1));
     for event in [begun(), good()] {
         attempt.event(event, at(2));
     }
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(3))), Some(FailureKind::Timeout));
-    // Nor is a second answer to the first turn one to the second, which was never sent.
+    // A second result for the first turn does not answer the second, which was never sent.
     let mut attempt = in_turn(&["one", "two"]);
     attempt.stop(Failure::timeout(at(1), None), at(1));
     for event in [begun(), good(), begun(), good()] {
@@ -1003,7 +1004,7 @@ fn only_turns_that_were_sent_are_answered() {
     }
     assert_eq!(attempt.progress.turns_done, 1);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(3))), Some(FailureKind::Timeout));
-    // And one that answers its last turn twice has done its work.
+    // An attempt with two results for its last turn is completed.
     let mut attempt = in_turn(&["one"]);
     for event in [begun(), good(), begun(), good()] {
         attempt.event(event, at(2));
@@ -1019,7 +1020,7 @@ fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
         attempt.event(unasked(), at(seconds));
         attempt.on_deadline(at(seconds))
     };
-    // Its timeout is at 100 s, and the grace behind that.
+    // The timeout is at 100 s, and the grace period follows it.
     let mut attempt = in_turn(&["x"]);
     attempt.event(begun(), at(1));
     attempt.event(good(), at(1));
@@ -1033,7 +1034,7 @@ fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
     assert!(terminated.is_some_and(|seconds| seconds <= 7), "{terminated:?}");
 }
 
-/// Without `--include-partial-messages`, or from a claude that does not stream, a message comes whole.
+/// A message comes whole without `--include-partial-messages`, or from a claude that does not stream.
 #[test]
 fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
     let mut attempt = in_turn(&["x"]);
@@ -1052,7 +1053,7 @@ fn commands(ids: &[&str]) -> Event {
     Event::BackgroundTasks { agents: 0, commands: ids.iter().map(task).collect() }
 }
 
-/// Answers the only turn of an instance, with `./serve.sh` (task `s`) still running in the background.
+/// Answers the only turn of an instance while `./serve.sh` (task `s`) runs in the background.
 fn answered_with_command(background: Background) -> (Attempt, Vec<Action>) {
     let of = Instance { background, ..instance(&["x"]) };
     let (mut attempt, _) = Attempt::start(&of, Prices::default(), GRACE, at(0));
@@ -1100,7 +1101,7 @@ fn turn_that_does_not_follow_is_not_waited_for_long() {
     attempt.event(Event::TaskEnded, at(20));
     attempt.event(commands(&[]), at(20));
     assert_eq!(attempt.on_deadline(at(25)), [Action::CloseInput]);
-    // It comes late: it counts all the same.
+    // A turn that begins late still counts.
     attempt.event(begun(), at(26));
     attempt.event(result(|r| r.is_error = true), at(27));
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(28))), Some(FailureKind::Error));
@@ -1110,7 +1111,7 @@ fn turn_that_does_not_follow_is_not_waited_for_long() {
 fn background_wait_has_an_end_and_the_command_is_listed() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
     assert_eq!(attempt.on_deadline(at(70)), [Action::Send(request::stop_task("s")), Action::CloseInput]);
-    // claude lists it once more while it ends.
+    // claude lists the command once more while it ends.
     attempt.event(commands(&["s"]), at(70));
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(71)), Verdict::Completed);
     assert_eq!(attempt.progress.background_stopped, ["./serve.sh"]);
@@ -1131,12 +1132,12 @@ fn background_policies_decide_at_the_result() {
     assert_eq!(attempt.progress.background_stopped, ["./serve.sh"]);
 }
 
-/// Nothing that the instance started may be cut off without a word.
+/// The report must list everything that was cut off.
 #[test]
 fn stop_while_background_commands_run_fails_the_instance_and_lists_them() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
     attempt.stop(Failure::timeout(at(100), None), at(30));
-    // Its interrupt ends the command, and the last turn has been answered long ago.
+    // The interrupt ends the command, after the last turn was answered.
     attempt.event(commands(&[]), at(30));
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(31))), Some(FailureKind::Timeout));
     assert_eq!(attempt.progress.background_stopped, ["./serve.sh"]);
@@ -1144,7 +1145,7 @@ fn stop_while_background_commands_run_fails_the_instance_and_lists_them() {
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(31));
     assert_eq!(error(&verdict), "claude ended while its background commands were running");
     assert_eq!(attempt.progress.background_stopped, ["./serve.sh"]);
-    // In the last turn: its result comes after the interrupt, and the command was cut off all the same.
+    // During the last turn: its result arrives after the interrupt, and the command was still cut off.
     let mut attempt = in_turn(&["x"]);
     attempt.event(commands(&["s"]), at(2));
     attempt.stop(Failure::interrupted("SIGINT"), at(3));
@@ -1181,7 +1182,7 @@ fn pending_wakeup_is_background_work() {
     assert_eq!(attempt.event(good(), at(3)), [Action::CloseInput], "it was cancelled");
 }
 
-/// 2.0 and 1.0 say that a command goes on, and not when it ends: only what is found alive at the end is known.
+/// 2.0 and 1.0 report that a command continues, but not when it ends: zen lists only commands alive at the end.
 #[test]
 fn commands_of_older_generations_are_listed_if_they_outlive_claude() {
     for (background, expected) in [(Background::Wait, None), (Background::Fail, Some(FailureKind::Unfinished))] {
