@@ -385,7 +385,7 @@ impl Attempt {
             said => Some(said),
         };
         let judgement = match judgement {
-            // claude checks its own budget (`--max-budget-usd`) after a message: if that was the answer, the work is done.
+            // claude checks `--max-budget-usd` after a message: if that message was the answer, the work is done.
             TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
                 self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
                 self.dialogue.stop_reason.get_or_insert(error.into());
