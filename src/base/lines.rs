@@ -56,7 +56,7 @@ impl LineSplitter {
         LineSplitter { partial: Vec::new(), spare: Vec::new(), too_long_bytes: None, max_line_bytes }
     }
 
-    /// Consumes the next piece of the stream and calls `tell` for each complete line.
+    /// Consumes the next piece of the stream and calls the callback for each complete line.
     pub fn push(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
         while let Some(newline) = find_newline(bytes) {
             let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
@@ -71,7 +71,7 @@ impl LineSplitter {
         self.append(bytes);
     }
 
-    /// Ends the stream: calls `tell` for the rest after the last newline, if any.
+    /// Ends the stream: calls the callback for the rest after the last newline, if any.
     pub fn finish(&mut self, mut tell: impl FnMut(Line)) {
         if !self.partial.is_empty() {
             self.complete(&mut tell);

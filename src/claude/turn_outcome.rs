@@ -1,31 +1,35 @@
-//! Verdict of a turn's result. claude's `success` can be an error and its exit status proves nothing, so the fields of the
-//! result decide. Text decides only if claude marks the result as an error: answers speak of limits and errors too.
+//! Classification of a turn's result.
+//!
+//! claude's `success` can be an error and its exit status proves nothing, so the fields of the result decide. Text
+//! decides only if claude marks the result as an error: an answer can mention limits and errors too.
 
 use crate::claude::protocol::{Denial, Retry, TurnResult};
 
-/// Prefix of a line about claude's own inner state, among the errors of 2.1.
+/// Prefix of a diagnostic line about claude's internal state, among the errors of 2.1.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
 
-/// Refused logins in a row after which zen gives up. claude recovers from fewer: another process may renew the token.
+/// Number of consecutive refused logins after which the turn fails.
+///
+/// claude recovers from fewer: another process may renew the token.
 pub const MAX_REFUSED_LOGINS: u32 = 4;
 
-/// Verdict of one turn.
+/// Outcome of one turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnOutcome {
-    /// It did its work.
+    /// The turn did its work.
     Succeeded,
-    /// It was ended before it had.
+    /// The turn was interrupted before it had done its work.
     Interrupted,
-    /// It failed.
+    /// The turn failed.
     Failed(TurnError),
 }
 
 /// Error of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnError {
-    /// Its kind.
+    /// Kind of the error.
     pub kind: TurnErrorKind,
-    /// The error in a sentence, mostly claude's own.
+    /// Error message of one sentence, usually claude's own.
     pub message: String,
     /// True if another attempt would fail in the same way.
     pub is_permanent: bool,
@@ -63,33 +67,34 @@ impl TurnError {
 pub struct TurnFacts<'a> {
     /// End of the usage limit that a rate-limit event of the turn announced, if one did.
     pub limit_rejected: Option<Option<u64>>,
-    /// claude's word for the API error that its last message reported.
+    /// claude's code for the API error that its last message reported.
     pub api_error: Option<&'a str>,
     /// True if the API paused the turn's last message.
     pub paused: bool,
-    /// `safety_stops` of the result before.
+    /// `safety_stops` of the previous result.
     pub safety_stops_before: u64,
 }
 
-/// Effect of a field's value on the verdict of a result that reports success.
+/// Meaning of a field's value in a result that reports success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// The turn came to its end.
+    /// The turn was completed.
     Done,
     /// The turn was interrupted.
     Interrupted,
-    /// The turn did not come to its end; another attempt may.
+    /// The turn was not completed; a retry may succeed.
     NotDone(&'static str),
-    /// The turn did not come to its end, and another attempt will not either.
+    /// The turn was not completed, and a retry would fail too.
     Permanent(&'static str),
 }
 
-/// Every field and value of a 2.1.332 result that can mean that the work is not done. The values of `terminal_reason` are
-/// all that the program contains; a value that is not listed is taken for done. The fields that are not listed carry
-/// costs, times, ids, the answer (`result`, `structured_output`), or the state of the account (`fast_mode_state`,
-/// `credential_expires_at`); `is_error`, `subtype` and `api_error…` are handled in [`classify`], `permission_denials` and
-/// `queued_turn_count` in the dialogue. `deferred_tool_use` comes with `tool_deferred`, `stop_reason: tool_use` is the
-/// ordinary end of an answer with a schema.
+/// All fields and values of a 2.1.332 result that can mean that the work is not done.
+///
+/// The values of `terminal_reason` are all that the program contains. An unlisted value counts as done. The unlisted
+/// fields contain costs, times, ids, the answer (`result`, `structured_output`), or the state of the account
+/// (`fast_mode_state`, `credential_expires_at`). `is_error`, `subtype` and `api_error…` are handled in [`classify`],
+/// `permission_denials` and `queued_turn_count` in the conversation. `deferred_tool_use` occurs with `tool_deferred`;
+/// `stop_reason: tool_use` is the normal end of an answer with a schema.
 pub const DECISIONS: &[(&str, &str, Meaning)] = &[
     ("terminal_reason", "completed", Meaning::Done),
     ("terminal_reason", "aborted_streaming", Meaning::Interrupted),
@@ -136,7 +141,7 @@ fn meaning(field: &str, value: &str) -> Meaning {
     row.map_or(Meaning::Done, |(_, _, meaning)| *meaning)
 }
 
-/// Returns the first decision about this result that is not [`Meaning::Done`].
+/// Returns the first meaning of this result that is not [`Meaning::Done`], else `Done`.
 fn decision(result: &TurnResult, facts: TurnFacts) -> Meaning {
     let stop_reason = result.stop_reason.as_deref().or(facts.paused.then_some("pause_turn"));
     let found = [
@@ -150,7 +155,7 @@ fn decision(result: &TurnResult, facts: TurnFacts) -> Meaning {
     meanings.into_iter().find(|meaning| *meaning != Meaning::Done).unwrap_or(Meaning::Done)
 }
 
-/// Judges the result of a turn.
+/// Classifies the result of a turn.
 #[must_use]
 pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
     if is_interruption(result) {
@@ -167,7 +172,7 @@ pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
     }
 }
 
-/// Returns the failure of a result that claude marks as an error.
+/// Returns the error of a result that claude marks as an error.
 fn turn_error(result: &TurnResult, facts: TurnFacts) -> TurnError {
     let error = error_message(result);
     if reports_usage_limit(result, facts) {
@@ -193,14 +198,18 @@ fn turn_error(result: &TurnResult, facts: TurnFacts) -> TurnError {
     TurnError { is_permanent, ..TurnError::new(TurnErrorKind::Error, error) }
 }
 
-/// Returns true if this error is the account's usage limit. The event that announces a limit does not decide alone: it stops
-/// other instances, so the result must report a refused request too.
+/// Returns true if this error is the account's usage limit.
+///
+/// A limit stops other instances, so the event that announces it is not enough: the result must also report a refused
+/// request.
 fn reports_usage_limit(result: &TurnResult, facts: TurnFacts) -> bool {
     let is_refused = api_status(result) == Some(429) || result.text.starts_with("You've hit your ");
     result.api_error.as_deref() == Some("usage_limit_reached") || (facts.limit_rejected.is_some() && is_refused)
 }
 
-/// Returns the HTTP status of the error. The older generations have no field for it: the text of an error is claude's own.
+/// Returns the HTTP status of the error.
+///
+/// The older generations have no field for it, but the text of an error is claude's own and contains it.
 fn api_status(result: &TurnResult) -> Option<u64> {
     let in_text = || {
         let text = result.text.strip_prefix("API Error: ").filter(|_| result.is_error)?;
@@ -209,7 +218,7 @@ fn api_status(result: &TurnResult) -> Option<u64> {
     result.api_error_status.or_else(in_text)
 }
 
-/// Returns the text of a turn: the model's, or claude's about what went wrong, without claude's notes on its own state.
+/// Returns the text of a turn: the model's answer, or claude's error messages without diagnostic lines.
 #[must_use]
 pub fn result_text(result: &TurnResult) -> String {
     if !result.text.is_empty() {
@@ -219,7 +228,9 @@ pub fn result_text(result: &TurnResult) -> String {
     errors.join("\n")
 }
 
-/// The older generations call an interruption an error during execution that is no error; 2.1 names its reason.
+/// Returns true if the turn was interrupted.
+///
+/// The older generations report `error_during_execution` with `is_error: false`; 2.1 has a `terminal_reason`.
 fn is_interruption(result: &TurnResult) -> bool {
     match &result.terminal_reason {
         Some(reason) => {
@@ -229,13 +240,13 @@ fn is_interruption(result: &TurnResult) -> bool {
     }
 }
 
-/// True if the API refused the login in this retry.
+/// Returns true if the API refused the login in this retry.
 #[must_use]
 pub fn is_refused_login(retry: &Retry) -> bool {
     retry.status == Some(401) || retry.error == "authentication_failed"
 }
 
-/// Returns the failure of a login that the API refused time and again.
+/// Returns the error of a login that the API refused [`MAX_REFUSED_LOGINS`] times.
 #[must_use]
 pub fn refused_logins(retry: &Retry) -> TurnError {
     authentication(&format!("the API answered {} {MAX_REFUSED_LOGINS} times", retry.status.unwrap_or(401)))
@@ -246,7 +257,7 @@ fn authentication(what: &str) -> TurnError {
     TurnError::permanent(TurnErrorKind::Account, format!("Authentication failed: {what}: {hint}"))
 }
 
-/// Returns the error in claude's words.
+/// Returns claude's error message.
 fn error_message(result: &TurnResult) -> String {
     let said = if result.errors.is_empty() { result.text.clone() } else { result.errors.join("; ") };
     match (result.subtype.as_str(), said.trim()) {
@@ -257,8 +268,10 @@ fn error_message(result: &TurnResult) -> String {
     }
 }
 
-/// Returns the failure of a turn that succeeded without a request to the model: a hook blocked it, or a `` !`bash` `` line
-/// of its command failed. The text is claude's own (2.1); the older generations give none.
+/// Returns the error of a turn that reports success without a request to the model.
+///
+/// A hook blocked the turn, or a `` !`bash` `` line of its command failed. The text is claude's own (2.1); the older
+/// generations have none.
 #[must_use]
 pub fn without_model(result: &TurnResult) -> TurnError {
     const PROMPT: &str = "Original prompt:";
@@ -275,7 +288,7 @@ pub fn without_model(result: &TurnResult) -> TurnError {
     }
 }
 
-/// Returns the `` !`bash` `` line of a command that claude refused, from the text of a turn without a model (2.1).
+/// Returns the refused `` !`bash` `` line of a command, parsed from the text of a turn without a model (2.1).
 #[must_use]
 pub fn refused_shell_command(result: &TurnResult) -> Option<Denial> {
     let text = result.text.strip_prefix("Shell command permission check failed for pattern \"")?;
@@ -289,7 +302,7 @@ mod tests {
     use super::*;
     use crate::claude::protocol::{Event, decode};
 
-    /// A result of 2.1 that reports success, with these fields.
+    /// Returns a result of 2.1 that reports success, with these fields.
     fn result(fields: &str) -> TurnResult {
         let line = format!(
             r#"{{"type":"result","subtype":"success","is_error":false,"num_turns":1,"result":"ok",

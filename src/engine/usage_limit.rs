@@ -1,83 +1,88 @@
-//! The account's usage limit: until when it holds, and when a run goes on that waits for its end.
+//! Usage limit of the account: its reset time, and the time at which a waiting run resumes.
 //!
-//! Pure: the time of the run and the time on the wall come in as arguments. It knows nothing of how a limit is told.
+//! Pure: the run's clock and the wall clock are arguments. It does not parse claude's messages about limits.
 
 use std::time::Duration;
 
 use crate::base::text;
 use crate::base::timestamp;
 
-/// What a usage limit does to the run.
+/// Effect of a usage limit on the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UsageLimitPolicy {
-    /// Nothing starts until a minute after its end; then the run goes on, and whom it had failed runs again.
+    /// Starts nothing until a minute after the reset, then resumes and retries the instances that the limit failed.
     Wait,
-    /// What has not started does not start.
+    /// Starts nothing more.
     #[default]
     Stop,
-    /// Whom it fails has failed, and the run goes on.
+    /// Fails only the instances that reach the limit; the run continues.
     Fail,
 }
 
 impl UsageLimitPolicy {
-    /// The command line's words for them.
+    /// Values of `--on-limit`.
     pub const WORDS: [(&str, UsageLimitPolicy); 3] =
         [("wait", UsageLimitPolicy::Wait), ("stop", UsageLimitPolicy::Stop), ("fail", UsageLimitPolicy::Fail)];
 
-    /// The word for it.
+    /// Returns the value of `--on-limit` for this policy.
     #[must_use]
     pub fn word(self) -> &'static str {
         UsageLimitPolicy::WORDS.iter().find(|(_, on_limit)| *on_limit == self).map_or("", |(word, _)| word)
     }
 }
 
-/// What a usage limit does to the run, and for how long a run waits.
+/// Policy for usage limits: their effect on the run, and the longest wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// What it does.
+    /// Effect of a usage limit on the run.
     pub on_limit: UsageLimitPolicy,
-    /// The longest wait for one reset, and for a limit that names none; beyond it, the run stops as with
-    /// [`UsageLimitPolicy::Stop`].
+    /// Longest wait for one reset, and for a limit without a reset time.
+    ///
+    /// If the wait would be longer, the run stops as with [`UsageLimitPolicy::Stop`].
     pub max_wait: Duration,
 }
 
-/// `--limit-wait-max`, if nothing else is given.
+/// Default of `--limit-wait-max`.
 pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 
-/// The windows of an account are five hours and seven days. A reset further ahead is a slip, such as milliseconds in place
-/// of seconds, and counts as unknown.
+/// Maximum distance of a reset time; one further ahead counts as unknown.
+///
+/// The windows of an account are five hours and seven days. A later time is an error, such as milliseconds for seconds.
 const MAX_RESET_AHEAD_S: u64 = 8 * 86_400;
 
-/// After the moment that the account is told; clocks differ.
+/// Margin after the reset time, because clocks differ.
 const AFTER_RESET: Duration = Duration::from_secs(60);
 
-/// At least so long nothing starts, however early the limit is said to end; doubled each time that it is there again.
+/// Minimum pause, even if the reset time is near or past. It doubles each time the run hits the limit again.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Bound of the doubled pause, and the pause at a limit without a reset time.
 const MAX_PAUSE: Duration = Duration::from_secs(900);
 
 /// A usage limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageLimit {
-    /// When it ends, in seconds since 1970, if claude has said so.
+    /// Reset time in seconds since 1970, if claude has reported one.
     pub resets_at_epoch_s: Option<u64>,
-    /// What it does to the run.
+    /// Effect of this limit on the run.
     pub on_limit: UsageLimitPolicy,
-    /// How long it still lasted when it was reached.
+    /// Time between `reached` and the reset; zero if no reset time is known.
     remaining: Duration,
-    /// When it was reached, since the run began.
+    /// Time at which the limit was reached, on the clock of the run.
     reached: Duration,
-    /// When the run goes on, if it waits for that.
+    /// Time at which the run resumes, if it waits.
     pub resumes_at: Option<Duration>,
-    /// How often the run had gone on before.
+    /// Number of earlier waits after which the run hit the limit again.
     consecutive_hits: u32,
-    /// The bound of the wait, if it was passed: the run was to wait, and stops.
+    /// Bound of the wait, if the wait would exceed it: the run stops instead.
     passed_max_wait: Option<Duration>,
-    /// The sum of the last waits that no reset ahead had bounded.
+    /// Sum of the latest consecutive waits without a reset time in the future.
     waited_blindly: Duration,
 }
 
 impl UsageLimit {
-    /// The limit that was reached at `now`, which on the wall is `now_epoch_ms`, after the one `before` it.
+    /// Creates the limit that was reached at `now`, after the limit `before`.
+    ///
+    /// `now_epoch_ms` is the same time on the wall clock, in milliseconds since 1970.
     #[must_use]
     pub fn reached(
         before: Option<UsageLimit>,
@@ -89,7 +94,7 @@ impl UsageLimit {
         let latest_reset_s = (now_epoch_ms / 1000).saturating_add(MAX_RESET_AHEAD_S);
         let resets_at_epoch_s = resets_at_epoch_s.filter(|&reset| reset <= latest_reset_s);
         let waiting = before.filter(|before| before.resumes_at.is_none_or(|at| now < at));
-        // Of several that run into it side by side, who knows the latest end is right.
+        // If several instances hit the limit during one wait, the latest reset time counts.
         let resets_at_epoch_s = waiting.and_then(|waiting| waiting.resets_at_epoch_s).max(resets_at_epoch_s);
         let reset_ms = resets_at_epoch_s.map_or(0, |seconds| seconds.saturating_mul(1000));
         let left = Duration::from_millis(reset_ms.saturating_sub(now_epoch_ms));
@@ -112,7 +117,7 @@ impl UsageLimit {
             (Duration::ZERO, Some(_)) => waited_before,
             _ => Duration::ZERO,
         };
-        // A run that has stopped cannot go on: nothing of it is left to start.
+        // A stopped run cannot resume: no instance is left to start.
         let has_stopped = before.is_some_and(|before| before.on_limit == UsageLimitPolicy::Stop);
         let is_too_long = left > policy.max_wait || waited_blindly > policy.max_wait.max(MAX_PAUSE);
         let (on_limit, passed_max_wait) = match policy.on_limit {
@@ -134,10 +139,11 @@ impl UsageLimit {
         }
     }
 
-    /// Moves the end of the limit, which is a time of day, after a pause of the run's clock. Returns when the run was to go
-    /// on before that, and when it is now.
+    /// Shifts the limit after a pause of the run's clock, because it ends at a time of day.
+    ///
+    /// If the run waits, returns the resume times before and after the shift.
     pub fn on_pause(&mut self, pause: Duration) -> Option<(Duration, Duration)> {
-        // If it was reached less than that ago, the rest of the pause shortens what was left.
+        // `reached` cannot be negative: the rest of the pause is subtracted from `remaining`.
         self.remaining = self.remaining.saturating_sub(pause.saturating_sub(self.reached));
         self.reached = self.reached.saturating_sub(pause);
         let before = self.resumes_at?;
@@ -146,13 +152,13 @@ impl UsageLimit {
         Some((before, after))
     }
 
-    /// How long it still lasts, as far as is known.
+    /// Returns the time until the reset; zero if the reset time is unknown.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
         (self.reached + self.remaining).saturating_sub(now)
     }
 
-    /// "usage limit until 14:30 UTC", with the date where that is another day than at `now`.
+    /// Returns "usage limit until 14:30 UTC", with the date if that is not the day of `now`.
     #[must_use]
     pub fn label(&self, now: Duration) -> String {
         match self.resets_at_epoch_s {
@@ -164,8 +170,9 @@ impl UsageLimit {
         }
     }
 
-    /// Returns the same with the bound that the wait for it would pass: "usage limit until 14:30 UTC, longer than
-    /// --limit-wait-max (6h00m)".
+    /// Returns the label with the bound that the wait would exceed, if any.
+    ///
+    /// For example "usage limit until 14:30 UTC, longer than --limit-wait-max (6h00m)".
     #[must_use]
     pub fn words_with_bound(&self, now: Duration) -> String {
         self.with_bound(self.label(now))
@@ -178,7 +185,7 @@ impl UsageLimit {
         }
     }
 
-    /// The same, with what it does: "usage limit until 14:30 UTC (in 2h13m): …".
+    /// Returns the label with the effect on the run: "usage limit until 14:30 UTC (in 2h13m): …".
     #[must_use]
     pub fn describe(&self, now: Duration) -> String {
         let words = self.words_with_time_left(now);
@@ -192,7 +199,7 @@ impl UsageLimit {
         }
     }
 
-    /// The same when the run has ended, and nothing goes on or starts any more.
+    /// Returns the description for the end of the run, when nothing resumes or starts any more.
     #[must_use]
     pub fn describe_final(&self, now: Duration) -> String {
         let words = self.words_with_time_left(now);
@@ -210,7 +217,7 @@ impl UsageLimit {
         }
     }
 
-    /// Whether it still says something about what is going on.
+    /// Returns true if the limit still affects the run.
     #[must_use]
     pub fn is_active(&self, now: Duration) -> bool {
         match self.on_limit {
@@ -236,7 +243,7 @@ mod tests {
         Policy { on_limit, max_wait: s(90_000) }
     }
 
-    /// Reached 100 s into the run.
+    /// Returns a limit that was reached 100 s into the run.
     fn reached(before: Option<UsageLimit>, in_s: i64, on_limit: UsageLimitPolicy) -> UsageLimit {
         UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), policy(on_limit), s(100), NOW_S * 1000)
     }
@@ -253,7 +260,7 @@ mod tests {
             far.words_with_bound(s(100)),
             "usage limit until 2026-11-23 11:31 UTC, longer than --limit-wait-max (25h00m)"
         );
-        // A reset that is named later and is nearer does not start it again, nor does the time that passes.
+        // A nearer reset time that is reported later does not restart the run.
         let nearer = reached(Some(far), 60, UsageLimitPolicy::Wait);
         assert_eq!((nearer.on_limit, nearer.resumes_at), (UsageLimitPolicy::Stop, None));
         assert_eq!(reached(None, 90_001, UsageLimitPolicy::Fail).on_limit, UsageLimitPolicy::Fail);
@@ -279,7 +286,7 @@ mod tests {
         let mut limit = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
         let mut waits = 1;
         while let Some(at) = limit.resumes_at {
-            // Two that run into it at once are one wait.
+            // Two instances that hit the limit at once cause one wait.
             let again = UsageLimit::reached(Some(limit), None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
             assert_eq!(again.resumes_at, limit.resumes_at);
             now = at;

@@ -106,7 +106,7 @@ fn end_of_command_name(text: &str) -> usize {
     name.map_or(0, |name| text.len() - called.len() + name.len())
 }
 
-/// Substitutes the results in a message. `told` returns an instance's name and its result, which may be empty.
+/// Substitutes the results in a message. The callback returns an instance's name and its result, which may be empty.
 ///
 /// Text from one instance must not control another:
 ///

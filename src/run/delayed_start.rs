@@ -24,7 +24,7 @@ pub fn describe_start(due_ms: u64) -> String {
 /// True if a signal requested the message.
 type IsAsked = bool;
 
-/// Waits until the start time and calls `say` with the remaining time now and then.
+/// Waits until the start time. Calls the callback with the remaining time, at intervals and on a signal.
 ///
 /// The returned handler must stay alive until the run has installed its own signal handlers.
 ///

@@ -1,4 +1,4 @@
-//! What a usage limit leads to: by `--on-limit`, what has not started waits, is left out, or goes on.
+//! Reaction to a usage limit: by `--on-limit`, pending instances wait, fail or start as usual.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::engine::usage_limit::{UsageLimit, UsageLimitPolicy};
 
 impl Supervisor<'_> {
-    /// An instance has run into the account's usage limit, which ends at this time.
+    /// Applies `--on-limit` after an instance has hit the usage limit of the account.
     pub(super) fn limit_reached(&mut self, resets_at_epoch_s: Option<u64>, now: Duration) {
         if self.stopped_by.is_some() {
             return;
@@ -37,13 +37,13 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Why no attempt follows any more, if that is so: a usage limit has stopped the run.
+    /// Returns the reason why no retry follows, if a usage limit has stopped the run.
     pub(super) fn stopped_by_limit(&self, now: Duration) -> Option<String> {
         let limit = self.usage_limit.filter(|limit| limit.on_limit == UsageLimitPolicy::Stop)?;
         Some(limit.words_with_bound(now))
     }
 
-    /// When an instance runs again that has failed like this because of the usage limit.
+    /// Returns the time of the retry if the usage limit caused this failure and the run waits.
     pub(super) fn again_after_limit(&self, failure: &Failure) -> Option<Duration> {
         self.usage_limit?.resumes_at.filter(|_| failure.reason == FailureKind::Limit)
     }

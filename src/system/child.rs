@@ -1,5 +1,7 @@
-//! One child process: started in a session of its own, signalled, and reaped. Its standard input and output are sockets, its
-//! standard error is a pipe, and zen's ends never block. Passive: the caller polls them. Knows nothing of the protocol.
+//! Child process: spawns it in a session of its own, transfers its data, signals it and reaps it.
+//!
+//! Its standard input and output are AF_UNIX socket pairs, its standard error is a pipe. zen's ends never block, and
+//! the caller polls them. This module does not parse the data.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,28 +28,28 @@ use wait_timeout::ChildExt;
 use super::reaper;
 use crate::engine::outcome::ExitStatus;
 
-/// What to start.
+/// Program to spawn, with its arguments and environment.
 #[derive(Clone, Debug)]
 pub struct SpawnSpec {
-    /// The program's file.
+    /// Path of the program.
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program, without its name.
     pub arguments: Vec<OsString>,
-    /// Where it runs.
+    /// Working directory.
     pub cwd: PathBuf,
-    /// Variables added to zen's own, or, `None`, taken away.
+    /// Changes to zen's own environment: variables to set, or to remove if the value is `None`.
     pub variables: Vec<(OsString, Option<OsString>)>,
 }
 
-/// How long after SIGKILL an end is waited for.
+/// Time limit of the wait for the exit after SIGKILL.
 const END_LIMIT: Duration = Duration::from_millis(200);
 
 /// A running child.
 #[derive(Debug)]
 pub struct Process {
-    /// On Linux the reaper of the program, else the program itself.
+    /// On Linux the reaper of the program, on other systems the program itself.
     child: Child,
-    /// The program's process id, which is also its group's.
+    /// Process id of the program and of its process group.
     pid: i32,
     shared: SharedPage,
     input: Option<StdinBuffer>,
@@ -55,7 +57,7 @@ pub struct Process {
     errors: Option<ChildStderr>,
 }
 
-/// What is still to be written to a child's standard input.
+/// Pending data for a child's standard input.
 #[derive(Debug)]
 struct StdinBuffer {
     socket: UnixStream,
@@ -64,19 +66,20 @@ struct StdinBuffer {
     close_when_sent: bool,
 }
 
-/// What came of reading a pipe once.
+/// Result of one read(2).
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// So many bytes.
+    /// Number of bytes that were read.
     Data(usize),
-    /// Nothing for now.
+    /// No data for now.
     WouldBlock,
-    /// Its end.
+    /// End of the stream, or an error.
     Eof,
 }
 
-/// Lets this process and its children have as many descriptors as the system allows. Answers the limit that was set before, which
-/// children get back: some programs close every descriptor that they might have.
+/// Raises the soft limit of open descriptors to the hard limit.
+///
+/// Returns the limits that were set before, which children get back: some programs close every possible descriptor.
 pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
@@ -84,12 +87,14 @@ pub fn raise_descriptor_limit() -> Option<(u64, u64)> {
 }
 
 impl Process {
-    /// Starts a program in a session of its own, so that it has no terminal. It inherits no descriptor but the standard three.
-    /// On Linux a reaper stands between zen and the program, which keeps the descriptors `kept` until nothing is left of what the
-    /// program has started. Nothing is started if that would leave zen with less than so many descriptors.
+    /// Spawns a program in a session of its own, so that it has no terminal.
+    ///
+    /// The program inherits only the three standard descriptors. On Linux, the reaper between zen and the program keeps
+    /// the descriptors `kept` until no descendant of the program is left. If zen cannot open `spare_descriptors` more
+    /// descriptors, nothing is spawned.
     ///
     /// # Errors
-    /// The system's, with the program's name where that is what is missing.
+    /// Returns the system's error.
     pub fn start(
         launch: &SpawnSpec,
         descriptor_limit: Option<(u64, u64)>,
@@ -119,7 +124,7 @@ impl Process {
             });
         }
         let spare = reserve(spare_descriptors)?;
-        // It returns when exec(2) has succeeded or failed, which comes after the process id was stored.
+        // spawn returns after exec(2) has succeeded or failed; the process id was stored before.
         let mut child = command.spawn()?;
         drop(spare);
         let input = Some(StdinBuffer { socket: input, unsent: Vec::new(), sent: 0, close_when_sent: false });
@@ -131,43 +136,43 @@ impl Process {
         Ok(process)
     }
 
-    /// The program's process id.
+    /// Returns the process id of the program.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.cast_unsigned()
     }
 
-    /// The process id of zen's child, which ends when nothing is left of the program.
+    /// Returns the process id of zen's child: on Linux the reaper, which exits after the last descendant.
     #[must_use]
     pub fn child(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// Its standard input, as long as it is open.
+    /// Returns zen's end of the standard input while it is open.
     #[must_use]
     pub fn stdin_fd(&self) -> Option<BorrowedFd<'_>> {
         self.input.as_ref().map(|input| input.socket.as_fd())
     }
 
-    /// Whether there is something to write.
+    /// Returns true if data for the standard input is pending.
     #[must_use]
     pub fn has_pending_stdin(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.sent < input.unsent.len())
     }
 
-    /// Its standard output, as long as it is open.
+    /// Returns zen's end of the standard output while it is open.
     #[must_use]
     pub fn stdout_fd(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(AsFd::as_fd)
     }
 
-    /// Its standard error, as long as it is open.
+    /// Returns zen's end of the standard error while it is open.
     #[must_use]
     pub fn stderr_fd(&self) -> Option<BorrowedFd<'_>> {
         self.errors.as_ref().map(AsFd::as_fd)
     }
 
-    /// Writes this to it, now or when it is ready to read. Answers false if it reads no more.
+    /// Queues bytes for the standard input and flushes it. Returns false if the child's end is closed.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         match &mut self.input {
             Some(input) => {
@@ -178,7 +183,7 @@ impl Process {
         }
     }
 
-    /// Closes its standard input once all is written.
+    /// Closes the standard input after all pending data has been written.
     pub fn close_input(&mut self) {
         if let Some(input) = &mut self.input {
             input.close_when_sent = true;
@@ -186,7 +191,7 @@ impl Process {
         }
     }
 
-    /// Writes what it takes. Answers false if it has closed its end with something unsent.
+    /// Writes pending data until the socket is full. Returns false if the child's end is closed and data is unsent.
     pub fn flush_stdin(&mut self) -> bool {
         let Some(input) = &mut self.input else { return true };
         while input.sent < input.unsent.len() {
@@ -208,29 +213,29 @@ impl Process {
         true
     }
 
-    /// Reads its standard output once.
+    /// Reads once from the standard output.
     pub fn read_stdout(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         read_once(&mut self.output, buffer)
     }
 
-    /// Reads its standard error once.
+    /// Reads once from the standard error.
     pub fn read_stderr(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         read_once(&mut self.errors, buffer)
     }
 
-    /// Returns true if processes that the program had started were alive when it had ended. Known once it is reaped.
+    /// Returns true if descendants of the program were alive when it exited. Valid after the child was reaped.
     #[must_use]
     pub fn left_processes(&self) -> bool {
         self.shared.0.has_left_processes.load(Ordering::Acquire)
     }
 
-    /// Asks the program's group to end. A stopped process takes no signal before it is continued.
+    /// Sends SIGTERM to the program's group, then SIGCONT: a stopped process handles no signal until it is continued.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
         self.signal(Signal::SIGCONT);
     }
 
-    /// Kills the program, and on Linux everything that it has started.
+    /// Kills the program: on Linux with all its descendants, on other systems with its process group.
     pub fn kill(&self) {
         #[cfg(target_os = "linux")]
         self.signal(reaper::KILL_ALL);
@@ -239,19 +244,19 @@ impl Process {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Kills the reaper itself, if it does not do its work. What it has reaped until then is not known.
+    /// Kills an unresponsive reaper. The exit status of the program is lost, even if the reaper has reaped it.
     pub fn kill_reaper(&self) {
         let _ = kill(Pid::from_raw(self.child()), Signal::SIGKILL);
     }
 
-    /// Reaps it, if it has ended.
+    /// Reaps the child if it has exited.
     pub fn reap(&mut self) -> Option<ExitStatus> {
         self.reap_within(Duration::ZERO)
     }
 
-    /// Reaps it, if it ends within that time.
+    /// Reaps the child if it exits within `limit`.
     pub fn reap_within(&mut self, limit: Duration) -> Option<ExitStatus> {
-        // wait-timeout needs descriptors to wait. Asking without them does as well.
+        // wait-timeout needs descriptors. Without them, check once and do not wait.
         let status = match is_wait_ready() {
             true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
             false => self.child.try_wait(),
@@ -263,7 +268,7 @@ impl Process {
         })
     }
 
-    /// Sends a signal to the reaper, which passes it on. A process that is not reaped keeps its process id.
+    /// Sends a signal to the reaper, which forwards it. An unreaped process keeps its process id.
     #[cfg(target_os = "linux")]
     fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.child()), signal);
@@ -288,13 +293,13 @@ fn one_way_pair(closed: Shutdown) -> io::Result<(UnixStream, UnixStream)> {
     Ok((own, child))
 }
 
-/// Takes so many descriptors, for as long as the answer is kept.
+/// Reserves `count` descriptors until the returned ones are dropped.
 fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     let null = OwnedFd::from(File::open("/dev/null")?);
     (0..count).map(|_| null.try_clone()).collect()
 }
 
-/// Whether wait-timeout may be used: at its first use it makes a pair of sockets, and panics where it cannot.
+/// Returns true if wait-timeout can be used: its first use creates a socket pair, and panics if that fails.
 fn is_wait_ready() -> bool {
     static IS_READY: AtomicBool = AtomicBool::new(false);
     IS_READY.load(Ordering::Relaxed) || {
@@ -304,12 +309,12 @@ fn is_wait_ready() -> bool {
     }
 }
 
-/// Whatever way the loop is left, a panic included, no child is left behind.
+/// Kills a child that still runs, so that none is left behind, even after a panic.
 impl Drop for Process {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
-            // Not for ever: one of another user, or one that the kernel holds, cannot be ended.
+            // Bounded: a process of another user, or one that hangs in the kernel, cannot be killed.
             self.reap_within(END_LIMIT);
         }
     }
@@ -331,7 +336,7 @@ fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> ReadOutcome {
     }
 }
 
-/// What a forked child does last before exec(2).
+/// Returns the last step of a forked child before exec(2).
 #[cfg(target_os = "linux")]
 fn interpose(shared: &'static Shared, kept: &[BorrowedFd]) -> impl FnMut() -> io::Result<()> + use<> {
     let mut kept: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
@@ -349,16 +354,16 @@ fn interpose(shared: &'static Shared, _kept: &[BorrowedFd]) -> impl FnMut() -> i
     }
 }
 
-/// What a program and its reaper report to zen, in memory that they share.
+/// Report of a program and its reaper to zen, in shared memory.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The program's process id, stored before exec(2).
     pub(super) pid: AtomicI32,
-    /// True if something that the program had started was alive when the program had ended.
+    /// True if descendants of the program were alive when it exited.
     pub(super) has_left_processes: AtomicBool,
 }
 
-/// The memory of one program's [`Shared`]. The program's reaper has a mapping of its own.
+/// Mapping of one program's [`Shared`]. The program's reaper has a mapping of its own.
 #[derive(Debug)]
 struct SharedPage(&'static Shared);
 
@@ -371,7 +376,7 @@ impl SharedPage {
         if place == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a mapping is aligned to a page, zeros are a valid value, and it is there as long as the page is.
+        // SAFETY: a mapping is page-aligned, zeros are a valid value, and it is unmapped only by `drop`.
         Ok(SharedPage(unsafe { &*place.cast::<Shared>() }))
     }
 }
@@ -379,7 +384,7 @@ impl SharedPage {
 impl Drop for SharedPage {
     fn drop(&mut self) {
         let place = std::ptr::from_ref(self.0).cast_mut().cast();
-        // SAFETY: it was mapped with this length, and the command that had the reference is gone.
+        // SAFETY: it was mapped with this length, and the command with the reference no longer exists.
         unsafe { libc::munmap(place, size_of::<Shared>()) };
     }
 }

@@ -1,13 +1,14 @@
-//! The manual page `zen.1`, in roff, from the tables of flags, exit codes and environment variables and from the
-//! paragraphs below. In these, what stands between backticks is bold. Knows roff; the page itself is checked in as
-//! `man/zen.1`, and a test holds it to what is written here.
+//! Manual page `zen.1`, in roff, generated from the tables of flags, fields, exit codes and environment variables and
+//! from the paragraphs below.
+//!
+//! Text between backticks is printed in bold. The page is checked in as `man/zen.1`, and a test compares the two.
 
 use super::help::wrapped;
 use super::{ENVIRONMENT, Flag, Section};
 use crate::config::{self, Field};
 use crate::engine::exit_code;
 
-/// The day on which the text was last changed.
+/// Date of the last change of the text.
 const DATE: &str = "2026-11-25";
 
 const NAME: &str = "zen - run many headless Claude Code instances from a config";
@@ -191,7 +192,7 @@ const SECURITY: &[&str] = &[
      By generation:",
 ];
 
-/// What enforces `allowed_tools`, by generation.
+/// Means that enforce `allowed_tools`, by generation.
 const ENFORCEMENT: &[(&str, &str)] = &[
     (
         "Claude Code 2.1",
@@ -239,7 +240,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("In a script:", "zen --quiet --config nightly.json || echo \"zen: exit status $?\""),
 ];
 
-/// The manual page of zen, in section 1.
+/// Returns the manual page `zen(1)` in roff.
 #[must_use]
 pub fn man() -> String {
     let version = env!("CARGO_PKG_VERSION");
@@ -300,7 +301,7 @@ fn items(table: &[(&str, &str)]) -> String {
     table.iter().map(|(term, text)| item(&format!("\\fB{}\\fR", escaped(term)), text)).collect()
 }
 
-/// A `term`, already in roff, and what it means.
+/// Formats a tagged paragraph. `term` is already in roff, `text` is not.
 fn item(term: &str, text: &str) -> String {
     format!(".TP\n{term}\n{}", roff(text))
 }
@@ -323,7 +324,7 @@ fn explained(flag: &Flag) -> String {
     }
 }
 
-/// `text` with every sentence on lines of its own, and what stands between backticks in bold.
+/// Formats text in roff, with each sentence on lines of its own and text between backticks in bold.
 fn roff(text: &str) -> String {
     let mut lines = String::new();
     for sentence in sentences(text) {
@@ -332,7 +333,7 @@ fn roff(text: &str) -> String {
     lines
 }
 
-/// A full stop between backticks ends no sentence.
+/// Splits text into sentences. A full stop between backticks does not end a sentence.
 fn sentences(text: &str) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     for part in text.split_inclusive(". ") {
@@ -353,12 +354,12 @@ fn emphasized(text: &str) -> String {
     emphasized
 }
 
-/// A line that is no request, though it may begin with a dot.
+/// Formats a text line. A leading dot is escaped, so that the line is not a roff request.
 fn text_line(line: &str) -> String {
     if line.starts_with('.') { format!("\\&{line}\n") } else { format!("{line}\n") }
 }
 
-/// `text` as it is to be printed: without escapes, and with its dashes and apostrophes as they are typed.
+/// Escapes backslashes, and the characters that roff would print as typographic ones, such as dashes and apostrophes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

@@ -1,5 +1,6 @@
-//! The command line: one table of flags, from which the parser, `--help` and the man page all come. A new flag is one
-//! entry here and one field of [`Options`]. Knows what may be asked for; not how it is done, nor what a config says.
+//! Command line: one table of flags, from which the parser, `--help` and the man page are generated.
+//!
+//! A new flag is one entry here and one field of [`Options`].
 
 mod environment;
 mod flag;
@@ -21,7 +22,7 @@ use crate::config::{BudgetType, Enforcement, OUTPUT_FORMATS};
 use crate::engine::usage_limit::UsageLimitPolicy;
 use crate::report::verbosity::{LogLevel, OnSuccess};
 
-/// Every flag, by section, in the order in which they are listed.
+/// All flags, in the order of the sections and of `--help`.
 pub static FLAGS: &[Flag] = &[
     Flag {
         long: "config",
