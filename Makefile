@@ -1,6 +1,6 @@
 # demo: a workflow on a stand-in for claude, without an account and without cost.   test: the suite, on that stand-in.
 # long: the tests that take more than a few seconds each.   real: the tests on the real claude, in each generation of the list.
-# soak: the longest tests.   check: format, lints, documentation, packages.   fuzz: random input for each parser.
+# soak: the longest tests.   check: format, lints, documentation, packages, layers, prose.   fuzz: random input for each parser.
 # figures: prose and shape of the sources.   coverage: of the suite.   bench: the cost of zen beside its alternatives.
 
 CARGO ?= cargo
@@ -67,9 +67,10 @@ check:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --document-private-items
 	@CARGO='$(CARGO)' sh .ci/check-packages
+	$(CARGO) test --quiet --test source
 
-# What zen costs beside what else one could take, in target/bench.md; ROWS=memory,idle measures only those. netra-zen is
-# one of the others, where it can be had.
+# Writes the cost of zen and of its alternatives to target/bench.md; ROWS=memory,idle measures only these rows. netra-zen is one
+# of the alternatives if it can be installed.
 bench:
 	@sh .ci/install-netra-zen target/netra-zen || [ $$? = 3 ]
 	$(CARGO) bench --quiet --bench bench

@@ -257,9 +257,10 @@ impl Process {
     /// Reaps the child if it exits within `limit`.
     pub fn reap_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         // wait-timeout needs descriptors. Without them, check once and do not wait.
-        let status = match is_wait_ready() {
-            true => self.child.wait_timeout(limit).or_else(|_| self.child.try_wait()),
-            false => self.child.try_wait(),
+        let status = if is_wait_ready() {
+            self.child.wait_timeout(limit).or_else(|_| self.child.try_wait())
+        } else {
+            self.child.try_wait()
         };
         let status = status.ok()??;
         Some(match status.signal() {

@@ -146,7 +146,7 @@ pub static FLAGS: &[Flag] = &[
             (`14:30`, `1am`, `10:30pm`); a time that has passed today is tomorrow's. A time that the clock skips \
             in spring is the moment of the change; of a time that occurs twice in autumn, the next occurrence \
             counts. The config is checked before the wait. The wait follows the clock, also if the clock is set \
-            or the machine was suspended. The remaining time is printed at growing intervals, and on SIGUSR1; a \
+            or the machine was suspended. The remaining time is printed at shrinking intervals, and on SIGUSR1; a \
             signal that stops a run ends the wait at once.",
     },
     Flag {
