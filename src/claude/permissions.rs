@@ -216,8 +216,8 @@ mod tests {
             ("", false),
         ] {
             let instance = instance(fields);
-            let told = [V1_0, V2_0, V2_1].map(|abilities| agents_can_override_mode(&instance, abilities));
-            assert_eq!(told, [false, expected, false], "{fields}");
+            let overridden = [V1_0, V2_0, V2_1].map(|abilities| agents_can_override_mode(&instance, abilities));
+            assert_eq!(overridden, [false, expected, false], "{fields}");
         }
     }
 

@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(reads.has(tool, missing), expected, "{tool}");
         }
         let all = withheld(None, &[]);
-        assert!(!all.has("MultiEdit", UnavailableTool::Unknown), "this claude has none, and nobody forbids it");
+        assert!(!all.has("MultiEdit", UnavailableTool::Unknown), "claude does not have it, and no list denies it");
         assert!(!all.has("AskUserQuestion", UnavailableTool::Disabled), "it is claude's own doing");
     }
 

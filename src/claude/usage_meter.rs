@@ -276,9 +276,9 @@ impl UsageMeter {
         match main {
             Some(main) => self.record_unreported(main, self.past_main.tokens, |message| !message.of_subagent),
             None => {
-                let told = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
+                let reported = grown.values().fold(Tokens::default(), |sum, model| sum + model.tokens);
                 let past = self.past_main.tokens + self.past_subagents.tokens;
-                self.record_unreported(told, past, |_| true);
+                self.record_unreported(reported, past, |_| true);
             }
         }
         self.was_cut_off |= std::mem::take(&mut self.has_open_message);
@@ -315,9 +315,9 @@ impl UsageMeter {
     /// Records usage that was counted live but is missing from a result.
     ///
     /// The numbers of 1.0 and 2.0 omit an interrupted message, and one that followed a retry. Both were served.
-    fn record_unreported(&mut self, told: Tokens, past: Tokens, is_told_of: impl Fn(&LiveMessage) -> bool) {
-        let seen: Vec<&LiveMessage> = self.live.iter().filter(|message| is_told_of(message)).collect();
-        let left_out = seen.iter().fold(past, |sum, message| sum + message.tokens) - told;
+    fn record_unreported(&mut self, reported: Tokens, past: Tokens, is_reported: impl Fn(&LiveMessage) -> bool) {
+        let seen: Vec<&LiveMessage> = self.live.iter().filter(|message| is_reported(message)).collect();
+        let left_out = seen.iter().fold(past, |sum, message| sum + message.tokens) - reported;
         if let (1.., Some(last)) = (left_out.total(), seen.last()) {
             self.left_out.tokens += left_out;
             let micros = self.prices.estimate_micros(&last.model, &left_out);
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_a_result_cut_off_is_at_least_what_is_told_of_it() {
+    fn a_message_that_a_result_cut_off_is_at_least_what_is_reported_it() {
         let mut meter = UsageMeter::default();
         meter.message("m1", SONNET, tokens(100, 1), false);
         meter.stream_begins();

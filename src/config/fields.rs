@@ -44,7 +44,7 @@ pub(super) const INSTANCE: &[FieldSpec<InstanceConfig>] = table![
     "name" => name: FILLED,
         "The name in reports. Names are unique; the default is made from the command.";
     "command" => command: TEXT,
-        "The task: a slash command, or text. An instance whose slash command does not exist fails before a token is \
+        "The task: a slash command, or text. If the slash command does not exist, the instance fails before a token is \
          used.";
     "prompt" => prompt: TEXT,
         "The task, always as text. If both are set, `command` counts.";

@@ -84,8 +84,8 @@ const BUDGET_RULES: &[&str] = &[
      An estimate from an earlier run makes an instance wait for others, but does not deny it. \
      Until an estimate is known, an instance without one is not launched while another one has not reported its first \
      message, for at most 20 seconds after the last launch; then it is launched, with an estimate of 1,000 tokens.",
-    "If a limit is reached while instances run, those that share it end with their current message: one whose message ends \
-     its work has completed, the others are stopped. \
+    "If a limit is reached while instances run, those that share it end with their current message: an instance has \
+     completed if that message ends its work; the others are stopped. \
      So a limit is exceeded by the current messages at most; if all instances have estimates, by one message. \
      A run that used more than a limit exits with status 3, even if every instance completed, and the summary names the \
      excess. \

@@ -213,7 +213,7 @@ pub static FLAGS: &[Flag] = &[
             set: |options, value| values::seconds_above_zero(value).map(|timeout| options.startup_timeout = timeout),
         },
         help: "Limit the time until claude is ready",
-        details: "Stop an instance whose claude has not answered `initialize` within SECONDS after its start; it fails \
+        details: "Stop an instance if its claude has not answered `initialize` within SECONDS after its start; it fails \
             by a timeout. The field `startup_timeout` of an instance in the config takes precedence.",
     },
     Flag {
@@ -321,7 +321,7 @@ pub static FLAGS: &[Flag] = &[
             },
         },
         help: "Tokens for one command; repeatable",
-        details: "The number of tokens that all instances whose command begins with this word may use together. May be \
+        details: "The number of tokens that all instances with this command may use together. May be \
             repeated; the slash is optional.",
     },
     Flag {
@@ -338,7 +338,7 @@ pub static FLAGS: &[Flag] = &[
             },
         },
         help: "Dollars for one command; repeatable",
-        details: "The dollars that all instances whose command begins with this word may use together. May be \
+        details: "The dollars that all instances with this command may use together. May be \
             repeated; the slash is optional.",
     },
     Flag {
@@ -525,7 +525,7 @@ pub static FLAGS: &[Flag] = &[
         effect: FlagKind::Switch(|options| options.lock = LockPolicy::Disabled),
         help: "Allow concurrent runs of one config",
         details: "Take no lock, and run concurrently with other runs of the same config. A session is still used by \
-            one run at a time: an instance whose session is in use by another run waits until it is free.",
+            one run at a time: if another run uses the session of an instance, the instance waits until it is free.",
     },
     Flag {
         long: "list-commands",
