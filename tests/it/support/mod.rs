@@ -378,17 +378,17 @@ pub fn terminal(size: Option<&Winsize>) -> (OwnedFd, OwnedFd) {
     (master, slave)
 }
 
-/// Makes a command start with the default actions of the signals that stop zen, and without core files.
+/// Makes a command start with the default actions of the signals that zen handles, and without core files.
 ///
-/// A shell without job control ignores SIGINT and SIGQUIT for its background processes, the tests among them, and zen leaves
+/// A shell without job control ignores SIGINT and SIGQUIT for its background processes, Python ignores SIGXFSZ, and zen leaves
 /// ignored signals ignored.
 pub fn with_default_signals(command: &mut Command) {
     // SAFETY: setting a signal to its default runs no code, and a limit is one system call.
     unsafe {
         command.pre_exec(|| {
             setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-            for stopping in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM] {
-                signal(stopping, SigHandler::SigDfl)?;
+            for caught in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGXFSZ] {
+                signal(caught, SigHandler::SigDfl)?;
             }
             Ok(())
         })
