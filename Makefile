@@ -1,4 +1,4 @@
-# demo: a workflow on a stand-in for claude, without an account and without cost.   test: the suite, on that stand-in.
+# demo: a workflow on a fake claude, without an account and without cost.   test: the suite, on that fake claude.
 # long: the tests that take more than a few seconds each.   real: the tests on the real claude, in each generation of the list.
 # soak: the longest tests.   check: format, lints, documentation, packages, layers, prose.   fuzz: random input for each parser.
 # figures: prose and shape of the sources.   coverage: of the suite.   bench: the cost of zen beside its alternatives.
@@ -11,11 +11,11 @@ REAL_CLAUDE = target/claude
 .PHONY: demo test long real fuzz soak coverage bench check figures static reproducible install real-claude clean
 
 demo:
-	@$(CARGO) build --quiet --bin zen --example claude-stand-in
-	@echo 'A workflow of four instances, on a stand-in for claude: no account, no cost, half a minute.'
+	@$(CARGO) build --quiet --package zen --bin zen --package zen-harness --bin fake-claude
+	@echo 'A workflow of four instances, on a fake claude: no account, no cost, half a minute.'
 	@echo 'The same with the real claude:  target/debug/zen --config fixtures/sequential_workflow.json --startup-delay 3'
 	@echo
-	@ZEN_CLAUDE=target/debug/examples/claude-stand-in IS_SANDBOX=1 HOME=$$(mktemp -d) target/debug/zen \
+	@ZEN_CLAUDE=target/debug/fake-claude IS_SANDBOX=1 HOME=$$(mktemp -d) target/debug/zen \
 		--config fixtures/sequential_workflow.json --workspace fixtures/demo \
 		--startup-delay 3 --status-report-interval 4 --no-logs
 
@@ -28,13 +28,13 @@ LONG_TESTS = faults::floods:: faults::pipes:: attacks::escapes:: attacks::lost_s
 # Uses the same random cases each time; `make fuzz` tries new ones.
 test: export PROPTEST_RNG_SEED ?= 1
 test:
-	$(CARGO) test --quiet -- --test-threads 6 --skip ::real_ $(LONG_TESTS:%=--skip %)
+	$(CARGO) test --quiet --workspace -- --test-threads 6 --skip ::real_ $(LONG_TESTS:%=--skip %)
 
 long:
-	$(CARGO) test --quiet --test it -- --test-threads 4 --skip ::real_ $(LONG_TESTS)
+	$(CARGO) test --quiet --test e2e --test fuzz_corpora -- --test-threads 4 --skip ::real_ $(LONG_TESTS)
 
 real: real-claude
-	$(CARGO) test --quiet --test it ::real_ -- --test-threads 2
+	$(CARGO) test --quiet --test e2e ::real_ -- --test-threads 2
 
 # The real CLI in each generation of the list, or one. Exit status 3 says that it cannot be had here, which is no failure.
 real-claude:
@@ -48,12 +48,10 @@ fuzz:
 
 # On the binary as it is shipped: ten thousand instances, ten million lines, a hundred deaths of zen.
 soak: real-claude
-	@$(CARGO) build --quiet --release --examples
-	$(CARGO) test --release --test it -- --ignored --test-threads 1 --nocapture
+	$(CARGO) test --release --test e2e -- --ignored --test-threads 1 --nocapture
 
 # How much of src the suite runs, without the real CLI. Needs cargo-tarpaulin (cargo install cargo-tarpaulin), and no LLVM.
 coverage:
-	@$(CARGO) build --quiet --examples --target-dir target/coverage
 	$(CARGO) tarpaulin --engine llvm --follow-exec --implicit-test-threads --no-fail-fast --skip-clean --timeout 1800 \
 		--target-dir target/coverage --objects target/coverage/debug/zen --include-files 'src/*' --out Lcov --output-dir target/coverage \
 		-- --skip ::real_ --test-threads 8
@@ -63,8 +61,8 @@ figures:
 	@$(CARGO) test --quiet --test source -- --nocapture
 
 check:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --document-private-items
 	@CARGO='$(CARGO)' sh .ci/check-packages
 	$(CARGO) test --quiet --test source

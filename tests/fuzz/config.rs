@@ -2,7 +2,8 @@
 
 #![no_main]
 
-#[path = "targets/config.rs"]
-mod target;
+mod targets {
+    pub mod config;
+}
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::config::run(data));

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-#[path = "targets/start_time.rs"]
-mod target;
+mod targets {
+    pub mod start_time;
+}
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::start_time::run(data));

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-#[path = "targets/stream.rs"]
-mod target;
+mod targets {
+    pub mod stream;
+}
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::stream::run(data));

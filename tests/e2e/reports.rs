@@ -1,0 +1,610 @@
+//! Everything that is printed: in which characters, how much, on which of the two streams, and harmless whatever names
+//! and agents bring along.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthChar;
+
+use harness::{Outcome, Place, fake_claude, terminal, wait_until, write_program};
+
+/// Names that try to leave their cell, and what else a name may be.
+const HOSTILE: [&str; 12] = [
+    "\u{1b}[31mred\u{1b}[0m",
+    "\u{1b}]0;title\u{7}title",
+    "two\nlines\r\nand\tmore",
+    "\u{202e}rtl\u{202c}\u{2066}x\u{2069}",
+    "name | with | bars",
+    "日本語の名前",
+    "🎉🎉 party 👩‍👩‍👧",
+    "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}",
+    "zen: a message?",
+    "../../etc/passwd",
+    "\u{7f}\u{9b}31m\u{85}",
+    "plain",
+];
+
+fn hostile_config(place: &Place) -> std::path::PathBuf {
+    let text = "\u{1b}[2J\u{1b}[31mred\u{7} \u{202e}rtl naïve 日本 🎉\r\nsecond\u{9b}1m line\u{8}\u{8}";
+    let mut instances: Vec<Value> = HOSTILE
+        .iter()
+        .enumerate()
+        .map(|(i, name)| {
+            let prompt = match i % 4 {
+                0 => format!("[[say {text}]]"),
+                1 => format!("[[tool Bash {}]] [[say {text}]]", json!({"command": "true", "description": text})),
+                2 => format!("[[stderr {text}]] [[error {text}]]"),
+                _ => format!("[[stderr {text}]] [[exit 3]]"),
+            };
+            json!({"name": name, "prompt": prompt, "description": text})
+        })
+        .collect();
+    instances.push(json!({"name": "x".repeat(500), "prompt": "[[garbage 14]] [[say done]]"}));
+    instances.push(json!({"name": "語".repeat(500), "command": "/\u{1b}[31mgone", "depends_on": [HOSTILE[2]]}));
+    instances.push(json!({"name": "gone", "command": "/gone"}));
+    place.config(&json!({"defaults": {"env": {"IS_SANDBOX": "1"}}, "instances": instances}).to_string())
+}
+
+#[test]
+fn hostile_names_and_texts_keep_the_columns_and_put_no_control_character_out() {
+    let place = Place::new();
+    let arguments = ["--verbose", "--status-report-interval", "0.2", "--max-parallel", "4"];
+    let outcome = place.run(&hostile_config(&place), &arguments).expect_code(2);
+    hold_to_plain_text(&outcome);
+    let tables = tables(&outcome.stdout);
+    assert!(!tables.is_empty(), "{}", outcome.everything());
+    for table in &tables {
+        let expected = bars(table[0]);
+        assert_eq!(expected.len(), 5, "{}", outcome.everything());
+        for line in table {
+            assert_eq!(bars(line)[bars(line).len() - 5..], expected, "{line}\n{}", outcome.everything());
+        }
+    }
+    assert_eq!(tables.last().expect("tables").len(), 2 + HOSTILE.len() + 3, "{}", outcome.everything());
+    let place = Place::new();
+    let outcome = place.run(&hostile_config(&place), &["--dry-run"]).expect_code(1);
+    hold_to_plain_text(&outcome);
+}
+
+/// No escape sequence, no control character, nothing that turns the direction or is not seen.
+fn hold_to_plain_text(outcome: &Outcome) {
+    for text in [&outcome.stdout, &outcome.stderr] {
+        let is_hidden =
+            |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+        let bad: BTreeSet<char> = text.chars().filter(|&c| (c.is_control() && c != '\n') || is_hidden(c)).collect();
+        assert!(bad.is_empty(), "{bad:?}\n{}", outcome.everything());
+    }
+}
+
+/// The lines of each table, its header and rule first.
+fn tables(stdout: &str) -> Vec<Vec<&str>> {
+    let lines: Vec<&str> = stdout.lines().collect();
+    let heads = (0..lines.len()).filter(|&i| lines[i].starts_with("Name "));
+    heads.map(|i| lines[i..].iter().take_while(|line| !line.is_empty()).copied().collect()).collect()
+}
+
+/// The columns of the bars between cells.
+fn bars(line: &str) -> Vec<usize> {
+    let mut column = 0;
+    let mut bars = Vec::new();
+    for c in line.chars() {
+        if c == '|' {
+            bars.push(column);
+        }
+        column += c.width().unwrap_or(0);
+    }
+    bars
+}
+
+/// As cron starts it: nothing but HOME and PATH.
+fn in_bare_environment(place: &Place, config: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
+    command.arg("--claude").arg(fake_claude()).args(arguments);
+    let kept = ["HOME", "PATH", "ZEN_TEST"];
+    let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for name in names.iter().filter(|name| !kept.contains(&name.to_str().unwrap_or(""))) {
+        command.env_remove(name);
+    }
+    command
+}
+
+#[test]
+fn without_a_locale_every_byte_is_ascii() {
+    for variables in [&[][..], &[("LANG", "C")], &[("LANG", "POSIX")], &[("LC_ALL", "C"), ("LANG", "C.UTF-8")]] {
+        let place = Place::new();
+        let config = hostile_config(&place);
+        let mut command = in_bare_environment(&place, &config, &["--verbose", "--max-parallel", "4"]);
+        let outcome = place.started(command.envs(variables.iter().copied())).outcome().expect_code(2);
+        hold_to_plain_text(&outcome);
+        assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{variables:?}\n{}", outcome.everything());
+        for expected in ["Orchestration Complete - Results", "+ completed", "x failed", "/ skipped", "########"] {
+            assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+        }
+        let latest = place.path("home/.local/state/zen/latest/report.json");
+        assert!(latest.exists(), "cron knows no XDG_STATE_HOME");
+        let plan = place.started(command.arg("--dry-run")).outcome().expect_code(1);
+        assert!(plan.stdout.is_ascii() && plan.stderr.is_ascii(), "{}", plan.everything());
+    }
+}
+
+#[test]
+fn the_locale_decides_in_its_order_and_in_every_spelling() {
+    for (variables, is_unicode) in [
+        (&[("LANG", "C.UTF-8")][..], true),
+        (&[("LANG", "en_US.utf8")], true),
+        (&[("LANG", "de_DE.UTF8")], true),
+        (&[("LANG", "de_DE.utf-8@euro")], true),
+        (&[("LANG", "de_DE@euro")], false),
+        (&[("LANG", "ja_JP.eucJP")], false),
+        (&[("LC_CTYPE", "C.UTF-8"), ("LANG", "C")], true),
+        (&[("LC_CTYPE", "C"), ("LANG", "C.UTF-8")], false),
+        (&[("LC_ALL", "C.UTF-8"), ("LC_CTYPE", "C"), ("LANG", "C")], true),
+        (&[("LC_ALL", ""), ("LC_CTYPE", ""), ("LANG", "C.UTF-8")], true),
+        (&[("LC_MESSAGES", "C"), ("LANG", "C.UTF-8")], true),
+    ] {
+        let place = Place::new();
+        let config = place.config(r#"{"instances": [{"prompt": "é", "permission_mode": "default"}]}"#);
+        let mut command = in_bare_environment(&place, &config, &["--dry-run"]);
+        let outcome = place.started(command.envs(variables.iter().copied())).outcome().expect_code(0);
+        assert_eq!(outcome.stdout.contains('é'), is_unicode, "{variables:?}\n{}", outcome.everything());
+        assert_eq!(outcome.stdout.is_ascii(), !is_unicode, "{variables:?}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    for (variables, has_colours) in [
+        (&[("TERM", "xterm-256color")][..], true),
+        (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
+        (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+        (&[("TERM", "dumb")], false),
+        (&[], false),
+    ] {
+        let place = Place::new();
+        let config = hostile_config(&place);
+        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
+        command.args(["--workspace", "workspace", "--max-parallel", "4"]).envs(variables.iter().copied());
+        let shown = on_a_terminal(&mut command);
+        assert!(shown.contains("Orchestration Complete"), "{shown}");
+        assert_eq!(shown.contains('\u{1b}'), has_colours, "{variables:?}\n{shown}");
+        // Nothing but the colour of a word, and after the word the usual one.
+        let mut rest = shown.as_str();
+        while let Some((_, sequence)) = rest.split_once('\u{1b}') {
+            let ends = ["[32m", "[31m", "[33m", "[2m"].iter().find_map(|begin| sequence.strip_prefix(begin));
+            let (word, after) =
+                ends.and_then(|word| word.split_once("\u{1b}[0m")).unwrap_or_else(|| panic!("{shown:?}"));
+            assert!(!word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic() || c == ' '), "{word:?}");
+            rest = after;
+        }
+        assert!(!shown.chars().any(|c| c.is_control() && !"\n\r\u{1b}".contains(c)), "{shown:?}");
+    }
+}
+
+/// What a program prints on a terminal.
+fn on_a_terminal(command: &mut Command) -> String {
+    let (master, slave) = terminal(None);
+    let stderr = slave.try_clone().expect("a descriptor");
+    let mut child = command.stdin(Stdio::null()).stdout(slave).stderr(stderr).spawn().expect("zen starts");
+    command.stdout(Stdio::null()).stderr(Stdio::null()); // so that nobody but zen has the terminal
+    let mut shown = Vec::new();
+    // Its end is an error: the other side is closed.
+    let _ = File::from(master).read_to_end(&mut shown);
+    let _ = child.wait();
+    String::from_utf8(shown).expect("UTF-8")
+}
+
+#[test]
+fn quiet_prints_errors_and_the_summary() {
+    for quiet in [&["--quiet"][..], &["-q"], &["--log-level", "silent"], &["-v", "-q"]] {
+        let place = Place::new();
+        let config = place.prompts(&["[[say one]] [[wait 600ms]]", "[[error it broke]]"]);
+        let mut arguments = vec!["--status-report-interval", "0.1"];
+        arguments.extend(quiet);
+        let outcome = place.run(&config, &arguments).expect_code(2);
+        assert_eq!(outcome.stderr, "zen: b failed: it broke\n", "{}", outcome.everything());
+        assert!(outcome.stdout.starts_with("╔"), "{}", outcome.everything());
+        assert_eq!(outcome.stdout.matches('╔').count(), 1, "{}", outcome.everything());
+        assert!(outcome.stdout.contains("Orchestration Complete - Results"), "{}", outcome.everything());
+        assert!(!outcome.stdout.contains("[a]") && !outcome.stdout.contains("Name "), "{}", outcome.everything());
+    }
+}
+
+#[test]
+fn concise_reports_and_detailed_tells_every_step() {
+    let prompts = ["[[say one]] [[wait 500ms]]", "[[exit 3]]"];
+    let run = |arguments: &[&str]| {
+        let place = Place::new();
+        let config = place.prompts(&prompts);
+        place.run(&config, &[&["--status-report-interval", "0.2"], arguments].concat()).expect_code(2)
+    };
+    for arguments in [&[][..], &["--log-level", "concise"], &["-q", "--log-level", "concise"]] {
+        let outcome = run(arguments);
+        let error = "zen: b failed: claude ended with exit status 3 without a result\n";
+        assert_eq!(outcome.stderr, error, "{}", outcome.everything());
+        assert!(outcome.stdout.contains("[a] one"), "{}", outcome.everything());
+    }
+    for arguments in [&["--verbose"][..], &["-v"], &["--log-level", "detailed"], &["-q", "-v"]] {
+        let outcome = run(arguments);
+        for expected in
+            [" a: started, pid ", " b: its process ended with exit status 3", " a: completed", "zen: b failed: "]
+        {
+            assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+            assert!(!outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+        }
+        for line in outcome.stderr.lines() {
+            assert!(line.starts_with("zen: "), "{line}\n{}", outcome.everything());
+        }
+        assert!(!outcome.stdout.contains("zen: "), "{}", outcome.everything());
+    }
+}
+
+/// The lines of an instance between two reports, report by report; the last ones stand before the summary.
+fn lines_of<'a>(stdout: &'a str, name: &str) -> Vec<Vec<&'a str>> {
+    let mark = format!("[{name}] ");
+    let reports = stdout.split("Instance Status (").skip(1);
+    reports.map(|report| report.lines().filter(|line| line.starts_with(&mark)).collect()).collect()
+}
+
+#[test]
+fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
+    let said: Vec<String> = (1..=10).map(|i| format!("line {i} {}", "wide 語 ".repeat(20))).collect();
+    let prompt = format!("[[say {}]]", said.join("\n"));
+    for (count, expected) in
+        [(0, vec![]), (1, vec![10]), (2, vec![0, 10]), (5, vec![0, 7, 8, 9, 10]), (30, (1..=10).collect())]
+    {
+        let place = Place::new();
+        let config = place.prompts(&[&prompt]);
+        let outcome =
+            place.run(&config, &["--max-console-lines", &count.to_string(), "--max-line-length", "40"]).expect_code(0);
+        let all: Vec<&str> = lines_of(&outcome.stdout, "a").concat();
+        let expected: Vec<String> = expected
+            .into_iter()
+            .map(|i: usize| match i {
+                0 => format!("[a] … {} more lines", 10 - (count - 1)),
+                i => format!("[a] line {i} "),
+            })
+            .collect();
+        assert_eq!(all.len(), expected.len(), "{}", outcome.everything());
+        for (line, expected) in all.iter().zip(&expected) {
+            assert!(line.starts_with(expected.as_str()), "{line}, not {expected}");
+            let columns: usize = line.chars().map(|c| c.width().unwrap_or(0)).sum();
+            assert!(columns <= 40, "{columns}: {line}");
+            assert!(line.ends_with('…') || line.ends_with("more lines"), "{line}");
+        }
+    }
+}
+
+/// In each report, not in all of them together.
+#[test]
+fn the_bound_on_lines_holds_for_each_report() {
+    let place = Place::new();
+    let gates = ["first", "second"];
+    let [first, second] = gates.map(|name| place.gate(name));
+    let prompt = format!("[[say 1\n2\n3\n4]] {first} [[say 5\n6\n7\n8]] {second} [[say 9]]");
+    let arguments = ["--max-console-lines", "3", "--status-report-interval", "0.1"];
+    let run = place.start(&place.prompts(&[&prompt]), &arguments);
+    for (count, gate) in gates.into_iter().enumerate() {
+        wait_until("a report of its lines", || run.stdout().matches("[a] Bash: ").count() == count + 1);
+        place.open_gate(gate);
+    }
+    let outcome = run.outcome().expect_code(0);
+    let reports: Vec<_> = lines_of(&outcome.stdout, "a").into_iter().filter(|lines| !lines.is_empty()).collect();
+    assert!(reports.len() >= 3, "{}", outcome.everything());
+    assert!(reports.iter().all(|lines| lines.len() <= 3), "{reports:?}");
+    // Each of the 11 is shown or counted, once.
+    let left_out = |line: &&str| line.split_once("… ").and_then(|(_, text)| text.split(' ').next()?.parse().ok());
+    let told: usize = reports.concat().iter().map(|line| left_out(line).unwrap_or(1)).sum();
+    assert_eq!(told, 11, "{reports:?}");
+    assert_eq!(reports.last().expect("reports").last(), Some(&"[a] 9"), "{reports:?}");
+}
+
+#[test]
+fn recent_lines_are_words_and_never_the_stream_itself() {
+    let place = Place::new();
+    let prompt = "[[say Let me look.]] [[tool Bash {\"command\": \"true\", \"timeout\": 7}]] [[garbage 14]] \
+                  [[unknown-events 6]] [[print 100kB 1kB]] [[say Done.]]";
+    let outcome = place.run(&place.prompts(&[prompt]), &["--max-console-lines", "100"]).expect_code(0);
+    let all: Vec<&str> = lines_of(&outcome.stdout, "a").concat();
+    assert_eq!(all, ["[a] Let me look.", "[a] Bash: true", "[a] Done."], "{}", outcome.everything());
+    for of_the_stream in ["{\"", "\"type\"", "xxxx", "uuid"] {
+        assert!(!outcome.stdout.contains(of_the_stream), "{of_the_stream}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn reports_come_no_faster_than_asked_for() {
+    let place = Place::new();
+    let config = place.prompts(&["[[wait 2s]] [[say done]]"]);
+    let outcome = place.run(&config, &["--status-report-interval", "0.5"]).expect_code(0);
+    let reports = outcome.stdout.matches("Instance Status (").count();
+    let most = outcome.took.as_millis() / 500 + 1; // one more at the end
+    assert!((2..=most).contains(&(reports as u128)), "{reports} in {:?}\n{}", outcome.took, outcome.everything());
+}
+
+#[test]
+fn the_numbers_are_those_that_were_served() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0},
+            "instances": [
+            {"name": "a", "prompt": "[[usage in=1000 out=800 read=20 write=3]] [[say one]]", "max_tokens_per_command": 1823},
+            {"name": "b", "prompt": "[[usage in=2000 out=450]] [[say two]]"},
+            {"name": "c", "command": "/this-command-does-not-exist"}]}"#,
+    );
+    let outcome = place.run(&config, &[]).expect_code(2);
+    let tables = tables(&outcome.stdout);
+    let rows: Vec<Vec<&str>> =
+        tables.last().expect("a table").iter().skip(2).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let pid = |name: &str| outcome.instance(name)["pid"].to_string();
+    for (row, expected) in rows.iter().zip([
+        ["a", "✓ completed", &pid("a"), "1,823", "", "████████"],
+        ["b", "✓ completed", &pid("b"), "2,450", "", "████████"],
+        ["c", "✗ failed", "-", "0", "", "░░░░░░░░"],
+    ]) {
+        for (i, (cell, expected)) in row.iter().zip(expected).enumerate().filter(|(i, _)| *i != 4) {
+            assert_eq!(*cell, expected, "cell {i}\n{}", outcome.everything());
+        }
+        assert!(row[4].ends_with('s') || expected[2] == "-", "{row:?}");
+    }
+    let dollars = outcome.report["totals"]["cost_usd"].as_f64().expect("dollars");
+    assert!(dollars > 0.0, "{}", outcome.everything());
+    for expected in [
+        "Overall: 4,273 / 15,000 tokens used (28.5%)\n".to_owned(),
+        format!("░ ${dollars:.2} / $5.00\n"),
+        "✓ Successful: 2/3 instances\n✗ Failed: 1/3 instances\n".to_owned(),
+        "Failed Instances:\n- c: Command not found: /this-command-does-not-exist\n".to_owned(),
+        "Total Tokens: 4,273 of 15,000\n".to_owned(),
+        format!("Total Cost: ${dollars:.2} of $5.00\n"),
+    ] {
+        assert!(outcome.stdout.contains(&expected), "{expected}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn two_hundred_instances_are_reported_in_a_page() {
+    let place = Place::new();
+    let instances: Vec<Value> = (0..200).map(|i| json!({"name": format!("n{i}"), "prompt": "[[hang]]"})).collect();
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let run = place.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.2"]);
+    wait_until("a report on two", || run.stdout().contains("Instances: 2 running, 198 pending; 2 of 200 shown\n"));
+    run.signal(Signal::SIGINT);
+    let outcome = run.outcome().expect_code(130);
+    for report in outcome.stdout.split('╔').skip(1) {
+        assert!(report.lines().count() <= 60, "{}", outcome.everything());
+    }
+    assert!(outcome.stderr.lines().count() <= 3, "{}", outcome.everything());
+    for expected in [
+        "✗ Failed: 200/200 instances",
+        "- n0: Stopped by SIGINT\n",
+        "- n1: Stopped by SIGINT\n",
+        "- n2: Stopped by SIGINT before it started\n",
+        "- 188 more that had not started\n",
+    ] {
+        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn a_long_plan_is_told_in_numbers() {
+    let place = Place::new();
+    let instance = |i: usize| {
+        let prompt = if i.is_multiple_of(20) { "[[error it broke]]" } else { "[[usage in=90 out=10]] [[say ok]]" };
+        json!({"name": format!("n{i}"), "prompt": prompt})
+    };
+    let instances: Vec<Value> = (0..44).map(instance).collect();
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let outcome = place
+        .run(&config, &["--max-parallel", "8", "--max-console-lines", "0", "--status-report-interval", "600"])
+        .expect_code(2);
+    let last = outcome.stdout.split("Instance Status (").last().expect("a report");
+    for expected in [
+        "Instances: 41 completed, 3 failed; 3 of 44 shown\n",
+        "Overall: 4,100 tokens used\n",
+        "✓ Successful: 41/44 instances",
+    ] {
+        assert!(last.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_stops_nothing() {
+    let place = Place::new();
+    let config = place.prompts(&["[[wait 300ms]] [[say done]]", "[[say two]]"]);
+    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+    command.args(["--startup-delay", "0", "--status-report-interval", "0.1"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = command.stdout(Stdio::from(writer)).output().expect("zen runs");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    let output = command.stdout(full).output().expect("zen runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "zen: no more reports: standard output: No space left on device\n");
+    assert_eq!(output.status.code(), Some(0));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
+    let quiet = command.arg("--quiet").stdout(full).output().expect("zen runs");
+    let stderr = String::from_utf8_lossy(&quiet.stderr);
+    assert_eq!(stderr, "zen: no summary: standard output: No space left on device\n");
+    let report = fs::read_to_string(place.path("state/zen/latest/report.json")).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["instances"][0]["result"], "done");
+}
+
+/// Where both streams go to one file, messages and reports follow each other line by line.
+#[test]
+fn both_streams_in_one_file_keep_their_lines_whole() {
+    let place = Place::new();
+    let config = place.prompts(&["[[error it broke]]", "[[wait 500ms]] [[say done]]"]);
+    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace", "-v"]);
+    let file = File::create(place.path("both")).expect("a file");
+    command.args(["--startup-delay", "0", "--status-report-interval", "0.05"]);
+    let both = file.try_clone().expect("a descriptor");
+    let status = command.stdout(file).stderr(both).status().expect("zen runs");
+    assert_eq!(status.code(), Some(2));
+    let text = fs::read_to_string(place.path("both")).expect("UTF-8");
+    for line in text.lines() {
+        assert!(!line.contains("zen: ") || line.starts_with("zen: "), "{line}\n{text}");
+    }
+    assert!(text.contains("zen: a failed: it broke\n"), "{text}");
+    assert!(text.trim_end().lines().last().is_some_and(|line| line.starts_with("Exit code: 2 ")), "{text}");
+}
+
+/// A pipe that nobody reads for a while holds nobody up; what was printed meanwhile comes later.
+#[test]
+fn a_slow_reader_holds_nobody_up() {
+    let place = Place::new();
+    let config = place.prompts(&["[[say one]]", "[[say two]]"]);
+    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+    command.args(["--startup-delay", "0", "--status-report-interval", "0.005"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("zen starts");
+    wait_until("both to have completed, with nobody reading", || {
+        let text = fs::read_to_string(place.path("state/zen/latest/report.json")).unwrap_or_default();
+        let report: Value = serde_json::from_str(&text).unwrap_or_default();
+        report["exit_code"] == 0
+    });
+    std::thread::sleep(Duration::from_millis(1)); // it may wait for its reader now, or not yet
+    let mut text = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("UTF-8");
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    assert!(text.trim_end().ends_with("Exit code: 0 (every instance completed)"), "{text}");
+}
+
+/// However much waits for its reader, the summary is behind it, also one that is larger than that may be.
+#[test]
+fn the_summary_is_never_lost() {
+    let name = |i: usize| format!("{i}-{}", "n".repeat(120));
+    let mut instances = vec![json!({"name": "f", "command": "/gone"})];
+    instances.extend((0..16_000).map(|i| json!({"name": name(i), "prompt": "x", "depends_on": ["f"]})));
+    let config = json!({ "instances": instances }).to_string();
+    let hold_to_the_summary = |text: &str| {
+        assert!(text.len() > 1 << 20, "{} bytes", text.len());
+        assert!(text.trim_end().ends_with("Exit code: 2 (at least one instance failed)"), "{} bytes", text.len());
+    };
+    let place = Place::new();
+    hold_to_the_summary(&place.run(&place.config(&config), &["--quiet"]).expect_code(2).stdout);
+    // And with something that waits before it, because the pipe is full and nobody reads.
+    let place = Place::new();
+    let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    while writer.write(&[b'x'; 512]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
+    let mut command = place.zen_on(&place.config(&config), &[]);
+    let running = place.started_to(&mut command, writer.into());
+    drop(command);
+    wait_until("the end of all, with nobody reading", || running.report()["exit_code"] == 2);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("UTF-8");
+    running.outcome().expect_code(2);
+    assert!(text.contains("Instance Status"));
+    hold_to_the_summary(&text);
+}
+
+/// A name or an error of a megabyte is no reason to print a megabyte.
+#[test]
+fn what_is_long_is_cut() {
+    let place = Place::new();
+    let config = place.config(
+        &json!({"instances": [
+            {"name": "n".repeat(50_000), "prompt": format!("[[stderr {0}]] [[error {0}]]", "e".repeat(100_000))},
+            {"name": "b", "prompt": format!("[[say {}]]", "s".repeat(1_000_000)), "description": "d".repeat(100_000)},
+        ]})
+        .to_string(),
+    );
+    let outcome = place.run(&config, &["--verbose"]).expect_code(2);
+    assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
+    assert!(outcome.stderr.len() < 5000 && outcome.stderr.contains("eee"), "{} bytes", outcome.stderr.len());
+    let outcome = place.run(&config, &["--dry-run"]).expect_code(0);
+    assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
+}
+
+/// The system says the same of a program that is not there, of an interpreter and of a directory.
+#[test]
+fn a_program_that_cannot_be_started_is_told_with_the_reason() {
+    let place = Place::new();
+    let claude = place.path("claude");
+    write_program(&claude, "#!/nonexistent/node\n");
+    let config = place.prompts(&["x"]);
+    let outcome = place.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
+    let why = "could not be started: the interpreter that it names is not there";
+    assert_eq!(outcome.stderr, format!("zen: a failed: {} {why}\n", claude.display()));
+    assert_eq!(outcome.instance("a")["reason"], "spawn");
+    let variables: Value = (0..60).map(|i| (format!("A{i}"), Value::from("x".repeat(120_000)))).collect();
+    let large = place.config(&json!({"instances": [{"name": "a", "prompt": "x", "env": variables}]}).to_string());
+    let outcome = place.run(&large, &[]).expect_code(2);
+    assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.everything());
+}
+
+/// The runner of GitHub Actions would run `::set-env …` and the like.
+#[test]
+fn text_of_agents_is_fenced_under_github_actions() {
+    let place = Place::new();
+    let prompts = ["[[say ::error::from an agent]]", "[[error ::set-env name=A::b]]"];
+    let config = place.prompts(&prompts);
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let mut zen = place.zen_on(&config, &["--status-report-interval", "0.1"]);
+        let outcome = place.started(zen.env("GITHUB_ACTIONS", "true")).outcome().expect_code(2);
+        for text in [&outcome.stdout, &outcome.stderr] {
+            let lines: Vec<&str> = text.lines().collect();
+            let token = lines[0].strip_prefix("::stop-commands::").unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(lines.last().copied(), Some(format!("::{token}::").as_str()), "{text}");
+            assert_eq!(text.matches(token).count(), 2, "{text}");
+            tokens.push(token.to_owned());
+        }
+        assert!(outcome.stderr.contains("::set-env"), "{}", outcome.everything());
+    }
+    assert!(tokens[0] == tokens[1] && tokens[1] != tokens[2], "one token a run: {tokens:?}");
+    for value in ["false", ""] {
+        let mut zen = place.zen_on(&config, &[]);
+        let outcome = place.started(zen.env("GITHUB_ACTIONS", value)).outcome();
+        assert!(!outcome.everything().contains("stop-commands"), "{}", outcome.everything());
+    }
+}
+
+#[test]
+fn the_first_line_says_how_many_instances_run_and_where_their_files_are() {
+    let place = Place::new();
+    let outcome = place.run(&place.prompts(&["[[say Hi.]]", "[[say Hi.]]"]), &[]).expect_code(0);
+    let first = outcome.stdout.lines().next().unwrap_or_default();
+    assert!(first.starts_with("Running 2 instances: files in /"), "{}", outcome.everything());
+    let quiet = place.run(&place.prompts(&["[[say Hi.]]"]), &["--quiet"]).expect_code(0);
+    assert!(!quiet.stdout.contains("Running"), "{}", quiet.everything());
+}
+
+#[test]
+fn a_good_night_prints_nothing_if_asked_to() {
+    let place = Place::new();
+    let arguments = ["--quiet", "--on-success", "silent"];
+    let good = place.run(&place.prompts(&["[[say Hi.]]"]), &arguments).expect_code(0);
+    assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
+    let bad = place.run(&place.prompts(&["[[crash]]"]), &arguments).expect_code(2);
+    assert!(bad.stdout.contains("Exit code: 2"), "{}", bad.everything());
+}
+
+#[test]
+fn an_empty_result_that_is_passed_on_is_a_warning() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"instances": [{"name": "a", "prompt": "[[say  ]]"},
+            {"name": "b", "prompt": "Take {{result:a}}. [[say Done.]]", "depends_on": ["a"]}]}"#,
+    );
+    let outcome = place.run(&config, &[]);
+    assert!(outcome.stderr.contains("zen: b: the result of a is empty"), "{}", outcome.everything());
+}
+
+#[test]
+fn the_dry_run_shows_which_instance_resumes_a_session() {
+    let place = Place::new();
+    let config = place.config(
+        r#"{"instances": [{"name": "a", "prompt": "One. [[say Hi.]]", "session_id": "s"},
+            {"name": "b", "prompt": "Two. [[say Hi.]]", "session_id": "s"}]}"#,
+    );
+    let plan = place.run(&config, &["-n"]).expect_code(0).stdout;
+    assert_eq!((plan.matches("--session-id").count(), plan.matches("--resume").count()), (1, 1), "{plan}");
+}

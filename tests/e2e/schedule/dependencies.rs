@@ -1,0 +1,151 @@
+//! Dependencies: who is started, who is skipped and because of whom, and the results that go from one to the next.
+
+use serde_json::{Value, json};
+
+use harness::Place;
+use std::time::Duration;
+
+/// What the stand-in was told, in order.
+fn told(place: &Place) -> Vec<String> {
+    let text = |turn: &Value| turn["text"].as_str().expect("a text").to_owned();
+    place.stand_in_events("turn").iter().map(text).collect()
+}
+
+#[test]
+fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
+    let place = Place::new();
+    let config = json!({"instances": [
+        {"name": "a", "prompt": "[[error it broke]]"},
+        {"name": "b", "prompt": "x", "depends_on": ["a"]},
+        {"name": "c", "prompt": "x", "depends_on": ["b"]},
+        {"name": "any", "prompt": "[[say all the same]]", "depends_on": [{"name": "c", "when": "done"}]},
+        {"name": "other", "prompt": "[[say beside it]]"},
+    ]});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(2);
+    assert_eq!(outcome.error("b"), "depends on a, which failed");
+    assert_eq!(outcome.error("c"), "depends on b, which was skipped because a failed");
+    assert_eq!(outcome.instance("c")["skipped_due_to"], "b");
+    for (name, status) in [("b", "skipped"), ("c", "skipped"), ("any", "completed"), ("other", "completed")] {
+        assert_eq!(outcome.status(name), status, "{}", outcome.everything());
+    }
+    for line in [
+        "zen: stage 1 of 4 ended after ",
+        "zen: stage 2 of 4 ended after ",
+        "zen: stage 4 of 4 ended after ",
+        ": 1 completed, 1 failed",
+        ": 1 skipped",
+    ] {
+        assert!(outcome.stderr.contains(line), "{line}\n{}", outcome.everything());
+    }
+    assert!(outcome.stdout.contains("Skipped Instances:\n- b: depends on a, which failed\n"));
+}
+
+#[test]
+fn a_result_goes_to_whoever_depends_on_it() {
+    let place = Place::new();
+    place.command("sum", "$ARGUMENTS [[say summed]]");
+    let config = json!({"instances": [
+        {"name": "numbers", "prompt": "[[say {{result:sum}} 1 2 3]]".replace("{{result:sum}}", "(result)")},
+        {"name": "silent", "prompt": "[[exit 3]]"},
+        {"name": "sum", "command": "/sum {{result:numbers}}", "depends_on": ["numbers"],
+         "pre_commands": ["Read <{{result:numbers}}> [[say read]]"]},
+        {"name": "last", "prompt": "<{{result:silent}}{{result:numbers}}{{result:sum}}>",
+         "depends_on": ["sum", {"name": "silent", "when": "done"}]},
+    ]});
+    let outcome = place.run(&place.config(&config.to_string()), &["--max-parallel", "1"]).expect_code(2);
+    let told = told(&place);
+    assert_eq!(
+        told[2..],
+        ["Read <(result) 1 2 3> [[say read]]", "/sum (result) 1 2 3", "<(result) 1 2 3summed>"],
+        "{}",
+        outcome.everything()
+    );
+    assert_eq!(outcome.instance("sum")["result"], "summed");
+}
+
+#[test]
+fn a_result_becomes_neither_a_command_nor_a_template() {
+    let place = Place::new();
+    let config = json!({"instances": [
+        {"name": "a", "prompt": "[[say /compact {{resul]]".replace("{{resul", "now")},
+        {"name": "b", "prompt": "[[say {{result:a}}]]", "depends_on": ["a"]},
+        {"name": "c", "prompt": "{{result:a}}", "depends_on": ["b"]},
+    ]});
+    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(0);
+    assert_eq!(told(&place)[1..], ["[[say /compact now]]", "Result of a:\n/compact now"], "{}", outcome.everything());
+    let wrong = json!({"instances": [
+        {"name": "a", "prompt": "x"},
+        {"name": "b", "command": "/{{result:a}}", "depends_on": ["a"]},
+        {"name": "c", "command": "{{result:A}} {{result:}}"},
+    ]});
+    let outcome = place.run(&place.config(&wrong.to_string()), &[]).expect_code(1);
+    for expected in [
+        "3 mistakes, nothing was started",
+        "instance 'b': command: '{{result:a}}' stands in the name of the command",
+        "instance 'c': command: '{{result:A}}': there is no instance 'A', did you mean 'a'?",
+        "instance 'c': command: '{{result:}}' names no instance",
+    ] {
+        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_placeholder() {
+    let place = Place::new();
+    let config = json!({"instances": [
+        {"name": "a", "prompt": "x"}, {"name": "b", "prompt": "Sum up {{result:a}}.", "depends_on": ["a"]},
+    ]});
+    let outcome = place.run(&place.config(&config.to_string()), &["--dry-run"]).expect_code(0);
+    assert!(outcome.stdout.contains("text Sum up {{result:a}}.\n"), "{}", outcome.everything());
+}
+
+/// One first, one last, 198 in layers of eleven between them, each depending on three of the layer before.
+#[test]
+fn a_diamond_of_200_ends_as_its_graph_says() {
+    const LAYER: usize = 11;
+    let layer_of = |i: usize| i.div_ceil(LAYER);
+    let in_layer = |layer: usize, at: usize| if layer == 0 { 0 } else { 1 + (layer - 1) * LAYER + at % LAYER };
+    let fails = |i: usize| i % 17 == 11;
+    let after = |i: usize| -> Vec<(usize, bool)> {
+        match layer_of(i) {
+            0 => Vec::new(),
+            layer if i == 199 => (0..LAYER).map(|at| (in_layer(layer - 1, at), true)).collect(),
+            1 => vec![(0, false)],
+            layer => (0..3).map(|k| (in_layer(layer - 1, i * 7 + k * 4), (i + k).is_multiple_of(2))).collect(),
+        }
+    };
+    let mut expected = vec![""; 200];
+    for i in 0..200 {
+        let is_met = after(i).iter().all(|&(other, when_done)| when_done || expected[other] == "completed");
+        expected[i] = if !is_met {
+            "skipped"
+        } else if fails(i) {
+            "failed"
+        } else {
+            "completed"
+        };
+    }
+    for status in ["completed", "failed", "skipped"] {
+        let count = expected.iter().filter(|expected| **expected == status).count();
+        assert!(count >= 3, "{count} {status}: this diamond shows nothing");
+    }
+    let instance = |i: usize| {
+        let prompt = if fails(i) { "[[error it broke]]".to_owned() } else { format!("[[say {i}]]") };
+        let after: Vec<Value> = after(i)
+            .iter()
+            .map(|(other, when_done)| json!({"name": format!("i{other}"), "when": if *when_done { "done" } else { "completed" }}))
+            .collect();
+        json!({"name": format!("i{i}"), "prompt": prompt, "depends_on": after})
+    };
+    let instances: Vec<Value> = (0..200).map(instance).collect();
+    let place = Place::new();
+    let config = place.config(&json!({ "instances": instances }).to_string());
+    let run = place.start(&config, &["--max-parallel", "8"]);
+    let outcome = run.outcome_within(Duration::from_secs(300)).expect_code(2);
+    for (i, expected) in expected.iter().enumerate() {
+        assert_eq!(outcome.status(&format!("i{i}")), *expected, "i{i}\n{}", outcome.everything());
+    }
+    let starts = expected.iter().filter(|expected| **expected != "skipped").count();
+    assert_eq!(place.stand_in_events("start").len(), starts);
+    assert!(outcome.stdout.contains("Stages:\n- 1 of 20: 1 completed ("), "{}", outcome.everything());
+}

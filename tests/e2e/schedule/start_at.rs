@@ -1,0 +1,138 @@
+//! `--start-at`: what is checked before the wait, what is said in it, how it ends.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use harness::{Place, wait_until};
+
+#[test]
+fn a_run_starts_when_it_is_due() {
+    let place = Place::new();
+    let config = place.prompts(&["[[say Done.]]"]);
+    let began_ms = zen::run::epoch_ms();
+    let outcome = place.run(&config, &["--start-at", "1.5s"]).expect_code(0);
+    assert_eq!(outcome.status("a"), "completed");
+    let start = place.stand_in_events("start").pop().expect("a start")["time_ms"].as_u64().expect("a time");
+    assert!(start >= began_ms + 1500, "{} ms after the command", start - began_ms);
+    let first = outcome.stderr.lines().next().unwrap_or("");
+    assert!(first.starts_with("zen: starts at 20") && first.contains(", in "), "{}", outcome.everything());
+    let outcome = place.run(&config, &["--start-at", "0.1s", "--quiet"]).expect_code(0);
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn everything_is_checked_before_the_wait() {
+    let place = Place::new();
+    let config = place.config(r#"{"instances": [{"comand": "/help"}]}"#);
+    let outcome = place.run(&config, &["--start-at", "10h"]).expect_code(1);
+    assert!(outcome.stderr.contains("did you mean 'command'?"), "{}", outcome.everything());
+    let config = place.prompts(&["x"]);
+    place.run(&config, &["--start-at", "10h", "--workspace", "gone"]).expect_code(1);
+    place.run(&config, &["--start-at", "10h", "--claude", "gone"]).expect_code(1);
+    std::fs::write(place.path("file"), "x").expect("a file");
+    for [flag, value, expected] in [
+        ["--log-dir", "file/logs", "zen: no directory for the run's files: "],
+        ["--lock", "gone/lock", "zen: lock gone/lock: No such file or directory: give another with --lock FILE\n"],
+        ["--lock", "file", "zen: lock file: it is not a lock file of zen, and would be overwritten: "],
+    ] {
+        let outcome = place.run(&config, &["--start-at", "10h", flag, value]).expect_code(1);
+        assert!(outcome.stderr.starts_with(expected), "{}", outcome.everything());
+    }
+    let outcome = place.run(&config, &["--start-at", "half past ten"]).expect_code(1);
+    let expected =
+        "zen: --start-at: 'half past ten' is no time to start at, such as 2h, 30m, 45s, 14:30, 1am or 10:30pm\n";
+    assert_eq!(outcome.stderr, expected);
+}
+
+#[test]
+fn a_signal_ends_the_wait_at_once() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129), (Signal::SIGQUIT, 131)]
+    {
+        let place = Place::new();
+        let run = place.start(&place.prompts(&["x"]), &["--start-at", "10h"]);
+        wait_until("the wait", || run.stderr().contains("starts at"));
+        run.signal(signal);
+        let outcome = run.outcome().expect_code(code);
+        let last = outcome.stderr.lines().last();
+        assert_eq!(last, Some("zen: stopped before the start: nothing was launched"), "{}", outcome.everything());
+        assert!(outcome.stdout.is_empty() && place.stand_in_log().is_empty(), "{}", outcome.everything());
+        assert!(!place.path("state/zen").exists(), "a run that was none has no files and no lock");
+    }
+}
+
+#[test]
+fn what_is_left_is_said_on_demand_and_holds_up_nobody() {
+    let place = Place::new();
+    let config = place.prompts(&["[[say Done.]]"]);
+    let waits = place.start(&config, &["--start-at", "10h"]);
+    wait_until("the wait", || waits.stderr().contains("starts at"));
+    waits.signal(Signal::SIGUSR1);
+    wait_until("a word", || {
+        waits.stderr().contains("zen: starts in 9h59m") || waits.stderr().contains("in 10h00m\nzen: ")
+    });
+    let beside = place.zen_on(&config, &["--timeout", "30"]).output().expect("zen runs");
+    assert_eq!(beside.status.code(), Some(0), "{}", String::from_utf8_lossy(&beside.stderr));
+    waits.signal(Signal::SIGINT);
+    waits.outcome().expect_code(130);
+}
+
+/// Whoever asks is answered by a quiet one too.
+#[test]
+fn a_quiet_one_says_what_is_left_only_on_demand() {
+    let place = Place::new();
+    let waits = place.start(&place.prompts(&["[[say Done.]]"]), &["--start-at", "10h", "--quiet"]);
+    wait_until("the wait", || catches(waits.pid(), Signal::SIGUSR1));
+    assert_eq!(waits.stderr(), "");
+    waits.signal(Signal::SIGUSR1);
+    wait_until("a word", || waits.stderr().starts_with("zen: starts in "));
+    waits.signal(Signal::SIGINT);
+    waits.outcome().expect_code(130);
+}
+
+/// Whether a process would not be ended by this signal, but be told of it.
+fn catches(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("zen lives");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the line is there");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a mask");
+    caught >> (signal as i32 - 1) & 1 == 1
+}
+
+#[test]
+fn a_run_that_has_waited_is_stopped_like_any_other() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let place = Place::new();
+        let config = place.prompts(&["[[tool Bash {\"command\": \"sleep 300\"}]]"]);
+        let run = place.start(&config, &["--start-at", "0.2s"]);
+        wait_until("the tool", || !place.stand_in_events("tool").is_empty());
+        run.signal(signal);
+        let outcome = run.outcome().expect_code(128 + signal as i32);
+        assert_eq!(outcome.reason("a"), "interrupted", "{}", outcome.everything());
+        assert_eq!(outcome.report["stopped_by"], signal.as_str());
+    }
+}
+
+/// The pure parts know what clocks do; this is that the system's zones are asked.
+#[test]
+fn it_is_the_local_clock_that_counts() {
+    let has_zones = Path::new("/usr/share/zoneinfo/Europe/Berlin").exists();
+    for (zone, offsets) in [
+        ("Europe/Berlin", &["+0100", "+0200"][..]),
+        ("America/New_York", &["-0500", "-0400"]),
+        ("Australia/Lord_Howe", &["+1030", "+1100"]),
+        ("Asia/Kathmandu", &["+0545"]),
+        ("XXX-5:45", &["+0545"]),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", &["+0100", "+0200"]),
+        ("UTC0", &["+0000"]),
+    ] {
+        if !has_zones && zone.contains('/') && !zone.contains(',') {
+            continue;
+        }
+        let place = Place::new();
+        let mut command = place.zen_on(&place.prompts(&["x"]), &["--dry-run", "--start-at", "2:40 pm"]);
+        let outcome = place.started(command.env("TZ", zone)).outcome().expect_code(0);
+        let line = outcome.stdout.lines().find_map(|line| line.strip_prefix("starts at: ")).unwrap_or("");
+        let shown = line.split_once(' ').and_then(|(_, rest)| rest.split_once(", in ")).map_or("", |(shown, _)| shown);
+        assert!(offsets.iter().any(|offset| shown == format!("14:40:00 {offset}")), "{zone}\n{}", outcome.everything());
+    }
+}

@@ -1,0 +1,388 @@
+//! A place of its own for each test: workspace, home, state directory, and the zen program run in it. Every run is
+//! bounded in time, and after every run it is looked whether a process of it is left.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use serde_json::Value;
+use wait_timeout::ChildExt;
+
+use crate::processes::{self, is_alive, processes_with};
+use crate::programs::{fake_claude, zen_binary};
+use crate::waiting::MAX_WAIT;
+
+/// The variable that every process of one test carries.
+pub const TEST_VARIABLE: &str = "ZEN_TEST";
+
+/// A directory of its own, with what a run needs in it.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+/// A run under way.
+pub struct Running {
+    child: Child,
+    place_id: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    state: PathBuf,
+    started: Instant,
+}
+
+/// A run that has ended.
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+    /// `report.json`, or null if none was written.
+    pub report: Value,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("zen-test-").tempdir().expect("a temporary directory");
+        for name in ["workspace/.claude/commands", "home", "state"] {
+            fs::create_dir_all(directory.path().join(name)).expect("a directory");
+        }
+        Place { directory }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn workspace(&self) -> PathBuf {
+        self.path("workspace")
+    }
+
+    /// A slash command of the workspace, with this body.
+    pub fn command(&self, name: &str, body: &str) -> &Self {
+        let file = self.workspace().join(format!(".claude/commands/{name}.md"));
+        fs::write(file, body).expect("a command file");
+        self
+    }
+
+    /// Makes every slash command that a config calls.
+    pub fn commands_of(&self, config: &Path) -> &Self {
+        let text = fs::read_to_string(config).expect("a config");
+        for called in text.split("\"/").skip(1) {
+            let name = called.split(['"', ' ', '\\']).next().unwrap_or_default();
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            if is_name && !["help", "clear", "compact"].contains(&name) {
+                self.command(name, "[[say x]]");
+            }
+        }
+        self
+    }
+
+    /// A config file with this text.
+    pub fn config(&self, text: &str) -> PathBuf {
+        let file = self.path("config.json");
+        fs::write(&file, text).expect("a config file");
+        file
+    }
+
+    /// A config of one prompt for each of these, named `a`, `b`, …
+    pub fn prompts(&self, prompts: &[&str]) -> PathBuf {
+        let names = ('a'..='z').map(String::from);
+        let instances: Vec<Value> =
+            prompts.iter().zip(names).map(|(p, name)| serde_json::json!({"name": name, "prompt": p})).collect();
+        self.config(&serde_json::json!({ "instances": instances }).to_string())
+    }
+
+    /// zen, in this place, on the stand-in; not started. Nothing of the caller's environment but PATH is in its own.
+    pub fn zen(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(zen_binary());
+        command.args(arguments).current_dir(self.directory.path()).env_clear().envs([
+            ("PATH", std::env::var("PATH").unwrap_or_default().as_str()),
+            ("HOME", self.path("home").to_str().expect("a path in UTF-8")),
+            ("XDG_STATE_HOME", self.path("state").to_str().expect("a path in UTF-8")),
+            ("LANG", "C.UTF-8"),
+            ("IS_SANDBOX", "1"),
+            ("ZEN_CLAUDE", fake_claude().to_str().expect("a path in UTF-8")),
+            ("STAND_IN_LOG", self.path("stand-in.log").to_str().expect("a path in UTF-8")),
+            ("STAND_IN_RETRY_MS", "50"),
+            (TEST_VARIABLE, &self.id()),
+        ]);
+        // Where coverage is measured, what is run here tells of itself in this file.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
+        with_default_signals(&mut command);
+        command
+    }
+
+    /// Runs this config here, with the workspace of this place and no delay between launches, unless `arguments` say
+    /// otherwise.
+    pub fn run(&self, config: &Path, arguments: &[&str]) -> Outcome {
+        self.start(config, arguments).outcome()
+    }
+
+    /// Starts the same, and does not wait for it.
+    pub fn start(&self, config: &Path, arguments: &[&str]) -> Running {
+        self.started(&mut self.zen_on(config, arguments))
+    }
+
+    /// The same, not started.
+    pub fn zen_on(&self, config: &Path, arguments: &[&str]) -> Command {
+        let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
+        all.extend(["--startup-delay", "0"]);
+        all.extend(arguments);
+        self.zen(&all)
+    }
+
+    /// Starts a command of [`zen`](Self::zen)'s kind.
+    pub fn started(&self, command: &mut Command) -> Running {
+        let stdout = File::create(self.path("stdout")).expect("a file");
+        self.started_to(command, Stdio::from(stdout))
+    }
+
+    /// Starts such a command with its standard output somewhere else.
+    pub fn started_to(&self, command: &mut Command, stdout: Stdio) -> Running {
+        command.stdout(stdout);
+        let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
+        command.stderr(File::create(&stderr).expect("a file"));
+        if command.get_envs().any(|(name, _)| name == "TEST_KEEPS_STDIN") {
+            command.env_remove("TEST_KEEPS_STDIN");
+        } else {
+            command.stdin(Stdio::null());
+        }
+        // Before it, for zen may have done much by the time that this thread goes on.
+        let started = Instant::now();
+        let child = command.spawn().expect("zen starts");
+        Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
+    }
+
+    /// What the stand-in has logged of instances: starts, messages, ends.
+    pub fn stand_in_log(&self) -> Vec<Value> {
+        let log = self.whole_stand_in_log();
+        let asked: Vec<Value> = questions_in(&log).map(|start| start["pid"].clone()).collect();
+        log.into_iter().filter(|event| !asked.contains(&event["pid"])).collect()
+    }
+
+    /// The starts of the stand-in for a question of zen's own, such as which commands there are.
+    pub fn questions(&self) -> Vec<Value> {
+        questions_in(&self.whole_stand_in_log()).cloned().collect()
+    }
+
+    /// The log with that of questions.
+    pub fn whole_stand_in_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("stand-in.log")).unwrap_or_default();
+        // The last line may be under way.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// What it has logged of one kind.
+    pub fn stand_in_events(&self, kind: &str) -> Vec<Value> {
+        self.stand_in_log().into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    /// A script for the stand-in that waits, in a tool, until this gate is opened.
+    pub fn gate(&self, name: &str) -> String {
+        let command = format!("while [ ! -e {} ]; do sleep 0.02; done", self.path(name).display());
+        format!("[[tool Bash {}]]", serde_json::json!({ "command": command }))
+    }
+
+    /// Opens a gate.
+    pub fn open_gate(&self, name: &str) {
+        File::create(self.path(name)).expect("a file");
+    }
+
+    pub fn id(&self) -> String {
+        self.directory.path().file_name().expect("it has a name").to_string_lossy().into_owned()
+    }
+
+    /// The processes of this place that live.
+    pub fn survivors(&self) -> Vec<String> {
+        processes_with(&format!("{TEST_VARIABLE}={}", self.id()))
+    }
+}
+
+/// A test that fails leaves no process behind either.
+impl Drop for Place {
+    fn drop(&mut self) {
+        processes::end_all_with(&format!("{TEST_VARIABLE}={}", self.id()));
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+
+    pub fn report(&self) -> Value {
+        let text = fs::read_to_string(self.state.join("latest/report.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("zen lives");
+    }
+
+    /// Whether this instance has come to its end, as the report on disk says.
+    pub fn has_ended(&self, name: &str) -> bool {
+        let report = self.report();
+        let instances = report["instances"].as_array().map_or(&[][..], Vec::as_slice);
+        let status = instances.iter().find(|i| i["name"] == name).and_then(|i| i["status"].as_str());
+        status.is_some_and(|status| !["pending", "running"].contains(&status))
+    }
+
+    /// Whether it has ended and was not waited for.
+    pub fn is_zombie(&self) -> bool {
+        !is_alive(self.pid())
+    }
+
+    /// Its children that have ended and were not reaped.
+    pub fn zombies(&self) -> Vec<i32> {
+        processes::children_of(self.pid()).into_iter().filter(|&pid| !is_alive(pid)).collect()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("zen lives").count()
+    }
+
+    /// This line of its status, in kB: `VmRSS` is the memory that it has, `VmHWM` the most that it ever had.
+    pub fn memory_kb(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("zen lives");
+        let line =
+            status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).expect("the line is there");
+        line.split_whitespace().next().and_then(|kb| kb.parse().ok()).expect("a number")
+    }
+
+    /// Kills it with SIGKILL and reaps it. Whatever it leaves is the caller's to look at.
+    pub fn kill(mut self) {
+        self.child.kill().expect("zen lives");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// Waits for its end, which comes within a bound.
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(MAX_WAIT)
+    }
+
+    pub fn outcome_within(mut self, bound: Duration) -> Outcome {
+        let Some(status) = self.child.wait_timeout(bound).expect("it can be waited for") else {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            panic!("zen did not end within {bound:?}\n{}\n{}", self.stdout(), self.stderr());
+        };
+        use std::os::unix::process::ExitStatusExt;
+        let outcome = Outcome {
+            code: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+            took: self.started.elapsed(),
+            report: self.report(),
+        };
+        // Everything that zen started ends before zen does.
+        let mark = format!("{TEST_VARIABLE}={}", self.place_id);
+        assert_eq!(processes_with(&mark), Vec::<String>::new(), "processes left behind\n{}", outcome.everything());
+        outcome
+    }
+}
+
+impl Outcome {
+    /// The entry of an instance in `report.json`.
+    pub fn instance(&self, name: &str) -> &Value {
+        let instances = self.report["instances"].as_array().expect("report.json has instances");
+        instances.iter().find(|i| i["name"] == name).unwrap_or_else(|| panic!("no {name}\n{}", self.everything()))
+    }
+
+    pub fn status(&self, name: &str) -> &str {
+        self.instance(name)["status"].as_str().expect("a status")
+    }
+
+    pub fn error(&self, name: &str) -> &str {
+        self.instance(name)["error"].as_str().unwrap_or("")
+    }
+
+    pub fn reason(&self, name: &str) -> &str {
+        self.instance(name)["reason"].as_str().unwrap_or("")
+    }
+
+    /// How long an instance took, from its start to its end.
+    pub fn ran(&self, name: &str) -> Duration {
+        let seconds = self.instance(name)["duration_seconds"].as_f64().expect("it was started");
+        Duration::from_secs_f64(seconds)
+    }
+
+    pub fn total_tokens(&self, name: &str) -> u64 {
+        self.instance(name)["tokens"]["total"].as_u64().expect("a count")
+    }
+
+    pub fn everything(&self) -> String {
+        format!("exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// Holds the outcome to its exit code, and shows everything if it is another.
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.everything());
+        self
+    }
+}
+
+fn questions_in(log: &[Value]) -> impl Iterator<Item = &Value> {
+    let is_question = |run: &Value| run.as_str().is_some_and(|run| run.starts_with("zen-question-"));
+    log.iter().filter(move |event| event["event"] == "start" && is_question(&event["env"]["ZEN_RUN"]))
+}
+
+/// Copies a program, in a process of its own: where this one had it open for writing, a test beside it might start a child
+/// at that moment, which then has it open too, and the system starts no program that is being written.
+pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let status = Command::new("cp").arg(from.as_ref()).arg(to).status().expect("there is a cp");
+    assert!(status.success(), "{} can be copied", from.as_ref().display());
+}
+
+/// Writes a program, in a process of its own for the same reason.
+pub fn write_program(to: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(to).stdin(Stdio::piped());
+    let mut writer = writer.spawn().expect("there is a sh");
+    writer.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    assert!(writer.wait().expect("an end").success(), "{} can be written", to.display());
+}
+
+/// Both sides of a terminal, of so many columns where that is said. No child of another test has them by accident: whoever
+/// reads waits for the last who could write.
+pub fn terminal(size: Option<&Winsize>) -> (OwnedFd, OwnedFd) {
+    let OpenptyResult { master, slave } = openpty(size, None).expect("a terminal");
+    for side in [&master, &slave] {
+        fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
+    }
+    (master, slave)
+}
+
+/// Makes a command start with the default actions of the signals that zen handles, and without core files.
+///
+/// A shell without job control ignores SIGINT and SIGQUIT for its background processes, Python ignores SIGXFSZ, and zen leaves
+/// ignored signals ignored.
+pub fn with_default_signals(command: &mut Command) {
+    // SAFETY: setting a signal to its default runs no code, and a limit is one system call.
+    unsafe {
+        command.pre_exec(|| {
+            setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+            for caught in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM, Signal::SIGXFSZ] {
+                signal(caught, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        })
+    };
+}
