@@ -5,6 +5,7 @@ pub mod tool_hook;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
@@ -46,15 +47,15 @@ pub fn main() -> ProcessExitCode {
     let code = match flags::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Request::Help) => answer(&flags::help()),
         Ok(Request::Version) => answer(&format!("zen {}\n", env!("CARGO_PKG_VERSION"))),
-        Ok(Request::Answer(question, options)) => match crate::app::queries::answer(&question, &options) {
+        Ok(Request::Query(query, options)) => match crate::app::queries::answer(&query, &options) {
             Ok(found) => {
-                tell(&found.notes);
+                print_messages(&found.notes);
                 answer(&printable(found.text))
             }
             Err(problems) => refuse(&problems),
         },
         Ok(Request::Run(options)) => run(&options),
-        Err(mistakes) => refuse(&mistakes),
+        Err(errors) => refuse(&errors),
     };
     ProcessExitCode::from(code.number())
 }
@@ -70,7 +71,7 @@ fn run(options: &Options) -> ExitCode {
         Err(problems) => return refuse(&problems),
     };
     if options.dry_run {
-        tell(&[&prepared.warnings[..], &prepared.notes].concat());
+        print_messages(&[&prepared.warnings[..], &prepared.notes].concat());
         return match answer(&dry_run(&prepared, options, due_ms, style)) {
             ExitCode::Completed if !prepared.problems.is_empty() => refuse(&prepared.problems),
             code => code,
@@ -364,20 +365,24 @@ fn answer(text: &str) -> ExitCode {
 }
 
 /// Prints the reasons why nothing was launched, and returns the exit code.
-fn refuse(problems: &[String]) -> ExitCode {
-    tell(problems);
+fn refuse(problems: &[impl Display]) -> ExitCode {
+    print_messages(problems);
     ExitCode::NotLaunched
 }
 
 /// Prints messages to standard error with a blocking write, while no run is in progress.
-fn tell(messages_told: &[String]) {
+fn print_messages(lines: &[impl Display]) {
     use std::io::Write;
-    let _ = std::io::stderr().lock().write_all(messages(messages_told).as_bytes());
+    let _ = std::io::stderr().lock().write_all(messages(lines).as_bytes());
 }
 
 /// Returns the messages as lines of standard error, in the character set of the locale.
-fn messages(problems: &[String]) -> String {
-    printable(problems.iter().map(|problem| format!("zen: {}\n", text::strip_controls(problem))).collect())
+fn messages(lines: &[impl Display]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text += &format!("zen: {}\n", text::strip_controls(&line.to_string()));
+    }
+    printable(text)
 }
 
 /// Converts text to the character set of the locale.

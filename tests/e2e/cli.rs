@@ -233,5 +233,5 @@ fn every_flag_of_netra_zen_is_taken() {
 fn apex_is_refused() {
     let place = Place::new();
     let outcome = place.started(&mut place.zen(&["--apex", "--message", "hello"])).outcome().expect_code(1);
-    assert!(outcome.stderr.starts_with("zen: --apex is not there: ") && outcome.stderr.lines().count() == 1);
+    assert!(outcome.stderr.starts_with("zen: --apex is not supported: ") && outcome.stderr.lines().count() == 1);
 }

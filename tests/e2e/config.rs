@@ -802,22 +802,22 @@ fn mistakes_of_the_command_line_are_told_at_once() {
     let expected = [
         "zen: unknown option '--confg', did you mean '--config'?",
         "zen: --timeout: '-5' is below 0",
-        "zen: --startup-delay: 'soon' is not a number of seconds",
-        "zen: --max-parallel: '0' is not between 1 and 1000000",
-        "zen: --grace: 'nan' is not a number of seconds",
-        "zen: --log-level: 'loud' is none of silent, concise, detailed",
+        "zen: --startup-delay: must be a number of seconds, got 'soon'",
+        "zen: --max-parallel: must be between 1 and 1000000, got '0'",
+        "zen: --grace: must be a number of seconds, got 'nan'",
+        "zen: --log-level: must be one of silent, concise, detailed, got 'loud'",
         "zen: unexpected argument 'stray.json': a config is given with --config FILE",
-        "zen: --max-line-length: '5' is not between 20 and 1000000",
+        "zen: --max-line-length: must be between 20 and 1000000, got '5'",
         "zen: unknown option '--frobnicate' (see zen --help)",
-        "zen: --status-report-interval: '0' is not above 0",
-        "zen: --dry-run takes no value, but has 'yes'",
+        "zen: --status-report-interval: must be above 0, got '0'",
+        "zen: --dry-run takes no value, got 'yes'",
         "zen: --workspace: the path is empty",
-        "zen: --log-dir: DIR is missing",
+        "zen: --log-dir: missing DIR",
     ];
     assert_eq!(outcome.stderr.lines().collect::<Vec<_>>(), expected);
     expect_all(&run(&[]), ["zen: nothing to run: give a config with --config FILE, or one command, such as "]);
     expect_all(&run(&["plan.json"]), ["unexpected argument 'plan.json': a config is given with --config FILE"]);
-    expect_all(&run(&["--config", "--dry-run"]), ["zen: --config: FILE is missing\n"]);
+    expect_all(&run(&["--config", "--dry-run"]), ["zen: --config: missing FILE\n"]);
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn every_kind_of_example_is_a_config_that_runs() {
 fn an_unknown_kind_of_example_is_told_the_nearest_and_all() {
     let place = Place::new();
     let outcome = ask(&place, &["--generate-example", "code-reveiw"]).expect_code(1);
-    let told = "zen: --generate-example: 'code-reveiw' is no example, did you mean 'code_review'? There are: data_analysis, \
+    let told = "zen: --generate-example: unknown example 'code-reveiw', did you mean 'code_review'? (available: data_analysis, \
                 code_review, content_creation, testing_workflow, migration_workflow, debugging_workflow\n";
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", told));
 }

@@ -1,7 +1,10 @@
 //! Example configs, one for each kind of work. They are separate files in this directory; tests check them against the
 //! schema, as a plan and in a run.
 
+use std::fmt::{self, Display, Formatter};
+
 use crate::base::suggest::closest_match;
+use crate::base::text::quote_input;
 
 /// An example config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub struct Example {
 pub static EXAMPLES: &[Example] = &[
     Example {
         name: "data_analysis",
-        about: "data files looked at from several sides, and one report",
+        about: "data files analyzed from several sides, and one report",
         config: include_str!("data_analysis.json"),
     },
     Example {
@@ -33,7 +36,7 @@ pub static EXAMPLES: &[Example] = &[
     },
     Example {
         name: "testing_workflow",
-        about: "what the tests leave open, the missing tests, a check",
+        about: "gaps in the tests, the missing tests, a check",
         config: include_str!("testing_workflow.json"),
     },
     Example {
@@ -43,25 +46,42 @@ pub static EXAMPLES: &[Example] = &[
     },
     Example {
         name: "debugging_workflow",
-        about: "one bug: reproduced, explained, mended, reviewed",
+        about: "one bug: reproduced, explained, fixed, reviewed",
         config: include_str!("debugging_workflow.json"),
     },
 ];
+
+/// The name of an example that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownExample {
+    name: String,
+    suggestion: Option<&'static str>,
+}
+
+impl Display for UnknownExample {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "unknown example '{}'", quote_input(&self.name))?;
+        if let Some(suggestion) = self.suggestion {
+            write!(f, ", did you mean '{suggestion}'?")?;
+        }
+        let names: Vec<&str> = EXAMPLES.iter().map(|example| example.name).collect();
+        write!(f, " (available: {})", names.join(", "))
+    }
+}
 
 /// Returns the example of this name.
 ///
 /// # Errors
 ///
-/// The message if there is none, with the closest name and the list of all names.
-pub fn find(name: &str) -> Result<&'static Example, String> {
-    EXAMPLES.iter().find(|example| example.name == name).ok_or_else(|| {
-        let names = || EXAMPLES.iter().map(|example| example.name);
-        let all = names().collect::<Vec<_>>().join(", ");
-        match closest_match(name, names()) {
-            Some(near) => format!("is no example, did you mean '{near}'? There are: {all}"),
-            None => format!("is no example; there are: {all}"),
+/// An error with the closest name if there is none.
+pub fn find(name: &str) -> Result<&'static Example, UnknownExample> {
+    for example in EXAMPLES {
+        if example.name == name {
+            return Ok(example);
         }
-    })
+    }
+    let suggestion = closest_match(name, EXAMPLES.iter().map(|example| example.name));
+    Err(UnknownExample { name: name.to_owned(), suggestion })
 }
 
 /// Returns one line for each example.
@@ -78,7 +98,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_file_is_an_example_and_is_called_like_it() {
+    fn each_file_is_an_example_of_its_name() {
         let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/examples")).expect("the folder");
         let paths =
             folder.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
@@ -92,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_shows_what_zen_is_for() {
+    fn each_example_has_limits_tools_and_dependencies() {
         for example in EXAMPLES {
             let config = Config::read(example.config).expect(example.name);
             assert_eq!(config.warnings, Vec::<String>::new(), "{}", example.name);
@@ -111,16 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn a_list_fits_the_screen() {
+    fn list_fits_the_screen() {
         assert_eq!(list().lines().count(), 6);
         assert!(list().lines().all(|line| line.is_ascii() && line.len() <= 80), "{}", list());
     }
 
     #[test]
-    fn an_unknown_name_is_told_the_nearest_and_all() {
+    fn unknown_name_has_a_suggestion_if_one_is_close() {
         assert_eq!(find("code_review").map(|example| example.name), Ok("code_review"));
-        let told = find("code-review").unwrap_err();
-        assert!(told.starts_with("is no example, did you mean 'code_review'? There are: data_analysis, "), "{told}");
-        assert!(find("poetry").unwrap_err().starts_with("is no example; there are: data_analysis, "));
+        assert_eq!(find("code-review").map_err(|error| error.suggestion), Err(Some("code_review")));
+        assert_eq!(find("poetry").map_err(|error| error.suggestion), Err(None));
     }
 }

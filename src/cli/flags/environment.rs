@@ -1,6 +1,7 @@
 //! The environment variables of zen: the table of their meanings, and the options set by those that correspond to a
 //! flag. The command line takes precedence over them.
 
+use super::error::{UsageError, ValueError};
 use super::{Options, values};
 use crate::report::verbosity::LogLevel;
 use std::ffi::{OsStr, OsString};
@@ -27,32 +28,35 @@ pub static ENVIRONMENT: &[(&str, &str)] = &[
     ("OTEL_RESOURCE_ATTRIBUTES", "extended by zen.run and zen.instance for every instance, unless its env sets it"),
 ];
 
-type Set = fn(&mut Options, &OsStr) -> Result<(), String>;
-
 /// The variables that correspond to a flag.
 const FLAGS_BY_VARIABLE: &[(&str, Set)] = &[
-    ("ZEN_CONFIG", |options, value| values::config(value).map(|source| options.config = Some(source))),
-    ("ZEN_WORKSPACE", |options, value| values::path(value).map(|dir| options.workspace = Some(dir))),
+    ("ZEN_CONFIG", |options, value| values::store(&mut options.config, values::config(value).map(Some))),
+    ("ZEN_WORKSPACE", |options, value| values::store(&mut options.workspace, values::path(value).map(Some))),
     ("ZEN_DEBUG", |options, value| {
-        if !["0", "no", "off", "false"].iter().any(|no| value.eq_ignore_ascii_case(no)) {
-            options.log_level = LogLevel::Detailed;
-        }
+        options.log_level = if is_false(value) { options.log_level } else { LogLevel::Detailed };
         Ok(())
     }),
 ];
 
+type Set = fn(&mut Options, &OsStr) -> Result<(), ValueError>;
+
+fn is_false(value: &OsStr) -> bool {
+    ["0", "no", "off", "false"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
 /// Returns the options set by the environment, and the mistakes. An empty variable counts as not set.
-pub(super) fn options(variable: impl Fn(&str) -> Option<OsString>) -> (Options, Vec<String>) {
+pub(super) fn options(variable: impl Fn(&str) -> Option<OsString>) -> (Options, Vec<UsageError>) {
     let mut options = Options::default();
-    let mut mistakes = Vec::new();
-    for (name, set) in FLAGS_BY_VARIABLE {
-        if let Some(value) = variable(name).filter(|value| !value.is_empty())
-            && let Err(what) = set(&mut options, &value)
+    let mut errors = Vec::new();
+    for &(name, set) in FLAGS_BY_VARIABLE {
+        let value = variable(name).unwrap_or_default();
+        if !value.is_empty()
+            && let Err(error) = set(&mut options, &value)
         {
-            mistakes.push(format!("{name}: {what}"));
+            errors.push(UsageError::InvalidVariable { name, error });
         }
     }
-    (options, mistakes)
+    (options, errors)
 }
 
 #[cfg(test)]
@@ -62,12 +66,12 @@ mod tests {
     use std::path::PathBuf;
 
     fn with(variables: &[(&str, &str)]) -> Options {
-        let value = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| value.into());
+        let value = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         options(value).0
     }
 
     #[test]
-    fn each_has_its_field_and_stands_in_the_table() {
+    fn each_variable_sets_its_option_and_is_in_the_table() {
         let options = with(&[("ZEN_CONFIG", "plan.json"), ("ZEN_WORKSPACE", "/w"), ("ZEN_DEBUG", "1")]);
         let expected = Options {
             config: Some(ConfigSource::File(PathBuf::from("plan.json"))),
@@ -82,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_not_set_and_no_is_no() {
+    fn empty_variable_is_not_set_and_debug_may_be_false() {
         for variables in [
             &[][..],
             &[("ZEN_CONFIG", ""), ("ZEN_WORKSPACE", ""), ("ZEN_DEBUG", "")],

@@ -1,9 +1,10 @@
 //! The row type of the table of flags, and the sections in which flags are listed.
 
+use super::error::ValueError;
 use super::{FLAGS, Options, Request};
 use std::ffi::OsStr;
 
-/// One flag: names, effect and description.
+/// One flag: names, kind and description.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
     /// Long name, without the two dashes.
@@ -12,8 +13,8 @@ pub struct Flag {
     pub short: Option<char>,
     /// Section of `--help` and of the man page.
     pub section: Section,
-    /// Effect on the options.
-    pub effect: FlagKind,
+    /// Kind of the flag, and its effect on the options.
+    pub kind: FlagKind,
     /// One line for `--help`.
     pub help: &'static str,
     /// One paragraph for the man page; text between backticks is bold there.
@@ -32,7 +33,7 @@ pub enum FlagKind {
         /// Default value; `None` if its absence has another meaning.
         default: Option<&'static str>,
         /// Sets the option from the value, or returns the problem with the value.
-        set: fn(&mut Options, &OsStr) -> Result<(), String>,
+        set: fn(&mut Options, &OsStr) -> Result<(), ValueError>,
     },
     /// A request for something other than a run.
     Special(fn() -> Request),
@@ -103,7 +104,7 @@ impl Flag {
     /// Returns the placeholder of the flag's value, if it takes one.
     #[must_use]
     pub fn value_name(&self) -> Option<&'static str> {
-        match self.effect {
+        match self.kind {
             FlagKind::Value { name, .. } => Some(name),
             FlagKind::Switch(_) | FlagKind::Special(_) => None,
         }
@@ -112,7 +113,7 @@ impl Flag {
     /// Returns the default value, if there is one.
     #[must_use]
     pub fn default(&self) -> Option<&'static str> {
-        match self.effect {
+        match self.kind {
             FlagKind::Value { default, .. } => default,
             FlagKind::Switch(_) | FlagKind::Special(_) => None,
         }

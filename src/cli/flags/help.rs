@@ -76,16 +76,22 @@ pub(super) fn wrapped(text: &str, column: usize) -> String {
 mod tests {
     use super::super::FLAGS;
     use super::*;
+    use crate::base::golden::assert_golden;
 
     #[test]
-    fn every_line_fits() {
+    fn help_is_the_golden_one() {
+        assert_golden("help.txt", &help());
+    }
+
+    #[test]
+    fn each_line_fits() {
         for line in help().lines() {
             assert!(line.is_ascii() && line.len() <= MAX_COLUMNS && line.trim_end() == line, "{line:?}");
         }
     }
 
     #[test]
-    fn every_flag_stands_on_a_line_of_its_own() {
+    fn each_flag_has_a_line_of_its_own() {
         let help = help();
         for flag in FLAGS {
             let lines = help.lines().filter(|line| line.trim_end().starts_with(&spelled(flag))).count();

@@ -60,8 +60,8 @@ pub struct Options {
     pub logs: LogDir,
     /// Lock that prevents overlapping runs.
     pub lock: LockPolicy,
-    /// Query to be answered instead of a run.
-    pub question: Option<Query>,
+    /// Query that is answered instead of a run.
+    pub query: Option<Query>,
 }
 
 /// A query that zen answers without a run.
@@ -122,19 +122,17 @@ impl Options {
     /// Replaces a leading tilde in each path by the home directory.
     #[must_use]
     pub(super) fn at_home(mut self, home: &Path) -> Self {
-        let config = match &mut self.config {
-            Some(ConfigSource::File(path)) => Some(path),
-            _ => None,
-        };
-        let logs = match &mut self.logs {
-            LogDir::Path(path) => Some(path),
-            _ => None,
-        };
-        let lock = match &mut self.lock {
-            LockPolicy::File(path) => Some(path),
-            _ => None,
-        };
-        for path in [config, self.workspace.as_mut(), self.claude.as_mut(), logs, lock].into_iter().flatten() {
+        let mut paths: Vec<&mut PathBuf> = self.workspace.iter_mut().chain(&mut self.claude).collect();
+        if let Some(ConfigSource::File(path)) = &mut self.config {
+            paths.push(path);
+        }
+        if let LogDir::Path(path) = &mut self.logs {
+            paths.push(path);
+        }
+        if let LockPolicy::File(path) = &mut self.lock {
+            paths.push(path);
+        }
+        for path in paths {
             *path = expand_tilde(path, home);
         }
         self
@@ -144,7 +142,10 @@ impl Options {
 /// Replaces a leading tilde. Most shells leave `--workspace=~/project` as it is, and cron the variables of a crontab.
 #[must_use]
 pub fn expand_tilde(path: &Path, home: &Path) -> PathBuf {
-    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
+    match path.strip_prefix("~") {
+        Ok(rest) => home.join(rest),
+        Err(_) => path.to_owned(),
+    }
 }
 
 impl Default for Options {
@@ -173,7 +174,7 @@ impl Default for Options {
             on_success: OnSuccess::default(),
             logs: LogDir::Default,
             lock: LockPolicy::PerConfig,
-            question: None,
+            query: None,
         }
     }
 }
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tilde_is_home() {
+    fn tilde_is_the_home_directory() {
         for (path, expected) in
             [("~/app", "/home/me/app"), ("~", "/home/me"), ("./~/app", "./~/app"), ("~you/app", "~you/app"), ("-", "-")]
         {

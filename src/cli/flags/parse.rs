@@ -1,10 +1,10 @@
 //! Parses a command line by the table of flags, and collects every mistake in it. The syntax of flags is that of
 //! lexopt. Only `--config` is treated by name, because a run needs it or a command.
 
-use super::values::{filled, quoted};
+use super::error::UsageError;
+use super::values::filled;
 use super::{FLAGS, Flag, FlagKind, Options, Query, Section, environment};
 use crate::base::suggest::closest_match;
-use crate::base::text::quote_input;
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -15,7 +15,7 @@ pub enum Request {
     /// A run (or, with `dry_run`, its plan).
     Run(Box<Options>),
     /// A query, about the workspace and the claude of these options.
-    Answer(Query, Box<Options>),
+    Query(Query, Box<Options>),
     /// The text of [`help`](super::help()).
     Help,
     /// The version.
@@ -25,8 +25,8 @@ pub enum Request {
 /// An argument, classified by the table.
 enum Argument {
     Flag(&'static Flag),
-    Unknown { spelled: String, meant: Option<&'static Flag> },
-    Ambiguous { spelled: String, may_be: Vec<&'static Flag> },
+    Unknown { given: String, suggestion: Option<&'static Flag> },
+    Ambiguous { given: String, candidates: Vec<&'static Flag> },
     Positional(OsString),
     Apex,
 }
@@ -36,199 +36,225 @@ enum Argument {
 ///
 /// # Errors
 ///
-/// Every mistake of the command line, one line each, in its order.
+/// Every mistake of the command line, in its order.
 pub fn parse(
     arguments: impl Iterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Request, Vec<String>> {
-    let mut parser = Parser::from_args(arguments);
-    let (mut options, mut mistakes) = environment::options(&variable);
-    let mut of_a_command = Vec::new();
-    let mut positionals = 0;
-    while let Some(argument) = next_argument(&mut parser).transpose() {
-        let outcome = match argument {
-            Ok(Argument::Flag(Flag { effect: FlagKind::Special(request), .. })) => return Ok(request()),
-            Ok(Argument::Flag(flag)) => {
-                of_a_command.extend(Some(flag).filter(|flag| flag.section == Section::Command));
-                apply(flag, &mut parser, &mut options)
-            }
-            Ok(Argument::Unknown { spelled, meant }) => {
-                // The value of a misspelled flag is skipped, or it would be reported as a second mistake.
-                let _value =
-                    if meant.is_some_and(Flag::takes_value) { value(&mut parser) } else { parser.optional_value() };
-                Err(unknown(&spelled, meant))
-            }
-            Ok(Argument::Ambiguous { spelled, may_be }) => {
-                let _value = if may_be.iter().all(|flag| flag.takes_value()) {
-                    value(&mut parser)
-                } else {
-                    parser.optional_value()
-                };
-                let names: Vec<_> = may_be.iter().map(|flag| format!("--{}", flag.long)).collect();
-                Err(format!("{} may be {}: write it out", quoted(OsStr::new(&spelled)), names.join(" or ")))
-            }
-            Ok(Argument::Positional(argument)) => {
-                positionals += 1;
-                command(&argument, positionals, &mut options)
-            }
-            Ok(Argument::Apex) => return Err(vec![NO_APEX.to_owned()]),
-            Err(mistake) => Err(mistake),
-        };
-        mistakes.extend(outcome.err());
+) -> Result<Request, Vec<UsageError>> {
+    let (options, errors) = environment::options(&variable);
+    let mut line = CommandLine { parser: Parser::from_args(arguments), options, command_flags: Vec::new(), positionals: 0 };
+    let errors = match line.parse_arguments(errors) {
+        Outcome::Request(request) => return Ok(request),
+        Outcome::Apex => return Err(vec![UsageError::Apex]),
+        Outcome::End(errors) => errors,
+    };
+    let mut options = line.options;
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    if positionals == 0 {
-        mistakes.extend(of_a_command.into_iter().map(requires_command));
+    if options.config.is_none() && options.single_instance().is_none() && options.query.is_none() {
+        return Err(vec![UsageError::NothingToRun]);
     }
-    if options.config.is_none()
-        && options.single_instance().is_none()
-        && options.question.is_none()
-        && mistakes.is_empty()
-    {
-        mistakes.push(
-            "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)"
-                .to_owned(),
-        );
-    }
-    if let Some(home) = variable("HOME").filter(|home| !home.is_empty()) {
+    let home = variable("HOME").unwrap_or_default();
+    if !home.is_empty() {
         options = options.at_home(Path::new(&home));
     }
-    match options.question.take() {
-        _ if !mistakes.is_empty() => Err(mistakes),
-        Some(question) => Ok(Request::Answer(question, Box::new(options))),
+    match options.query.take() {
+        Some(query) => Ok(Request::Query(query, Box::new(options))),
         None => Ok(Request::Run(Box::new(options))),
     }
 }
 
-/// Message for scripts written for netra-zen that pass `--apex`.
-const NO_APEX: &str = "--apex is not there: it starts an agent of the maker of netra-zen, which zen has no part of";
+/// A command line that is being parsed.
+struct CommandLine {
+    parser: Parser,
+    options: Options,
+    /// Flags that require a command.
+    command_flags: Vec<&'static Flag>,
+    /// Number of positional arguments.
+    positionals: usize,
+}
 
-fn next_argument(parser: &mut Parser) -> Result<Option<Argument>, String> {
-    let argument = match parser.next().map_err(|error| unexpected_value(&error))? {
-        None => return Ok(None),
-        Some(Arg::Long("apex") | Arg::Short('a')) => Argument::Apex,
-        Some(Arg::Long(name)) => match matching_flags(name)[..] {
-            [flag] => Argument::Flag(flag),
-            [] => Argument::Unknown { spelled: format!("--{name}"), meant: suggestion(name) },
-            ref several => Argument::Ambiguous { spelled: format!("--{name}"), may_be: several.to_vec() },
-        },
-        Some(Arg::Short(letter)) => match FLAGS.iter().find(|flag| flag.short == Some(letter)) {
-            Some(flag) => Argument::Flag(flag),
-            None => Argument::Unknown { spelled: format!("-{letter}"), meant: None },
-        },
-        Some(Arg::Value(argument)) => Argument::Positional(argument),
-    };
-    Ok(Some(argument))
+/// Result of parsing all arguments.
+enum Outcome {
+    /// `--help` or `--version`.
+    Request(Request),
+    /// `--apex`.
+    Apex,
+    /// The end of the line, with all mistakes.
+    End(Vec<UsageError>),
+}
+
+impl CommandLine {
+    /// Parses arguments up to the end, or up to a flag that makes all others irrelevant.
+    fn parse_arguments(&mut self, mut errors: Vec<UsageError>) -> Outcome {
+        loop {
+            let applied = match self.next_argument() {
+                Ok(None) => break,
+                Ok(Some(Argument::Flag(Flag { kind: FlagKind::Special(request), .. }))) => {
+                    return Outcome::Request(request());
+                }
+                Ok(Some(Argument::Apex)) => return Outcome::Apex,
+                Ok(Some(argument)) => self.apply(argument),
+                Err(error) => Err(error),
+            };
+            errors.extend(applied.err());
+        }
+        if self.positionals == 0 {
+            for flag in &self.command_flags {
+                errors.push(UsageError::RequiresCommand { option: flag.long });
+            }
+        }
+        Outcome::End(errors)
+    }
+
+    fn next_argument(&mut self) -> Result<Option<Argument>, UsageError> {
+        let argument = match self.parser.next().map_err(syntax_error)? {
+            None => return Ok(None),
+            Some(Arg::Long("apex") | Arg::Short('a')) => Argument::Apex,
+            Some(Arg::Long(name)) => long(name),
+            Some(Arg::Short(letter)) => short(letter),
+            Some(Arg::Value(argument)) => Argument::Positional(argument),
+        };
+        Ok(Some(argument))
+    }
+
+    fn apply(&mut self, argument: Argument) -> Result<(), UsageError> {
+        match argument {
+            Argument::Flag(flag) => self.apply_flag(flag),
+            Argument::Unknown { given, suggestion } => {
+                self.skip_value(suggestion.is_some_and(Flag::takes_value));
+                Err(UsageError::UnknownOption { given, suggestion: suggestion.map(|flag| flag.long) })
+            }
+            Argument::Ambiguous { given, candidates } => {
+                self.skip_value(candidates.iter().copied().all(Flag::takes_value));
+                let candidates = candidates.into_iter().map(|flag| flag.long).collect();
+                Err(UsageError::AmbiguousOption { given, candidates })
+            }
+            Argument::Positional(argument) => {
+                self.positionals += 1;
+                self.set_command(&argument)
+            }
+            Argument::Apex => Err(UsageError::Apex),
+        }
+    }
+
+    fn apply_flag(&mut self, flag: &'static Flag) -> Result<(), UsageError> {
+        let option = flag.long;
+        if flag.section == Section::Command {
+            self.command_flags.push(flag);
+        }
+        match flag.kind {
+            FlagKind::Switch(set) => set(&mut self.options),
+            FlagKind::Value { name: placeholder, set, .. } => {
+                let value = self.value().ok_or(UsageError::MissingValue { option, placeholder })?;
+                set(&mut self.options, &value).map_err(|error| UsageError::InvalidValue { option, error })?;
+            }
+            FlagKind::Special(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the value of the flag just parsed. The next argument is no value if it is a flag (`--config --dry-run`);
+    /// a value after `=` may be anything.
+    fn value(&mut self) -> Option<OsString> {
+        if let Some(mut rest) = self.parser.try_raw_args() {
+            return rest.next_if(|next| !is_flag(next));
+        }
+        self.parser.optional_value()
+    }
+
+    /// Skips the value of an unknown flag, which would be reported as a second mistake.
+    fn skip_value(&mut self, takes_value: bool) {
+        let _value = if takes_value { self.value() } else { self.parser.optional_value() };
+    }
+
+    /// Sets the single command from a positional argument. As in a config, it is a prompt if it has no leading slash.
+    fn set_command(&mut self, argument: &OsStr) -> Result<(), UsageError> {
+        let given = argument.to_string_lossy().into_owned();
+        if given.ends_with(".json") && !given.contains(' ') {
+            return Err(UsageError::ConfigArgument(given));
+        }
+        if self.positionals > 1 {
+            return Err(UsageError::SecondArgument(given));
+        }
+        let text = filled(argument).map_err(UsageError::InvalidCommand)?;
+        if text.starts_with('/') {
+            self.options.instance.command = Some(text);
+        } else if text.trim().contains(char::is_whitespace) {
+            self.options.instance.prompt = Some(text);
+        } else {
+            return Err(UsageError::BareWord(given));
+        }
+        Ok(())
+    }
+}
+
+fn long(name: &str) -> Argument {
+    let given = format!("--{name}");
+    match matching_flags(name)[..] {
+        [flag] => Argument::Flag(flag),
+        [] => Argument::Unknown { given, suggestion: suggestion(name) },
+        ref several => Argument::Ambiguous { given, candidates: several.to_vec() },
+    }
+}
+
+fn short(letter: char) -> Argument {
+    match FLAGS.iter().find(|flag| flag.short == Some(letter)) {
+        Some(flag) => Argument::Flag(flag),
+        None => Argument::Unknown { given: format!("-{letter}"), suggestion: None },
+    }
 }
 
 /// Returns the flag of this name, else those with this prefix, which netra-zen accepted too.
 fn matching_flags(name: &str) -> Vec<&'static Flag> {
-    match FLAGS.iter().find(|flag| flag.long == name) {
+    match find(name) {
         Some(flag) => vec![flag],
         None if name.is_empty() => Vec::new(),
         None => FLAGS.iter().filter(|flag| flag.long.starts_with(name)).collect(),
     }
 }
 
-/// Sets the single command from a positional argument. As in a config, it is a prompt if it has no leading slash.
-fn command(argument: &OsStr, position: usize, options: &mut Options) -> Result<(), String> {
-    let is_config = argument.to_string_lossy().ends_with(".json") && !argument.to_string_lossy().contains(' ');
-    if is_config {
-        return Err(format!("unexpected argument {}: a config is given with --config FILE", quoted(argument)));
-    }
-    if position > 1 {
-        return Err(format!(
-            "unexpected argument {}: there is one command, and if it has several words, it stands in quotes: \"/review src\"",
-            quoted(argument)
-        ));
-    }
-    let text = filled(argument).map_err(|what| format!("the command: {what}"))?;
-    // Prevents `zen help` from starting an agent that costs money.
-    if !text.starts_with('/') && !text.trim().contains(char::is_whitespace) {
-        return Err(format!(
-            "unexpected argument {0}: a command is called as \"/{1}\", a text has several words, a config is given with \
-             --config FILE (see zen --help)",
-            quoted(argument),
-            quote_input(text.trim())
-        ));
-    }
-    if text.starts_with('/') {
-        options.instance.command = Some(text)
-    } else {
-        options.instance.prompt = Some(text)
-    }
-    Ok(())
+fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.long == name)
 }
 
-fn requires_command(flag: &Flag) -> String {
-    format!(
-        "--{} says something of a command on the command line, and there is none: a config says it itself",
-        flag.long
-    )
-}
-
-fn apply(flag: &Flag, parser: &mut Parser, options: &mut Options) -> Result<(), String> {
-    match flag.effect {
-        FlagKind::Switch(set) => set(options),
-        FlagKind::Value { name, set, .. } => {
-            let value = value(parser).ok_or_else(|| format!("--{}: {name} is missing", flag.long))?;
-            set(options, &value).map_err(|what| format!("--{}: {what}", flag.long))?;
-        }
-        FlagKind::Special(_) => {}
-    }
-    Ok(())
-}
-
-/// Returns the value of the flag just parsed. The next argument is no value if it is a flag (`--config --dry-run`); a
-/// value after `=` may be anything.
-fn value(parser: &mut Parser) -> Option<OsString> {
-    match parser.try_raw_args() {
-        Some(mut rest) => rest.next_if(|next| !is_flag(next)),
-        None => parser.optional_value(),
-    }
+fn suggestion(name: &str) -> Option<&'static Flag> {
+    find(closest_match(name, FLAGS.iter().map(|flag| flag.long))?)
 }
 
 /// True if the argument is a flag. `-` and negative numbers are values, although they begin with a dash.
 fn is_flag(argument: &OsStr) -> bool {
     let argument = argument.to_string_lossy();
-    let is_short = |flag: &Flag| flag.short.is_some_and(|letter| *argument == format!("-{letter}"));
-    argument.starts_with("--") || FLAGS.iter().any(is_short)
+    let letter = argument.strip_prefix('-').and_then(|letter| letter.parse::<char>().ok());
+    argument.starts_with("--") || letter.is_some_and(|letter| matches!(short(letter), Argument::Flag(_)))
 }
 
-fn suggestion(name: &str) -> Option<&'static Flag> {
-    let long = closest_match(name, FLAGS.iter().map(|flag| flag.long))?;
-    FLAGS.iter().find(|flag| flag.long == long)
-}
-
-fn unknown(spelled: &str, meant: Option<&Flag>) -> String {
-    let unknown = format!("unknown option {}", quoted(OsStr::new(spelled)));
-    match meant {
-        Some(flag) => format!("{unknown}, did you mean '--{}'?", flag.long),
-        None => format!("{unknown} (see zen --help)"),
-    }
-}
-
-fn unexpected_value(error: &lexopt::Error) -> String {
+fn syntax_error(error: lexopt::Error) -> UsageError {
     match error {
         lexopt::Error::UnexpectedValue { option, value } => {
-            format!("{option} takes no value, but has {}", quoted(value))
+            UsageError::UnexpectedValue { option, value: value.to_string_lossy().into_owned() }
         }
-        other => other.to_string(),
+        other => UsageError::Syntax(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConfigSource, LockPolicy, LogDir, LogLevel, OnSuccess};
+    use super::super::error::ValueError;
+    use super::super::{ConfigSource, LockPolicy, LogDir};
     use super::*;
+    use crate::base::golden::assert_golden;
     use crate::base::start_at::StartAt;
     use crate::config::{BudgetConfig, BudgetType, Enforcement, InstanceConfig};
     use crate::engine::usage_limit::UsageLimitPolicy;
+    use crate::report::verbosity::{LogLevel, OnSuccess};
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
     use std::time::Duration;
 
-    fn request(line: &str) -> Result<Request, Vec<String>> {
+    fn request(line: &str) -> Result<Request, Vec<UsageError>> {
         parse(line.split_whitespace().map(OsString::from), |_| None)
     }
 
@@ -239,12 +265,12 @@ mod tests {
         }
     }
 
-    fn mistakes(line: &str) -> Vec<String> {
+    fn errors(line: &str) -> Vec<UsageError> {
         request(line).unwrap_err()
     }
 
     #[test]
-    fn a_config_is_all_it_takes() {
+    fn config_is_enough_and_dash_is_standard_input() {
         let config = Some(ConfigSource::File(PathBuf::from("plan.json")));
         for line in ["--config plan.json", "--config=plan.json", "-c plan.json", "-cplan.json", "-c=plan.json"] {
             assert_eq!(options(line), Options { config: config.clone(), ..Options::default() }, "{line}");
@@ -253,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_has_its_field() {
+    fn each_option_sets_its_field() {
         let options = options(
             "-c - --workspace /w --claude /bin/claude --dry-run --start-at 14:30 --startup-delay 0.5 --max-parallel 3 --timeout 10 \
              --idle-timeout 2.5 --startup-timeout 60 --grace 0 --on-limit wait --limit-wait-max 90 --halt now,fail=3 \
@@ -296,13 +322,13 @@ mod tests {
             on_success: OnSuccess::Silent,
             logs: LogDir::Path(PathBuf::from("/logs")),
             lock: LockPolicy::File(PathBuf::from("/lock")),
-            question: None,
+            query: None,
         };
         assert_eq!(options, expected);
     }
 
     #[test]
-    fn of_contradicting_flags_the_last_counts() {
+    fn last_of_contradicting_flags_counts() {
         assert_eq!(options("-c - -q -v").log_level, LogLevel::Detailed);
         assert_eq!((options("-c - -n -j 3").dry_run, options("-c - -j3").max_parallel), (true, Some(3)));
         assert_eq!(options("-c - -vq").log_level, LogLevel::Silent);
@@ -314,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_answered_whatever_else_is_wrong() {
+    fn help_and_version_take_precedence_over_mistakes() {
         for line in ["-h", "--help", "--bogus plan.json --help", "--config --help", "--timeout abc -qh"] {
             assert_eq!(request(line), Ok(Request::Help), "{line}");
         }
@@ -323,70 +349,104 @@ mod tests {
     }
 
     #[test]
-    fn a_question_takes_no_config_and_the_last_one_counts() {
-        let question = |line: &str| match request(line) {
-            Ok(Request::Answer(question, options)) => (question, *options),
+    fn query_takes_no_config_and_the_last_one_counts() {
+        let query = |line: &str| match request(line) {
+            Ok(Request::Query(query, options)) => (query, *options),
             other => panic!("{line}: {other:?}"),
         };
-        assert_eq!(question("--list-commands"), (Query::Commands, Options::default()));
-        assert_eq!(question("--print-schema -c - --list-examples").0, Query::Examples);
-        assert_eq!(question("--inspect-command /a").0, Query::Command("/a".to_owned()));
-        let (Query::Example(example), _) = question("--generate-example code_review") else { panic!("an example") };
+        assert_eq!(query("--list-commands"), (Query::Commands, Options::default()));
+        assert_eq!(query("--print-schema -c - --list-examples").0, Query::Examples);
+        assert_eq!(query("--inspect-command /a").0, Query::Command("/a".to_owned()));
+        let (Query::Example(example), _) = query("--generate-example code_review") else { panic!("an example") };
         assert_eq!(example.name, "code_review");
-        let options = question("--show-prompt-template --claude /c -q").1;
+        let options = query("--show-prompt-template --claude /c -q").1;
         assert_eq!((options.claude, options.log_level), (Some(PathBuf::from("/c")), LogLevel::Silent));
     }
 
+    /// Command lines with mistakes, by the golden file that has their messages.
+    const MISTAKEN: &[&str] = &[
+        "",
+        "--confg plan.json",
+        "--confg=plan.json",
+        "-c - --dryrun",
+        "-c - --frobnicate",
+        "-c - --frobnicate=1",
+        "-c - -qx",
+        "-c - -5",
+        "-c - --=x",
+        "--config",
+        "--config --dry-run",
+        "-c -q",
+        "-c - --timeout -- ",
+        "--config=",
+        "-c - --startup-delay abc",
+        "-c - --startup-delay -1",
+        "-c - --startup-delay 31536001",
+        "-c - --timeout 0",
+        "-c - --max-parallel 0",
+        "-c - --max-parallel 2.5",
+        "-c - --log-level loud",
+        "-c - --start-at 25:00",
+        "-c - --halt never",
+        "-c - --overall-token-budget 1e3",
+        "-c - --overall-cost-budget $0",
+        "-c - --command-budget analyze",
+        "-c - --command-budget /a=x",
+        "-c - --budget-enforcement-mode stop",
+        "-c - --budget-parameter-type usd",
+        "-c - --output-format xml",
+        "-c - --dry-run=yes",
+        "-c - -q=yes",
+        "-c - --command 5",
+        "-c - --log=x",
+        "-c - --session-id s --clear-history",
+        "--generate-example code-review",
+        "--generate-example poetry",
+        "--inspect-command",
+        "--list-commands=all",
+        "--print-schema --bogus",
+        "/analyze src",
+        "/analyze plan.json",
+        "plan.json",
+        "help",
+        "--apex",
+        "--confg a.json --dry-run=1 --timeout 0 b.json --grace nan --max-line-length 19 --log-dir",
+    ];
+
     #[test]
-    fn what_a_question_is_about_must_be_there() {
-        let told = mistakes("--generate-example code-review");
-        let nearest =
-            "--generate-example: 'code-review' is no example, did you mean 'code_review'? There are: data_analysis, ";
-        assert!(told.len() == 1 && told[0].starts_with(nearest), "{told:?}");
-        assert_eq!(mistakes("--inspect-command"), ["--inspect-command: /NAME is missing"]);
-        assert_eq!(mistakes("--list-commands=all"), ["--list-commands takes no value, but has 'all'"]);
-        assert_eq!(mistakes("--print-schema --bogus"), ["unknown option '--bogus' (see zen --help)"]);
+    fn messages_about_the_command_line() {
+        let mut text = String::new();
+        for line in MISTAKEN {
+            text += &format!("$ zen {line}\n");
+            for error in errors(line) {
+                text += &format!("zen: {error}\n");
+            }
+            text.push('\n');
+        }
+        assert_golden("usage_errors.txt", &text);
     }
 
     #[test]
-    fn an_unknown_option_is_told_the_nearest() {
-        assert_eq!(mistakes("--confg plan.json"), ["unknown option '--confg', did you mean '--config'?"]);
-        assert_eq!(mistakes("--confg=plan.json"), ["unknown option '--confg', did you mean '--config'?"]);
-        assert_eq!(mistakes("-c - --dryrun"), ["unknown option '--dryrun', did you mean '--dry-run'?"]);
-        assert_eq!(mistakes("-c - --frobnicate"), ["unknown option '--frobnicate' (see zen --help)"]);
-        assert_eq!(mistakes("-c - --frobnicate=1"), ["unknown option '--frobnicate' (see zen --help)"]);
-        assert_eq!(mistakes("-c - -qx"), ["unknown option '-x' (see zen --help)"]);
-        assert_eq!(mistakes("-c - -5"), ["unknown option '-5' (see zen --help)"]);
+    fn unknown_option_has_a_suggestion_if_one_is_close() {
+        let unknown = |given: &str, suggestion| vec![UsageError::UnknownOption { given: given.to_owned(), suggestion }];
+        assert_eq!(errors("--confg=plan.json"), unknown("--confg", Some("config")), "its value is skipped");
+        assert_eq!(errors("-c - --frobnicate=1"), unknown("--frobnicate", None));
+        assert_eq!(errors("-c - -qx"), unknown("-x", None));
+        assert_eq!(errors("-c - -5"), unknown("-5", None));
     }
 
     #[test]
-    fn a_missing_value_is_named() {
-        assert_eq!(mistakes("--config"), ["--config: FILE is missing"]);
-        assert_eq!(mistakes("--config --dry-run"), ["--config: FILE is missing"]);
-        assert_eq!(mistakes("-c -q"), ["--config: FILE is missing"]);
-        assert_eq!(mistakes("-c - --timeout -- "), ["--timeout: SECONDS is missing"]);
+    fn next_flag_is_no_value() {
+        let missing = vec![UsageError::MissingValue { option: "config", placeholder: "FILE" }];
+        for line in ["--config", "--config --dry-run", "-c -q"] {
+            assert_eq!(errors(line), missing, "{line}");
+        }
     }
 
     #[test]
-    fn an_invalid_value_is_told_what_was_expected() {
-        assert_eq!(mistakes("-c - --startup-delay abc"), ["--startup-delay: 'abc' is not a number of seconds"]);
-        assert_eq!(mistakes("-c - --startup-delay -1"), ["--startup-delay: '-1' is below 0"]);
-        assert_eq!(mistakes("-c - --max-parallel 0"), ["--max-parallel: '0' is not between 1 and 1000000"]);
-        assert_eq!(mistakes("-c - --log-level loud"), ["--log-level: 'loud' is none of silent, concise, detailed"]);
-        assert_eq!(mistakes("-c - --start-at 25:00"), ["--start-at: '25:00' has an hour above 23"]);
-        assert_eq!(mistakes("--config="), ["--config: the path is empty"]);
-    }
-
-    #[test]
-    fn a_switch_takes_no_value() {
-        assert_eq!(mistakes("-c - --dry-run=yes"), ["--dry-run takes no value, but has 'yes'"]);
-        assert_eq!(mistakes("-c - -q=yes"), ["-q takes no value, but has 'yes'"]);
-    }
-
-    #[test]
-    fn a_command_stands_alone() {
-        let of = |arguments: &[&str]| parse(arguments.iter().map(OsString::from), |_| None);
-        let instance = |arguments: &[&str]| match of(arguments) {
+    fn argument_is_the_only_command() {
+        let parsed = |arguments: &[&str]| parse(arguments.iter().map(OsString::from), |_| None);
+        let instance = |arguments: &[&str]| match parsed(arguments) {
             Ok(Request::Run(options)) => options.instance,
             other => panic!("{arguments:?}: {other:?}"),
         };
@@ -412,68 +472,58 @@ mod tests {
             ..InstanceConfig::default()
         };
         assert_eq!(all, expected);
-        assert_eq!(of(&["", "-c", "-"]), Err(vec!["the command: the text is empty".to_owned()]));
+        assert_eq!(parsed(&["", "-c", "-"]), Err(vec![UsageError::InvalidCommand(ValueError::Empty)]));
     }
 
     #[test]
-    fn a_command_of_several_words_is_told_to_stand_in_quotes() {
-        let message = "unexpected argument 'src': there is one command, and if it has several words, it stands in quotes: \
-            \"/review src\"";
-        assert_eq!(mistakes("/analyze src"), [message]);
-        assert_eq!(mistakes("/analyze -q src"), [message]);
+    fn command_of_several_words_must_be_quoted() {
+        for line in ["/analyze src", "/analyze -q src"] {
+            assert_eq!(errors(line), [UsageError::SecondArgument("src".to_owned())], "{line}");
+        }
     }
 
     #[test]
-    fn what_says_something_of_a_command_needs_one() {
-        let what = "says something of a command on the command line, and there is none: a config says it itself";
+    fn option_of_a_command_requires_one() {
+        let requires = |option| UsageError::RequiresCommand { option };
         assert_eq!(
-            mistakes("-c - --session-id s --clear-history"),
-            [format!("--session-id {what}"), format!("--clear-history {what}")]
+            errors("-c - --session-id s --clear-history"),
+            [requires("session-id"), requires("clear-history")]
         );
-        assert_eq!(
-            options("-c - --output-format stream-json").single_instance(),
-            None,
-            "older scripts say it with a config"
-        );
+        assert_eq!(options("-c - --output-format stream-json").single_instance(), None, "older scripts pass it");
     }
 
     #[test]
-    fn a_bare_word_is_no_command() {
+    fn single_word_is_no_command() {
         for word in ["help", "version", "nightly", "-"] {
-            let mistakes = mistakes(word);
-            assert!(
-                mistakes[0].starts_with(&format!("unexpected argument '{word}': a command is called as ")),
-                "{word}"
-            );
+            assert_eq!(errors(word), [UsageError::BareWord(word.to_owned())]);
         }
         let sentence = parse(["sum up".into()].into_iter(), |_| None).expect("a text");
         assert!(matches!(sentence, Request::Run(options) if options.instance.prompt.as_deref() == Some("sum up")));
     }
 
     #[test]
-    fn a_config_in_place_of_a_command_is_told_where_it_goes() {
-        let message = "unexpected argument 'plan.json': a config is given with --config FILE";
-        assert_eq!(mistakes("plan.json"), [message]);
-        assert_eq!(mistakes("-c - -- plan.json"), [message]);
-        assert_eq!(mistakes("/analyze plan.json"), [message]);
+    fn config_is_no_command() {
+        for line in ["plan.json", "-c - -- plan.json", "/analyze plan.json"] {
+            assert_eq!(errors(line), [UsageError::ConfigArgument("plan.json".to_owned())], "{line}");
+        }
     }
 
     #[test]
-    fn the_beginning_of_a_name_is_enough_where_no_other_begins_so() {
+    fn options_may_be_abbreviated_to_a_unique_prefix() {
         assert_eq!(options("-c - --work /w --max-p=3").workspace, Some(PathBuf::from("/w")));
         assert_eq!(options("-c - --time 5").timeout, Duration::from_secs(5));
+        let candidates = vec!["command-budget", "command-cost-budget"];
         assert_eq!(
-            mistakes("-c - --command 5"),
-            ["'--command' may be --command-budget or --command-cost-budget: write it out"]
+            errors("-c - --command 5"),
+            [UsageError::AmbiguousOption { given: "--command".to_owned(), candidates }]
         );
-        assert_eq!(mistakes("-c - --log=x"), ["'--log' may be --log-level or --log-dir: write it out"]);
-        assert_eq!(mistakes("-c - --=x"), ["unknown option '--' (see zen --help)"]);
+        assert_eq!(errors("-c - --log=x").len(), 1, "its value is skipped");
     }
 
     #[test]
-    fn a_flag_beats_the_environment() {
+    fn flag_takes_precedence_over_the_environment() {
         let variable = |name: &str| {
-            let (_, value) = [("ZEN_CONFIG", "a.json"), ("ZEN_DEBUG", "1")].into_iter().find(|(of, _)| *of == name)?;
+            let (_, value) = [("ZEN_CONFIG", "a.json"), ("ZEN_DEBUG", "1")].into_iter().find(|(known, _)| *known == name)?;
             Some(OsString::from(value))
         };
         let options = |line: &str| match parse(line.split_whitespace().map(OsString::from), variable) {
@@ -487,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_is_home_in_every_path() {
+    fn tilde_is_the_home_directory_in_each_path() {
         let line = "-c ~/c.json --workspace=~ --claude ~/bin/claude --log-dir=~/logs --lock=~/lock";
         let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/me"));
         let options = match parse(line.split_whitespace().map(OsString::from), home) {
@@ -502,54 +552,41 @@ mod tests {
     }
 
     #[test]
-    fn apex_is_refused_whatever_comes_with_it() {
+    fn apex_is_the_only_error() {
         for line in ["--apex", "-a --message hello", "-c plan.json --apex"] {
-            assert_eq!(mistakes(line), [NO_APEX], "{line}");
+            assert_eq!(errors(line), [UsageError::Apex], "{line}");
         }
     }
 
     #[test]
     fn without_a_config_or_a_command_there_is_nothing_to_run() {
-        let message = "nothing to run: give a config with --config FILE, or one command, such as \"/review src\" (see zen --help)";
-        assert_eq!(mistakes(""), [message]);
-        assert_eq!(mistakes("--dry-run --").len(), 1);
+        for line in ["", "--dry-run --"] {
+            assert_eq!(errors(line), [UsageError::NothingToRun], "{line}");
+        }
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once() {
-        let line = "--confg a.json --dry-run=1 --timeout 0 b.json --grace nan --max-line-length 19 --log-dir";
-        let expected = [
-            "unknown option '--confg', did you mean '--config'?",
-            "--dry-run takes no value, but has '1'",
-            "--timeout: '0' is not above 0",
-            "unexpected argument 'b.json': a config is given with --config FILE",
-            "--grace: 'nan' is not a number of seconds",
-            "--max-line-length: '19' is not between 20 and 1000000",
-            "--log-dir: DIR is missing",
-        ];
-        assert_eq!(mistakes(line), expected);
-    }
-
-    #[test]
-    fn a_message_is_harmless_whatever_the_arguments_are() {
+    fn messages_have_no_control_characters() {
         let arguments = ["--\u{1b}[2Jx", "/a", "a\nb\u{202e}"];
-        let mistakes = parse(arguments.into_iter().map(OsString::from), |_| None).unwrap_err();
-        assert_eq!(mistakes[0], r"unknown option '--\u001b[2Jx' (see zen --help)");
-        assert!(mistakes[1].starts_with(r"unexpected argument 'a\nb\u202e': "), "{mistakes:?}");
+        let errors = parse(arguments.into_iter().map(OsString::from), |_| None).unwrap_err();
+        assert!(errors[0].to_string().contains(r"'--\u001b[2Jx'"), "{errors:?}");
+        assert!(errors[1].to_string().contains(r"'a\nb\u202e'"), "{errors:?}");
+        let long = UsageError::BareWord("x".repeat(1000)).to_string();
+        assert!(long.len() < 400, "{long}");
     }
 
     proptest! {
         #[test]
-        fn no_command_line_is_too_strange(
+        fn any_command_line_is_parsed_or_rejected_with_printable_messages(
             arguments in prop::collection::vec(prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..8),
                 "--?[a-z-]{0,8}=?[ -~]{0,3}".prop_map(String::into_bytes),
                 prop::sample::select(FLAGS).prop_map(|flag| format!("--{}", flag.long).into_bytes()),
             ], 0..6)
         ) {
-            if let Err(mistakes) = parse(arguments.into_iter().map(OsString::from_vec), |_| None) {
-                prop_assert!(!mistakes.is_empty());
-                prop_assert!(mistakes.iter().all(|mistake| !mistake.chars().any(char::is_control)));
+            if let Err(errors) = parse(arguments.into_iter().map(OsString::from_vec), |_| None) {
+                prop_assert!(!errors.is_empty());
+                prop_assert!(errors.iter().all(|error| !error.to_string().chars().any(char::is_control)));
             }
         }
     }
