@@ -42,7 +42,8 @@ pub fn parse(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Request, Vec<UsageError>> {
     let (options, errors) = environment::options(&variable);
-    let mut line = CommandLine { parser: Parser::from_args(arguments), options, command_flags: Vec::new(), positionals: 0 };
+    let mut line =
+        CommandLine { parser: Parser::from_args(arguments), options, command_flags: Vec::new(), positionals: 0 };
     let errors = match line.parse_arguments(errors) {
         Outcome::Request(request) => return Ok(request),
         Outcome::Apex => return Err(vec![UsageError::Apex]),
@@ -485,10 +486,7 @@ mod tests {
     #[test]
     fn option_of_a_command_requires_one() {
         let requires = |option| UsageError::RequiresCommand { option };
-        assert_eq!(
-            errors("-c - --session-id s --clear-history"),
-            [requires("session-id"), requires("clear-history")]
-        );
+        assert_eq!(errors("-c - --session-id s --clear-history"), [requires("session-id"), requires("clear-history")]);
         assert_eq!(options("-c - --output-format stream-json").single_instance(), None, "older scripts pass it");
     }
 
@@ -523,7 +521,8 @@ mod tests {
     #[test]
     fn flag_takes_precedence_over_the_environment() {
         let variable = |name: &str| {
-            let (_, value) = [("ZEN_CONFIG", "a.json"), ("ZEN_DEBUG", "1")].into_iter().find(|(known, _)| *known == name)?;
+            let (_, value) =
+                [("ZEN_CONFIG", "a.json"), ("ZEN_DEBUG", "1")].into_iter().find(|(known, _)| *known == name)?;
             Some(OsString::from(value))
         };
         let options = |line: &str| match parse(line.split_whitespace().map(OsString::from), variable) {

@@ -366,9 +366,7 @@ pub static FLAGS: &[Flag] = &[
         kind: FlagKind::Value {
             name: "SECONDS",
             default: Some("5"),
-            set: |options, value| {
-                values::store(&mut options.status_report_interval, values::seconds_above_zero(value))
-            },
+            set: |options, value| values::store(&mut options.status_report_interval, values::seconds_above_zero(value)),
         },
         help: "Time between two status reports",
         details: "The time between two status reports on standard output. SIGUSR1 requests one at any time. Fractions \
@@ -520,7 +518,9 @@ pub static FLAGS: &[Flag] = &[
         kind: FlagKind::Value {
             name: "/NAME",
             default: None,
-            set: |options, value| values::store(&mut options.query, values::filled(value).map(Query::Command).map(Some)),
+            set: |options, value| {
+                values::store(&mut options.query, values::filled(value).map(Query::Command).map(Some))
+            },
         },
         help: "Print details of a slash command",
         details: "Print details of a slash command: its origin, its file, its front matter, and the beginning of its \
