@@ -3,6 +3,8 @@
 //!
 //! An unknown option is passed on: a newer claude may have it.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 
 use super::permissions;
@@ -50,14 +52,13 @@ const fn option(names: &'static [&'static str], arity: Arity, rule: Rule) -> Cli
 const ENDS: Rule = Rule::Refused("makes claude exit without doing any work: leave it out");
 const ELSEWHERE: Rule = Rule::Refused("moves the session out of the process that zen supervises: leave it out");
 const NO_SETTINGS: Rule = Rule::Refused(
-    "turns off settings, hooks and commands that zen relies on: choose what is loaded with --setting-sources",
+    "disables settings, hooks and commands that zen relies on: choose the settings files with --setting-sources",
 );
 const WORKTREE: Rule = Rule::Refused(
-    "makes a work tree that is left behind and starts from the remote: use 'git worktree add' and the field 'cwd'",
+    "creates a work tree that is not removed and starts from the remote: use 'git worktree add' and the field 'cwd'",
 );
-const SCHEMA: Rule =
-    Rule::Refused("gives an answer that zen does not read: describe the form of the answer in the field 'prompt'");
-const SUGGESTIONS: Rule = Rule::Refused("asks the model again after the result: leave it out");
+const SCHEMA: Rule = Rule::Refused("returns an answer that zen does not read: describe its form in the field 'prompt'");
+const SUGGESTIONS: Rule = Rule::Refused("calls the model again after the result: leave it out");
 
 const DOLLARS: &str = "--max-budget-usd";
 const NO_PERSISTENCE: &str = "--no-session-persistence";
@@ -130,50 +131,221 @@ static OPTIONS: &[CliOption] = &[
 /// Existence check for files, given by planning.
 pub type Exists<'a> = &'a dyn Fn(&Path) -> bool;
 
+/// Element of `claude_args` that does not work with zen. `option` is its name, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ArgumentError {
+    /// An option that zen passes itself.
+    SetByZen {
+        /// Name of the option.
+        option: String,
+    },
+    /// An option that a field of the config sets.
+    HasField {
+        /// Name of the option.
+        option: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// An option that cannot work under zen.
+    Refused {
+        /// Name of the option.
+        option: String,
+        /// Effect of the option, and the alternative.
+        reason: &'static str,
+    },
+    /// An option that disables the hook by which zen enforces `allowed_tools`.
+    DisablesHook {
+        /// Name of the option.
+        option: String,
+    },
+    /// A dollar limit beside that of the budget.
+    DollarLimit,
+    /// An option that discards the conversation of a named session.
+    DiscardsSession,
+    /// An option that does not work in the mode `bypassPermissions`.
+    NeedsOtherMode,
+    /// The word `--`.
+    Separator,
+    /// Text that is no option.
+    NotAnOption(String),
+    /// An option without its value.
+    MissingValue {
+        /// Name of the option.
+        option: String,
+    },
+    /// A value that is not an existing file.
+    MissingFile {
+        /// Name of the option.
+        option: String,
+        /// Value, as written.
+        value: String,
+    },
+    /// A value that is neither a JSON object nor an existing file.
+    NeitherJsonNorFile {
+        /// Name of the option.
+        option: String,
+        /// Value, as written.
+        value: String,
+    },
+}
+
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            ArgumentError::SetByZen { option } => write!(f, "{option} is set by zen: leave it out"),
+            ArgumentError::HasField { option, field } => {
+                write!(f, "{option} conflicts with an option of zen: use the field '{field}'")
+            }
+            ArgumentError::Refused { option, reason } => write!(f, "{option} {reason}"),
+            ArgumentError::DisablesHook { option } => {
+                write!(f, "{option} would disable allowed_tools: leave one of them out")
+            }
+            ArgumentError::DollarLimit => {
+                write!(f, "{DOLLARS} conflicts with the budget in dollars, which zen passes to claude: leave it out")
+            }
+            ArgumentError::DiscardsSession => {
+                write!(f, "{NO_PERSISTENCE} would discard the conversation of 'session_id': leave one of them out")
+            }
+            ArgumentError::NeedsOtherMode => write!(
+                f,
+                "{RESTRICTED} does not work in permission mode bypassPermissions: set the field 'permission_mode'"
+            ),
+            ArgumentError::Separator => f.write_str("'--' would turn the words after it into a prompt: leave it out"),
+            ArgumentError::NotAnOption(word) => {
+                write!(f, "'{}' is not an option: put text into 'prompt'", quote_input(word))
+            }
+            ArgumentError::MissingValue { option } => write!(f, "{option} needs a value"),
+            ArgumentError::MissingFile { option, value } => {
+                write!(f, "{option}: '{}' does not exist", quote_input(value))
+            }
+            ArgumentError::NeitherJsonNorFile { option, value } => {
+                write!(f, "{option}: '{}' is neither a JSON object nor an existing file", quote_input(value))
+            }
+        }
+    }
+}
+
 /// Returns the problems of an instance's `claude_args`, each once. `limits_dollars` is true if zen passes a dollar
 /// limit.
 #[must_use]
-pub fn problems(invocation: &Invocation, limits_dollars: bool, exists: Exists) -> Vec<String> {
-    let mut problems: Vec<String> = Vec::new();
-    let mut add = |problem: Option<String>| problems.extend(problem);
+pub fn problems(invocation: &Invocation, limits_dollars: bool, exists: Exists) -> Vec<ArgumentError> {
+    let mut checker = Checker { invocation, limits_dollars, exists, errors: Vec::new(), seen: HashSet::new() };
     // Option that may take more values. An unknown option (`None`) may take any number.
-    let mut open: Option<(&str, Option<&CliOption>)> = None;
+    let mut open = None;
     for word in &invocation.claude_args {
-        match open {
-            Some((name, Some(option))) if option.arity == Arity::One => {
-                add(value_problem(name, option, word, invocation, exists));
-                open = None;
-            }
-            _ if word == "--" => {
-                add(Some("'--' would make claude take what follows for a prompt: leave it out".to_owned()));
-                open = None;
-            }
-            _ if word.len() > 1 && word.starts_with('-') => {
-                let (name, value) = split(word);
-                let option = find(name);
-                add(option.and_then(|option| option_problem(name, option, invocation, limits_dollars)));
-                if let (Some(option), Some(value)) = (option, value) {
-                    add(value_problem(name, option, value, invocation, exists));
-                }
-                let takes_more = value.is_none() && option.is_none_or(|option| option.arity != Arity::None);
-                open = takes_more.then_some((name, option));
-            }
-            Some((_, None)) => {}
-            Some((name, Some(option))) => {
-                add(value_problem(name, option, word, invocation, exists));
-                open = open.filter(|_| option.arity == Arity::Many);
-            }
-            None => add(Some(format!("'{}' is no option: give text in 'prompt'", quote_input(word)))),
-        }
+        open = checker.word(word, open);
     }
     if let Some((name, Some(CliOption { arity: Arity::One, rule: Rule::Free | Rule::File | Rule::JsonOrFile, .. }))) =
         open
     {
-        add(Some(format!("{name} has no value")));
+        checker.add(ArgumentError::MissingValue { option: name.to_owned() });
     }
-    let mut seen = std::collections::HashSet::new();
-    problems.retain(|problem| seen.insert(problem.clone()));
-    problems
+    checker.errors
+}
+
+/// Checker of the words of one instance's `claude_args`.
+struct Checker<'a> {
+    invocation: &'a Invocation,
+    limits_dollars: bool,
+    exists: Exists<'a>,
+    errors: Vec<ArgumentError>,
+    seen: HashSet<ArgumentError>,
+}
+
+/// Name of an option, and its entry in the table.
+type OpenOption<'a> = Option<(&'a str, Option<&'static CliOption>)>;
+
+impl Checker<'_> {
+    fn add(&mut self, error: ArgumentError) {
+        if self.seen.insert(error.clone()) {
+            self.errors.push(error);
+        }
+    }
+
+    /// Checks a word. `open` is the option that may take it as a value. Returns the option that may take the next word.
+    fn word<'w>(&mut self, word: &'w str, open: OpenOption<'w>) -> OpenOption<'w> {
+        if let Some((name, Some(option))) = open
+            && option.arity == Arity::One
+        {
+            self.value(name, option, word);
+            return None;
+        }
+        if word == "--" {
+            self.add(ArgumentError::Separator);
+            return None;
+        }
+        if word.len() > 1 && word.starts_with('-') {
+            return self.option(word);
+        }
+        match open {
+            Some((name, Some(option))) => {
+                self.value(name, option, word);
+                if option.arity == Arity::Many { open } else { None }
+            }
+            Some((_, None)) => open,
+            None => {
+                self.add(ArgumentError::NotAnOption(word.to_owned()));
+                None
+            }
+        }
+    }
+
+    /// Checks an option, and its value if that is in the same word.
+    fn option<'w>(&mut self, word: &'w str) -> OpenOption<'w> {
+        let (name, value) = split(word);
+        let Some(option) = find(name) else { return if value.is_none() { Some((name, None)) } else { None } };
+        if let Some(error) = self.option_error(name, option) {
+            self.add(error);
+        }
+        match value {
+            Some(value) => self.value(name, option, value),
+            None if option.arity != Arity::None => return Some((name, Some(option))),
+            None => {}
+        }
+        None
+    }
+
+    fn option_error(&self, name: &str, option: &CliOption) -> Option<ArgumentError> {
+        let invocation = self.invocation;
+        let is_bypassing =
+            !permissions::is_mode_overridden(invocation) && invocation.permission_mode == "bypassPermissions";
+        let option_name = name.to_owned();
+        if WITHOUT_HOOK.contains(&name) && invocation.allowed_tools.is_some() {
+            return Some(ArgumentError::DisablesHook { option: option_name });
+        }
+        match option.rule {
+            Rule::OfZen => Some(ArgumentError::SetByZen { option: option_name }),
+            Rule::Field(field) => Some(ArgumentError::HasField { option: option_name, field }),
+            Rule::Refused(reason) => Some(ArgumentError::Refused { option: option_name, reason }),
+            Rule::Free | Rule::File | Rule::JsonOrFile => match name {
+                DOLLARS if self.limits_dollars => Some(ArgumentError::DollarLimit),
+                NO_PERSISTENCE if invocation.session.is_some() => Some(ArgumentError::DiscardsSession),
+                RESTRICTED if is_bypassing => Some(ArgumentError::NeedsOtherMode),
+                _ => None,
+            },
+        }
+    }
+
+    fn value(&mut self, name: &str, option: &CliOption, value: &str) {
+        let (option_name, owned) = (name.to_owned(), value.to_owned());
+        match option.rule {
+            Rule::File if !self.is_file(value) => {
+                self.add(ArgumentError::MissingFile { option: option_name, value: owned });
+            }
+            Rule::JsonOrFile if !is_json_object(value) && !self.is_file(value) => {
+                self.add(ArgumentError::NeitherJsonNorFile { option: option_name, value: owned });
+            }
+            _ => {}
+        }
+    }
+
+    fn is_file(&self, value: &str) -> bool {
+        (self.exists)(&self.invocation.cwd.join(value))
+    }
+}
+
+fn is_json_object(value: &str) -> bool {
+    value.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
 }
 
 /// Splits `--name=value`. For joined short options (`-cv`), or one with a value (`-dapi`), the first decides.
@@ -202,69 +374,20 @@ fn find(name: &str) -> Option<&'static CliOption> {
     OPTIONS.iter().find(|option| option.names.contains(&name))
 }
 
-fn option_problem(name: &str, option: &CliOption, invocation: &Invocation, limits_dollars: bool) -> Option<String> {
-    if WITHOUT_HOOK.contains(&name) && invocation.allowed_tools.is_some() {
-        return Some(format!("{name} would put allowed_tools out of force: leave one of them out"));
-    }
-    match option.rule {
-        Rule::OfZen => Some(format!("{name} is zen's own to give, which talks to claude over a stream: leave it out")),
-        Rule::Field(field) => {
-            Some(format!("{name} would contradict what zen gives claude itself: use the field '{field}'"))
-        }
-        Rule::Refused(why) => Some(format!("{name} {why}")),
-        Rule::Free | Rule::File | Rule::JsonOrFile => match name {
-            DOLLARS if limits_dollars => Some(format!(
-                "{name} would contradict the budget in dollars, which zen gives claude itself: leave it out"
-            )),
-            NO_PERSISTENCE if invocation.session.is_some() => {
-                Some(format!("{name} would lose the conversation of 'session_id': leave one of them out"))
-            }
-            RESTRICTED
-                if !permissions::is_mode_overridden(invocation)
-                    && invocation.permission_mode == "bypassPermissions" =>
-            {
-                Some(format!(
-                    "{name} does not work in permission mode bypassPermissions: set the field 'permission_mode'"
-                ))
-            }
-            _ => None,
-        },
-    }
-}
-
-fn value_problem(
-    name: &str,
-    option: &CliOption,
-    value: &str,
-    invocation: &Invocation,
-    exists: Exists,
-) -> Option<String> {
-    let is_json =
-        || value.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
-    let is_file = || exists(&invocation.cwd.join(value));
-    match option.rule {
-        Rule::File if !is_file() => Some(format!("{name}: '{}' does not exist", quote_input(value))),
-        Rule::JsonOrFile if !is_json() && !is_file() => {
-            Some(format!("{name}: '{}' is neither a JSON object nor a file that exists", quote_input(value)))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::planned;
 
-    fn with(fields: &str, words: &[&str]) -> Vec<String> {
+    fn errors_with(fields: &str, words: &[&str]) -> Vec<ArgumentError> {
         let mut instance =
             planned(&format!(r#"{{"instances": [{{"command": "x", "cwd": "sub"{fields}}}]}}"#)).instances.remove(0);
         instance.invocation.claude_args = words.iter().map(ToString::to_string).collect();
         problems(&instance.invocation, false, &|path| path == Path::new("/w/sub/there.json"))
     }
 
-    fn of(words: &[&str]) -> Vec<String> {
-        with("", words)
+    fn errors(words: &[&str]) -> Vec<ArgumentError> {
+        errors_with("", words)
     }
 
     /// Each option in the help of some generation is in the table, with the correct arity.
@@ -295,36 +418,48 @@ mod tests {
     }
 
     #[test]
-    fn options_that_take_over_are_refused_with_the_way_out() {
+    fn options_that_cannot_work_are_errors() {
+        let option = |name: &str| name.to_owned();
+        let has_field = |name: &str, field| ArgumentError::HasField { option: option(name), field };
+        let missing = |name: &str| ArgumentError::MissingFile { option: option(name), value: "gone".into() };
+        let neither =
+            |name: &str, value: &str| ArgumentError::NeitherJsonNorFile { option: option(name), value: value.into() };
+        let not_an_option = |word: &str| ArgumentError::NotAnOption(word.to_owned());
         for (words, expected) in [
-            (&["--resume=x"][..], "--resume would contradict what zen gives claude itself: use the field 'session_id'"),
-            (&["--print"], "--print is zen's own to give, which talks to claude over a stream: leave it out"),
-            (&["--bg"], "--bg moves the session out of the process that zen supervises: leave it out"),
-            (&["-v"], "-v makes claude exit without doing any work: leave it out"),
-            (&["--help"], "--help makes claude exit without doing any work: leave it out"),
-            (&["-cv"], "-c would contradict what zen gives claude itself: use the field 'session_id'"),
-            (&["--permission-prompts", "host"], "--permission-prompts would contradict"),
-            (&["--bare"], "--bare turns off settings, hooks and commands that zen relies on: "),
-            (&["--worktree"], "--worktree makes a work tree that is left behind"),
-            (&["-w", "tree"], "-w makes a work tree that is left behind"),
-            (&["--json-schema", "{}"], "--json-schema gives an answer that zen does not read: "),
-            (&["Bash"], "'Bash' is no option: give text in 'prompt'"),
-            (&["--verbose", "mcp"], "'mcp' is no option"),
-            (&["--effort", "high", "x"], "'x' is no option"),
-            (&["--debug", "api", "x"], "'x' is no option"),
-            (&["--", "x"], "'--' would make claude take what follows for a prompt: leave it out"),
-            (&["--effort"], "--effort has no value"),
-            (&["--restricted"], "--restricted does not work in permission mode bypassPermissions: "),
-            (&["--settings", "gone.json"], "--settings: 'gone.json' is neither a JSON object nor a file that exists"),
-            (&["--settings={bad"], "--settings: '{bad' is neither a JSON object nor a file that exists"),
-            (&["--mcp-config", "there.json", "gone"], "--mcp-config: 'gone' is neither"),
-            (&["--append-system-prompt-file", "gone"], "--append-system-prompt-file: 'gone' does not exist"),
-            (&["--plugin-dir", "gone"], "--plugin-dir: 'gone' does not exist"),
+            (&["--resume=x"][..], has_field("--resume", "session_id")),
+            (&["--print"], ArgumentError::SetByZen { option: option("--print") }),
+            (&["-cv"], has_field("-c", "session_id")),
+            (&["--permission-prompts", "host"], has_field("--permission-prompts", "permission_mode")),
+            (&["Bash"], not_an_option("Bash")),
+            (&["--verbose", "mcp"], not_an_option("mcp")),
+            (&["--effort", "high", "x"], not_an_option("x")),
+            (&["--debug", "api", "x"], not_an_option("x")),
+            (&["--", "x"], ArgumentError::Separator),
+            (&["--effort"], ArgumentError::MissingValue { option: option("--effort") }),
+            (&["--restricted"], ArgumentError::NeedsOtherMode),
+            (&["--settings", "gone.json"], neither("--settings", "gone.json")),
+            (&["--settings={bad"], neither("--settings", "{bad")),
+            (&["--mcp-config", "there.json", "gone"], neither("--mcp-config", "gone")),
+            (&["--append-system-prompt-file", "gone"], missing("--append-system-prompt-file")),
+            (&["--plugin-dir", "gone"], missing("--plugin-dir")),
         ] {
-            let problems = of(words);
-            assert!(problems.first().is_some_and(|problem| problem.starts_with(expected)), "{words:?}: {problems:?}");
+            assert_eq!(errors(words).first(), Some(&expected), "{words:?}");
         }
-        assert_eq!(of(&["--model", "x", "--model=y"]).len(), 1, "each is reported once");
+        for words in [
+            &["--bg"][..],
+            &["-v"],
+            &["--help"],
+            &["--bare"],
+            &["--worktree"],
+            &["-w", "tree"],
+            &["--json-schema", "{}"],
+        ] {
+            let name = words[0];
+            let errors = errors(words);
+            let is_refused = matches!(&errors[..], [ArgumentError::Refused { option, .. }] if option == name);
+            assert!(is_refused, "{words:?}: {errors:?}");
+        }
+        assert_eq!(errors(&["--model", "x", "--model=y"]).len(), 1, "each is reported once");
     }
 
     #[test]
@@ -344,13 +479,10 @@ mod tests {
             &["--no-session-persistence", "--max-budget-usd", "1", "--append-system-prompt", "-"],
             &[],
         ] {
-            assert_eq!(of(words), Vec::<String>::new(), "{words:?}");
+            assert_eq!(errors(words), [], "{words:?}");
         }
-        assert_eq!(with(r#", "permission_mode": "default""#, &["--restricted"]), Vec::<String>::new());
-        let lost = with(r#", "session_id": "s""#, &["--no-session-persistence"]);
-        assert_eq!(
-            lost,
-            ["--no-session-persistence would lose the conversation of 'session_id': leave one of them out"]
-        );
+        assert_eq!(errors_with(r#", "permission_mode": "default""#, &["--restricted"]), []);
+        let errors = errors_with(r#", "session_id": "s""#, &["--no-session-persistence"]);
+        assert_eq!(errors, [ArgumentError::DiscardsSession]);
     }
 }

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod slash_commands;
 pub mod tokens;
 pub mod tool_denials;
+pub mod tool_lint;
 pub mod tool_policy;
 pub mod tools;
 pub mod turn_outcome;

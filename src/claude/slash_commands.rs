@@ -3,6 +3,8 @@
 //! claude treats an unknown command as text or ignores it, and reports success in both cases; so zen queries the list
 //! first. The syntax of a command is claude's own.
 
+use std::fmt;
+
 use crate::base::suggest::closest_match;
 
 /// Commands that every generation answers and none lists.
@@ -113,12 +115,32 @@ impl Commands {
     /// Returns the error for an unknown command. It has the nearest name or, if the name is also a path, the field for
     /// text.
     #[must_use]
-    pub fn not_found(&self, name: &str, is_path: bool) -> String {
+    pub fn not_found(&self, name: &str, is_path: bool) -> CommandNotFound {
         let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());
-        match closest_match(name, known) {
-            Some(near) => format!("Command not found: /{name} (did you mean /{near}?)"),
-            None if is_path => format!("Command not found: /{name} (text that begins with a path belongs in 'prompt')"),
-            None => format!("Command not found: /{name}"),
+        let suggestions: Vec<String> = closest_match(name, known).into_iter().map(str::to_owned).collect();
+        CommandNotFound { name: name.to_owned(), is_path: is_path && suggestions.is_empty(), suggestions }
+    }
+}
+
+/// Slash command that claude does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandNotFound {
+    /// Name without the slash.
+    pub name: String,
+    /// Similar names.
+    pub suggestions: Vec<String>,
+    /// True if the name is also a path, so that the message may be text.
+    pub is_path: bool,
+}
+
+impl fmt::Display for CommandNotFound {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Command not found: /{}", self.name)?;
+        match self.suggestions.as_slice() {
+            [] if self.is_path => f.write_str(" (text that begins with a path belongs in 'prompt')"),
+            [] => Ok(()),
+            [one] => write!(f, " (did you mean /{one}?)"),
+            [first @ .., last] => write!(f, " (did you mean /{} or /{last}?)", first.join(", /")),
         }
     }
 }
@@ -153,13 +175,13 @@ mod tests {
         let commands = Commands::new(vec!["analyze-code".into(), "compact".into()]);
         assert!(commands.contains("compact") && commands.contains("help") && !commands.contains("clear"));
         assert_eq!(
-            commands.not_found("analyse-code", true),
+            commands.not_found("analyse-code", true).to_string(),
             "Command not found: /analyse-code (did you mean /analyze-code?)"
         );
         let unlike = "this-command-does-not-exist";
-        assert_eq!(commands.not_found(unlike, false), "Command not found: /this-command-does-not-exist");
+        assert_eq!(commands.not_found(unlike, false).to_string(), "Command not found: /this-command-does-not-exist");
         assert_eq!(
-            commands.not_found("tmp", true),
+            commands.not_found("tmp", true).to_string(),
             "Command not found: /tmp (text that begins with a path belongs in 'prompt')"
         );
     }

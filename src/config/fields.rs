@@ -8,6 +8,7 @@ use super::{
     Background, BudgetConfig, BudgetType, Enforcement, InstanceConfig, OUTPUT_FORMATS, PERMISSION_MODES, PriceConfig,
     TokenBasis,
 };
+use crate::config::value_error::ValueError;
 use crate::config::values::{
     ARGUMENTS, BOOLEAN, DEPENDENCIES, DOLLARS, DOLLARS_PER_COMMAND, FILLED, RETRIES, SECONDS, Shape, TEXT, TEXTS,
     TOKENS, TOKENS_PER_COMMAND, Type, VARIABLES, named, one_of, words,
@@ -27,15 +28,21 @@ pub struct Field {
 /// Field with the function that reads it into a `T`.
 pub(super) struct FieldSpec<T: 'static> {
     pub(super) field: Field,
-    pub(super) read: fn(&mut T, Node) -> Result<(), String>,
+    pub(super) read: fn(&mut T, Node) -> Result<(), ValueError>,
+}
+
+impl<T> FieldSpec<T> {
+    pub(super) fn name(&self) -> &'static str {
+        self.field.name
+    }
 }
 
 /// Macro, since all rows have the same form: name, target, type, description.
 macro_rules! table {
-    ($($name:literal => $target:ident: $of:expr, $about:literal;)+) => {
+    ($($name:literal => $target:ident: $type:expr, $about:literal;)+) => {
         &[$(FieldSpec {
-            field: Field { name: $name, shape: $of.shape, about: $about },
-            read: |into, node| { into.$target = ($of.read)(node)?.into(); Ok(()) },
+            field: Field { name: $name, shape: $type.shape, about: $about },
+            read: |target, node| { target.$target = ($type.read)(node)?.into(); Ok(()) },
         }),+]
     };
 }

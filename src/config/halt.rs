@@ -35,30 +35,32 @@ pub const PATTERN: &str = "^(soon|now),fail=([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)
 /// Form of the option's value.
 pub const FORM: &str = "soon|now,fail=N|N%";
 
+/// Description of the type of the value, for messages.
+pub const DESCRIPTION: &str = "a string such as soon,fail=1";
+
+/// Text that is not of the form [`FORM`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HaltError;
+
+impl fmt::Display for HaltError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "must be {FORM}, with N above 0")
+    }
+}
+
 impl Halt {
     /// Parses `soon,fail=1` or `now,fail=30%`.
     ///
     /// # Errors
-    /// The expected form, if the text has another one.
-    pub fn parse(text: &str) -> Result<Halt, String> {
-        let parsed = text.split_once(",fail=").and_then(|(mode, threshold)| {
-            let mode = match mode {
-                "soon" => HaltMode::Soon,
-                "now" => HaltMode::Now,
-                _ => return None,
-            };
-            if threshold.starts_with(['0', '+']) || threshold.len() > 6 {
-                return None;
-            }
-            let threshold = match threshold.strip_suffix('%') {
-                Some(percent) => {
-                    Threshold::Percent(percent.parse().ok().filter(|percent| (1..=100).contains(percent))?)
-                }
-                None => Threshold::Count(threshold.parse().ok().filter(|count| *count > 0)?),
-            };
-            Some(Halt { mode, threshold })
-        });
-        parsed.ok_or_else(|| format!("must be {FORM}, with N above 0"))
+    /// Returns an error if the text has another form.
+    pub fn parse(text: &str) -> Result<Halt, HaltError> {
+        let (mode, threshold) = text.split_once(",fail=").ok_or(HaltError)?;
+        let mode = match mode {
+            "soon" => HaltMode::Soon,
+            "now" => HaltMode::Now,
+            _ => return Err(HaltError),
+        };
+        Ok(Halt { mode, threshold: Threshold::parse(threshold).ok_or(HaltError)? })
     }
 
     /// Returns true if this many failures, out of this many instances, stop the run.
@@ -67,6 +69,25 @@ impl Halt {
         match self.threshold {
             Threshold::Count(count) => failed >= count,
             Threshold::Percent(percent) => failed > 0 && failed * 100 >= instances * usize::from(percent),
+        }
+    }
+}
+
+impl Threshold {
+    /// Parses `12` or `30%`.
+    fn parse(text: &str) -> Option<Threshold> {
+        if text.starts_with(['0', '+']) || text.len() > 6 {
+            return None;
+        }
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.parse().ok()? {
+                percent @ 1..=100 => Some(Threshold::Percent(percent)),
+                _ => None,
+            },
+            None => match text.parse().ok()? {
+                0 => None,
+                count => Some(Threshold::Count(count)),
+            },
         }
     }
 }
@@ -105,7 +126,7 @@ mod tests {
             "now,fail=01",
             "now,done=1",
         ] {
-            assert_eq!(Halt::parse(text), Err("must be soon|now,fail=N|N%, with N above 0".to_owned()), "{text}");
+            assert_eq!(Halt::parse(text), Err(HaltError), "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::base::text::find_lone_surrogate;
+use crate::base::text::{character_width, find_lone_surrogate, floor_char_boundary, is_invisible, truncate};
 
 /// Position in a text: line and column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,10 +24,38 @@ pub struct Position {
 pub struct SyntaxError {
     /// Position at which the parser stopped.
     pub position: Position,
-    /// Message of the parser.
-    pub message: String,
+    /// Problem at the position.
+    pub problem: SyntaxProblem,
+    /// Common mistake that it looks like.
+    pub hint: Option<SyntaxHint>,
     /// Line with a caret under the position, ready to print.
     pub excerpt: String,
+}
+
+/// Problem of a text that is not JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyntaxProblem {
+    /// Any problem that no other variant describes, in the words of serde_json.
+    Parser(String),
+    /// An end of the text where a value is expected.
+    MissingValue,
+    /// An end of the text inside of this part.
+    UnexpectedEnd(String),
+    /// An escape of one half of a character.
+    LoneSurrogate(String),
+}
+
+/// Common mistake in handwritten JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyntaxHint {
+    /// A comment.
+    Comment,
+    /// A line break or a tab in a string.
+    LineBreak,
+    /// A string in single quotes.
+    SingleQuote,
+    /// A comma after the last element.
+    TrailingComma,
 }
 
 /// JSON text with valid syntax.
@@ -87,10 +115,13 @@ impl<'a> Document<'a> {
     /// # Errors
     /// Returns the first syntax error, with its position and line.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
-        let root = serde_json::from_str::<&RawValue>(text).map_err(|error| SyntaxError::of_parser(text, &error))?;
+        let root = match serde_json::from_str::<&RawValue>(text) {
+            Ok(root) => root,
+            Err(error) => return Err(SyntaxError::from_parser(text, &error)),
+        };
         match find_lone_surrogate(text) {
             None => Ok(Document { text, root }),
-            Some(offset) => Err(SyntaxError::of_half_a_character(text, offset)),
+            Some(offset) => Err(SyntaxError::lone_surrogate(text, offset)),
         }
     }
 
@@ -146,15 +177,25 @@ impl<'a> Node<'a> {
         self.raw.get()
     }
 
+    /// Describes the value for a message: a number as written, any other value by its type.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self.kind() {
+            Kind::Number => self.text().to_owned(),
+            kind => kind.to_string(),
+        }
+    }
+
     /// Returns the unescaped string, if the value is one.
     #[must_use]
     pub fn string(self) -> Option<Cow<'a, str>> {
         #[derive(serde::Deserialize)]
         struct Borrowed<'b>(#[serde(borrow)] Cow<'b, str>);
-        match self.kind() {
-            Kind::String => serde_json::from_str::<Borrowed>(self.raw.get()).ok().map(|b| b.0),
-            _ => None,
+        if self.kind() != Kind::String {
+            return None;
         }
+        let Borrowed(text) = serde_json::from_str(self.raw.get()).ok()?;
+        Some(text)
     }
 
     /// Returns the boolean, if the value is one.
@@ -224,50 +265,81 @@ impl<'de> Visitor<'de> for Elements {
 }
 
 impl SyntaxError {
-    fn of_parser(text: &str, error: &serde_json::Error) -> Self {
+    fn from_parser(text: &str, error: &serde_json::Error) -> Self {
         let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
         let line = text[before..].lines().next().unwrap_or("");
         // serde_json counts columns in bytes and gives the last byte consumed: 0 is the newline before the line.
         let offset = before + floor_char_boundary(line, error.column().saturating_sub(1));
-        let what = error.to_string();
+        let message = error.to_string();
         // zen prints the position itself, so " at line 3 column 5" is removed.
-        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what).to_owned();
-        let what = match what.strip_prefix("EOF while parsing ") {
-            Some("a value") => "the text ends where a value is to stand".to_owned(),
-            Some(part) => format!("the text ends inside {part}"),
-            None => what,
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        let problem = match message.strip_prefix("EOF while parsing ") {
+            Some("a value") => SyntaxProblem::MissingValue,
+            Some(part) => SyntaxProblem::UnexpectedEnd(part.to_owned()),
+            None => SyntaxProblem::Parser(message.to_owned()),
         };
-        let what = match hint(text, offset) {
-            Some(hint) => format!("{what} ({hint})"),
-            None => what,
-        };
-        SyntaxError::at(text, offset, what)
+        SyntaxError { hint: SyntaxHint::at(text, offset), ..SyntaxError::at(text, offset, problem) }
     }
 
-    fn of_half_a_character(text: &str, offset: usize) -> Self {
-        let written = text[offset..].get(..6).unwrap_or_default();
-        SyntaxError::at(text, offset, format!("{written} is half a character: its other half is missing"))
+    fn lone_surrogate(text: &str, offset: usize) -> Self {
+        let escape = text[offset..].get(..6).unwrap_or_default();
+        SyntaxError::at(text, offset, SyntaxProblem::LoneSurrogate(escape.to_owned()))
     }
 
-    fn at(text: &str, offset: usize, what: String) -> Self {
+    fn at(text: &str, offset: usize, problem: SyntaxProblem) -> Self {
         let start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[..offset].bytes().filter(|&byte| byte == b'\n').count() + 1;
         let column = text[start..offset].chars().count() + 1;
         let shown = text[start..].lines().next().unwrap_or("");
-        SyntaxError { position: Position { line, column }, message: what, excerpt: excerpt(shown, column) }
+        SyntaxError { position: Position { line, column }, problem, hint: None, excerpt: excerpt(shown, column) }
     }
 }
 
-/// Returns a hint about a common mistake in handwritten JSON.
-fn hint(text: &str, at: usize) -> Option<&'static str> {
-    match &text.as_bytes()[at..] {
-        [b'/', b'/' | b'*', ..] => Some("JSON has no comments: a key that begins with \"//\" is one to zen"),
-        [0..=0x1f, ..] if !text[..at].trim_end().ends_with([',', '{', '[', ':']) => {
-            Some("a line break in a string is written \\n, a tab \\t")
+impl SyntaxHint {
+    /// Recognizes a common mistake in handwritten JSON.
+    fn at(text: &str, offset: usize) -> Option<SyntaxHint> {
+        match &text.as_bytes()[offset..] {
+            [b'/', b'/' | b'*', ..] => Some(SyntaxHint::Comment),
+            [0..=0x1f, ..] if !text[..offset].trim_end().ends_with([',', '{', '[', ':']) => Some(SyntaxHint::LineBreak),
+            [b'\'', ..] => Some(SyntaxHint::SingleQuote),
+            [b'}' | b']', ..] if text[..offset].trim_end().ends_with(',') => Some(SyntaxHint::TrailingComma),
+            _ => None,
         }
-        [b'\'', ..] => Some("JSON strings stand in double quotes"),
-        [b'}' | b']', ..] if text[..at].trim_end().ends_with(',') => Some("no comma after the last one"),
-        _ => None,
+    }
+}
+
+impl fmt::Display for SyntaxError {
+    /// Formats the problem and the hint, without the position and the excerpt.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.problem)?;
+        match self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SyntaxProblem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            SyntaxProblem::Parser(message) => f.write_str(message),
+            SyntaxProblem::MissingValue => f.write_str("unexpected end of file: expected a value"),
+            SyntaxProblem::UnexpectedEnd(part) => write!(f, "unexpected end of file in {part}"),
+            SyntaxProblem::LoneSurrogate(escape) => {
+                write!(f, "lone surrogate {escape}: write both halves of the character")
+            }
+        }
+    }
+}
+
+impl fmt::Display for SyntaxHint {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            SyntaxHint::Comment => "JSON has no comments: use a key that begins with \"//\"",
+            SyntaxHint::LineBreak => "write a line break in a string as \\n, a tab as \\t",
+            SyntaxHint::SingleQuote => "JSON strings need double quotes",
+            SyntaxHint::TrailingComma => "remove the comma after the last element",
+        })
     }
 }
 
@@ -275,23 +347,22 @@ fn hint(text: &str, at: usize) -> Option<&'static str> {
 fn excerpt(line: &str, column: usize) -> String {
     const COLUMNS_BEFORE: usize = 50;
     const COLUMNS_SHOWN: usize = 76;
-    let harmless =
-        |c: char| if c.is_control() || c.is_whitespace() || crate::base::text::is_invisible(c) { ' ' } else { c };
-    let before: Vec<char> = line.chars().take(column - 1).map(harmless).collect();
-    let mut columns = 0;
-    let fitting = before.iter().rev().take_while(|c| {
-        columns += crate::base::text::character_width(**c);
-        columns <= COLUMNS_BEFORE
-    });
-    let mut shown: String = before[before.len() - fitting.count()..].iter().collect();
-    let columns_before = crate::base::text::width(&shown);
+    let before: Vec<char> = line.chars().take(column - 1).map(blank_if_invisible).collect();
+    let (mut start, mut columns_before) = (before.len(), 0);
+    while start > 0 && columns_before + character_width(before[start - 1]) <= COLUMNS_BEFORE {
+        start -= 1;
+        columns_before += character_width(before[start]);
+    }
+    let mut shown: String = before[start..].iter().collect();
     // A character takes at most two columns.
-    shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(harmless));
-    format!("{}\n{}^", crate::base::text::truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
+    shown.extend(line.chars().skip(column - 1).take(COLUMNS_SHOWN).map(blank_if_invisible));
+    format!("{}\n{}^", truncate(&shown, COLUMNS_SHOWN, ""), " ".repeat(columns_before))
 }
 
-fn floor_char_boundary(text: &str, index: usize) -> usize {
-    (0..=index.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+/// Replaces a character that would break the line or the layout.
+fn blank_if_invisible(character: char) -> char {
+    let is_blank = character.is_control() || character.is_whitespace() || is_invisible(character);
+    if is_blank { ' ' } else { character }
 }
 
 #[cfg(test)]
@@ -306,7 +377,7 @@ mod tests {
     fn a_syntax_error_has_its_line_column_and_a_caret() {
         let error = error("{\n  \"instances\": [\n    {\"name\": \"a\"}\n    {\"name\": \"b\"}\n  ]\n}");
         assert_eq!(error.position, Position { line: 4, column: 5 });
-        assert_eq!(error.message, "expected `,` or `]`");
+        assert_eq!(error.problem, SyntaxProblem::Parser("expected `,` or `]`".to_owned()));
         assert_eq!(error.excerpt, "    {\"name\": \"b\"}\n    ^");
     }
 
@@ -336,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_is_told_where_it_stands() {
+    fn lone_surrogate_has_its_position() {
         for (text, column) in [
             (r#"{"a": "x\ud800y"}"#, 9),
             (r#"{"\udc00": 1}"#, 3),
@@ -345,7 +416,7 @@ mod tests {
         ] {
             let error = error(text);
             assert_eq!((error.position.line, error.position.column), (1, column), "{text}");
-            assert!(error.message.contains("half a character"), "{text}");
+            assert!(matches!(error.problem, SyntaxProblem::LoneSurrogate(_)), "{text}");
         }
         for text in [r#"["\ud83d\ude00"]"#, r#"["\\ud800"]"#, r#"["\u00e9\n"]"#] {
             assert!(Document::parse(text).is_ok(), "{text}");
@@ -354,10 +425,10 @@ mod tests {
 
     #[test]
     fn usual_mistakes_get_a_hint() {
-        assert!(error("{'a': 1}").message.contains("double quotes"));
-        assert!(error("{\"a\": 1} // b").message.contains("no comments"));
+        assert_eq!(error("{'a': 1}").hint, Some(SyntaxHint::SingleQuote));
+        assert_eq!(error("{\"a\": 1} // b").hint, Some(SyntaxHint::Comment));
         for text in ["[1, 2,]", "[\n  1,\n]", "{\"a\": 1,\r\n\t}"] {
-            assert!(error(text).message.contains("no comma after the last one"), "{text}");
+            assert_eq!(error(text).hint, Some(SyntaxHint::TrailingComma), "{text}");
         }
     }
 

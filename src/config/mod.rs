@@ -3,19 +3,23 @@
 //! [`Config::read`] takes the text and returns the config, or a list of errors, each with its line, instance and field.
 //! Defaults, names, sessions and dependencies are resolved later, by [`crate::plan`].
 
+pub mod budget;
+pub mod diagnostic;
 mod fields;
 pub mod halt;
 pub mod json;
 mod reader;
 mod schema;
+pub mod value_error;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::claude::pricing::Price;
 use crate::config::halt::Halt;
+pub use budget::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
+pub use diagnostic::{ConfigError, ConfigProblem, Diagnostic};
 pub use fields::Field;
 pub use json::{Position, SyntaxError};
 pub use schema::schema;
@@ -116,7 +120,10 @@ impl InstanceConfig {
     /// Returns the position of a field's value, or of the entry if the value is a default.
     #[must_use]
     pub fn position_of(&self, field: &str) -> Option<Position> {
-        self.places.iter().find(|(name, _)| *name == field).map(|(_, place)| *place).or(self.position)
+        match self.places.iter().find(|(name, _)| *name == field) {
+            Some((_, position)) => Some(*position),
+            None => self.position,
+        }
     }
 }
 
@@ -139,27 +146,6 @@ pub enum DependencyCondition {
     Ended,
 }
 
-/// The `budget` section; `None` for fields that are left out. The keys of the per-command maps are as written.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BudgetConfig {
-    /// `overall_budget`, in tokens
-    pub overall_tokens: Option<u64>,
-    /// `overall_cost_budget`, in micro-dollars
-    pub overall_micros: Option<u64>,
-    /// `command_budgets`, in tokens
-    pub command_tokens: BTreeMap<String, u64>,
-    /// `command_cost_budgets`, in micro-dollars
-    pub command_micros: BTreeMap<String, u64>,
-    /// `budget_type`
-    pub budget_type: Option<BudgetType>,
-    /// `enforcement_mode`
-    pub enforcement: Option<Enforcement>,
-    /// `disable_visuals`
-    pub disable_visuals: Option<bool>,
-    /// `token_basis`
-    pub token_basis: Option<TokenBasis>,
-}
-
 /// Entry of `pricing`, in micro-dollars per million tokens.
 #[derive(Default)]
 struct PriceConfig {
@@ -167,69 +153,6 @@ struct PriceConfig {
     output: Option<u64>,
     cache_write: Option<u64>,
     cache_read: Option<u64>,
-}
-
-impl BudgetConfig {
-    /// Returns the fields of the limits that are set but ignored, and those of the limits in force.
-    ///
-    /// A limit is ignored if `budget_type` leaves out its kind.
-    #[must_use]
-    pub fn limits_that_do_not_count(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let of_tokens =
-            [("overall_budget", self.overall_tokens.is_some()), ("command_budgets", !self.command_tokens.is_empty())];
-        let of_dollars = [
-            ("overall_cost_budget", self.overall_micros.is_some()),
-            ("command_cost_budgets", !self.command_micros.is_empty()),
-        ];
-        let set = |limits: [(&'static str, bool); 2]| -> Vec<&'static str> {
-            limits.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
-        };
-        let (of_tokens, of_dollars) = (set(of_tokens), set(of_dollars));
-        match self.budget_type {
-            Some(BudgetType::Tokens) => (of_dollars, of_tokens),
-            Some(BudgetType::Cost) => (of_tokens, of_dollars),
-            Some(BudgetType::Mixed) | None => (Vec::new(), [of_tokens, of_dollars].concat()),
-        }
-    }
-
-    /// Returns true if a dollar limit can stop instances of this command.
-    #[must_use]
-    pub fn blocks_dollars_of(&self, command: Option<&str>) -> bool {
-        let is_limited = |command| self.command_micros.contains_key(command);
-        self.blocks_dollars() && (self.overall_micros.is_some() || command.is_some_and(is_limited))
-    }
-
-    /// Returns true if a dollar limit can stop any instance.
-    #[must_use]
-    pub fn blocks_dollars(&self) -> bool {
-        let is_set = self.overall_micros.is_some() || !self.command_micros.is_empty();
-        let counts = self.budget_type != Some(BudgetType::Tokens);
-        is_set && counts && self.enforcement.unwrap_or_default() == Enforcement::Block
-    }
-
-    /// Returns the commands with a limit of tokens or dollars.
-    #[must_use]
-    pub fn limited_commands(&self) -> BTreeSet<&str> {
-        let mut commands = BTreeSet::new();
-        commands.extend(self.command_tokens.keys().chain(self.command_micros.keys()).map(String::as_str));
-        commands
-    }
-
-    /// Merges these limits with those of the command line (`stronger`), which take precedence.
-    #[must_use]
-    pub fn merged_with(mut self, stronger: &BudgetConfig) -> Self {
-        self.command_tokens.extend(stronger.command_tokens.clone());
-        self.command_micros.extend(stronger.command_micros.clone());
-        BudgetConfig {
-            overall_tokens: stronger.overall_tokens.or(self.overall_tokens),
-            overall_micros: stronger.overall_micros.or(self.overall_micros),
-            budget_type: stronger.budget_type.or(self.budget_type),
-            enforcement: stronger.enforcement.or(self.enforcement),
-            disable_visuals: stronger.disable_visuals.or(self.disable_visuals),
-            token_basis: stronger.token_basis.or(self.token_basis),
-            ..self
-        }
-    }
 }
 
 /// Treatment of commands that still run in the background when the last turn has ended.
@@ -244,108 +167,12 @@ pub enum Background {
     Fail,
 }
 
-/// Kind of limits in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BudgetType {
-    /// Limits of tokens.
-    Tokens,
-    /// Limits of dollars.
-    Cost,
-    /// Both.
-    Mixed,
-}
-
-impl BudgetType {
-    /// Returns the word for it in the config.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            BudgetType::Tokens => "tokens",
-            BudgetType::Cost => "cost",
-            BudgetType::Mixed => "mixed",
-        }
-    }
-}
-
-impl Enforcement {
-    /// Returns the word for it in the config.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Enforcement::Block => "block",
-            Enforcement::Warn => "warn",
-        }
-    }
-}
-
-/// Enforcement of limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Enforcement {
-    /// Deny instances that would exceed a limit, and stop those that reach it.
-    #[default]
-    Block,
-    /// Warn, and continue.
-    Warn,
-}
-
-/// Tokens that count against a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenBasis {
-    /// Input, output, cache creation and cache reads.
-    #[default]
-    Total,
-    /// All but cache reads.
-    Uncached,
-}
-
 /// Permission modes that some generation of claude accepts.
 pub const PERMISSION_MODES: &[&str] =
     &["default", "acceptEdits", "bypassPermissions", "plan", "dontAsk", "delegate", "auto", "manual"];
 
 /// Values of `output_format`. zen reads claude's stream with any of them.
 pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
-
-/// Error in a config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// Position in the file.
-    pub position: Position,
-    /// Instance as a user would name it; empty outside of instances.
-    pub instance: String,
-    /// Field that is wrong; empty if the error is not about one field.
-    pub field: String,
-    /// Error message, with a hint if there is one.
-    pub message: String,
-}
-
-impl Diagnostic {
-    /// Sorts errors in the order of the file.
-    pub fn sort(mistakes: &mut [Diagnostic]) {
-        mistakes.sort_by_key(|mistake| mistake.position);
-    }
-}
-
-impl fmt::Display for Diagnostic {
-    /// Formats `line 12, column 7: instance 'reporter': timeout: must be …`.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "line {}, column {}: ", self.position.line, self.position.column)?;
-        for part in [&self.instance, &self.field] {
-            if !part.is_empty() {
-                write!(f, "{part}: ")?;
-            }
-        }
-        f.write_str(&self.message)
-    }
-}
-
-/// Error that makes a config unusable.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ConfigError {
-    /// Invalid JSON.
-    Syntax(SyntaxError),
-    /// Errors in valid JSON, in the order of the file.
-    Invalid(Vec<Diagnostic>),
-}
 
 /// Returns the fields of an instance.
 pub fn instance_fields() -> impl Iterator<Item = &'static Field> {

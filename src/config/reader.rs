@@ -2,13 +2,15 @@
 //!
 //! Keys that begin with `//`, `_` or `$` are comments. A `null` value is equivalent to a missing field.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::fields::{BUDGET, FieldSpec, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
-use super::json::{Document, Kind, Node, Position};
-use super::{Config, Diagnostic, InstanceConfig, MAX_INSTANCES, MAX_MISTAKES, PriceConfig};
-use crate::base::suggest::closest_match;
-use crate::base::text::{quote_input, sanitize_line, thousands};
+use super::diagnostic::{ConfigProblem, FieldHome, Section, instance_label, push_bounded};
+use super::fields::{BUDGET, FieldSpec, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE};
+use super::json::{Document, Kind, Member, Node, Position};
+use super::value_error::ValueError;
+use super::{Config, Diagnostic, InstanceConfig, MAX_INSTANCES, PriceConfig};
+use crate::base::text::{quote_input, sanitize_line};
 use crate::claude::pricing::Price;
 use crate::config::halt::{self, Halt};
 use crate::config::values::is_comment;
@@ -23,9 +25,15 @@ pub(super) struct Reader<'a> {
 /// Error with a byte offset. Positions are computed once for all errors, at the end.
 struct RawDiagnostic {
     offset: usize,
-    instance: String,
+    subject: String,
     field: String,
-    what: String,
+    problem: ConfigProblem,
+}
+
+/// Fields of a section: the table, and the names that are allowed in it.
+struct Table<T: 'static> {
+    section: Section,
+    rows: &'static [FieldSpec<T>],
 }
 
 impl<'a> Reader<'a> {
@@ -36,44 +44,36 @@ impl<'a> Reader<'a> {
     /// Returns the config as read, and its errors in the order of the file.
     pub(super) fn finish(mut self, config: Config) -> (Config, Vec<Diagnostic>) {
         self.found.sort_by_key(|found| found.offset);
-        let mut places = PositionTracker::new(self.document);
-        let place = |RawDiagnostic { offset, instance, field, what }| Diagnostic {
-            position: places.of(offset),
-            instance,
-            field,
-            message: what,
-        };
-        let mistakes = self.found.into_iter().map(place).collect();
+        let mut positions = PositionTracker::new(self.document);
+        let mut mistakes = Vec::with_capacity(self.found.len());
+        for RawDiagnostic { offset, subject, field, problem } in self.found {
+            mistakes.push(Diagnostic { position: positions.at(offset), subject, field, problem });
+        }
         (Config { warnings: self.warnings, ..config }, mistakes)
     }
 
     pub(super) fn config(&mut self) -> Config {
         let mut config = Config::default();
         let root = self.document.root();
-        let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
-        let Some(sections) = self.members(root, "", "the config", &names) else {
+        let Some(sections) = self.members(root, "", Section::Config) else {
             return config;
         };
-        let section = |name| names.iter().zip(&sections).find(|(section, _)| **section == name)?.1.as_ref().copied();
         // The defaults apply to all instances, wherever in the file they are.
-        let mut defaults = InstanceConfig::default();
-        if let Some(node) = section("defaults") {
-            let allowed: Vec<_> = INSTANCE.iter().filter(|f| !NOT_IN_DEFAULTS.contains(&f.field.name)).collect();
-            self.fill(node, "defaults", &allowed, &mut defaults);
+        if let Some(node) = section(&sections, "defaults") {
+            self.fill(node, "defaults", &Table { section: Section::Defaults, rows: INSTANCE }, &mut config.defaults);
         }
-        if let Some(node) = section("budget") {
-            self.fill(node, "budget", &BUDGET.iter().collect::<Vec<_>>(), &mut config.budget);
+        if let Some(node) = section(&sections, "budget") {
+            self.fill(node, "budget", &Table { section: Section::Budget, rows: BUDGET }, &mut config.budget);
         }
-        if let Some(node) = section("pricing") {
+        if let Some(node) = section(&sections, "pricing") {
             config.pricing = self.pricing(node);
         }
-        if let Some(node) = section("halt") {
+        if let Some(node) = section(&sections, "halt") {
             config.halt = self.halt(node);
         }
-        config.defaults = defaults.clone();
-        match section("instances") {
-            Some(node) => config.instances = self.instances(node, &defaults),
-            None => self.mistake(root, "", "instances", "missing: a config needs a list of instances".into()),
+        match section(&sections, "instances") {
+            Some(node) => config.instances = self.instances(node, &config.defaults),
+            None => self.mistake(root, "", "instances", ConfigProblem::MissingInstances),
         }
         config
     }
@@ -81,181 +81,211 @@ impl<'a> Reader<'a> {
     /// Reads `{"claude-opus": {"input": 5, "output": 25}}`, in dollars per million tokens.
     fn pricing(&mut self, node: Node<'a>) -> BTreeMap<String, Price> {
         let Some(members) = node.members() else {
-            self.mistake(node, "", "pricing", format!("must be an object of models, and is {}", node.kind()));
+            self.wrong_type(node, "pricing", "an object of models");
             return BTreeMap::new();
         };
         let mut prices = BTreeMap::new();
         let mut seen = HashSet::new();
-        for member in members.into_iter().filter(|m| !is_comment(&m.key)) {
-            let whose = format!("pricing of '{}'", quote_input(&member.key));
-            if !seen.insert(member.key.clone()) {
-                self.mistake(member.value, &whose, "", "stands here a second time".into());
+        for Member { key, value } in members {
+            if is_comment(&key) {
                 continue;
             }
-            let mut price = PriceConfig::default();
-            let mistakes_before = self.found.len();
-            self.fill(member.value, &whose, &PRICE.iter().collect::<Vec<_>>(), &mut price);
-            match (price.input, price.output) {
-                (Some(input), Some(output)) => {
-                    let usual = Price::from_base_prices(input, output);
-                    let cache_write = price.cache_write.unwrap_or(usual.cache_write);
-                    let cache_read = price.cache_read.unwrap_or(usual.cache_read);
-                    prices.insert(member.key.into_owned(), Price { cache_write, cache_read, ..usual });
-                }
-                _ if self.found.len() > mistakes_before => {}
-                _ => {
-                    let what = format!("needs an '{}'", NEEDED_IN_PRICE.join("' and an '"));
-                    self.mistake(member.value, &whose, "", what);
-                }
+            let subject = format!("pricing of '{}'", quote_input(&key));
+            if !seen.insert(key.clone()) {
+                self.mistake(value, &subject, "", ConfigProblem::DuplicateKey);
+            } else if let Some(price) = self.price(value, &subject) {
+                prices.insert(key.into_owned(), price);
             }
         }
         prices
     }
 
-    fn halt(&mut self, node: Node<'a>) -> Option<Halt> {
-        match node.string().map(|text| Halt::parse(&text)) {
-            Some(Ok(halt)) => return Some(halt),
-            Some(Err(problem)) => self.mistake(node, "", "halt", problem),
-            None => self.mistake(node, "", "halt", format!("must be {}, and is {}", halt::FORM, node.kind())),
+    fn price(&mut self, node: Node<'a>, subject: &str) -> Option<Price> {
+        let mut price = PriceConfig::default();
+        let mistakes_before = self.found.len();
+        self.fill(node, subject, &Table { section: Section::Price, rows: PRICE }, &mut price);
+        if let (Some(input), Some(output)) = (price.input, price.output) {
+            let usual = Price::from_base_prices(input, output);
+            let cache_write = price.cache_write.unwrap_or(usual.cache_write);
+            let cache_read = price.cache_read.unwrap_or(usual.cache_read);
+            return Some(Price { cache_write, cache_read, ..usual });
+        }
+        if self.found.len() == mistakes_before {
+            let mut missing = Vec::new();
+            for (name, value) in NEEDED_IN_PRICE.iter().zip([price.input, price.output]) {
+                if value.is_none() {
+                    missing.push(*name);
+                }
+            }
+            self.mistake(node, subject, "", ConfigProblem::MissingFields(missing));
         }
         None
     }
 
+    fn halt(&mut self, node: Node<'a>) -> Option<Halt> {
+        let Some(text) = node.string() else {
+            self.wrong_type(node, "halt", halt::DESCRIPTION);
+            return None;
+        };
+        match Halt::parse(&text) {
+            Ok(halt) => Some(halt),
+            Err(error) => {
+                self.mistake(node, "", "halt", ValueError::Halt(error).into());
+                None
+            }
+        }
+    }
+
     fn instances(&mut self, node: Node<'a>, defaults: &InstanceConfig) -> Vec<InstanceConfig> {
         let Some(elements) = node.elements() else {
-            self.mistake(node, "", "instances", format!("must be an array of instances, and is {}", node.kind()));
+            self.wrong_type(node, "instances", "an array of instances");
             return Vec::new();
         };
         if elements.is_empty() {
-            self.mistake(node, "", "instances", "empty: there is nothing to run".into());
+            self.mistake(node, "", "instances", ConfigProblem::NoInstances);
         }
         if elements.len() > MAX_INSTANCES {
-            let (max, count) = (thousands(MAX_INSTANCES as u64), thousands(elements.len() as u64));
-            self.mistake(node, "", "instances", format!("must be at most {max} instances, and are {count}"));
+            self.mistake(node, "", "instances", ConfigProblem::TooManyInstances(elements.len()));
             return Vec::new();
         }
-        let mut first_of_look: HashMap<String, usize> = HashMap::new();
-        let mut instances = Vec::with_capacity(elements.len());
-        let mut places = PositionTracker::new(self.document);
+        let mut first_of_name: HashMap<String, usize> = HashMap::new();
+        let mut instances: Vec<InstanceConfig> = Vec::with_capacity(elements.len());
+        let mut positions = PositionTracker::new(self.document);
         for (i, element) in elements.into_iter().enumerate() {
-            let instance = self.instance(i, element, defaults, &mut places);
+            let mut instance =
+                InstanceConfig { position: Some(positions.at(self.document.offset(element))), ..defaults.clone() };
+            instance.places = self.field_positions(element, &mut positions);
+            self.instance(i, element, &mut instance);
             if let Some(name) = &instance.name {
-                let first = *first_of_look.entry(sanitize_line(name).into_owned()).or_insert(i);
+                let first = *first_of_name.entry(sanitize_line(name).into_owned()).or_insert(i);
                 if first != i {
-                    let is_same =
-                        instances.get(first).is_some_and(|first: &InstanceConfig| first.name == instance.name);
-                    let what = if is_same { "is the name of" } else { "looks like the name of" };
-                    let what = format!("{what} instances[{first}] too: names must be unique");
-                    self.mistake(element, &label(i, Some(name)), "name", what);
+                    let is_equal = instances[first].name == instance.name;
+                    let problem = ConfigProblem::DuplicateName { first, is_equal };
+                    self.mistake(element, &instance_label(i, Some(name)), "name", problem);
                 }
+            }
+            for (name, value) in &defaults.env {
+                instance.env.entry(name.clone()).or_insert_with(|| value.clone());
             }
             instances.push(instance);
         }
         instances
     }
 
-    fn instance(
-        &mut self,
-        index: usize,
-        node: Node<'a>,
-        defaults: &InstanceConfig,
-        places: &mut PositionTracker,
-    ) -> InstanceConfig {
-        let place = places.of(self.document.offset(node));
-        let mut instance = InstanceConfig { position: Some(place), ..defaults.clone() };
+    /// Returns the positions of the values of an instance's fields.
+    fn field_positions(&self, node: Node<'a>, positions: &mut PositionTracker) -> Vec<(&'static str, Position)> {
+        let mut places = Vec::new();
         for member in node.members().into_iter().flatten() {
             if let Some(row) = INSTANCE.iter().find(|row| row.field.name == member.key) {
-                instance.places.push((row.field.name, places.of(self.document.offset(member.value))));
+                places.push((row.field.name, positions.at(self.document.offset(member.value))));
             }
         }
+        places
+    }
+
+    /// Reads an entry of `instances` into one with the defaults.
+    fn instance(&mut self, index: usize, node: Node<'a>, instance: &mut InstanceConfig) {
         if node.kind() != Kind::Object {
-            self.mistake(node, &label(index, None), "", format!("must be an object, and is {}", node.kind()));
-            return instance;
+            let error = ValueError::wrong_type(node, "an object");
+            return self.mistake(node, &instance_label(index, None), "", error.into());
         }
         // The name is read first, wherever it is: all other errors are reported with it.
-        let name = node.members().and_then(|m| m.into_iter().find(|m| m.key == "name")?.value.string());
-        let label = label(index, name.as_deref());
+        let label = instance_label(index, name_of(node).as_deref());
         let found_before = self.found.len();
-        self.fill(node, &label, &INSTANCE.iter().collect::<Vec<_>>(), &mut instance);
-        for (name, value) in &defaults.env {
-            instance.env.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-        let given = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.trim().is_empty());
-        let of_command = |found: &RawDiagnostic| found.field == "command" || found.field == "prompt";
-        if !given(&instance.command) && !given(&instance.prompt) {
+        self.fill(node, &label, &Table { section: Section::Instance, rows: INSTANCE }, instance);
+        instance.command.take_if(|command| command.trim().is_empty());
+        instance.prompt.take_if(|prompt| prompt.trim().is_empty());
+        match (&instance.command, &instance.prompt) {
             // A command of the wrong type is already reported.
-            if !self.found[found_before..].iter().any(of_command) {
-                let what = "Either 'command' or 'prompt' must be provided".to_owned();
-                self.mistake(node, &label, "command", what);
+            (None, None) if !self.found[found_before..].iter().any(RawDiagnostic::is_about_command) => {
+                self.mistake(node, &label, "command", ConfigProblem::NoCommand);
             }
-        } else if given(&instance.command) && given(&instance.prompt) {
-            self.warnings.push(format!("line {}: {label}: 'command' is used and 'prompt' is ignored", place.line));
+            (Some(_), Some(_)) => {
+                let line = instance.position.map_or(1, |position| position.line);
+                self.warnings.push(format!("line {line}: {label}: 'command' is used and 'prompt' is ignored"));
+            }
+            _ => {}
         }
-        instance.command = instance.command.filter(|c| !c.trim().is_empty());
-        instance.prompt = instance.prompt.filter(|p| !p.trim().is_empty());
-        instance
     }
 
-    /// Reads the members of an object by a table into `into`, and reports the errors.
-    fn fill<T>(&mut self, node: Node<'a>, whose: &str, table: &[&FieldSpec<T>], into: &mut T) {
-        let names: Vec<&str> = table.iter().map(|row| row.field.name).collect();
-        let Some(members) = self.members(node, whose, whose, &names) else {
+    /// Reads the members of an object by a table into `target`, and reports the errors.
+    fn fill<T>(&mut self, node: Node<'a>, subject: &str, table: &Table<T>, target: &mut T) {
+        let Some(members) = self.members(node, subject, table.section) else {
             return;
         };
-        for (row, value) in table.iter().zip(members) {
-            if let Some(value) = value
-                && let Err(what) = (row.read)(into, value)
+        for (name, value) in members {
+            let row = table.rows.iter().find(|row| row.field.name == name);
+            if let Some(row) = row
+                && let Err(error) = (row.read)(target, value)
             {
-                self.mistake(value, whose, row.field.name, what);
+                self.mistake(value, subject, name, error.into());
             }
         }
     }
 
-    /// Returns the known members of an object, in the order of `known`, without nulls. Unknown and duplicate members
-    /// are reported.
-    fn members(
-        &mut self,
-        node: Node<'a>,
-        whose: &str,
-        what_it_is: &str,
-        known: &[&'static str],
-    ) -> Option<Vec<Option<Node<'a>>>> {
+    /// Returns the known members of an object, without nulls. Unknown and duplicate members are reported.
+    fn members(&mut self, node: Node<'a>, subject: &str, section: Section) -> Option<Vec<(&'static str, Node<'a>)>> {
         let Some(members) = node.members() else {
-            let field = if whose.is_empty() { "" } else { what_it_is };
-            let what = format!(
-                "{}must be an object, and is {}",
-                if field.is_empty() { "the config " } else { "" },
-                node.kind()
-            );
-            self.mistake(node, "", field, what);
+            let subject = if section == Section::Config { "config" } else { subject };
+            self.wrong_type(node, subject, "an object");
             return None;
         };
-        let mut found = vec![None; known.len()];
+        let known = section.fields();
         let mut seen = vec![false; known.len()];
-        for member in members {
-            if is_comment(&member.key) {
+        let mut found = Vec::with_capacity(members.len().min(known.len()));
+        for Member { key, value } in members {
+            if is_comment(&key) {
                 continue;
             }
-            let Some(index) = known.iter().position(|k| *k == member.key) else {
-                let what = unknown(&member.key, known);
-                self.mistake(member.value, whose, &quote_input(&member.key), what);
+            let Some(index) = known.iter().position(|name| *name == key) else {
+                self.mistake(value, subject, &quote_input(&key), unknown_field(&key, section));
                 continue;
             };
             if std::mem::replace(&mut seen[index], true) {
-                self.mistake(member.value, whose, known[index], "stands here a second time".into());
-            } else if member.value.kind() != Kind::Null {
-                found[index] = Some(member.value);
+                self.mistake(value, subject, known[index], ConfigProblem::DuplicateKey);
+            } else if value.kind() != Kind::Null {
+                found.push((known[index], value));
             }
         }
         Some(found)
     }
 
-    fn mistake(&mut self, node: Node, instance: &str, field: &str, what: String) {
-        if self.found.len() == MAX_MISTAKES {
-            return;
-        }
+    fn wrong_type(&mut self, node: Node, field: &str, expected: &'static str) {
+        self.mistake(node, "", field, ValueError::wrong_type(node, expected).into());
+    }
+
+    fn mistake(&mut self, node: Node, subject: &str, field: &str, problem: ConfigProblem) {
         let offset = self.document.offset(node);
-        self.found.push(RawDiagnostic { offset, instance: instance.into(), field: field.into(), what });
+        push_bounded(&mut self.found, RawDiagnostic { offset, subject: subject.into(), field: field.into(), problem });
+    }
+}
+
+impl RawDiagnostic {
+    fn is_about_command(&self) -> bool {
+        self.field == "command" || self.field == "prompt"
+    }
+}
+
+/// Returns the value of a section.
+fn section<'a>(sections: &[(&str, Node<'a>)], name: &str) -> Option<Node<'a>> {
+    sections.iter().find(|(section, _)| *section == name).map(|(_, node)| *node)
+}
+
+/// Returns the name of an instance, if it is a string.
+fn name_of(node: Node<'_>) -> Option<Cow<'_, str>> {
+    node.members()?.into_iter().find(|member| member.key == "name")?.value.string()
+}
+
+/// Returns the problem of a key that is no field of this section.
+fn unknown_field(key: &str, section: Section) -> ConfigProblem {
+    if Section::Budget.fields().contains(&key) {
+        ConfigProblem::MisplacedField(FieldHome::Budget)
+    } else if NOT_IN_DEFAULTS.contains(&key) {
+        ConfigProblem::MisplacedField(FieldHome::EachInstance)
+    } else if Section::Instance.fields().contains(&key) {
+        ConfigProblem::MisplacedField(FieldHome::InstanceOrDefaults)
+    } else {
+        ConfigProblem::UnknownField { key: key.to_owned(), section }
     }
 }
 
@@ -271,31 +301,8 @@ impl<'a> PositionTracker<'a> {
         PositionTracker { document, last: (0, Position { line: 1, column: 1 }) }
     }
 
-    fn of(&mut self, offset: usize) -> Position {
+    fn at(&mut self, offset: usize) -> Position {
         self.last = (offset, self.document.place_after(self.last.0, self.last.1, offset));
         self.last.1
-    }
-}
-
-/// Returns the message about an unknown or misplaced field, with the likely name or the right section.
-fn unknown(key: &str, known: &[&'static str]) -> String {
-    let is_of_budget = BUDGET.iter().any(|row| row.field.name == key);
-    let is_of_instance = INSTANCE.iter().any(|row| row.field.name == key);
-    match closest_match(key, known.iter().copied()) {
-        _ if is_of_budget => "does not belong here: it is a field of 'budget'".to_owned(),
-        _ if is_of_instance && NOT_IN_DEFAULTS.contains(&key) => {
-            "does not belong here: each instance has its own".to_owned()
-        }
-        _ if is_of_instance => "does not belong here: it is a field of an instance, or of 'defaults'".to_owned(),
-        Some(name) => format!("unknown field, did you mean '{name}'?"),
-        None => format!("unknown field; known are: {}", known.join(", ")),
-    }
-}
-
-/// Returns the label of an instance in messages.
-fn label(index: usize, name: Option<&str>) -> String {
-    match name {
-        Some(name) if !name.is_empty() => format!("instance '{}'", quote_input(name)),
-        _ => format!("instances[{index}]"),
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use super::json::{Kind, Node};
+use super::json::{Kind, Member, Node};
+use super::value_error::{DEPENDENCY_FIELDS, ErrorList, ValueError};
 use super::{DependencyCondition, DependencyConfig};
-use crate::base::suggest::closest_match;
-use crate::base::text::{quote_input, sanitize_line, thousands};
+use crate::base::text::sanitize_line;
 
 /// Bound on waits, timeouts and delays: one year.
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
@@ -16,10 +16,13 @@ const MAX_DOLLARS: f64 = 1e9;
 /// Bound on retries: after so many failures, another attempt does not help.
 const MAX_RETRIES: u32 = 1000;
 
+/// Parser of a value.
+pub(super) type Read<T> = fn(Node) -> Result<T, ValueError>;
+
 /// Type of values that are read into a `T`.
 pub(super) struct Type<T: 'static> {
-    /// Parses a value, or returns the error message.
-    pub(super) read: fn(Node) -> Result<T, String>,
+    /// Parses a value.
+    pub(super) read: Read<T>,
     /// Shape of the values.
     pub(super) shape: Shape,
 }
@@ -109,129 +112,121 @@ pub(super) fn is_comment(key: &str) -> bool {
     COMMENT_MARKS.iter().any(|mark| key.starts_with(mark))
 }
 
-fn string(node: Node) -> Result<String, String> {
-    let text = node.string().ok_or_else(|| format!("must be a string, and is {}", node.kind()))?;
+fn string(node: Node) -> Result<String, ValueError> {
+    let Some(text) = node.string() else { return Err(ValueError::wrong_type(node, "a string")) };
     if text.contains('\0') {
-        return Err("has a NUL character, which no process can be given".into());
+        return Err(ValueError::NulCharacter);
     }
     Ok(text.into_owned())
 }
 
-fn filled(node: Node) -> Result<String, String> {
+fn filled(node: Node) -> Result<String, ValueError> {
     let text = string(node)?;
     if text.trim().is_empty() {
-        return Err("is empty".into());
+        return Err(ValueError::Empty);
     }
     if sanitize_line(&text).is_empty() {
-        return Err(format!("shows as nothing: '{}'", quote_input(&text)));
+        return Err(ValueError::Invisible(text));
     }
     Ok(text)
 }
 
-fn boolean(node: Node) -> Result<bool, String> {
-    node.boolean().ok_or_else(|| format!("must be true or false, and is {}", node.kind()))
+fn boolean(node: Node) -> Result<bool, ValueError> {
+    let Some(value) = node.boolean() else { return Err(ValueError::wrong_type(node, "true or false")) };
+    Ok(value)
 }
 
-fn strings(node: Node, read: fn(Node) -> Result<String, String>) -> Result<Vec<String>, String> {
-    let elements = node.elements().ok_or_else(|| format!("must be an array of strings, and is {}", node.kind()))?;
-    let read = |(i, element)| read(element).map_err(|what| format!("element {} {what}", i + 1));
-    all(elements.into_iter().enumerate().map(read))
-}
-
-/// Collects the values, or the messages of all errors.
-fn all<T, C: Default + Extend<T>>(read: impl Iterator<Item = Result<T, String>>) -> Result<C, String> {
-    const MAX_SHOWN: usize = 5;
-    let (mut shown, mut more) = (Vec::new(), 0);
-    let read = read.filter_map(|outcome| match outcome {
-        Ok(value) => Some(value),
-        Err(what) if shown.len() < MAX_SHOWN => {
-            shown.push(what);
-            None
+fn strings(node: Node, read: Read<String>) -> Result<Vec<String>, ValueError> {
+    let Some(elements) = node.elements() else { return Err(ValueError::wrong_type(node, "an array of strings")) };
+    let (mut strings, mut errors) = (Vec::with_capacity(elements.len()), ErrorList::default());
+    for (i, element) in elements.into_iter().enumerate() {
+        match read(element) {
+            Ok(text) => strings.push(text),
+            Err(error) => errors.push(error.in_element(i)),
         }
-        Err(_) => {
-            more += 1;
-            None
+    }
+    errors.into_result(strings)
+}
+
+pub(super) fn one_of(node: Node, allowed: &[&'static str]) -> Result<String, ValueError> {
+    let word = string(node)?;
+    if allowed.contains(&word.as_str()) { Ok(word) } else { Err(unknown_word(word, allowed)) }
+}
+
+pub(super) fn named<T: Copy, const N: usize>(node: Node, values: &[(&'static str, T); N]) -> Result<T, ValueError> {
+    let word = string(node)?;
+    for (name, value) in values {
+        if *name == word {
+            return Ok(*value);
         }
-    });
-    let mut values = C::default();
-    values.extend(read);
-    if more > 0 {
-        shown.push(format!("and {more} more"));
     }
-    if shown.is_empty() { Ok(values) } else { Err(shown.join("; ")) }
+    Err(unknown_word(word, &words(values)))
 }
 
-pub(super) fn one_of(node: Node, allowed: &[&str]) -> Result<String, String> {
-    let text = string(node)?;
-    if allowed.contains(&text.as_str()) {
-        return Ok(text);
-    }
-    let typed = quote_input(&text);
-    Err(match closest_match(&text, allowed.iter().copied()) {
-        Some(name) => format!("'{typed}' is not known, did you mean '{name}'?"),
-        None => format!("'{typed}' is not known; known are: {}", allowed.join(", ")),
-    })
-}
-
-pub(super) fn named<T: Copy>(node: Node, values: &[(&str, T)]) -> Result<T, String> {
-    let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
-    let text = one_of(node, &names)?;
-    values.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| "is not known".into())
+fn unknown_word(word: String, known: &[&'static str]) -> ValueError {
+    ValueError::UnknownWord { word, known: known.to_vec() }
 }
 
 /// Parses a number above 0 and at most `max`, counted in `unit`.
-fn positive(node: Node, max: f64, unit: &str) -> Result<f64, String> {
+fn positive(node: Node, max: f64, unit: &'static str) -> Result<f64, ValueError> {
     if node.kind() != Kind::Number {
-        return Err(format!("must be a number of {unit}, and is {}", node.kind()));
+        return Err(ValueError::NotPositive { unit, number: node.describe() });
     }
-    // A number too large for a double is above every bound.
-    let number = node.number().filter(|&number| number > 0.0 && number <= max);
-    number.ok_or_else(|| {
-        format!("must be above 0 and at most {} {unit}, and is {}", thousands(max as u64), quote_input(node.text()))
-    })
+    match node.number() {
+        Some(number) if number <= 0.0 => Err(ValueError::NotPositive { unit, number: node.describe() }),
+        Some(number) if number <= max => Ok(number),
+        // A number too large for a double is above every bound.
+        _ => Err(ValueError::TooLarge { max: max as u64, unit, number: node.describe() }),
+    }
 }
 
-fn seconds(node: Node) -> Result<Duration, String> {
+fn seconds(node: Node) -> Result<Duration, ValueError> {
     // The event loop has a resolution of a millisecond; a shorter time would be rounded to zero.
-    positive(node, MAX_SECONDS, "seconds").map(|s| Duration::from_secs_f64(s.max(0.001)))
+    let seconds = positive(node, MAX_SECONDS, "seconds")?;
+    Ok(Duration::from_secs_f64(seconds.max(0.001)))
 }
 
-fn tokens(node: Node) -> Result<u64, String> {
-    let number = positive(node, MAX_TOKENS, "tokens")?;
-    if number.fract() != 0.0 {
-        return Err(format!("must be a whole number of tokens, and is {}", quote_input(node.text())));
+fn tokens(node: Node) -> Result<u64, ValueError> {
+    match positive(node, MAX_TOKENS, "tokens") {
+        Ok(number) if number.fract() == 0.0 => Ok(number as u64),
+        Ok(_) | Err(ValueError::NotPositive { .. }) => Err(ValueError::NotPositiveInteger(node.describe())),
+        Err(error) => Err(error),
     }
-    Ok(number as u64)
 }
 
-fn count(node: Node, max: u32) -> Result<u32, String> {
-    if node.kind() != Kind::Number {
-        return Err(format!("must be a number, and is {}", node.kind()));
+fn count(node: Node, max: u32) -> Result<u32, ValueError> {
+    match node.number() {
+        Some(number) if number.fract() == 0.0 && (0.0..=f64::from(max)).contains(&number) => Ok(number as u32),
+        _ => Err(ValueError::NotInRange { max, number: node.describe() }),
     }
-    let number = node.number().filter(|number| number.fract() == 0.0 && (0.0..=f64::from(max)).contains(number));
-    number.map(|number| number as u32).ok_or_else(|| {
-        format!("must be a whole number from 0 to {}, and is {}", thousands(max.into()), quote_input(node.text()))
-    })
 }
 
 /// Parses dollars as micro-dollars.
-fn dollars(node: Node) -> Result<u64, String> {
-    positive(node, MAX_DOLLARS, "dollars").map(|d| ((d * 1e6).round() as u64).max(1))
+fn dollars(node: Node) -> Result<u64, ValueError> {
+    let dollars = positive(node, MAX_DOLLARS, "dollars")?;
+    Ok(((dollars * 1e6).round() as u64).max(1))
 }
 
-fn per_command(node: Node, read: fn(Node) -> Result<u64, String>) -> Result<BTreeMap<String, u64>, String> {
-    let members = node.members().ok_or_else(|| format!("must be an object of commands, and is {}", node.kind()))?;
-    let given = members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null);
-    let mut seen = HashSet::new();
-    all(given.map(|member| {
-        let told = |what: &str| format!("'{}' {what}", quote_input(&member.key));
-        let command = budget_command(&member.key).ok_or_else(|| told("names no command"))?;
-        if !seen.insert(command.clone()) {
-            return Err(told("stands here twice"));
+fn per_command(node: Node, read: Read<u64>) -> Result<BTreeMap<String, u64>, ValueError> {
+    let Some(members) = node.members() else { return Err(ValueError::wrong_type(node, "an object of commands")) };
+    let (mut limits, mut seen, mut errors) = (BTreeMap::new(), HashSet::new(), ErrorList::default());
+    for Member { key, value } in members {
+        if is_comment(&key) || value.kind() == Kind::Null {
+            continue;
         }
-        let limit = read(member.value).map_err(|what| told(&what))?;
-        Ok((command, limit))
-    }))
+        let limit = match budget_command(&key) {
+            None => Err(ValueError::CommandName),
+            Some(command) if !seen.insert(command.clone()) => Err(ValueError::DuplicateKey),
+            Some(command) => read(value).map(|limit| (command, limit)),
+        };
+        match limit {
+            Ok((command, limit)) => {
+                limits.insert(command, limit);
+            }
+            Err(error) => errors.push(error.in_member(&key)),
+        }
+    }
+    errors.into_result(limits)
 }
 
 /// Returns the form in which budgets store a command name, given with or without its slash.
@@ -240,57 +235,62 @@ pub fn budget_command(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("/{name}"))
 }
 
-fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, String> {
-    let members = node.members().ok_or_else(|| format!("must be an object of strings, and is {}", node.kind()))?;
-    let is_comment = |key: &str| COMMENT_MARKS_OF_VARIABLES.iter().any(|mark| key.starts_with(mark));
-    let given = members.into_iter().filter(|m| !is_comment(&m.key));
-    let mut seen = HashSet::new();
-    all(given.map(|member| {
-        let name = member.key.into_owned();
-        let told = |what: &str| format!("'{}' {what}", quote_input(&name));
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(told("cannot be the name of a variable"));
+fn variables(node: Node) -> Result<BTreeMap<String, Option<String>>, ValueError> {
+    let Some(members) = node.members() else { return Err(ValueError::wrong_type(node, "an object of strings")) };
+    let (mut variables, mut errors) = (BTreeMap::new(), ErrorList::default());
+    for Member { key, value } in members {
+        if COMMENT_MARKS_OF_VARIABLES.iter().any(|mark| key.starts_with(mark)) {
+            continue;
         }
-        if !seen.insert(name.clone()) {
-            return Err(told("stands here twice"));
-        }
-        let value = match member.value.kind() {
-            Kind::Null => None,
-            Kind::Number | Kind::Boolean => Some(member.value.text().to_owned()),
-            _ => Some(string(member.value).map_err(|what| told(&what))?),
+        let variable = match value.kind() {
+            _ if key.is_empty() || key.contains(['=', '\0']) => Err(ValueError::VariableName),
+            _ if variables.contains_key(key.as_ref()) => Err(ValueError::DuplicateKey),
+            Kind::Null => Ok(None),
+            Kind::Number | Kind::Boolean => Ok(Some(value.text().to_owned())),
+            _ => string(value).map(Some),
         };
-        Ok((name, value))
-    }))
+        match variable {
+            Ok(variable) => {
+                variables.insert(key.into_owned(), variable);
+            }
+            Err(error) => errors.push(error.in_member(&key)),
+        }
+    }
+    errors.into_result(variables)
 }
 
-fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, String> {
-    let elements = node.elements().ok_or_else(|| format!("must be an array of names, and is {}", node.kind()))?;
-    let mut seen = HashSet::new();
-    all(elements.into_iter().enumerate().map(|(i, element)| {
-        let dependency = dependency(element).map_err(|what| format!("element {} {what}", i + 1))?;
-        if seen.insert(dependency.name.clone()) {
-            Ok(dependency)
-        } else {
-            Err(format!("'{}' stands here twice", quote_input(&dependency.name)))
+fn dependencies(node: Node) -> Result<Vec<DependencyConfig>, ValueError> {
+    let Some(elements) = node.elements() else { return Err(ValueError::wrong_type(node, "an array of names")) };
+    let (mut dependencies, mut seen, mut errors) = (Vec::new(), HashSet::new(), ErrorList::default());
+    for (i, element) in elements.into_iter().enumerate() {
+        match dependency(element) {
+            Ok(dependency) if seen.insert(dependency.name.clone()) => dependencies.push(dependency),
+            Ok(dependency) => errors.push(ValueError::DuplicateEntry(dependency.name)),
+            Err(error) => errors.push(error.in_element(i)),
         }
-    }))
+    }
+    errors.into_result(dependencies)
 }
 
 /// Parses `"name"` or `{"name": "…", "when": "completed" | "done"}`.
-fn dependency(node: Node) -> Result<DependencyConfig, String> {
+fn dependency(node: Node) -> Result<DependencyConfig, ValueError> {
     let Some(members) = node.members() else {
         return Ok(DependencyConfig { name: filled(node)?, when: DependencyCondition::default() });
     };
     let (mut name, mut when) = (None, None);
-    for member in members.into_iter().filter(|m| !is_comment(&m.key) && m.value.kind() != Kind::Null) {
-        let is_second = match member.key.as_ref() {
-            "name" => name.replace(filled(member.value).map_err(|what| format!("name {what}"))?).is_some(),
-            "when" => when.replace(named(member.value, &WHEN).map_err(|what| format!("when {what}"))?).is_some(),
-            other => return Err(format!("has an unknown field '{}'; known are: name, when", quote_input(other))),
+    for Member { key, value } in members {
+        if is_comment(&key) || value.kind() == Kind::Null {
+            continue;
+        }
+        let is_duplicate = match key.as_ref() {
+            "name" => name.replace(filled(value).map_err(|error| error.in_member(&key))?).is_some(),
+            "when" => when.replace(named(value, &WHEN).map_err(|error| error.in_member(&key))?).is_some(),
+            _ => return Err(ValueError::UnknownField(key.into_owned())),
         };
-        if is_second {
-            return Err(format!("has a second '{}'", member.key));
+        if is_duplicate {
+            return Err(ValueError::DuplicateKey.in_member(&key));
         }
     }
-    Ok(DependencyConfig { name: name.ok_or("has no 'name'")?, when: when.unwrap_or_default() })
+    let Some(name) = name else { return Err(ValueError::MissingField(DEPENDENCY_FIELDS[0])) };
+    Ok(DependencyConfig { name, when: when.unwrap_or_default() })
 }

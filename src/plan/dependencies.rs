@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Instance;
-use crate::base::text::quote_input;
-
-/// Number of names in the message about a cycle; the others are left out.
-const MAX_RING_NAMES: usize = 10;
+use crate::plan::problem::{MAX_CYCLE_NAMES, PlanProblem};
 
 /// Returns the pairs `(instance, other)` in which the instance depends on the other, directly or indirectly.
 ///
@@ -41,7 +38,7 @@ pub(super) fn dependent_pairs(
 /// in topological order, for a bounded number of targets at a time, so that they take a few megabytes.
 fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &mut HashSet<(usize, usize)>) {
     const MAX_WORDS: usize = 16;
-    let Order { dependencies_first, has_ring } = order(instances);
+    let Order { dependencies_first, has_cycle } = order(instances);
     let targets: BTreeSet<usize> = pairs.iter().map(|&(_, target)| target).collect();
     let targets: Vec<usize> = targets.into_iter().collect();
     for targets in targets.chunks(MAX_WORDS * 64) {
@@ -63,7 +60,7 @@ fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &
                 rows[i * words..][..words].copy_from_slice(&row);
             }
             // Without a cycle, each row was complete before it was read.
-            if !has_ring || !has_changed {
+            if !has_cycle || !has_changed {
                 break;
             }
         }
@@ -77,7 +74,7 @@ fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &
 struct Order {
     /// All instances, each after its dependencies; in a cycle, in the order of a depth-first search.
     dependencies_first: Vec<usize>,
-    has_ring: bool,
+    has_cycle: bool,
 }
 
 /// Sorts the instances topologically, by a depth-first search.
@@ -89,7 +86,7 @@ fn order(instances: &[Instance]) -> Order {
         Done,
     }
     let mut visits = vec![Visit::No; instances.len()];
-    let mut order = Order { dependencies_first: Vec::with_capacity(instances.len()), has_ring: false };
+    let mut order = Order { dependencies_first: Vec::with_capacity(instances.len()), has_cycle: false };
     for root in 0..instances.len() {
         let mut path = if visits[root] == Visit::No { vec![(root, 0)] } else { Vec::new() };
         while let Some((i, next)) = path.last_mut() {
@@ -103,7 +100,7 @@ fn order(instances: &[Instance]) -> Order {
             *next += 1;
             match visits[other] {
                 Visit::No => path.push((other, 0)),
-                Visit::Open => order.has_ring = true,
+                Visit::Open => order.has_cycle = true,
                 Visit::Done => {}
             }
         }
@@ -111,18 +108,17 @@ fn order(instances: &[Instance]) -> Order {
     order
 }
 
-/// Returns the error message for a cycle.
-pub(super) fn cycle_message(ring: &[usize], instances: &[Instance]) -> String {
-    let name = |&i: &usize| quote_input(&instances[i].name);
-    let mut names: Vec<String> = ring.iter().take(MAX_RING_NAMES).map(name).collect();
-    if ring.len() > MAX_RING_NAMES {
-        names.push("...".into());
+/// Returns the problem of a cycle.
+pub(super) fn cycle_problem(cycle: &[usize], instances: &[Instance]) -> PlanProblem {
+    let mut names = Vec::new();
+    let mut is_by_session = false;
+    for (&i, &next) in cycle.iter().zip(cycle.iter().cycle().skip(1)) {
+        if names.len() <= MAX_CYCLE_NAMES {
+            names.push(instances[i].name.clone());
+        }
+        is_by_session |= !instances[i].depends_on.iter().any(|(other, _)| *other == next);
     }
-    names.push(name(&ring[0]));
-    let depends = |(&i, next): (&usize, &usize)| instances[i].depends_on.iter().any(|(other, _)| other == next);
-    let by_session = !ring.iter().zip(ring.iter().cycle().skip(1)).all(depends);
-    let why = if by_session { " (those of one session run in the config's order)" } else { "" };
-    format!("waits for itself: {}{why}", names.join(" -> "))
+    PlanProblem::Cycle { names, is_by_session }
 }
 
 /// Returns the cycles of waiting instances. An instance also waits for the one before it in its session.

@@ -3,10 +3,12 @@
 //!
 //! Pure: the instances and their results are passed in as arguments.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::base::suggest::closest_match;
-use crate::base::text::quote_input;
+use crate::base::text::{floor_char_boundary, quote_input};
+use crate::plan::problem::ReferenceError;
 
 /// Bound on an inserted result; longer ones are truncated. A model's context holds about this much beside the work
 /// itself.
@@ -24,86 +26,150 @@ pub struct Placeholder {
     pub instance: usize,
 }
 
+/// Placeholder that cannot be replaced. `text` is the placeholder, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceholderError {
+    /// Another spelling.
+    Misspelled {
+        /// Text in the message.
+        text: String,
+        /// Name of the instance, as written.
+        name: String,
+    },
+    /// No closing braces.
+    Unclosed {
+        /// Text in the message.
+        text: String,
+    },
+    /// No name.
+    Unnamed {
+        /// Text in the message.
+        text: String,
+    },
+    /// A placeholder in the name of a slash command.
+    InCommandName {
+        /// Text in the message.
+        text: String,
+    },
+    /// A name that the instance cannot refer to.
+    Reference {
+        /// Text in the message.
+        text: String,
+        /// The error in the name.
+        error: ReferenceError,
+    },
+}
+
+impl fmt::Display for PlaceholderError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            PlaceholderError::Misspelled { text, name } => {
+                write!(f, "'{}' must be written {OPEN}{}{CLOSE}", quote_input(text), quote_input(name))
+            }
+            PlaceholderError::Unclosed { text } => write!(f, "'{}' has no closing '{CLOSE}'", quote_input(text)),
+            PlaceholderError::Unnamed { text } => write!(f, "'{}' names no instance", quote_input(text)),
+            PlaceholderError::InCommandName { text } => {
+                write!(f, "'{}' must not be part of the command's name", quote_input(text))
+            }
+            PlaceholderError::Reference { text, error } => write!(f, "'{}': {error}", quote_input(text)),
+        }
+    }
+}
+
 /// Parses the placeholders of a message. `find` looks up an instance by its name.
 ///
 /// # Errors
 /// Returns the errors in all placeholders.
-pub fn parse(text: &str, mut find: impl FnMut(&str) -> Result<usize, String>) -> Result<Vec<Placeholder>, Vec<String>> {
-    let (mut insertions, mut wrong) = (Vec::new(), Vec::new());
+pub fn parse(
+    text: &str,
+    mut find: impl FnMut(&str) -> Result<usize, ReferenceError>,
+) -> Result<Vec<Placeholder>, Vec<PlaceholderError>> {
+    let (mut placeholders, mut errors) = (Vec::new(), Vec::new());
     let end_of_command = end_of_command_name(text);
     let mut from = 0;
-    while let Some(start) = text[from..].find("{{").map(|at| from + at) {
+    while let Some(at) = text[from..].find("{{") {
+        let start = from + at;
         from = start + 1;
         let Some(head) = head(&text[start..]) else {
             if let Some((misspelled, name)) = misspelled(&text[start..], &mut find) {
                 from = start + misspelled.len();
-                wrong.push(format!("'{}' must be written {OPEN}{name}{CLOSE}", quote_input(misspelled)));
+                errors.push(PlaceholderError::Misspelled { text: misspelled.to_owned(), name: name.to_owned() });
             }
             continue;
         };
         let name_start = start + head.len();
         let line = name_candidate(&text[name_start..]);
-        let Some(name) = line.find(CLOSE).map(|end| &line[..end]) else {
-            wrong.push(format!("'{}' has no '{CLOSE}' behind it", quote_input(&text[start..name_start + line.len()])));
+        let Some((name, _)) = line.split_once(CLOSE) else {
+            errors.push(PlaceholderError::Unclosed { text: text[start..name_start + line.len()].to_owned() });
             continue;
         };
-        let at = start..name_start + name.len() + CLOSE.len();
-        let whole = quote_input(&text[at.clone()]);
-        from = at.end;
+        let range = start..name_start + name.len() + CLOSE.len();
+        let text = text[range.clone()].to_owned();
+        from = range.end;
         if head != OPEN {
-            wrong.push(format!("'{whole}' must be written {OPEN}{}{CLOSE}", quote_input(name.trim())));
+            errors.push(PlaceholderError::Misspelled { text, name: name.trim().to_owned() });
         } else if name.trim().is_empty() {
-            wrong.push(format!("'{whole}' names no instance"));
+            errors.push(PlaceholderError::Unnamed { text });
         } else if start < end_of_command {
-            wrong.push(format!("'{whole}' stands in the name of the command, which is the config's own to say"));
+            errors.push(PlaceholderError::InCommandName { text });
         } else {
             match find(name) {
-                Ok(of) => insertions.push(Placeholder { range: at, instance: of }),
-                Err(what) => wrong.push(format!("'{whole}': {what}")),
+                Ok(instance) => placeholders.push(Placeholder { range, instance }),
+                Err(error) => errors.push(PlaceholderError::Reference { text, error }),
             }
         }
     }
-    if wrong.is_empty() { Ok(insertions) } else { Err(wrong) }
+    if errors.is_empty() { Ok(placeholders) } else { Err(errors) }
 }
 
 /// Returns the beginning of a placeholder, up to its colon, in any spelling.
 fn head(text: &str) -> Option<&str> {
     let inner = text[2..].trim_start_matches(' ');
-    let word = inner.get(..6).filter(|word| word.eq_ignore_ascii_case("result"))?;
+    let word = inner.get(..6)?;
+    if !word.eq_ignore_ascii_case("result") {
+        return None;
+    }
     let behind = inner[word.len()..].trim_start_matches(' ').strip_prefix(':')?;
     Some(&text[..text.len() - behind.len()])
 }
 
 /// Returns a probable misspelling of a placeholder, such as `{{results:a}}`, `{{result}}` or `{{result a}}`, and the
 /// name in it. Other templates are plain text: `{{ name }}`, `{{ result.total }}`.
-fn misspelled<'a>(text: &'a str, find: &mut impl FnMut(&str) -> Result<usize, String>) -> Option<(&'a str, String)> {
+fn misspelled<'a>(
+    text: &'a str,
+    find: &mut impl FnMut(&str) -> Result<usize, ReferenceError>,
+) -> Option<(&'a str, &'a str)> {
     let line = name_candidate(text);
     let end = line.find(CLOSE)?;
     let inner = line[2..end].trim();
     let word_end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(inner.len());
     let (word, rest) = inner.split_at(word_end);
     let rest = rest.trim_start();
-    if closest_match(word, ["result", "results"]).is_none_or(|near| near.len().abs_diff(word.len()) > 2) {
+    let similar = closest_match(word, ["result", "results"])?;
+    if similar.len().abs_diff(word.len()) > 2 {
         return None;
     }
     let name = rest.trim_start_matches([':', '=', '.', '(', ' ']).trim_end_matches(')').trim();
-    let is_meant = rest.is_empty() || rest.starts_with(':') || (!name.is_empty() && find(name).is_ok());
-    let name = if name.is_empty() { "NAME".to_owned() } else { quote_input(name) };
-    is_meant.then(|| (&text[..end + CLOSE.len()], name))
+    let is_placeholder = rest.is_empty() || rest.starts_with(':') || (!name.is_empty() && find(name).is_ok());
+    if !is_placeholder {
+        return None;
+    }
+    Some((&text[..end + CLOSE.len()], if name.is_empty() { "NAME" } else { name }))
 }
 
 /// Returns the part of a text that can be a name: the rest of its line, within a bound.
 fn name_candidate(text: &str) -> &str {
     const MAX_NAME_BYTES: usize = 4096;
-    let end = (0..=text.len().min(MAX_NAME_BYTES)).rev().find(|&end| text.is_char_boundary(end));
-    text[..end.unwrap_or(0)].lines().next().unwrap_or("")
+    text[..floor_char_boundary(text, MAX_NAME_BYTES)].lines().next().unwrap_or("")
 }
 
 /// Returns the end of the command name in a text; 0 if it invokes no command.
 fn end_of_command_name(text: &str) -> usize {
     let called = text.trim_start();
-    let name = called.split(char::is_whitespace).next().filter(|name| name.starts_with('/'));
-    name.map_or(0, |name| text.len() - called.len() + name.len())
+    match called.split(char::is_whitespace).next() {
+        Some(name) if name.starts_with('/') => text.len() - called.len() + name.len(),
+        _ => 0,
+    }
 }
 
 /// Substitutes the results in a message. The callback returns an instance's name and its result, which may be empty.
@@ -115,28 +181,30 @@ fn end_of_command_name(text: &str) -> usize {
 ///   `@agent-NAME` as an instruction: a space follows an `@` of a result wherever it could begin such a reference.
 /// - 1.0 and 2.0 run !`...` in the arguments of a command: a space separates the two characters.
 #[must_use]
-pub fn filled<'a>(text: &str, insertions: &[Placeholder], told: impl Fn(usize) -> (&'a str, &'a str)) -> String {
+pub fn filled<'a>(text: &str, placeholders: &[Placeholder], result_of: impl Fn(usize) -> (&'a str, &'a str)) -> String {
     let target = if calls_a_command(text) { Target::Arguments } else { Target::Prompt };
     let mut filled = String::with_capacity(text.len());
     let mut from = 0;
-    for Placeholder { range: at, instance: of } in insertions {
-        filled += &text[from..at.start];
-        from = at.end;
-        let (_, result) = told(*of);
+    for Placeholder { range, instance } in placeholders {
+        filled += &text[from..range.start];
+        from = range.end;
+        let (_, result) = result_of(*instance);
         let kept = beginning(result);
         push_inert(&mut filled, kept, target);
         if kept.len() < result.len() {
             filled += &format!("\n[{} bytes more, left out]", result.len() - kept.len());
         }
         // The text of the config follows: the two must not form a reference or a shell block.
-        if let Some(next) = text[at.end..].chars().next().filter(|_| !result.is_empty()) {
+        if let Some(next) = text[range.end..].chars().next()
+            && !result.is_empty()
+        {
             separate(&mut filled, next, target);
         }
     }
     filled += &text[from..];
-    match insertions.first() {
+    match placeholders.first() {
         Some(first) if calls_a_command(&filled) && !calls_a_command(text) => {
-            format!("Result of {}:\n{filled}", told(first.instance).0)
+            format!("Result of {}:\n{filled}", result_of(first.instance).0)
         }
         _ => filled,
     }
@@ -181,16 +249,13 @@ fn separate(filled: &mut String, next: char, target: Target) {
 /// U+FF01 and U+FF1F. claude splits the arguments of a command at quotes and backslashes too. The list differs by
 /// generation, so that only what can end the local part of an e-mail address is excluded.
 fn begins_a_reference(before: Option<char>) -> bool {
-    before.is_none_or(|before| !before.is_ascii_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+'))
+    let Some(before) = before else { return true };
+    !before.is_ascii_alphanumeric() && !matches!(before, '_' | '.' | '-' | '+')
 }
 
 /// Truncates a result to the bound, at a character boundary.
 fn beginning(result: &str) -> &str {
-    if result.len() <= MAX_RESULT_BYTES {
-        return result;
-    }
-    let end = (0..=MAX_RESULT_BYTES).rev().find(|&end| result.is_char_boundary(end));
-    &result[..end.unwrap_or(0)]
+    &result[..floor_char_boundary(result, MAX_RESULT_BYTES)]
 }
 
 #[cfg(test)]
@@ -200,8 +265,8 @@ mod tests {
 
     const NAMES: [&str; 3] = ["a", "b c", "}"];
 
-    fn find(name: &str) -> Result<usize, String> {
-        NAMES.iter().position(|known| *known == name).ok_or_else(|| "not known".to_owned())
+    fn find(name: &str) -> Result<usize, ReferenceError> {
+        NAMES.iter().position(|known| *known == name).ok_or(ReferenceError::Itself)
     }
 
     fn fill(text: &str, results: [&str; 3]) -> String {
@@ -222,45 +287,47 @@ mod tests {
         }
     }
 
+    fn misspelled(text: &str, name: &str) -> PlaceholderError {
+        PlaceholderError::Misspelled { text: text.to_owned(), name: name.to_owned() }
+    }
+
     #[test]
-    fn what_is_wrong_is_told_all_at_once() {
-        let wrong =
-            parse("{{result:}} {{result:c}} {{ Result : a}} {{result: }} {{{result:a}} {{result:a\n}}", |name| {
-                find(name)
-            });
+    fn all_errors_are_returned_at_once() {
+        let text = "{{result:}} {{result:c}} {{ Result : a}} {{result: }} {{{result:a}} {{result:a\n}}";
+        let owned = str::to_owned;
         assert_eq!(
-            wrong.expect_err("mistakes"),
+            parse(text, find).expect_err("errors"),
             [
-                "'{{result:}}' names no instance",
-                "'{{result:c}}': not known",
-                "'{{ Result : a}}' must be written {{result:a}}",
-                "'{{result: }}' names no instance",
-                "'{{result:a' has no '}}' behind it",
+                PlaceholderError::Unnamed { text: owned("{{result:}}") },
+                PlaceholderError::Reference { text: owned("{{result:c}}"), error: ReferenceError::Itself },
+                misspelled("{{ Result : a}}", "a"),
+                PlaceholderError::Unnamed { text: owned("{{result: }}") },
+                PlaceholderError::Unclosed { text: owned("{{result:a") },
             ]
         );
     }
 
     #[test]
-    fn misspelled_placeholders_are_mistakes_with_the_right_spelling() {
-        for (text, expected) in [
-            ("x {{results:a}}", "'{{results:a}}' must be written {{result:a}}"),
-            ("{{ results: b c }}", "'{{ results: b c }}' must be written {{result:b c}}"),
-            ("{{reslut:a}}", "'{{reslut:a}}' must be written {{result:a}}"),
-            ("{{result}}", "'{{result}}' must be written {{result:NAME}}"),
-            ("{{ Results }}", "'{{ Results }}' must be written {{result:NAME}}"),
-            ("{{result a}}", "'{{result a}}' must be written {{result:a}}"),
-            ("{{result.a}}", "'{{result.a}}' must be written {{result:a}}"),
-            ("{{ result:a }}", "'{{ result:a }}' must be written {{result:a}}"),
+    fn misspelled_placeholder_is_an_error_with_the_right_spelling() {
+        for (text, expected, name) in [
+            ("x {{results:a}}", "{{results:a}}", "a"),
+            ("{{ results: b c }}", "{{ results: b c }}", "b c"),
+            ("{{reslut:a}}", "{{reslut:a}}", "a"),
+            ("{{result}}", "{{result}}", "NAME"),
+            ("{{ Results }}", "{{ Results }}", "NAME"),
+            ("{{result a}}", "{{result a}}", "a"),
+            ("{{result.a}}", "{{result.a}}", "a"),
+            ("{{ result:a }}", "{{ result:a }}", "a"),
         ] {
-            assert_eq!(parse(text, find), Err(vec![expected.to_owned()]), "{text}");
+            assert_eq!(parse(text, find), Err(vec![misspelled(expected, name)]), "{text}");
         }
     }
 
     #[test]
     fn no_result_names_a_command() {
         for text in ["/{{result:a}}", "/review-{{result:a}} x", " /{{result:a}}"] {
-            let wrong = parse(text, find).expect_err(text);
-            assert!(wrong[0].contains("stands in the name of the command"), "{wrong:?}");
+            let errors = parse(text, find).expect_err(text);
+            assert!(matches!(errors[0], PlaceholderError::InCommandName { .. }), "{errors:?}");
         }
         assert_eq!(fill("{{result:a}} x", ["/compact", "", ""]), "Result of a:\n/compact x");
         assert_eq!(fill("\n{{result:b c}}{{result:a}}", [" /compact", "", ""]), "Result of b c:\n\n /compact");

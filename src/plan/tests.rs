@@ -1,4 +1,9 @@
 use super::*;
+use crate::claude::extra_args::ArgumentError;
+use crate::claude::tool_lint::{ToolError, ToolWarning};
+use crate::config::{Config, Diagnostic};
+use crate::plan::problem::{LimitName, PlanProblem, ReferenceError};
+use crate::plan::result_template::PlaceholderError;
 
 struct Machine;
 
@@ -14,11 +19,22 @@ impl HostFiles for Machine {
     }
 }
 
-fn planned(text: &str) -> Result<Plan, Vec<Diagnostic>> {
-    let config = Config::read(text).expect("the config's own reading finds nothing");
-    let defaults =
-        Defaults { timeout: Duration::from_secs(10), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
-    plan(config, Path::new("/w"), &defaults, &Machine)
+const DEFAULTS: Defaults =
+    Defaults { timeout: Duration::from_secs(10), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
+
+fn planned(text: &str) -> Result<Plan, Vec<Diagnostic<PlanProblem>>> {
+    let config = Config::read(text).expect("a config that the reader accepts");
+    plan(config, Path::new("/w"), &DEFAULTS, &Machine)
+}
+
+/// Returns line, column, field and problem of each mistake in a config.
+fn mistakes(text: &str) -> Vec<(usize, usize, String, PlanProblem)> {
+    let mistakes = planned(text).expect_err("mistakes");
+    mistakes.into_iter().map(|m| (m.position.line, m.position.column, m.field, m.problem)).collect()
+}
+
+fn unknown(name: &str, suggestion: Option<&str>) -> ReferenceError {
+    ReferenceError::UnknownInstance { name: name.into(), suggestion: suggestion.map(str::to_owned) }
 }
 
 fn names_of(text: &str) -> Vec<String> {
@@ -41,9 +57,9 @@ fn turns_are_the_pre_commands_and_then_the_command() {
             "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": " \n/tmp is full"}]}"#,
     )
     .expect("a plan");
-    let told: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
+    let turns: Vec<_> = plan.instances[0].turns.iter().map(|t| (t.text.as_str(), t.command.as_deref())).collect();
     assert_eq!(
-        told,
+        turns,
         [
             ("/compact", Some("compact")),
             ("/clear", Some("clear")),
@@ -63,26 +79,23 @@ fn turns_are_the_pre_commands_and_then_the_command() {
 }
 
 #[test]
-fn unknown_dependencies_directories_and_rings_are_told_together() {
-    let mistakes = planned(
+fn unknown_dependencies_directories_and_cycles_are_reported_together() {
+    let mistakes = mistakes(
         r#"{"instances": [
             {"name": "a", "command": "x", "depends_on": ["b"]},
             {"name": "b", "command": "x", "depends_on": ["c", "collectr"]},
             {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
             {"name": "collector", "command": "x", "depends_on": ["collector"], "cwd": "gone"},
             {"name": "fine", "command": "x", "cwd": "sub", "depends_on": ["c"]}]}"#,
-    )
-    .expect_err("mistakes");
-    let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        [
-            "line 2, column 57: instance 'a': depends_on: waits for itself: a -> b -> c -> a",
-            "line 3, column 57: instance 'b': depends_on: there is no instance 'collectr', did you mean 'collector'?",
-            "line 5, column 65: instance 'collector': depends_on: is the instance itself",
-            "line 5, column 87: instance 'collector': cwd: /w/gone is no directory that can be entered",
-        ]
     );
+    let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let expected = [
+        (2, 57, "depends_on", PlanProblem::Cycle { names, is_by_session: false }),
+        (3, 57, "depends_on", PlanProblem::Dependency(unknown("collectr", Some("collector")))),
+        (5, 65, "depends_on", PlanProblem::Dependency(ReferenceError::Itself)),
+        (5, 87, "cwd", PlanProblem::Directory("/w/gone".into())),
+    ];
+    assert_eq!(mistakes, expected.map(|(line, column, field, problem)| (line, column, field.to_owned(), problem)));
 }
 
 #[test]
@@ -100,29 +113,33 @@ fn results_are_of_those_that_have_ended_before() {
         [Placeholder { range: 8..20, instance: 1 }, Placeholder { range: 21..35, instance: 0 }]
     );
     assert_eq!(turns[1].command.as_deref(), Some("review"));
-    let mistakes = planned(
+    let mistakes = mistakes(
         r#"{"instances": [{"name": "collector", "command": "x"},
             {"name": "b", "prompt": "{{result:colector}} {{result:}}", "command": null, "depends_on": ["collector"]},
             {"name": "c", "command": "{{result:b}}{{result:c}}", "pre_commands": ["/{{result:b}}"]}]}"#,
     );
-    let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        [
-            "line 2, column 37: instance 'b': prompt: '{{result:colector}}': there is no instance 'colector', did you mean 'collector'?",
-            "line 2, column 37: instance 'b': prompt: '{{result:}}' names no instance",
-            "line 3, column 38: instance 'c': command: '{{result:b}}': it does not depend on 'b': name that in its 'depends_on'",
-            "line 3, column 38: instance 'c': command: '{{result:c}}': it is the instance itself",
-            "line 3, column 82: instance 'c': pre_commands: '{{result:b}}' stands in the name of the command, which is the config's own to say",
-        ]
-    );
+    let reference = |text: &str, error| PlaceholderError::Reference { text: text.into(), error };
+    let expected = [
+        (2, 37, "prompt", reference("{{result:colector}}", unknown("colector", Some("collector")))),
+        (2, 37, "prompt", PlaceholderError::Unnamed { text: "{{result:}}".into() }),
+        (3, 38, "command", reference("{{result:b}}", ReferenceError::NotADependency("b".into()))),
+        (3, 38, "command", reference("{{result:c}}", ReferenceError::Itself)),
+        (3, 82, "pre_commands", PlaceholderError::InCommandName { text: "{{result:b}}".into() }),
+    ];
+    let expected =
+        expected.map(|(line, column, field, e)| (line, column, field.to_owned(), PlanProblem::Placeholder(e)));
+    assert_eq!(mistakes, expected);
 }
 
 #[test]
 fn turns_are_parted_where_the_conversation_is_cleared() {
-    let legs = |fields: &str| {
+    let segments = |fields: &str| {
         let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
-        plan.instances[0].segments().into_iter().map(|leg| (leg.turns, leg.starts_fresh)).collect::<Vec<_>>()
+        plan.instances[0]
+            .segments()
+            .into_iter()
+            .map(|segment| (segment.turns, segment.starts_fresh))
+            .collect::<Vec<_>>()
     };
     for (fields, expected) in [
         ("", vec![(0..1, false)]),
@@ -132,20 +149,20 @@ fn turns_are_parted_where_the_conversation_is_cleared() {
         (r#", "clear_history": true, "pre_commands": ["/clear", "a"]"#, vec![(2..4, true)]),
         (r#", "pre_commands": ["a", "/clear", "/clear now", "b"]"#, vec![(0..1, false), (3..5, true)]),
     ] {
-        assert_eq!(legs(fields), expected, "{fields}");
+        assert_eq!(segments(fields), expected, "{fields}");
     }
 }
 
 #[test]
 fn a_session_is_of_one_directory_and_has_something_to_do() {
-    let mistakes = planned(
+    let mistakes = mistakes(
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"command": "/clear"},
             {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
     );
-    let told: Vec<String> = mistakes.expect_err("mistakes").iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("'/clear' leaves nothing to be done"), "{told:?}");
-    assert!(told[1].contains("session_id: is that of 'a', which runs in another directory"), "{told:?}");
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    assert_eq!((mistakes[0].2.as_str(), &mistakes[0].3), ("command", &PlanProblem::NothingAfterClear));
+    let first = "a".to_owned();
+    assert_eq!((mistakes[1].2.as_str(), &mistakes[1].3), ("session_id", &PlanProblem::SessionDirectory { first }));
 }
 
 #[test]
@@ -156,61 +173,61 @@ fn one_session_is_one_queue_and_can_close_a_ring() {
     )
     .expect("a plan");
     assert_eq!(waits_for(&plan.instances), [vec![], vec![], vec![0]]);
-    let ring = planned(
+    let mistakes = mistakes(
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
             {"name": "b", "command": "x", "session_id": "s"}]}"#,
     );
-    assert!(ring.expect_err("a ring")[0].message.contains("a -> b -> a"));
+    let names = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(mistakes[0].3, PlanProblem::Cycle { names, is_by_session: true });
 }
 
 #[test]
-fn tools_arguments_and_lengths_are_looked_at() {
+fn tools_arguments_and_lengths_are_checked() {
     let long = "x".repeat(140_000);
-    let mistakes = planned(&format!(
+    let mistakes = mistakes(&format!(
         r#"{{"instances": [
             {{"name": "a", "command": "x", "allowed_tools": ["Grep,Read(src/**)", "LS(x)"]}},
             {{"name": "b", "command": "x", "disallowed_tools": ["Bash (git *)"], "claude_args": ["--tools=Read"]}},
             {{"name": "c", "command": "x", "env": {{"A": "{long}"}}, "claude_args": ["--max-turns", "3", "--output-format",
                 "--resume=x", "--resume", "--max-budget-usd=1"]}}],
             "budget": {{"command_cost_budgets": {{"x": 5}}}}}}"#
-    ))
-    .expect_err("mistakes");
-    let told: Vec<String> =
-        mistakes.iter().map(|m| format!("{}: {}: {}", m.position.line, m.field, m.message)).collect();
+    ));
+    let has_field = |option: &str, field| ArgumentError::HasField { option: option.into(), field };
     let expected = [
-        "2: allowed_tools: 'Read(src/**)' cannot be enforced",
-        "2: allowed_tools: 'LS(x)' cannot be enforced",
-        "3: disallowed_tools: 'Bash (git *)' is no tool: ",
-        "3: claude_args: --tools would contradict what zen gives claude itself: use the field 'allowed_tools'",
-        "4: env: is longer than the 128 KiB",
-        "4: claude_args: --output-format is zen's own to give",
-        "4: claude_args: --resume would contradict what zen gives claude itself: use the field 'session_id'",
-        "4: claude_args: --max-budget-usd would contradict the budget in dollars",
+        (2, "allowed_tools", PlanProblem::Tool(ToolError::NeverPrompted("Read(src/**)".into()))),
+        (2, "allowed_tools", PlanProblem::Tool(ToolError::NeverPrompted("LS(x)".into()))),
+        (3, "disallowed_tools", PlanProblem::Tool(ToolError::NotATool("Bash (git *)".into()))),
+        (3, "claude_args", PlanProblem::Argument(has_field("--tools", "allowed_tools"))),
+        (4, "env", PlanProblem::TooLong),
+        (4, "claude_args", PlanProblem::Argument(ArgumentError::SetByZen { option: "--output-format".into() })),
+        (4, "claude_args", PlanProblem::Argument(has_field("--resume", "session_id"))),
+        (4, "claude_args", PlanProblem::Argument(ArgumentError::DollarLimit)),
     ];
-    assert_eq!(told.len(), expected.len(), "{told:?}");
-    for (told, expected) in told.iter().zip(expected) {
-        assert!(told.starts_with(expected), "{told}");
-    }
+    let found: Vec<_> =
+        mistakes.iter().map(|(line, _, field, problem)| (*line, field.as_str(), problem.clone())).collect();
+    assert_eq!(found, expected);
     let plan = planned(
         r#"{"instances": [
             {"name": "a", "command": "x", "allowed_tools": ["Read, Bash(git log, *)"], "disallowed_tools": ["Wirte", "Read"]}]}"#,
     )
     .expect("a plan");
     assert_eq!(plan.instances[0].invocation.allowed_tools, Some(vec!["Read".into(), "Bash(git log, *)".into()]));
+    let warning = |warning| PlanWarning::Tool { line: 2, instance: "a".into(), field: "disallowed_tools", warning };
     let expected = [
-        "line 2: instance 'a': disallowed_tools: claude has no tool 'Wirte', did you mean 'Write'?",
-        "line 2: instance 'a': disallowed_tools: 'Read' is in allowed_tools too: it is refused",
+        warning(ToolWarning::UnknownTool { tool: "Wirte".into(), suggestion: "Write" }),
+        warning(ToolWarning::AlsoAllowed("Read".into())),
     ];
     assert_eq!(plan.warnings, expected);
 }
 
 #[test]
-fn a_budget_of_nobody_is_told_in_harmless_words() {
+fn unused_budget_is_a_warning_without_control_characters() {
     let plan = planned(
         r#"{"instances": [{"command": "/a\u001b[2J x"}], "budget": {"command_budgets": {"/ab\u001b[31m": 5, "/zz\n": 5}}}"#,
     )
     .expect("a plan");
-    assert!(plan.warnings.iter().all(|warning| !warning.contains(char::is_control)), "{:?}", plan.warnings);
+    let warnings: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.iter().all(|warning| !warning.contains(char::is_control)), "{warnings:?}");
     assert_eq!(plan.warnings.len(), 2);
 }
 
@@ -221,28 +238,123 @@ fn aliases_of_clear_clear_unless_a_file_defines_the_command() {
     let clears: Vec<bool> = plan.instances[0].turns.iter().map(Turn::clears).collect();
     assert_eq!(clears, [false, true, false, false], "/new is the user's own here");
     let mistakes = planned(r#"{"instances": [{"command": "/reset"}]}"#).expect_err("nothing to do");
-    assert!(mistakes[0].message.contains("leaves nothing to be done"), "{}", mistakes[0].message);
+    assert_eq!(mistakes[0].problem, PlanProblem::NothingAfterClear);
 }
 
 #[test]
 fn an_estimate_above_a_limit_that_blocks_is_a_mistake() {
     let instances = r#""instances": [{"command": "/a x", "max_tokens_per_command": 6000},
         {"command": "/b", "max_tokens_per_command": 6000}, {"command": "/a", "max_tokens_per_command": 3000}]"#;
-    let told = |budget: &str| match planned(&format!(r#"{{"budget": {{{budget}}}, {instances}}}"#)) {
+    let problems = |budget: &str| match planned(&format!(r#"{{"budget": {{{budget}}}, {instances}}}"#)) {
         Ok(_) => Vec::new(),
-        Err(mistakes) => mistakes.iter().map(|m| format!("{}: {}", m.field, m.message)).collect(),
+        Err(mistakes) => mistakes.into_iter().map(|m| (m.field, m.problem)).collect(),
     };
-    let of = |limit: &str| {
-        let rest = "got 6000: in block mode it could never start";
-        format!("max_tokens_per_command: must be at most {limit}, which is 5000 tokens, {rest}")
+    let above = |limit| {
+        let problem = PlanProblem::EstimateAboveLimit { limit, max: 5000, estimate: 6000 };
+        ("max_tokens_per_command".to_owned(), problem)
     };
-    assert_eq!(told(r#""overall_budget": 5000"#), [of("the overall budget"), of("the overall budget")]);
-    assert_eq!(told(r#""command_budgets": {"/a": 5000}"#), [of("the budget of /a")]);
+    assert_eq!(problems(r#""overall_budget": 5000"#), [above(LimitName::Overall), above(LimitName::Overall)]);
+    assert_eq!(problems(r#""command_budgets": {"/a": 5000}"#), [above(LimitName::Command("/a".into()))]);
     for budget in [
         r#""overall_budget": 6000"#,
         r#""overall_budget": 5000, "enforcement_mode": "warn""#,
         r#""overall_budget": 5000, "overall_cost_budget": 1, "budget_type": "cost""#,
     ] {
-        assert_eq!(told(budget), Vec::<String>::new(), "{budget}");
+        assert_eq!(problems(budget), [], "{budget}");
     }
+}
+
+/// Renders all errors of a config, of the reader and of the plan, as messages print them.
+fn rendered(text: &str) -> String {
+    let (config, found) = match Config::read_with_diagnostics(text) {
+        Ok(read) => read,
+        Err(error) => {
+            return format!("  line {}, column {}: {error}\n", error.position.line, error.position.column);
+        }
+    };
+    let notes = config.warnings.clone();
+    let mut mistakes: Vec<Diagnostic<PlanProblem>> = found.into_iter().map(Diagnostic::into_problem).collect();
+    let mut warnings = Vec::new();
+    match plan(config, Path::new("/w"), &DEFAULTS, &Machine) {
+        Ok(plan) => warnings.extend(plan.warnings.iter().map(ToString::to_string)),
+        Err(more) => mistakes.extend(more),
+    }
+    Diagnostic::sort(&mut mistakes);
+    let lines = mistakes.iter().map(|mistake| format!("  {mistake}\n"));
+    let lines = lines.chain(warnings.iter().chain(&notes).map(|warning| format!("  warning: {warning}\n")));
+    lines.collect()
+}
+
+/// Configs with one kind of mistake each, or few.
+const MISTAKES: &[&str] = &[
+    "",
+    "{\"instances\": [",
+    "{\"instances\": [1,]}",
+    "{'instances': 1}",
+    "{\"instances\": 1} // x",
+    "{\"a\": \"b\nc\"}",
+    "{\"a\": \"\\ud800\"}",
+    "[]",
+    "{}",
+    r#"{"instances": []}"#,
+    r#"{"instances": {}}"#,
+    r#"{"instances": [7]}"#,
+    r#"{"instances": [{"name": "a"}]}"#,
+    r#"{"instances": [{"command": " ", "prompt": ""}]}"#,
+    r#"{"instances": [{"command": 7}]}"#,
+    r#"{"instances": [{"command": "x", "prompt": "y"}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x"}, {"name": "a", "command": "x"}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x"}, {"name": "a\u200b", "command": "x"}]}"#,
+    r#"{"instances": [{"name": "", "command": "x"}, {"name": "\u200b", "command": "x"}]}"#,
+    r#"{"instances": [{"command": "x\u0000"}]}"#,
+    r#"{"instances": [{"command": "x", "comand": 1, "wholly_different": 2, "timeout": 1, "timeout": 2}]}"#,
+    r#"{"instances": [{"command": "x", "overall_budget": 1}], "timeout": 1, "defaults": {"command": "x"}}"#,
+    r#"{"instances": [{"command": "x", "timeout": 0, "retry_delay": "5", "idle_timeout": 1e9}]}"#,
+    r#"{"instances": [{"command": "x", "max_tokens_per_command": -1, "retries": 2.5}]}"#,
+    r#"{"instances": [{"command": "x", "max_tokens_per_command": 1e16, "retries": "many"}]}"#,
+    r#"{"instances": [{"command": "x", "max_tokens_per_command": 2.5, "fail_on_denied": "yes"}]}"#,
+    r#"{"instances": [{"command": "x", "permission_mode": "plam", "output_format": "yaml", "background": "go"}]}"#,
+    r#"{"instances": [{"command": "x", "pre_commands": "y", "claude_args": {}, "depends_on": 1, "env": []}]}"#,
+    r#"{"instances": [{"command": "x", "pre_commands": [1, "", "y", 2, 3, 4, 5, 6]}]}"#,
+    r#"{"instances": [{"command": "x", "env": {"A=": "x", "B": "x", "B": 1, "C": []}}]}"#,
+    r#"{"instances": [{"command": "x", "depends_on": [{"nmae": "y"}, {"when": "done"}, {"name": "z", "when": "never"}]}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x"}, {"command": "x", "depends_on": ["a", "a", {"name": "a", "name": "b"}]}]}"#,
+    r#"{"instances": [{"command": "x"}], "budget": {"command_budgets": {"/": 5, "/x": 5, "x": 6, "/y": 0}}}"#,
+    r#"{"instances": [{"command": "x"}], "budget": {"command_budgets": [], "overall_cost_budget": -1}}"#,
+    r#"{"instances": [{"command": "x"}], "budget": 7, "defaults": 7}"#,
+    r#"{"instances": [{"command": "x"}], "pricing": 7, "halt": 7}"#,
+    r#"{"instances": [{"command": "x"}], "pricing": {"m": 7, "n": {}, "n": {}, "o": {"input": 1}}, "halt": "soon"}"#,
+    r#"{"instances": [{"name": "a", "command": "x", "depends_on": ["a", "b", "collectr"]}, {"name": "collector", "command": "x"}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x", "depends_on": ["b"]}, {"name": "b", "command": "x", "depends_on": ["a"]}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]}, {"name": "b", "command": "x", "session_id": "s"}]}"#,
+    r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
+    r#"{"instances": [{"command": "x", "cwd": "gone"}]}"#,
+    r#"{"instances": [{"command": "/clear"}]}"#,
+    r#"{"instances": [{"command": "x", "allowed_tools": ["Read (x)", "bash", "LS(x)", "WebSearch(x)", "Bash(git *)"]}]}"#,
+    r#"{"instances": [{"command": "x", "allowed_tools": ["Read", "Bsh", "Bash(sh *)"], "disallowed_tools": ["Wirte", "Read"]}]}"#,
+    r#"{"instances": [{"command": "x", "claude_args": ["-p", "--resume", "--bg", "--", "x", "--max-turns"]}]}"#,
+    r#"{"instances": [{"command": "x", "claude_args": ["--system-prompt-file", "gone", "--mcp-config", "gone", "--restricted"]}]}"#,
+    r#"{"instances": [{"command": "x", "session_id": "s", "claude_args": ["--no-session-persistence"]}]}"#,
+    r#"{"instances": [{"command": "x", "allowed_tools": [], "claude_args": ["--settings", "{}"]}]}"#,
+    r#"{"instances": [{"command": "x", "claude_args": ["--max-budget-usd", "1"]}], "budget": {"overall_cost_budget": 1}}"#,
+    r#"{"instances": [{"command": "/x", "max_tokens_per_command": 9}], "budget": {"overall_budget": 5}}"#,
+    r#"{"instances": [{"command": "/x", "max_tokens_per_command": 9}], "budget": {"command_budgets": {"/x": 5, "/xy": 5, "/zzz": 1}}}"#,
+    r#"{"instances": [{"command": "/xy"}], "budget": {"command_budgets": {"/xz": 5, "/unlike": 1}}}"#,
+    r#"{"instances": [{"name": "a", "command": "{{result:b}} {{result:a}} {{result:bb}} {{results:b}} {{result:}}"}, {"name": "b", "command": "/{{result:a}} {{result:a"}]}"#,
+];
+
+#[test]
+fn every_mistake_in_a_config_has_its_golden_message() {
+    let mut text = String::new();
+    for config in MISTAKES {
+        text += &format!("{}\n{}\n", config.replace('\n', "\\n"), rendered(config));
+    }
+    let long = "x".repeat(140_000);
+    text += &format!(
+        "(a variable of 140,000 bytes)\n{}\n",
+        rendered(&format!(r#"{{"instances": [{{"command": "x", "env": {{"A": "{long}"}}}}]}}"#))
+    );
+    let many = vec!["{}"; 100_001].join(",");
+    text += &format!("(100,001 instances)\n{}", rendered(&format!(r#"{{"instances": [{many}]}}"#)));
+    crate::base::golden::assert_golden("config_errors.txt", &text);
 }

@@ -23,10 +23,11 @@ use crate::claude::environment::is_sandbox;
 use crate::claude::permissions;
 use crate::claude::settings::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::cli::flags::{ConfigSource, LockPolicy, LogDir, Options, expand_tilde};
+use crate::config::diagnostic::instance_label;
 use crate::config::{
     BudgetConfig, BudgetType, Config, ConfigError, Diagnostic, MAX_CONFIG_BYTES, MAX_MISTAKES, Position,
 };
-use crate::plan::{Defaults, HostFiles, Instance, Plan, plan};
+use crate::plan::{Defaults, HostFiles, Instance, Plan, PlanProblem, plan};
 use crate::preflight::probe::{MissingCommand, Unchecked};
 use crate::preflight::settings_scan::{PermissionRule, Reader};
 use crate::preflight::workspace::Remark;
@@ -142,12 +143,12 @@ fn commands_problem(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String
         let is_last = missing.turn + 1 == instance.turns.len();
         Diagnostic {
             position: instance.turns[missing.turn].position.unwrap_or(Position { line: 1, column: 1 }),
-            instance: format!("instance '{}'", text::quote_input(&instance.name)),
+            subject: instance_label(missing.instance, Some(&instance.name)),
             field: if is_last { "command" } else { "pre_commands" }.to_owned(),
-            message: missing.error.clone(),
+            problem: PlanProblem::MissingCommand(missing.error.clone()),
         }
     };
-    let mut found: Vec<Diagnostic> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
+    let mut found: Vec<Diagnostic<PlanProblem>> = findings.missing.iter().take(MAX_MISTAKES).map(mistake).collect();
     Diagnostic::sort(&mut found);
     let mut problems: Vec<String> =
         Some(found).filter(|f| !f.is_empty()).iter().map(|f| mistakes(config_name, f)).collect();
@@ -492,9 +493,10 @@ fn build_plan(
     options: &Options,
     workspace: &Path,
     defaults: &Defaults,
-) -> Result<(Plan, Vec<String>), ConfigError> {
-    let (mut config, mut mistakes) =
+) -> Result<(Plan, Vec<String>), ConfigError<PlanProblem>> {
+    let (mut config, found) =
         text.map(Config::read_with_diagnostics).transpose().map_err(ConfigError::Syntax)?.unwrap_or_default();
+    let mut mistakes: Vec<Diagnostic<PlanProblem>> = found.into_iter().map(Diagnostic::into_problem).collect();
     let overrides = overrides(&config.budget, &options.budget);
     config.budget = config.budget.merged_with(&options.budget);
     let one_command = options.single_instance();
@@ -548,18 +550,18 @@ fn read_config(source: &ConfigSource) -> Result<String, String> {
     })
 }
 
-fn config_problem(name: &str, error: ConfigError) -> String {
+fn config_problem(name: &str, error: ConfigError<PlanProblem>) -> String {
     match error {
         ConfigError::Syntax(error) => {
             let (line, column) = (error.position.line, error.position.column);
             let excerpt = error.excerpt.replace('\n', "\n    ");
-            format!("{name}: JSON parsing error at line {line}, column {column}: {}\n    {excerpt}", error.message)
+            format!("{name}: JSON parsing error at line {line}, column {column}: {error}\n    {excerpt}")
         }
         ConfigError::Invalid(found) => mistakes(name, &found),
     }
 }
 
-fn mistakes(name: &str, found: &[Diagnostic]) -> String {
+fn mistakes(name: &str, found: &[Diagnostic<PlanProblem>]) -> String {
     const MAX_SHOWN: usize = 50;
     let count = match found.len() {
         1 => "1 mistake".to_owned(),

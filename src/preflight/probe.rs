@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::claude::protocol::request;
 use crate::claude::protocol::request::INITIALIZE_ID;
 use crate::claude::protocol::{Event, decode};
-use crate::claude::slash_commands::Commands;
+use crate::claude::slash_commands::{CommandNotFound, Commands};
 use crate::claude::{argv, slash_commands};
 use crate::plan::Instance;
 use crate::preflight::query::{self, ProbeCommand};
@@ -38,7 +38,7 @@ pub struct MissingCommand {
     /// Index of the turn.
     pub turn: usize,
     /// The error, with the closest name.
-    pub error: String,
+    pub error: CommandNotFound,
 }
 
 /// Instances for which claude did not list its commands.
@@ -64,7 +64,7 @@ impl Findings {
     #[must_use]
     pub fn errors(&self) -> Vec<(usize, String)> {
         let mut errors: Vec<(usize, String)> =
-            self.missing.iter().map(|missing| (missing.instance, missing.error.clone())).collect();
+            self.missing.iter().map(|missing| (missing.instance, missing.error.to_string())).collect();
         errors.dedup_by_key(|(instance, _)| *instance);
         errors
     }
@@ -210,9 +210,10 @@ mod tests {
             planned(r#"{"instances": [{"command": "/reviw", "pre_commands": ["/clear", "/x", "/help", "/review"]}]}"#);
         let commands = Commands::new(vec!["review".to_owned()]);
         let missing = missing_of(0, &plan.instances[0], &commands);
-        let errors: Vec<(usize, &str)> = missing.iter().map(|missing| (missing.turn, missing.error.as_str())).collect();
+        let errors: Vec<(usize, String)> =
+            missing.iter().map(|missing| (missing.turn, missing.error.to_string())).collect();
         let expected = [(1, "Command not found: /x"), (4, "Command not found: /reviw (did you mean /review?)")];
-        assert_eq!(errors, expected);
+        assert_eq!(errors, expected.map(|(turn, error)| (turn, error.to_owned())));
         let findings = Findings { missing, unchecked: Vec::new() };
         assert_eq!(findings.errors(), [(0, "Command not found: /x".to_owned())]);
     }

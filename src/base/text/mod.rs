@@ -60,6 +60,16 @@ fn beginning(text: &str, max_columns: usize) -> &str {
     overflow.map_or(text, |(end, _)| &text[..end])
 }
 
+/// Returns the last character boundary at or before a byte index.
+#[must_use]
+pub fn floor_char_boundary(text: &str, index: usize) -> usize {
+    let mut end = index.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    end
+}
+
 /// Pads `text` with trailing spaces to `columns`. Wider text is unchanged.
 #[must_use]
 pub fn pad(text: &str, columns: usize) -> String {

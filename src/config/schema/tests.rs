@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Config, ConfigError};
+use crate::config::value_error::ValueError;
+use crate::config::{Config, ConfigError, ConfigProblem};
 
 fn validator() -> Validator {
     jsonschema::draft202012::new(&schema()).expect("a schema")
@@ -154,12 +155,23 @@ fn config() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Returns true if the error is one that no schema can express: about names.
+/// Returns true if the errors are ones that no schema can express: duplicate names.
 fn is_beyond_a_schema(error: &ConfigError) -> bool {
     let ConfigError::Invalid(mistakes) = error else { return false };
-    mistakes.iter().all(|mistake| {
-        mistake.message.ends_with("names must be unique") || mistake.message.contains("stands here twice")
+    mistakes.iter().all(|mistake| match &mistake.problem {
+        ConfigProblem::DuplicateName { .. } => true,
+        ConfigProblem::Value(error) => has_duplicate(error),
+        _ => false,
     })
+}
+
+fn has_duplicate(error: &ValueError) -> bool {
+    match error {
+        ValueError::DuplicateKey | ValueError::DuplicateEntry(_) => true,
+        ValueError::Member { error, .. } | ValueError::Element { error, .. } => has_duplicate(error),
+        ValueError::Several { errors, .. } => errors.iter().any(has_duplicate),
+        _ => false,
+    }
 }
 
 proptest! {

@@ -241,7 +241,7 @@ impl Attempt {
         let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.may_be_path)));
         match called.find(|(name, _)| !commands.contains(name)) {
             Some((name, is_path)) => {
-                let failure = Failure::new(FailureKind::CommandNotFound, commands.not_found(name, is_path));
+                let failure = Failure::new(FailureKind::CommandNotFound, commands.not_found(name, is_path).to_string());
                 self.fail(failure, now)
             }
             None => self.send_turn(now),

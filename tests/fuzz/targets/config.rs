@@ -36,13 +36,13 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (config, mistakes) = match Config::read_with_diagnostics(text) {
         Ok(read) => read,
-        Err(error) => return hold_to_plain_text(&format!("{}\n{}", error.message, error.excerpt)),
+        Err(error) => return hold_to_plain_text(&format!("{}\n{}", error, error.excerpt)),
     };
     let defaults =
         Defaults { timeout: Duration::from_secs(300), idle_timeout: None, startup_timeout: Duration::from_secs(120) };
     let planned = plan(config, Path::new("/workspace"), &defaults, &Nowhere);
-    let more = planned.as_ref().err().into_iter().flatten();
-    mistakes.iter().chain(more).for_each(|mistake| hold_to_the_form(mistake, text));
+    mistakes.iter().for_each(|mistake| hold_to_the_form(mistake, text));
+    planned.as_ref().err().into_iter().flatten().for_each(|mistake| hold_to_the_form(mistake, text));
     if let (Ok(plan), true) = (planned, mistakes.is_empty()) {
         show(&plan);
         run_through(&plan);
@@ -50,7 +50,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// It says where it is, in the text that there is.
-fn hold_to_the_form(mistake: &Diagnostic, text: &str) {
+fn hold_to_the_form<P: std::fmt::Display>(mistake: &Diagnostic<P>, text: &str) {
     let lines = text.bytes().filter(|&b| b == b'\n').count() + 1;
     assert!((1..=lines).contains(&mistake.position.line) && mistake.position.column >= 1, "{mistake}");
     hold_to_plain_text(&mistake.to_string());
