@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::claude::argv;
 use crate::claude::command_catalog::{self, CommandCatalog};
-use crate::claude::protocol::{initialize, request};
+use crate::claude::protocol::{initialize_response, request};
 use crate::cli::config_prompt::prompt_template;
 use crate::cli::examples;
 use crate::cli::flags::{Options, Query};
@@ -47,7 +47,7 @@ pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<St
                 Ok(command) => {
                     Ok(QueryOutput { text: command_catalog::text::inspection(command, output::columns()), notes })
                 }
-                Err(problem) => Err(notes.into_iter().chain([problem]).collect()),
+                Err(error) => Err(notes.into_iter().chain([error.to_string()]).collect()),
             }
         }
         Query::Examples => plain(examples::list()),
@@ -68,9 +68,10 @@ fn catalogue(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<Str
         let arguments = argv::stream_args();
         let (arguments, env, limit) = (&arguments, &BTreeMap::new(), LIST_LIMIT);
         let command = ProbeCommand { claude: &claude, arguments, cwd: &workspace, env, limit };
-        let asked = query::query(&command, &request::initialize(), initialize::answer);
+        let asked = query::query(&command, &request::initialize(), initialize_response);
         asked
-            .and_then(|listed| listed)
+            .and_then(|commands| commands.map_err(|error| error.to_string()))
+            .map(|commands| commands.listed().to_vec())
             .map_err(|why| format!("{} does not list its commands: {why}", workspace::display_path(&claude)))
     });
     let mut notes: Vec<String> = note.into_iter().collect();

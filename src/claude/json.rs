@@ -13,18 +13,21 @@ use crate::base::text::find_lone_surrogate;
 /// invalid JSON.
 pub fn parse_lenient(bytes: &[u8]) -> serde_json::Result<Value> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    serde_json::from_slice(bytes)
-        .or_else(|_| serde_json::from_str(&with_whole_characters(&String::from_utf8_lossy(bytes))))
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(_) => serde_json::from_str(&replace_lone_surrogates(&String::from_utf8_lossy(bytes))),
+    }
 }
 
 /// Replaces each lone surrogate by U+FFFD.
-fn with_whole_characters(text: &str) -> Cow<'_, str> {
+pub(super) fn replace_lone_surrogates(text: &str) -> Cow<'_, str> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut text = Cow::Borrowed(text);
     let mut from = 0;
-    while let Some(at) = find_lone_surrogate(&text[from..]).map(|at| from + at) {
-        from = at + REPLACEMENT.len();
-        text.to_mut().replace_range(at..from, REPLACEMENT);
+    while let Some(offset) = find_lone_surrogate(&text[from..]) {
+        let start = from + offset;
+        from = start + REPLACEMENT.len();
+        text.to_mut().replace_range(start..from, REPLACEMENT);
     }
     text
 }
@@ -34,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_that_claude_reads_is_read() {
+    fn json_that_claude_accepts_is_parsed() {
         let expected = serde_json::json!({"a": 1});
         for bytes in [&b"{\"a\": 1}"[..], b"\xef\xbb\xbf{\"a\": 1}"] {
             assert_eq!(parse_lenient(bytes).expect("JSON"), expected);

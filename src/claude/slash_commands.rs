@@ -89,36 +89,99 @@ pub fn trimmed(text: &str) -> &str {
 pub fn parse_invocation(message: &str) -> Option<&str> {
     let word = message.split_whitespace().next()?;
     let name = word.strip_prefix('/')?;
-    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_');
-    (message.starts_with('/') && !name.is_empty() && name.chars().all(of_a_name)).then_some(name)
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_'));
+    if message.starts_with('/') && !name.is_empty() && is_name { Some(name) } else { None }
+}
+
+/// A slash command as claude lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedCommand {
+    /// Name without the slash.
+    pub name: String,
+    /// Description, without the source that claude adds to it.
+    pub description: String,
+    /// Placeholder of the arguments.
+    pub argument_hint: String,
+    /// Aliases (2.1).
+    pub aliases: Vec<String>,
+    /// Source according to claude.
+    pub source: CommandSource,
+}
+
+/// Source of a command according to claude.
+///
+/// 1.0 reports the user's own commands as the project's, so the command's file is more reliable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CommandSource {
+    /// No source reported: built in.
+    #[default]
+    Claude,
+    /// The project's files.
+    Project,
+    /// The user's files.
+    User,
+    /// The plugin of this name.
+    Plugin(String),
+}
+
+impl ListedCommand {
+    /// Returns true if claude runs this command by this name.
+    #[must_use]
+    pub fn has_name(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
 }
 
 /// Slash commands of one session, as listed by claude.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commands {
-    names: Vec<String>,
+    listed: Vec<ListedCommand>,
 }
 
 impl Commands {
     /// Creates the list from names without slashes.
     #[must_use]
     pub fn new(names: Vec<String>) -> Self {
-        Commands { names }
+        let mut listed = Vec::with_capacity(names.len());
+        for name in names {
+            listed.push(ListedCommand { name, ..ListedCommand::default() });
+        }
+        Commands { listed }
+    }
+
+    /// Creates the list from claude's own.
+    #[must_use]
+    pub fn from_listed(listed: Vec<ListedCommand>) -> Self {
+        Commands { listed }
+    }
+
+    /// Returns the commands in claude's order.
+    #[must_use]
+    pub fn listed(&self) -> &[ListedCommand] {
+        &self.listed
     }
 
     /// Returns true if there is a command of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        ALWAYS_THERE.contains(&name) || self.names.iter().any(|n| n == name)
+        ALWAYS_THERE.contains(&name) || self.listed.iter().any(|command| command.has_name(name))
     }
 
     /// Returns the error for an unknown command. It has the nearest name or, if the name is also a path, the field for
     /// text.
     #[must_use]
     pub fn not_found(&self, name: &str, is_path: bool) -> CommandNotFound {
-        let known = self.names.iter().map(String::as_str).chain(ALWAYS_THERE.iter().copied());
-        let suggestions: Vec<String> = closest_match(name, known).into_iter().map(str::to_owned).collect();
-        CommandNotFound { name: name.to_owned(), is_path: is_path && suggestions.is_empty(), suggestions }
+        let mut known = ALWAYS_THERE.to_vec();
+        for command in &self.listed {
+            known.push(&command.name);
+            known.extend(command.aliases.iter().map(String::as_str));
+        }
+        let hint = match closest_match(name, known) {
+            Some(similar) => NotFoundHint::Similar(vec![similar.to_owned()]),
+            None if is_path => NotFoundHint::Path,
+            None => NotFoundHint::None,
+        };
+        CommandNotFound { name: name.to_owned(), hint }
     }
 }
 
@@ -127,21 +190,40 @@ impl Commands {
 pub struct CommandNotFound {
     /// Name without the slash.
     pub name: String,
-    /// Similar names.
-    pub suggestions: Vec<String>,
-    /// True if the name is also a path, so that the message may be text.
-    pub is_path: bool,
+    /// Hint for the user.
+    pub hint: NotFoundHint,
+}
+
+/// Hint about an unknown slash command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFoundHint {
+    /// No hint.
+    None,
+    /// Similar names; at least one.
+    Similar(Vec<String>),
+    /// The name is also a path, so that the message may be text.
+    Path,
+    /// The option that lists all commands.
+    List,
 }
 
 impl fmt::Display for CommandNotFound {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "Command not found: /{}", self.name)?;
-        match self.suggestions.as_slice() {
-            [] if self.is_path => f.write_str(" (text that begins with a path belongs in 'prompt')"),
-            [] => Ok(()),
-            [one] => write!(f, " (did you mean /{one}?)"),
-            [first @ .., last] => write!(f, " (did you mean /{} or /{last}?)", first.join(", /")),
+        match &self.hint {
+            NotFoundHint::None => Ok(()),
+            NotFoundHint::Similar(names) => write!(f, " (did you mean /{}?)", alternatives(names)),
+            NotFoundHint::Path => f.write_str(" (text that begins with a path belongs in 'prompt')"),
+            NotFoundHint::List => f.write_str(" (zen --list-commands lists the commands)"),
         }
+    }
+}
+
+/// Joins names as `a, /b or /c`.
+fn alternatives(names: &[String]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or /{last}", first.join(", /")),
+        _ => names.concat(),
     }
 }
 

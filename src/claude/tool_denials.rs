@@ -27,14 +27,14 @@ const DENIED_FILE: &str =
 
 /// Returns the reason if a tool error reports an unavailable tool or a denied file.
 #[must_use]
-pub fn missing(answer: &str) -> Option<UnavailableTool> {
-    if let Some(is_listed) = denial_in(answer) {
+pub fn unavailable_tool(error: &str) -> Option<UnavailableTool> {
+    if let Some(is_listed) = denial_in(error) {
         return Some(UnavailableTool::Denied(is_listed));
     }
-    if answer.starts_with(DENIED_FILE) {
+    if error.starts_with(DENIED_FILE) {
         return Some(UnavailableTool::DeniedFile);
     }
-    let rest = answer.strip_prefix("<tool_use_error>Error: No such tool available: ")?;
+    let rest = error.strip_prefix("<tool_use_error>Error: No such tool available: ")?;
     Some(if rest.contains(" is disabled for this session") {
         UnavailableTool::Disabled
     } else {
@@ -63,22 +63,36 @@ impl ToolDenials {
     /// Returns true if the config or the settings files deny this tool, which claude reports as unavailable.
     #[must_use]
     pub fn has(&self, tool: &str, missing: UnavailableTool) -> bool {
-        let is_same = |other: &str| other == tool || (SUBAGENTS.contains(&other) && SUBAGENTS.contains(&tool));
-        let is_allowed = |allowed: &Vec<String>| allowed.iter().any(|other| is_same(name(other)));
-        let is_refused = |rule: &String| match rule.strip_suffix('*') {
-            Some(beginning) => tool.starts_with(beginning),
-            None => is_same(rule) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__"))),
-        };
         match missing {
             UnavailableTool::Denied(_) => return self.allowed.is_some(),
             UnavailableTool::DeniedFile => return true,
             UnavailableTool::Unknown | UnavailableTool::Disabled => {}
         }
+        if self.refused.iter().chain(self.denied_by_settings.iter()).any(|rule| denies(rule, tool)) {
+            return true;
+        }
         // A tool name that no claude knows is not a denial.
-        let is_known = missing == UnavailableTool::Disabled || is_known(tool);
-        let is_denied = self.refused.iter().chain(self.denied_by_settings.iter()).any(is_refused);
-        is_denied || (is_known && self.allowed.as_ref().is_some_and(|all| !is_allowed(all)))
+        if missing == UnavailableTool::Unknown && !is_known(tool) {
+            return false;
+        }
+        match &self.allowed {
+            Some(allowed) => !allowed.iter().any(|rule| is_same_tool(name(rule), tool)),
+            None => false,
+        }
     }
+}
+
+/// Returns true if both names mean the same tool.
+fn is_same_tool(name: &str, other: &str) -> bool {
+    name == other || (SUBAGENTS.contains(&name) && SUBAGENTS.contains(&other))
+}
+
+/// Returns true if a rule denies a tool as a whole.
+fn denies(rule: &str, tool: &str) -> bool {
+    if let Some(prefix) = rule.strip_suffix('*') {
+        return tool.starts_with(prefix);
+    }
+    is_same_tool(rule, tool) || (rule.starts_with("mcp__") && tool.starts_with(&format!("{rule}__")))
 }
 
 #[cfg(test)]
@@ -152,7 +166,7 @@ mod tests {
             ("No such tool available: Write", None),
             ("<tool_use_error>No shell found with ID: 1</tool_use_error>", None),
         ] {
-            assert_eq!(missing(answer), expected, "{answer}");
+            assert_eq!(unavailable_tool(answer), expected, "{answer}");
         }
     }
 }

@@ -10,9 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::claude::protocol::request;
-use crate::claude::protocol::request::INITIALIZE_ID;
-use crate::claude::protocol::{Event, decode};
+use crate::claude::protocol::{initialize_response, request};
 use crate::claude::slash_commands::{CommandNotFound, Commands};
 use crate::claude::{argv, slash_commands};
 use crate::plan::Instance;
@@ -171,11 +169,8 @@ fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
 
 fn ask_one(group: &Group, claude: &Path, limit: Duration) -> Answer {
     let command = ProbeCommand { claude, arguments: &group.arguments, cwd: group.cwd, env: group.env, limit };
-    let answer = |line: &[u8]| match decode(line) {
-        Event::InitializeResponse { request_id, commands, .. } if request_id == INITIALIZE_ID => Some(commands),
-        _ => None,
-    };
-    query::query(&command, &request::initialize(), answer).and_then(|names| names).map(Commands::new)
+    let commands = query::query(&command, &request::initialize(), initialize_response)?;
+    commands.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 
 pub mod text;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::base::suggest::nearest_few;
 use crate::claude::front_matter;
-use crate::claude::protocol::initialize::{CommandSource, ListedCommand};
-use crate::claude::slash_commands::UNLISTED;
+use crate::claude::slash_commands::{CommandNotFound, CommandSource, ListedCommand, NotFoundHint, UNLISTED};
 
 /// Source of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,20 +72,33 @@ impl CommandFile {
 
     /// Returns the command's name: a skill may declare its own, a command may not.
     fn called(&self) -> String {
-        let is_skill = matches!(self.origin, Origin::ProjectSkill | Origin::UserSkill);
-        let own = || self.parts().0.into_iter().find(|(key, _)| key == "name").map(|(_, name)| name);
-        is_skill.then(own).flatten().filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.clone())
+        if matches!(self.origin, Origin::ProjectSkill | Origin::UserSkill)
+            && let Some(name) = self.field("name")
+            && !name.is_empty()
+        {
+            return name;
+        }
+        self.name.clone()
     }
 
     fn field(&self, key: &str) -> Option<String> {
-        self.parts().0.into_iter().find(|(k, _)| k == key).map(|(_, value)| value)
+        let (fields, _) = self.parts();
+        fields.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// Returns the description of the front matter or else the first line of the body, as claude does.
     fn description(&self) -> String {
-        let first_line =
-            || self.parts().1.lines().map(|line| line.trim_start_matches('#').trim()).find(|l| !l.is_empty());
-        self.field("description").or_else(|| first_line().map(str::to_owned)).unwrap_or_default()
+        if let Some(description) = self.field("description") {
+            return description;
+        }
+        let (_, body) = self.parts();
+        for line in body.lines() {
+            let line = line.trim_start_matches('#').trim();
+            if !line.is_empty() {
+                return line.to_owned();
+            }
+        }
+        String::new()
     }
 }
 
@@ -93,28 +106,26 @@ impl CommandCatalog {
     /// Joins claude's list, if available, with files in order of precedence.
     #[must_use]
     pub fn new(listed: Option<Vec<ListedCommand>>, files: Vec<CommandFile>) -> Self {
-        let named: Vec<(String, CommandFile)> = files.into_iter().map(|file| (file.called(), file)).collect();
-        let of_name = |name: &str| -> Vec<CommandFile> {
-            named.iter().filter(|(n, _)| n == name).map(|(_, file)| file.clone()).collect()
-        };
-        let mut commands = Vec::new();
-        let mut names: Vec<String> = Vec::new();
-        let listed = match listed {
+        let mut files_by_name: Vec<(String, CommandFile)> = Vec::with_capacity(files.len());
+        for file in files {
+            files_by_name.push((file.called(), file));
+        }
+        let mut listed = match listed {
             Some(listed) => listed,
-            None => named.iter().map(|(name, file)| of_file(name, file)).collect(),
+            None => files_by_name.iter().map(|(name, file)| from_file(name, file)).collect(),
         };
+        for (name, description) in UNLISTED {
+            let (name, description) = ((*name).to_owned(), (*description).to_owned());
+            listed.push(ListedCommand { name, description, ..ListedCommand::default() });
+        }
+        let mut commands = Vec::new();
+        let mut names = HashSet::new();
         for command in listed {
             // Of two commands with one name, claude runs the first in its list.
-            if !names.contains(&command.name) {
-                names.push(command.name.clone());
-                let files = of_name(&command.name);
+            if names.insert(command.name.clone()) {
+                let files = files_of(&command.name, &files_by_name);
                 commands.push(joined(command, files));
             }
-        }
-        for (name, description) in UNLISTED.iter().filter(|(name, _)| !names.iter().any(|n| n == name)) {
-            let listed =
-                ListedCommand { name: (*name).into(), description: (*description).into(), ..ListedCommand::default() };
-            commands.push(joined(listed, Vec::new()));
         }
         commands.sort_by_cached_key(|command| (command.name.to_lowercase(), command.name.clone()));
         CommandCatalog { commands }
@@ -129,33 +140,46 @@ impl CommandCatalog {
     /// Returns the command that `/name arguments` calls. The slash and the arguments are optional.
     ///
     /// # Errors
-    /// The message for an unknown command, with similar names.
-    pub fn find(&self, called: &str) -> Result<&Command, String> {
+    /// Returns an error with similar names if there is no such command.
+    pub fn find(&self, called: &str) -> Result<&Command, CommandNotFound> {
         let name = called.split_whitespace().next().unwrap_or_default().trim_start_matches('/');
-        let has_name = |command: &&Command| command.name == name || command.aliases.iter().any(|alias| alias == name);
-        let exact = self.commands.iter().find(|command| command.name == name);
-        exact.or_else(|| self.commands.iter().find(has_name)).ok_or_else(|| self.not_found(name))
+        if let Some(command) = self.commands.iter().find(|command| command.name == name) {
+            return Ok(command);
+        }
+        for command in &self.commands {
+            if command.aliases.iter().any(|alias| alias == name) {
+                return Ok(command);
+            }
+        }
+        Err(self.not_found(name))
     }
 
-    fn not_found(&self, name: &str) -> String {
+    fn not_found(&self, name: &str) -> CommandNotFound {
         const MAX_NAMES: usize = 3;
-        let known =
-            || self.commands.iter().flat_map(|c| std::iter::once(&c.name).chain(&c.aliases)).map(String::as_str);
-        // A folder is easily forgotten, and the edit distance does not find it.
-        let mut meant: Vec<&str> = known().filter(|known| known.rsplit(':').next() == Some(name)).collect();
-        let near = nearest_few(name, known(), MAX_NAMES);
-        meant.extend(near.into_iter().filter(|near| near.rsplit(':').next() != Some(name)));
-        let meant: Vec<String> = meant.iter().take(MAX_NAMES).map(|name| format!("/{}", text::shown(name))).collect();
-        let name = text::shown(name);
-        match meant.as_slice() {
-            [] => format!("Command not found: /{name} (zen --list-commands shows what there is)"),
-            [one] => format!("Command not found: /{name} (did you mean {one}?)"),
-            [some @ .., last] => format!("Command not found: /{name} (did you mean {} or {last}?)", some.join(", ")),
+        let mut known: Vec<&str> = Vec::new();
+        for command in &self.commands {
+            known.push(&command.name);
+            known.extend(command.aliases.iter().map(String::as_str));
         }
+        // A folder is easily forgotten, and the edit distance does not find it.
+        let (mut similar, others): (Vec<&str>, Vec<&str>) =
+            known.into_iter().partition(|known| known.rsplit(':').next() == Some(name));
+        similar.extend(nearest_few(name, others, MAX_NAMES));
+        similar.truncate(MAX_NAMES);
+        let hint = if similar.is_empty() {
+            NotFoundHint::List
+        } else {
+            NotFoundHint::Similar(similar.into_iter().map(text::shown).collect())
+        };
+        CommandNotFound { name: text::shown(name), hint }
     }
 }
 
-fn of_file(name: &str, file: &CommandFile) -> ListedCommand {
+fn files_of(name: &str, files: &[(String, CommandFile)]) -> Vec<CommandFile> {
+    files.iter().filter(|(other, _)| other == name).map(|(_, file)| file.clone()).collect()
+}
+
+fn from_file(name: &str, file: &CommandFile) -> ListedCommand {
     ListedCommand {
         name: name.to_owned(),
         description: file.description(),

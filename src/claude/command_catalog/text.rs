@@ -18,12 +18,18 @@ const MAX_INDENT_COLUMNS: usize = 24;
 #[must_use]
 pub fn list(catalogue: &CommandCatalog, columns: Option<usize>) -> String {
     let rows: Vec<[String; 3]> = catalogue.commands().iter().map(row).collect();
-    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
-    let (names, origins) = (widest(0).min(MAX_NAME_COLUMNS), widest(1));
-    let line = |[name, origin, description]: &[String; 3]| {
-        fitted(&format!("{}  {}  {description}", pad(name, names), pad(origin, origins)), columns)
-    };
-    rows.iter().map(line).collect()
+    let (mut name_columns, mut origin_columns) = (0, 0);
+    for [name, origin, _] in &rows {
+        name_columns = name_columns.max(width(name));
+        origin_columns = origin_columns.max(width(origin));
+    }
+    name_columns = name_columns.min(MAX_NAME_COLUMNS);
+    let mut text = String::new();
+    for [name, origin, description] in &rows {
+        let line = format!("{}  {}  {description}", pad(name, name_columns), pad(origin, origin_columns));
+        text += &fitted(&line, columns);
+    }
+    text
 }
 
 fn row(command: &Command) -> [String; 3] {
@@ -33,44 +39,54 @@ fn row(command: &Command) -> [String; 3] {
 /// Formats a command in full: source, front matter, and the beginning of the body.
 #[must_use]
 pub fn inspection(command: &Command, columns: Option<usize>) -> String {
-    let file = command.files.first();
-    let mut facts = vec![("from".to_owned(), origin(&command.origin))];
-    facts.extend(file.map(|file| ("file".to_owned(), file.path.to_string_lossy().into_owned())));
-    let beaten = command.files.iter().skip(1).map(|file| file.path.to_string_lossy().into_owned());
-    facts.extend(beaten.map(|path| ("instead of".to_owned(), path)));
-    let front = file.map(|file| file.parts().0).unwrap_or_default();
-    let mut is_said = |key: &str, value: String| {
-        if !value.is_empty() && !front.iter().any(|(k, _)| k == key) {
-            facts.push((key.to_owned(), value));
-        }
-    };
-    is_said("description", command.description.clone());
-    is_said("argument-hint", command.argument_hint.clone());
-    is_said("aliases", command.aliases.iter().map(|alias| format!("/{alias}")).collect::<Vec<_>>().join(", "));
-    facts.extend(front);
-    let facts: Vec<(String, String)> = facts.iter().map(|(key, value)| (shown(key), shown(value))).collect();
-    let keys = facts.iter().map(|(key, _)| width(key)).max().unwrap_or(0).min(MAX_NAME_COLUMNS);
+    let facts = facts(command);
+    let key_columns = facts.iter().map(|(key, _)| width(key)).max().unwrap_or(0).min(MAX_NAME_COLUMNS);
     let mut text = fitted(&format!("/{}", shown(&command.name)), columns);
     for (key, value) in &facts {
-        text += &fitted(&format!("  {}  {value}", pad(key, keys)), columns);
+        text += &fitted(&format!("  {}  {value}", pad(key, key_columns)), columns);
     }
-    match file.map(|file| (&file.text, file.parts().1)) {
-        Some((Ok(_), body)) => text + "\n" + &preview(body, columns),
-        Some((Err(why), _)) => text + "\n" + &fitted(&format!("  (it cannot be read: {})", shown(why)), columns),
-        None => text,
+    if let Some(file) = command.files.first() {
+        text.push('\n');
+        text += &match &file.text {
+            Ok(_) => preview(file.parts().1, columns),
+            Err(error) => fitted(&format!("  (cannot be read: {})", shown(error)), columns),
+        };
     }
+    text
+}
+
+/// Returns the properties of a command, sanitized: source, files, description, and further fields of its front matter.
+fn facts(command: &Command) -> Vec<(String, String)> {
+    let mut facts = vec![("from".to_owned(), origin(&command.origin))];
+    for (i, file) in command.files.iter().enumerate() {
+        let key = if i == 0 { "file" } else { "instead of" };
+        facts.push((key.to_owned(), file.path.to_string_lossy().into_owned()));
+    }
+    let front_matter = command.files.first().map(|file| file.parts().0).unwrap_or_default();
+    let aliases: Vec<String> = command.aliases.iter().map(|alias| format!("/{alias}")).collect();
+    for (key, value) in [
+        ("description", command.description.clone()),
+        ("argument-hint", command.argument_hint.clone()),
+        ("aliases", aliases.join(", ")),
+    ] {
+        if !value.is_empty() && !front_matter.iter().any(|(other, _)| other == key) {
+            facts.push((key.to_owned(), value));
+        }
+    }
+    facts.extend(front_matter);
+    facts.iter().map(|(key, value)| (shown(key), shown(value))).collect()
 }
 
 /// Formats the first lines of a text, with their indentation.
 fn preview(body: &str, columns: Option<usize>) -> String {
     let lines: Vec<&str> = body.trim().lines().collect();
-    let line = |line: &&str| {
+    let mut text = String::new();
+    for line in lines.iter().take(MAX_PREVIEW_LINES) {
         let indent = (line.len() - line.trim_start().len()).min(MAX_INDENT_COLUMNS);
-        fitted(&format!("  {:indent$}{}", "", shown(line)), columns)
-    };
-    let mut text: String = lines.iter().take(MAX_PREVIEW_LINES).map(line).collect();
+        text += &fitted(&format!("  {:indent$}{}", "", shown(line)), columns);
+    }
     if lines.is_empty() {
-        text += "  (it has no text)\n";
+        text += "  (no text)\n";
     }
     if lines.len() > MAX_PREVIEW_LINES {
         text += &format!("  ... and {} more lines\n", lines.len() - MAX_PREVIEW_LINES);
@@ -91,7 +107,10 @@ fn origin(origin: &Origin) -> String {
 
 fn fitted(line: &str, columns: Option<usize>) -> String {
     let line = line.trim_end();
-    format!("{}\n", columns.map_or(line.into(), |columns| truncate(line, columns, "...")))
+    match columns {
+        Some(columns) => format!("{}\n", truncate(line, columns, "...")),
+        None => format!("{line}\n"),
+    }
 }
 
 /// Sanitizes foreign text to one line of bounded length.

@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{
-    ContentBlock, Event, IN_BACKGROUND, Leaves, MAX_WORD_BYTES, Message, ToolResult, ToolUse, bounded, input_summary,
-    tokens, tools_ended,
-};
-use crate::claude::tool_denials::{UnavailableTool, missing};
+use super::decode::{IN_BACKGROUND, tool_results};
+use super::event::{ContentBlock, Event, Leaves, Message, ToolResult, ToolUse};
+use super::value::{MAX_WORD_BYTES, bounded, input_summary, tokens};
+use crate::claude::tool_denials::unavailable_tool;
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "Block: Deserialize<'de>"))]
@@ -33,7 +32,7 @@ struct Content<Block> {
 
 /// A content block of a message of the model.
 #[derive(Deserialize)]
-struct Spoken<'a> {
+struct AssistantBlock<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     id: Option<String>,
@@ -44,7 +43,7 @@ struct Spoken<'a> {
 
 /// A content block of a user message, such as a tool result.
 #[derive(Deserialize)]
-struct Answered<'a> {
+struct UserBlock<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     tool_use_id: Option<String>,
@@ -56,9 +55,9 @@ struct Answered<'a> {
 /// Decodes a line of one of these kinds, if it has the usual form.
 pub(super) fn decode(line: &[u8]) -> Option<Event> {
     if line.starts_with(br#"{"type":"assistant","#) {
-        serde_json::from_slice(line).ok().map(assistant)
+        Some(assistant(serde_json::from_slice(line).ok()?))
     } else if line.starts_with(br#"{"type":"user","#) && !is_of_wakeup(line) {
-        serde_json::from_slice(line).ok().map(user)
+        Some(user(serde_json::from_slice(line).ok()?))
     } else {
         None
     }
@@ -71,20 +70,24 @@ fn is_of_wakeup(line: &[u8]) -> bool {
     line.len() <= MAX_BYTES && line.windows(MARK.len()).any(|window| window == MARK)
 }
 
-fn assistant(line: Line<Spoken>) -> Event {
-    let Content { id, model, usage, content } = line.message;
-    let word = |text: Option<String>| text.map(|text| bounded(text, MAX_WORD_BYTES));
-    let (mut tools, mut said) = (Vec::new(), Vec::new());
-    for part in content {
-        match (part.kind.as_ref(), part.text, part.name) {
-            ("text", Some(text), _) if !text.trim().is_empty() => said.push(ContentBlock::Text(text)),
+fn assistant(line: Line<AssistantBlock>) -> Event {
+    let Content { id, model, usage, content: blocks } = line.message;
+    let (mut tools, mut content) = (Vec::new(), Vec::new());
+    for block in blocks {
+        match (block.kind.as_ref(), block.text, block.name) {
+            ("text", Some(text), _) if !text.trim().is_empty() => content.push(ContentBlock::Text(text)),
             (kind @ ("tool_use" | "server_tool_use"), _, name) => {
-                let input = part.input.as_ref().map(input_summary).unwrap_or_default();
-                let id = word(part.id).filter(|_| kind == "tool_use");
+                let input_summary = block.input.as_ref().map(input_summary).unwrap_or_default();
                 let name = word(name);
-                let tool = || name.clone().unwrap_or_default();
-                tools.extend(id.map(|id| ToolUse { id, tool: tool(), input_summary: input.clone() }));
-                said.extend(name.map(|name| ContentBlock::Tool { name, input_summary: input }));
+                if let Some(id) = word(block.id)
+                    && kind == "tool_use"
+                {
+                    let tool = name.clone().unwrap_or_default();
+                    tools.push(ToolUse { id, tool, input_summary: input_summary.clone() });
+                }
+                if let Some(name) = name {
+                    content.push(ContentBlock::Tool { name, input_summary });
+                }
             }
             _ => {}
         }
@@ -95,26 +98,39 @@ fn assistant(line: Line<Spoken>) -> Event {
         tokens: tokens(&usage.unwrap_or_default()),
         from_subagent: line.parent_tool_use_id.is_some(),
         is_start: false,
-        content: said,
+        content,
         tools,
         error: line.error,
     }))
 }
 
-fn user(line: Line<Answered>) -> Event {
-    let results = line.message.content.into_iter().filter(|part| part.kind == "tool_result");
-    let tools = results.filter_map(|part| {
-        let missing = part.content.filter(|_| part.is_error == Some(true)).and_then(missing_in);
-        let is_in_background = part.content.is_some_and(|content| content.get()[1..].starts_with(IN_BACKGROUND));
-        let leaves = if is_in_background { Leaves::Command } else { Leaves::Nothing };
-        Some(ToolResult { id: bounded(part.tool_use_id?, MAX_WORD_BYTES), missing, leaves })
-    });
-    tools_ended(tools.collect(), line.parent_tool_use_id.is_some())
+fn word(text: Option<String>) -> Option<String> {
+    Some(bounded(text?, MAX_WORD_BYTES))
 }
 
-/// Returns the reason if the content is claude's error for an unavailable tool. JSON escapes nothing in its prefix.
-fn missing_in(content: &RawValue) -> Option<UnavailableTool> {
-    missing(content.get().strip_prefix('"')?)
+fn user(line: Line<UserBlock>) -> Event {
+    let mut tools = Vec::new();
+    for block in line.message.content {
+        if block.kind == "tool_result" {
+            tools.extend(tool_result(block));
+        }
+    }
+    tool_results(tools, line.parent_tool_use_id.is_some())
+}
+
+fn tool_result(block: UserBlock) -> Option<ToolResult> {
+    // JSON escapes nothing in the prefixes that are looked for.
+    let text = block.content.and_then(|content| content.get().strip_prefix('"'));
+    let (mut missing, mut leaves) = (None, Leaves::Nothing);
+    if let Some(text) = text {
+        if block.is_error == Some(true) {
+            missing = unavailable_tool(text);
+        }
+        if text.starts_with(IN_BACKGROUND) {
+            leaves = Leaves::Command;
+        }
+    }
+    Some(ToolResult { id: bounded(block.tool_use_id?, MAX_WORD_BYTES), missing, leaves })
 }
 
 #[cfg(test)]
@@ -122,14 +138,14 @@ mod tests {
     use super::*;
 
     /// Decodes the line with the general decoder, by a beginning that the fast path does not accept.
-    fn by_the_other(line: &str) -> Event {
+    fn decode_generally(line: &str) -> Event {
         let otherwise = line.replacen("{\"type\"", "{ \"type\"", 1);
         assert_eq!(decode(otherwise.as_bytes()), None);
-        super::super::decode(otherwise.as_bytes())
+        super::super::decode::decode(otherwise.as_bytes())
     }
 
     #[test]
-    fn it_decodes_as_the_other_does() {
+    fn fast_path_decodes_as_the_general_decoder() {
         let assistant = |content: &str, parent: &str| {
             format!(
                 r#"{{"type":"assistant","message":{{"id":"m","model":"x","usage":{{"input_tokens":7,"output_tokens":1}},
@@ -153,13 +169,13 @@ mod tests {
         for parent in ["null", "\"t\""] {
             for line in [assistant(said, parent), assistant("", parent), user(answered, parent), user("", parent)] {
                 let event = decode(line.as_bytes());
-                assert_eq!(event.as_ref(), Some(&by_the_other(&line)), "{line}");
+                assert_eq!(event.as_ref(), Some(&decode_generally(&line)), "{line}");
             }
         }
     }
 
     #[test]
-    fn what_is_different_is_left_to_the_other() {
+    fn unusual_lines_are_left_to_the_general_decoder() {
         for line in [
             r#"{"type":"user","message":{"content":"x"}}"#,
             r#"{"type":"assistant","message":{"content":[{"type":7}]}}"#,

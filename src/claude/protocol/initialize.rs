@@ -1,66 +1,73 @@
-//! Response to `initialize`: the slash commands with their descriptions and sources, in the formats of all generations.
+//! Decoder of the response to `initialize`: slash commands with their descriptions and sources, and prices, in the
+//! formats of all generations.
 
 use serde_json::Value;
 
+use super::decode::decode as decode_line;
+use super::event::{Event, InitializeError};
+use super::value::{array, text};
+use crate::claude::pricing::{self, Price};
 use crate::claude::protocol::request::INITIALIZE_ID;
+use crate::claude::slash_commands::{CommandSource, Commands, ListedCommand};
 
-/// A slash command as claude lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListedCommand {
-    /// Name without the slash.
-    pub name: String,
-    /// Description, without the source that claude adds to it.
-    pub description: String,
-    /// Placeholder of the arguments.
-    pub argument_hint: String,
-    /// Aliases (2.1).
-    pub aliases: Vec<String>,
-    /// Source according to claude.
-    pub source: CommandSource,
-}
-
-/// Source of a command according to claude.
-///
-/// 1.0 reports the user's own commands as the project's, so the command's file is more reliable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CommandSource {
-    /// No source reported: built in.
-    #[default]
-    Claude,
-    /// The project's files.
-    Project,
-    /// The user's files.
-    User,
-    /// The plugin of this name.
-    Plugin(String),
-}
-
-/// Decodes the commands of a line, or its error, if it responds to [`initialize`](super::request::initialize).
+/// Returns the commands of a line, or its error, if it responds to [`initialize`](super::request::initialize).
 #[must_use]
-pub fn answer(line: &[u8]) -> Option<Result<Vec<ListedCommand>, String>> {
-    let line: Value = serde_json::from_slice(line).ok()?;
+pub fn initialize_response(line: &[u8]) -> Option<Result<Commands, InitializeError>> {
+    match decode_line(line) {
+        Event::InitializeResponse { request_id, commands, .. } if request_id == INITIALIZE_ID => Some(commands),
+        _ => None,
+    }
+}
+
+/// Decodes a line of type `control_response`.
+pub(super) fn decode(line: &Value) -> Event {
     let response = &line["response"];
-    if line["type"] != "control_response" || response["request_id"] != INITIALIZE_ID {
-        return None;
+    let body = &response["response"];
+    Event::InitializeResponse {
+        request_id: text(&response["request_id"]).unwrap_or_default(),
+        commands: commands(response),
+        prices: array(&body["models"]).iter().filter_map(price).collect(),
+        reports_usage: array(&body["capabilities"]).iter().any(is_usage_query),
     }
+}
+
+fn commands(response: &Value) -> Result<Commands, InitializeError> {
     if response["subtype"] == "error" {
-        return Some(Err(response["error"].as_str().unwrap_or("claude gave no reason").to_owned()));
+        return Err(text(&response["error"]).map_or(InitializeError::NoReason, InitializeError::Reported));
     }
-    let commands = response["response"]["commands"].as_array().into_iter().flatten();
-    Some(Ok(commands.filter_map(listed).collect()))
+    let listed = array(&response["response"]["commands"]).iter().filter_map(listed).collect();
+    Ok(Commands::from_listed(listed))
+}
+
+fn price(model: &Value) -> Option<(String, Price)> {
+    let price = pricing::parse_description(model["description"].as_str()?)?;
+    Some((text(&model["resolvedModel"])?, price))
+}
+
+fn is_usage_query(capability: &Value) -> bool {
+    capability.as_str().is_some_and(|name| name.starts_with("get_usage"))
 }
 
 fn listed(command: &Value) -> Option<ListedCommand> {
-    let text = |key: &str| command[key].as_str().unwrap_or_default().trim().to_owned();
-    let name = text("name").trim_start_matches('/').to_owned();
+    // Names come without the slash; accept one with it too.
+    let name = trimmed(&command["name"]).trim_start_matches('/').to_owned();
+    if name.is_empty() {
+        return None;
+    }
+    let description = trimmed(&command["description"]);
     let (source, description) = if command["builtin"] == true {
-        (CommandSource::Claude, text("description"))
+        (CommandSource::Claude, description.to_owned())
     } else {
-        source(&name, &text("description"))
+        source(&name, description)
     };
-    let aliases = command["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let argument_hint = text("argumentHint");
-    (!name.is_empty()).then(|| ListedCommand { name, description, argument_hint, aliases: aliases.collect(), source })
+    // 2.1 also runs a command by its aliases: `/review` is one of `/code-review`.
+    let aliases = array(&command["aliases"]).iter().filter_map(text).collect();
+    let argument_hint = trimmed(&command["argumentHint"]).to_owned();
+    Some(ListedCommand { name, description, argument_hint, aliases, source })
+}
+
+fn trimmed(value: &Value) -> &str {
+    value.as_str().unwrap_or_default().trim()
 }
 
 /// Splits a description into source and text.
@@ -72,15 +79,17 @@ fn source(name: &str, description: &str) -> (CommandSource, String) {
     {
         return (CommandSource::Plugin(plugin.to_owned()), rest.trim().to_owned());
     }
-    let last = description.strip_suffix(')').and_then(|rest| rest.rsplit_once('('));
-    let (rest, source) = match last {
-        Some((rest, "user")) => (rest, CommandSource::User),
-        Some((rest, "project" | "project, gitignored")) => (rest, CommandSource::Project),
-        Some((rest, of)) if of.starts_with("plugin:") => {
-            let plugin = of["plugin:".len()..].split('@').next().unwrap_or_default();
-            (rest, CommandSource::Plugin(plugin.to_owned()))
-        }
-        _ => (description, CommandSource::Claude),
+    let built_in = (CommandSource::Claude, description.to_owned());
+    let Some((rest, mark)) = description.strip_suffix(')').and_then(|rest| rest.rsplit_once('(')) else {
+        return built_in;
+    };
+    let source = match mark {
+        "user" => CommandSource::User,
+        "project" | "project, gitignored" => CommandSource::Project,
+        mark => match mark.strip_prefix("plugin:") {
+            Some(plugin) => CommandSource::Plugin(plugin.split('@').next().unwrap_or_default().to_owned()),
+            None => return built_in,
+        },
     };
     (source, rest.trim().to_owned())
 }
@@ -90,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generations_say_in_their_own_words_where_one_comes_from() {
+    fn source_is_parsed_in_the_form_of_each_generation() {
         for (name, description, expected, rest) in [
             ("a", "Do it (project)", CommandSource::Project, "Do it"),
             ("a", "Do it (project, gitignored)", CommandSource::Project, "Do it"),
@@ -106,14 +115,22 @@ mod tests {
     }
 
     #[test]
-    fn every_generation_s_answer_is_read() {
+    fn response_of_each_generation_is_decoded() {
         for version in ["1.0.128", "2.0.76", "2.1.330"] {
             let file = format!("{}/fixtures/recorded/{version}/initialize.jsonl", env!("CARGO_MANIFEST_DIR"));
             let recorded = std::fs::read_to_string(file).expect("a recording");
             let asked = recorded.replace("\"request_id\":\"1\"", &format!("\"request_id\":\"{INITIALIZE_ID}\""));
-            assert_eq!(answer(recorded.lines().next().expect("a line").as_bytes()), None, "another request's answer");
-            let listed = asked.lines().find_map(|line| answer(line.as_bytes())).expect("an answer").expect("commands");
-            let command = |name: &str| listed.iter().find(|listed| listed.name == name).expect("it is listed");
+            assert_eq!(
+                initialize_response(recorded.lines().next().expect("a line").as_bytes()),
+                None,
+                "another request's answer"
+            );
+            let listed = asked
+                .lines()
+                .find_map(|line| initialize_response(line.as_bytes()))
+                .expect("a response")
+                .expect("commands");
+            let command = |name: &str| listed.listed().iter().find(|listed| listed.name == name).expect("it is listed");
             let analyze = command("analyze-code");
             assert_eq!((analyze.description.as_str(), &analyze.source), ("Analyze the code", &CommandSource::Project));
             assert_eq!(analyze.argument_hint, "PATH");
@@ -122,18 +139,18 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_commands_is_none_or_says_why() {
+    fn response_without_commands_is_an_error_or_none() {
         let refused = format!(
             r#"{{"type":"control_response","response":{{"subtype":"error","request_id":"{INITIALIZE_ID}","error":"no"}}}}"#
         );
-        assert_eq!(answer(refused.as_bytes()), Some(Err("no".into())));
-        assert_eq!(answer(&refused.as_bytes().to_ascii_uppercase()), None);
+        assert_eq!(initialize_response(refused.as_bytes()), Some(Err(InitializeError::Reported("no".into()))));
+        assert_eq!(initialize_response(&refused.as_bytes().to_ascii_uppercase()), None);
         let odd =
             refused.replace("error", "success").replace("\"no\"", r#"0,"response":{"commands":[7,{},{"name":"/a"}]}"#);
-        let listed = answer(odd.as_bytes()).expect("an answer").expect("commands");
-        assert_eq!(listed, [ListedCommand { name: "a".into(), ..ListedCommand::default() }]);
+        let listed = initialize_response(odd.as_bytes()).expect("an answer").expect("commands");
+        assert_eq!(listed.listed(), [ListedCommand { name: "a".into(), ..ListedCommand::default() }]);
         for line in ["", "{}", "[]", "{\"type\":\"control_response\"}", "\u{fffd}"] {
-            assert_eq!(answer(line.as_bytes()), None);
+            assert_eq!(initialize_response(line.as_bytes()), None);
         }
     }
 }

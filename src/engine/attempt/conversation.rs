@@ -12,7 +12,7 @@ use crate::base::text::truncate;
 use crate::claude::permissions::is_same_mode;
 use crate::claude::protocol::request;
 use crate::claude::protocol::{
-    ContentBlock, Denial, Event, Message, Retry, ToolResult, ToolUse, TurnResult, is_result,
+    ContentBlock, Denial, Event, InitializeError, Message, Retry, ToolResult, ToolUse, TurnResult, is_result,
 };
 use crate::claude::slash_commands::{Commands, is_local};
 use crate::claude::tool_denials::UnavailableTool;
@@ -125,10 +125,10 @@ impl Attempt {
     /// Handles one decoded line of stdout.
     pub fn event(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
-            Event::InitializeResponse { request_id, commands, prices, tells_usage }
+            Event::InitializeResponse { request_id, commands, prices, reports_usage }
                 if request_id == request::INITIALIZE_ID =>
             {
-                if !tells_usage {
+                if !reports_usage {
                     self.meter.mark_hidden_calls();
                 }
                 for (model, price) in prices {
@@ -223,14 +223,14 @@ impl Attempt {
         }
     }
 
-    fn initialized(&mut self, commands: Result<Vec<String>, String>, now: Duration) -> Vec<Action> {
+    fn initialized(&mut self, commands: Result<Commands, InitializeError>, now: Duration) -> Vec<Action> {
         if self.process.phase != Phase::Initializing {
             return Vec::new(); // a second response, or one that arrived during the stop
         }
         let commands = match commands {
-            Ok(names) => {
+            Ok(commands) => {
                 self.dialogue.initialized = true;
-                Commands::new(names)
+                commands
             }
             Err(error) => {
                 let error = format!("claude did not initialize: {error}");

@@ -62,12 +62,13 @@ fn in_turn(turns: &[&str]) -> Attempt {
 }
 
 fn answer(commands: &[&str]) -> Event {
-    let commands = Ok(commands.iter().map(|&name| name.to_owned()).collect());
+    let commands =
+        Ok(crate::claude::slash_commands::Commands::new(commands.iter().map(|&name| name.to_owned()).collect()));
     Event::InitializeResponse {
         request_id: request::INITIALIZE_ID.into(),
         commands,
         prices: Vec::new(),
-        tells_usage: true,
+        reports_usage: true,
     }
 }
 
@@ -142,8 +143,8 @@ fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) 
     let is_answer = |line: &str| line.contains("\"commands\":[");
     let initialized =
         text.lines().find(|line| is_answer(line)).map_or(answer(&["compact"]), |line| match decode(line.as_bytes()) {
-            Event::InitializeResponse { commands, prices, tells_usage, .. } => {
-                Event::InitializeResponse { request_id: request::INITIALIZE_ID.into(), commands, prices, tells_usage }
+            Event::InitializeResponse { commands, prices, reports_usage, .. } => {
+                Event::InitializeResponse { request_id: request::INITIALIZE_ID.into(), commands, prices, reports_usage }
             }
             other => panic!("no answer: {other:?}"),
         });
