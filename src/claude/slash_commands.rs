@@ -57,9 +57,9 @@ pub fn is_local(name: &str) -> bool {
 
 /// Commands of every generation that may be missing from its list, with their descriptions.
 pub const UNLISTED: &[(&str, &str)] = &[
-    ("clear", "Start the conversation afresh"),
-    ("compact", "Go on with a summary of the conversation"),
-    ("help", "Answered by claude itself, without a token"),
+    ("clear", "Start a new conversation"),
+    ("compact", "Continue with a summary of the conversation"),
+    ("help", "Answered by claude without using tokens"),
 ];
 
 /// Returns true if every generation accepts this command in every session, listed or not.

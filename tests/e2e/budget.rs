@@ -284,8 +284,7 @@ fn a_budget_that_was_exceeded_is_exit_code_3_though_all_completed() {
 fn an_estimate_above_its_limit_is_found_before_the_start() {
     let place = Place::new();
     let outcome = place.run(&fixture("budget_block_test.json"), &["--overall-token-budget", "5000"]).expect_code(1);
-    let expected =
-        "must be at most the overall budget, which is 5000 tokens, got 6000: in block mode it could never start";
+    let expected = "must be at most the overall budget, which is 5000 tokens, got 6000: the instance could never start";
     assert_eq!(outcome.stderr.matches(expected).count(), 2, "{}", outcome.everything());
     assert_eq!(starts(&place), 0);
     let arguments = ["--overall-token-budget", "5000", "--budget-enforcement-mode", "warn", "--dry-run"];

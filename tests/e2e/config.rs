@@ -97,34 +97,39 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
             format!("{line}: {}", what.split_once(": ").expect("a mistake").1)
         })
         .collect();
-    let workspace = outcome.stderr.split("cwd: ").nth(1).and_then(|rest| rest.split("/gone").next()).expect("a path");
+    let workspace = outcome
+        .stderr
+        .split("accessible directory: ")
+        .nth(1)
+        .and_then(|rest| rest.split("/gone").next())
+        .expect("a path");
     let expected = [
         "line 2: instnces: unknown field, did you mean 'instances'?",
-        "line 3: timeout: does not belong here: it is a field of an instance, or of 'defaults'",
-        "line 4: overall_budget: does not belong here: it is a field of 'budget'",
+        "line 3: timeout: misplaced field: move it to an instance or to 'defaults'",
+        "line 4: overall_budget: misplaced field: move it to 'budget'",
         "line 6: budget: overal_budget: unknown field, did you mean 'overall_budget'?",
-        "line 7: budget: overall_budget: must be a number of tokens, and is a string",
-        "line 8: budget: budget_type: 'token' is not known, did you mean 'tokens'?",
-        "line 9: budget: enforcement_mode: 'blok' is not known, did you mean 'block'?",
-        "line 10: budget: command_budgets: '/a' must be above 0 and at most 1,000,000,000,000,000 tokens, and is -1; \
-         '/b' must be a whole number of tokens, and is 1.5",
-        "line 11: budget: disable_visuals: must be true or false, and is a string",
-        "line 12: budget: model: does not belong here: it is a field of an instance, or of 'defaults'",
-        "line 14: defaults: command: does not belong here: each instance has its own",
+        "line 7: budget: overall_budget: must be a positive integer, got a string",
+        "line 8: budget: budget_type: unknown value 'token', did you mean 'tokens'?",
+        "line 9: budget: enforcement_mode: unknown value 'blok', did you mean 'block'?",
+        "line 10: budget: command_budgets: '/a': must be a positive integer, got -1; \
+         '/b': must be a positive integer, got 1.5",
+        "line 11: budget: disable_visuals: must be true or false, got a string",
+        "line 12: budget: model: misplaced field: move it to an instance or to 'defaults'",
+        "line 14: defaults: command: misplaced field: set it for each instance",
         "line 15: defaults: timeut: unknown field, did you mean 'timeout'?",
         "line 17: instance 'collector': command: Either 'command' or 'prompt' must be provided",
         "line 17: instance 'collector': comand: unknown field, did you mean 'command'?",
-        "line 19: instance 'reporter': timeout: must be above 0 and at most 31,536,000 seconds, and is 0",
-        "line 20: instance 'reporter': timeout: stands here a second time",
-        "line 21: instance 'reporter': depends_on: there is no instance 'colector', did you mean 'collector'?",
-        "line 21: instance 'reporter': depends_on: is the instance itself",
-        "line 22: instance 'reporter': name: is the name of instances[1] too: names must be unique",
-        &format!("line 24: instance 'x': cwd: {workspace}/gone is no directory that can be entered"),
-        "line 25: instance 'ring-1': depends_on: waits for itself: ring-1 -> ring-2 -> ring-1",
-        "line 27: instance 'twin-1': depends_on: waits for itself: twin-1 -> twin-2 -> twin-1",
-        "line 29: instance 'pattern': allowed_tools: 'Read(src/**)' cannot be enforced, for claude asks nobody before it \
-         uses Read in the workspace: allow Read, and name in disallowed_tools what is to be refused",
-        "line 30: instances[9]: must be an object, and is a number",
+        "line 19: instance 'reporter': timeout: must be a positive number of seconds, got 0",
+        "line 20: instance 'reporter': timeout: duplicate key",
+        "line 21: instance 'reporter': depends_on: unknown instance 'colector', did you mean 'collector'?",
+        "line 21: instance 'reporter': depends_on: must not be the instance itself",
+        "line 22: instance 'reporter': name: must be unique: instances[1] has the same name",
+        &format!("line 24: instance 'x': cwd: not an accessible directory: {workspace}/gone"),
+        "line 25: instance 'ring-1': depends_on: dependency cycle: ring-1 -> ring-2 -> ring-1",
+        "line 27: instance 'twin-1': depends_on: dependency cycle: twin-1 -> twin-2 -> twin-1",
+        "line 29: instance 'pattern': allowed_tools: 'Read(src/**)' cannot be enforced: claude uses Read in the \
+         workspace without asking: allow Read, and list in disallowed_tools what to deny",
+        "line 30: instances[9]: must be an object, got a number",
     ];
     for (told, expected) in told.iter().zip(expected) {
         assert_eq!(told, expected, "{}", outcome.everything());
@@ -188,8 +193,9 @@ fn every_field_is_told_its_type() {
             for (name, wanted) in fields.iter().filter(|(_, wanted)| *wanted != fits) {
                 let line = told.iter().find(|line| line.contains(&format!(": {whose}{name}: ")));
                 let line = line.unwrap_or_else(|| panic!("{name} = {value}\n{}", outcome.everything()));
-                assert!(line.contains(&format!("and is {kind}")), "{name}: {line}");
-                assert!(line.contains(&format!("must be {wanted}")) || line.contains(wanted), "{name}: {line}");
+                assert!(line.contains(&format!("got {kind}")), "{name}: {line}");
+                let is_integer = *wanted == "number" && line.contains("must be a positive integer");
+                assert!(line.contains(wanted) || is_integer, "{name}: {line}");
             }
         }
     }
@@ -198,16 +204,16 @@ fn every_field_is_told_its_type() {
 #[test]
 fn numbers_that_cannot_be_meant_are_refused() {
     for (number, told) in [
-        ("0", "and is 0"),
-        ("-1", "and is -1"),
-        ("-0.0", "and is -0.0"),
+        ("0", "got 0"),
+        ("-1", "got -1"),
+        ("-0.0", "got -0.0"),
         ("1e15", ""),
-        ("1e16", "and is 1e16"),
-        ("1e400", "and is 1e400"),
-        ("-1e400", "and is -1e400"),
-        ("2.5", "must be a whole number of tokens, and is 2.5"),
-        ("1e-5", "must be a whole number of tokens, and is 1e-5"),
-        ("\"NaN\"", "must be a number of tokens, and is a string"),
+        ("1e16", "got 1e16"),
+        ("1e400", "got 1e400"),
+        ("-1e400", "got -1e400"),
+        ("2.5", "must be a positive integer, got 2.5"),
+        ("1e-5", "must be a positive integer, got 1e-5"),
+        ("\"NaN\"", "must be a positive integer, got a string"),
     ] {
         let config = format!(r#"{{"instances": [{{"command": "x", "max_tokens_per_command": {number}}}]}}"#);
         let place = Place::new();
@@ -225,7 +231,7 @@ fn numbers_that_cannot_be_meant_are_refused() {
     }
     let digits = "9".repeat(100_000);
     let outcome = refused_config(&format!(r#"{{"instances": [{{"command": "x", "timeout": {digits}}}]}}"#));
-    expect_all(&outcome, ["timeout: must be above 0 and at most 31,536,000 seconds, and is 999"]);
+    expect_all(&outcome, ["timeout: must be at most 31,536,000 seconds, got 999"]);
     assert!(outcome.stderr.len() < 1000, "{}", outcome.everything());
 }
 
@@ -296,7 +302,7 @@ fn rings_are_shown_and_long_ones_in_part() {
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
             {"name": "b", "command": "x", "session_id": "s"}]}"#,
     );
-    expect_all(&session, ["waits for itself: a -> b -> a (those of one session run in the config's order)"]);
+    expect_all(&session, ["dependency cycle: a -> b -> a (instances of one session run in the config's order)"]);
     let instance = |i: usize| format!(r#"{{"name": "n{i}", "command": "x", "depends_on": ["n{}"]}}"#, (i + 1) % 5000);
     let instances: Vec<String> = (0..5000).map(instance).collect();
     let long = refused_config(&format!("{{\"instances\": [{}]}}", instances.join(",\n")));
@@ -381,11 +387,11 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
         (place.path("large"), "is no config: it is larger than 32 MB"),
         (PathBuf::from("/dev/zero"), "is no config: it is larger than 32 MB"),
         (PathBuf::from("/dev/null"), "is empty"),
-        (written("deep", deep(10_000).as_bytes()), "instances[0]: must be an object, and is an array"),
-        (written("deeper", deep(1_000_000).as_bytes()), "instances[0]: must be an object, and is an array"),
+        (written("deep", deep(10_000).as_bytes()), "instances[0]: must be an object, got an array"),
+        (written("deeper", deep(1_000_000).as_bytes()), "instances[0]: must be an object, got an array"),
         (written("open", "[".repeat(1_000_000).as_bytes()), "JSON parsing error at line 1, column 1000000"),
-        (written("objects", deep_object.as_bytes()), "budget: overall_budget: must be a number of tokens"),
-        (written("array", b"[]"), "the config must be an object, and is an array"),
+        (written("objects", deep_object.as_bytes()), "budget: overall_budget: must be a positive integer"),
+        (written("array", b"[]"), "config: must be an object, got an array"),
         (written("word", b"instances"), "JSON parsing error at line 1, column 1"),
         (written("two", b"{} {}"), "JSON parsing error at line 1, column 4"),
     ];

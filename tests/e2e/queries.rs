@@ -50,7 +50,7 @@ fn expect_the_files(outcome: &Outcome) {
         ("/analyze-code", "/analyze-code project Analyze the code"),
         ("/both", "/both user The user's"),
         ("/sub:report", "/sub:report project Report of it"),
-        ("/help", "/help built-in Answered by claude itself, without a token"),
+        ("/help", "/help built-in Answered by claude without using tokens"),
     ] {
         assert_eq!(line(outcome, name), expected, "{}", outcome.everything());
     }
@@ -163,7 +163,7 @@ fn a_command_that_is_not_there_is_told_with_the_nearest_names() {
     for (called, told) in [
         ("/analyse-code", "zen: Command not found: /analyse-code (did you mean /analyze-code?)\n"),
         ("report", "zen: Command not found: /report (did you mean /sub:report?)\n"),
-        ("/../../etc/passwd", "zen: Command not found: /../../etc/passwd (zen --list-commands shows what there is)\n"),
+        ("/../../etc/passwd", "zen: Command not found: /../../etc/passwd (zen --list-commands lists the commands)\n"),
     ] {
         let outcome = ask(&place, &["--inspect-command", called]).expect_code(1);
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", told));

@@ -25,9 +25,9 @@ fn files() -> Vec<CommandFile> {
 
 const OF_FILES: &str = "\
 /analyze       user           The user's
-/clear         built-in       Start the conversation afresh
-/compact       built-in       Go on with a summary of the conversation
-/help          built-in       Answered by claude itself, without a token
+/clear         built-in       Start a new conversation
+/compact       built-in       Continue with a summary of the conversation
+/help          built-in       Answered by claude without using tokens
 /sub:generate  project        Generate a report
 /tidy          project skill  Tidy up
 /表示          project        Show it
@@ -53,8 +53,8 @@ fn with_claude_its_list_counts_and_the_files_say_where_from() {
     let expected = "\
 /analyze       user      The user's
 /clear         built-in  Its own words
-/compact       built-in  Go on with a summary of the conversation
-/help          built-in  Answered by claude itself, without a token
+/compact       built-in  Continue with a summary of the conversation
+/help          built-in  Answered by claude without using tokens
 /of-a-parent   project   Elsewhere
 /p:do          plugin p  Do it
 /sub:generate  project   Generate a report
@@ -95,7 +95,7 @@ fn a_command_is_shown_in_full() {
   (no text)
 ";
     assert_eq!(shown("sub:generate"), expected);
-    let help = "/help\n  from         built-in\n  description  Answered by claude itself, without a token\n";
+    let help = "/help\n  from         built-in\n  description  Answered by claude without using tokens\n";
     assert_eq!(shown("help"), help);
 }
 

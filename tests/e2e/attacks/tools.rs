@@ -151,9 +151,9 @@ fn real_arguments_do_not_widen_allowed_tools() {
         let rule = json!({"permissions": {"allow": ["Bash"]}}).to_string();
         let prompt = bash("./mk.sh");
         for (arguments, why) in [
-            (json!(["--settings", rule]), "--settings would put allowed_tools out of force"),
-            (json!(["--bare"]), "--bare would put allowed_tools out of force"),
-            (json!(["Bash"]), "'Bash' is no option"),
+            (json!(["--settings", rule]), "--settings would disable allowed_tools"),
+            (json!(["--bare"]), "--bare would disable allowed_tools"),
+            (json!(["Bash"]), "'Bash' is not an option"),
         ] {
             let outcome = attack(real, json!({"prompt": prompt, "claude_args": arguments})).expect_code(1);
             assert!(outcome.stderr.contains(why), "{}", outcome.everything());

@@ -35,7 +35,7 @@ fn real_commands_are_listed_with_where_they_come_from() {
             "/analyze-code project Analyze the code",
             "/block project Two lines",
             "/both user The user's",
-            "/help built-in Answered by claude itself, without a token",
+            "/help built-in Answered by claude without using tokens",
             "/sub:report project Write it.",
         ];
         // 1.0 has no skills.
