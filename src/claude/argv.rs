@@ -45,27 +45,33 @@ pub fn arguments(
     let permissions = permissions::permissions(invocation, abilities);
     let mut arguments = stream_args();
     arguments.extend(["--include-partial-messages", "--permission-mode", &permissions.mode].map(str::to_owned));
-    let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     if let Some(model) = &invocation.model {
-        add("--model", model.clone());
+        arguments.extend(["--model".to_owned(), model.clone()]);
     }
     if let Some(session) = &invocation.session {
-        let uuid = session::conversation_uuid(&session.uuid, entry.conversation);
-        match entry.open_mode {
-            OpenMode::CreateOrResume | OpenMode::Create => add("--session-id", uuid),
-            OpenMode::Resume => add("--resume", uuid),
-        }
+        let flag = match entry.open_mode {
+            OpenMode::CreateOrResume | OpenMode::Create => "--session-id",
+            OpenMode::Resume => "--resume",
+        };
+        arguments.extend([flag.to_owned(), session::conversation_uuid(&session.uuid, entry.conversation)]);
     }
     // A second limit besides zen's own. In a resumed session claude would count its earlier cost too.
-    let is_resumed = entry.open_mode == OpenMode::Resume;
-    if let (Some(micros), true, false) = (max_micros, abilities.max_budget_usd, is_resumed) {
-        add(DOLLARS_FLAG, format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+    if let Some(micros) = max_micros
+        && abilities.max_budget_usd
+        && entry.open_mode != OpenMode::Resume
+    {
+        let dollars = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+        arguments.extend([DOLLARS_FLAG.to_owned(), dollars]);
     }
     // Joined by `=`: these options take any number of words, and would also take the first of `claude_args`.
-    let lists = [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)];
-    let lists = lists.into_iter().filter(|(_, rules)| !rules.is_empty());
-    let lists = permissions.tools.iter().map(|tools| ("--tools", tools)).chain(lists);
-    arguments.extend(lists.map(|(flag, rules)| format!("{flag}={}", rules.join(","))));
+    if let Some(tools) = &permissions.tools {
+        arguments.push(format!("--tools={}", tools.join(",")));
+    }
+    for (flag, rules) in [("--allowedTools", &permissions.allowed), ("--disallowedTools", &permissions.refused)] {
+        if !rules.is_empty() {
+            arguments.push(format!("{flag}={}", rules.join(",")));
+        }
+    }
     arguments.extend(invocation.claude_args.iter().cloned());
     arguments
 }

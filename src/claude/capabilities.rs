@@ -16,9 +16,11 @@ impl Capabilities {
     /// Detects the capabilities in the output of `claude --help`.
     #[must_use]
     pub fn of_help(help: &str) -> Self {
-        let has = |flag: &str| help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);
-        let wildcards = help.contains("\"Bash(git *)");
-        Capabilities { tools: has("--tools"), max_budget_usd: has("--max-budget-usd"), wildcards }
+        Capabilities {
+            tools: has_flag(help, "--tools"),
+            max_budget_usd: has_flag(help, "--max-budget-usd"),
+            wildcards: help.contains("\"Bash(git *)"),
+        }
     }
 
     /// Returns the capabilities of the newest generation.
@@ -26,4 +28,8 @@ impl Capabilities {
     pub fn newest() -> Self {
         Capabilities { tools: true, max_budget_usd: true, wildcards: true }
     }
+}
+
+fn has_flag(help: &str, flag: &str) -> bool {
+    help.split([' ', '\t', '\n', '\r', ',']).any(|word| word == flag)
 }

@@ -9,24 +9,28 @@
 #[must_use]
 pub fn split(text: &str) -> (Vec<(String, String)>, &str) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut rest = text;
-    let mut line = || {
-        let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
-        let is_last = rest.is_empty();
-        rest = after;
-        (!is_last).then_some((line.trim_end(), after))
-    };
-    if line().is_none_or(|(first, _)| first != "---") {
+    let Some((first, mut rest)) = next_line(text) else { return (Vec::new(), text) };
+    if first != "---" {
         return (Vec::new(), text);
     }
     let mut lines = Vec::new();
-    while let Some((line, after)) = line() {
+    while let Some((line, after)) = next_line(rest) {
         if line == "---" {
             return (fields(&lines), after);
         }
         lines.push(line);
+        rest = after;
     }
     (Vec::new(), text)
+}
+
+/// Splits off the first line, without its white space at the end.
+fn next_line(text: &str) -> Option<(&str, &str)> {
+    if text.is_empty() {
+        return None;
+    }
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    Some((line.trim_end(), after))
 }
 
 /// A field and its continuation lines.
@@ -38,7 +42,10 @@ struct Field<'a> {
 
 fn fields(lines: &[&str]) -> Vec<(String, String)> {
     let mut fields: Vec<Field> = Vec::new();
-    for line in lines.iter().filter(|line| !line.trim_start().starts_with('#')) {
+    for line in lines {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
         match (key_and_value(line), fields.last_mut()) {
             (Some((key, value)), _) => fields.push(Field { key, value, more: Vec::new() }),
             (None, Some(field)) if !line.trim().is_empty() => field.more.push(line.trim()),
@@ -52,35 +59,50 @@ fn fields(lines: &[&str]) -> Vec<(String, String)> {
 fn key_and_value(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once(':')?;
     let begins_a_field = !key.is_empty() && !key.starts_with([' ', '\t', '-']) && !key.contains(['"', '\'', '{', '[']);
-    (begins_a_field && (value.is_empty() || value.starts_with([' ', '\t']))).then_some((key.trim_end(), value.trim()))
+    if !begins_a_field || !(value.is_empty() || value.starts_with([' ', '\t'])) {
+        return None;
+    }
+    Some((key.trim_end(), value.trim()))
 }
 
 impl Field<'_> {
+    /// Returns the value on one line.
     fn text(&self) -> String {
-        let is_block = is_block_mark(self.value);
-        let is_list = self.value.is_empty() && self.more.iter().all(|line| element(line).is_some());
-        if is_list {
-            let elements: Vec<String> = self.more.iter().filter_map(|line| element(line)).map(unquoted).collect();
+        if self.value.is_empty()
+            && let Some(elements) = self.elements()
+        {
             return elements.join(", ");
         }
-        let value = if is_block { "" } else { self.value };
-        let lines: Vec<&str> =
-            std::iter::once(value).chain(self.more.iter().copied()).filter(|l| !l.is_empty()).collect();
-        let text = lines.join(" ");
-        match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            Some(elements) if !is_block => {
-                elements.split(',').map(|element| unquoted(element.trim())).collect::<Vec<_>>().join(", ")
-            }
-            _ if is_block => text,
-            _ => unquoted(&text),
+        let is_block = is_block_mark(self.value);
+        let mut lines = self.more.clone();
+        if !is_block && !self.value.is_empty() {
+            lines.insert(0, self.value);
         }
+        let text = lines.join(" ");
+        if is_block {
+            return text;
+        }
+        match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            Some(list) => list.split(',').map(str::trim).map(unquoted).collect::<Vec<_>>().join(", "),
+            None => unquoted(&text),
+        }
+    }
+
+    /// Returns the elements, if all lines after the first are elements of a list.
+    fn elements(&self) -> Option<Vec<String>> {
+        let mut elements = Vec::with_capacity(self.more.len());
+        for line in &self.more {
+            elements.push(unquoted(element(line)?));
+        }
+        Some(elements)
     }
 }
 
 /// Returns true for the mark of a YAML block, such as `|` or `>-`. 1.0 and 2.0 use the mark itself as the text.
 #[must_use]
 pub fn is_block_mark(value: &str) -> bool {
-    value.strip_prefix(['|', '>']).is_some_and(|rest| rest.chars().all(|c| c == '-' || c == '+' || c.is_ascii_digit()))
+    let Some(indicators) = value.strip_prefix(['|', '>']) else { return false };
+    indicators.bytes().all(|byte| matches!(byte, b'-' | b'+' | b'0'..=b'9'))
 }
 
 fn element(line: &str) -> Option<&str> {
@@ -88,12 +110,17 @@ fn element(line: &str) -> Option<&str> {
 }
 
 fn unquoted(text: &str) -> String {
-    let between = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
-    match (between('"'), between('\'')) {
-        (Some(inner), _) => inner.replace("\\\"", "\"").replace("\\\\", "\\"),
-        (_, Some(inner)) => inner.replace("''", "'"),
-        _ => text.to_owned(),
+    if let Some(inner) = between(text, '"') {
+        inner.replace("\\\"", "\"").replace("\\\\", "\\")
+    } else if let Some(inner) = between(text, '\'') {
+        inner.replace("''", "'")
+    } else {
+        text.to_owned()
     }
+}
+
+fn between(text: &str, quote: char) -> Option<&str> {
+    text.strip_prefix(quote)?.strip_suffix(quote)
 }
 
 #[cfg(test)]

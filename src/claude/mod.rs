@@ -23,4 +23,5 @@ pub mod tool_lint;
 pub mod tool_policy;
 pub mod tools;
 pub mod turn_outcome;
+pub mod usage;
 pub mod usage_meter;

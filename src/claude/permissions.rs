@@ -5,8 +5,10 @@
 //! a mode that denies everything that would need a prompt.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::tools::{OF_1_0, SUBAGENTS, WRITING, has_pattern_only, name, needs_wildcards, rule};
+use crate::base::text::quote_input;
 use crate::claude::capabilities::Capabilities;
 use crate::claude::invocation::Invocation;
 
@@ -33,27 +35,41 @@ pub struct Permissions {
 #[must_use]
 pub fn permissions(invocation: &Invocation, abilities: Capabilities) -> Permissions {
     let mode = mode(invocation, abilities).to_owned();
-    let mut refused: Vec<String> = invocation.disallowed_tools.iter().map(|tool| rule(tool).into_owned()).collect();
+    let mut refused = rules(&invocation.disallowed_tools);
     if abilities.wildcards && !refused.iter().any(|tool| tool == NEVER_ENDS) {
         refused.push(NEVER_ENDS.to_owned());
     }
     let Some(allowed) = &invocation.allowed_tools else {
         return Permissions { mode, tools: None, allowed: Vec::new(), refused };
     };
+    let mut names: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
-    let names = allowed.iter().map(|tool| name(tool)).filter(|name| seen.insert(*name)).map(str::to_owned);
-    let names: Vec<String> = names.collect();
-    // In the older generations an allow rule overrides the plan mode.
-    let needs_no_asking = |tool: &&String| mode != "plan" || !WRITING.contains(&name(tool));
-    let rules = allowed.iter().filter(needs_no_asking).map(|tool| rule(tool).into_owned()).collect();
+    for tool in allowed {
+        if seen.insert(name(tool)) {
+            names.push(name(tool).to_owned());
+        }
+    }
+    let mut rules = rules(allowed);
+    if mode == "plan" {
+        // In the older generations an allow rule overrides the plan mode.
+        rules.retain(|rule| !WRITING.contains(&name(rule)));
+    }
     if allows_redirections(allowed, abilities) {
         refused.push("Edit(//**)".to_owned());
     }
     if !abilities.tools {
-        refused.extend(OF_1_0.iter().filter(|tool| !names.iter().any(|name| name == *tool)).map(ToString::to_string));
+        for tool in OF_1_0 {
+            if !seen.contains(tool) {
+                refused.push((*tool).to_owned());
+            }
+        }
     }
     let tools = abilities.tools.then_some(names);
     Permissions { mode, tools, allowed: rules, refused }
+}
+
+fn rules(tools: &[String]) -> Vec<String> {
+    tools.iter().map(|tool| rule(tool).into_owned()).collect()
 }
 
 /// Returns true if the permissions depend on the generation of claude, or cannot be expressed on each.
@@ -70,8 +86,8 @@ pub fn requires_capabilities(invocation: &Invocation) -> bool {
 /// Only 2.0 allows this, if the instance may use agents.
 #[must_use]
 pub fn agents_can_override_mode(invocation: &Invocation, abilities: Capabilities) -> bool {
-    let allows_agents = |allowed: &Vec<String>| allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)));
-    abilities.tools && !abilities.wildcards && invocation.allowed_tools.as_ref().is_some_and(allows_agents)
+    let allowed = invocation.allowed_tools.as_deref().unwrap_or_default();
+    abilities.tools && !abilities.wildcards && allowed.iter().any(|tool| SUBAGENTS.contains(&name(tool)))
 }
 
 /// Returns true if the mode of the config is replaced, because it does not prompt for everything.
@@ -95,8 +111,11 @@ pub fn mode(invocation: &Invocation, abilities: Capabilities) -> &str {
 /// Returns true if both names mean the same permission mode: 2.1 accepts `manual` and reports `default`.
 #[must_use]
 pub fn is_same_mode(requested: &str, reported: &str) -> bool {
-    let name = |mode| if mode == "manual" { "default" } else { mode };
-    name(requested) == name(reported)
+    canonical_mode(requested) == canonical_mode(reported)
+}
+
+fn canonical_mode(mode: &str) -> &str {
+    if mode == "manual" { "default" } else { mode }
 }
 
 /// Returns true if commands may write to the workspace by redirections in spite of the patterns.
@@ -121,29 +140,66 @@ pub fn call_commands(allowed: &[String]) -> bool {
     allowed.iter().any(|tool| ["Skill", "SlashCommand"].contains(&name(tool)))
 }
 
-/// Returns the rules that this claude cannot enforce: for each the field and the reason.
+/// Rule that a generation of claude cannot enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnsupportedRule {
+    /// A `*` in a place where this claude does not know it.
+    Wildcard {
+        /// Field of the rule.
+        field: &'static str,
+        /// Rule, as written.
+        rule: String,
+    },
+    /// Patterns of Bash beside patterns of a writing tool: commands can write to any file of the workspace.
+    WritesByCommand,
+}
+
+impl UnsupportedRule {
+    /// Returns the field of the config that has the rule.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            UnsupportedRule::Wildcard { field, .. } => field,
+            UnsupportedRule::WritesByCommand => "allowed_tools",
+        }
+    }
+}
+
+impl fmt::Display for UnsupportedRule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            UnsupportedRule::Wildcard { rule, .. } => write!(
+                f,
+                "this claude does not support the pattern '{}': use 'Bash(git *)', with one * at the end, or install claude \
+                 2.1",
+                quote_input(rule)
+            ),
+            UnsupportedRule::WritesByCommand => f.write_str(
+                "this claude lets commands write to any file of the workspace if a pattern allows a tool to write to some: \
+                 allow Bash, or the writing tools, as a whole or not at all, or install claude 2.1",
+            ),
+        }
+    }
+}
+
+/// Returns the rules that this claude cannot enforce, at most one of each kind and field.
 #[must_use]
-pub fn unsupported_rules(invocation: &Invocation, abilities: Capabilities) -> Vec<(&'static str, String)> {
+pub fn unsupported_rules(invocation: &Invocation, abilities: Capabilities) -> Vec<UnsupportedRule> {
+    let mut unsupported = Vec::new();
     if abilities.wildcards {
-        return Vec::new();
+        return unsupported;
     }
     let allowed = invocation.allowed_tools.as_deref().unwrap_or_default();
-    let lists = [("allowed_tools", allowed), ("disallowed_tools", &invocation.disallowed_tools)];
-    let mut found: Vec<_> = lists
-        .into_iter()
-        .filter_map(|(field, tools)| Some((field, tools.iter().find(|tool| needs_wildcards(tool))?)))
-        .map(|(field, tool)| {
-            let way_out = "write 'Bash(git *)', with one * at the end, or install claude 2.1";
-            (field, format!("'{tool}' is more than this claude understands: {way_out}"))
-        })
-        .collect();
+    for (field, tools) in [("allowed_tools", allowed), ("disallowed_tools", &invocation.disallowed_tools)] {
+        if let Some(rule) = tools.iter().find(|tool| needs_wildcards(tool)) {
+            unsupported.push(UnsupportedRule::Wildcard { field, rule: rule.clone() });
+        }
+    }
     let writes_by_pattern = WRITING.iter().any(|tool| has_pattern_only(allowed, tool));
     if abilities.tools && has_pattern_only(allowed, "Bash") && writes_by_pattern {
-        let why = "this claude lets commands write to any file of the workspace where a pattern lets a tool write to \
-                   some: allow Bash, or the tools that write, as a whole or not at all, or install claude 2.1";
-        found.push(("allowed_tools", why.to_owned()));
+        unsupported.push(UnsupportedRule::WritesByCommand);
     }
-    found
+    unsupported
 }
 
 #[cfg(test)]
@@ -191,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_generation_is_told_in_its_own_way() {
+    fn each_generation_gets_its_own_form() {
         let instance = instance(
             r#", "allowed_tools": ["Read", "Bash(git *)", "Bash(ls)"], "disallowed_tools": ["Bash(git push *)"]"#,
         );
@@ -228,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_generation_cannot_enforce_is_told() {
+    fn rules_that_a_generation_cannot_enforce_are_found() {
         for (fields, count_2_0) in [
             (r#", "allowed_tools": ["Bash(git *)"]"#, 0),
             (r#", "allowed_tools": ["Bash(git * main)"]"#, 1),

@@ -71,37 +71,46 @@ impl Prices {
 
     /// Records the price of a model that claude reported, which names only input and output.
     pub fn learn(&mut self, model: &str, price: Price) {
-        let is_same = |known: &Price| (known.input, known.output) == (price.input, price.output);
-        self.reported.insert(model.to_owned(), of_table(model).filter(is_same).unwrap_or(price));
+        let price = match table_price(model) {
+            Some(known) if (known.input, known.output) == (price.input, price.output) => known,
+            _ => price,
+        };
+        self.reported.insert(model.to_owned(), price);
     }
 
     /// Returns the price of a model.
     #[must_use]
     pub fn for_model(&self, model: &str) -> Price {
-        let longest = |names: &BTreeMap<String, Price>| {
-            // Of two matching prefixes, the longer one sorts later.
-            names.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
-        };
-        longest(&self.own).or_else(|| longest(&self.reported)).or_else(|| of_table(model)).unwrap_or(SONNET_4)
+        longest_prefix(&self.own, model)
+            .or_else(|| longest_prefix(&self.reported, model))
+            .or_else(|| table_price(model))
+            .unwrap_or(SONNET_4)
     }
 
     /// Returns the cost of these tokens in micro-dollars, rounded up.
     #[must_use]
     pub fn estimate_micros(&self, model: &str, tokens: &Tokens) -> u64 {
         let price = self.for_model(model);
-        let by_kind = [
+        let mut sum: u128 = 0;
+        for (tokens, price) in [
             (tokens.input, price.input),
             (tokens.output, price.output),
             (tokens.cache_creation, price.cache_write),
             (tokens.cache_read, price.cache_read),
-        ];
-        let products = by_kind.map(|(tokens, price)| u128::from(tokens) * u128::from(price));
-        let sum = products.into_iter().fold(0, u128::saturating_add);
+        ] {
+            sum = sum.saturating_add(u128::from(tokens) * u128::from(price));
+        }
         u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }
 
-fn of_table(model: &str) -> Option<Price> {
+/// Returns the price of the longest prefix of a model's name.
+fn longest_prefix(prices: &BTreeMap<String, Price>, model: &str) -> Option<Price> {
+    // Of two matching prefixes, the longer one sorts later.
+    prices.iter().rev().find(|(name, _)| model.starts_with(name.as_str())).map(|(_, price)| *price)
+}
+
+fn table_price(model: &str) -> Option<Price> {
     TABLE.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, price)| *price)
 }
 
@@ -109,14 +118,15 @@ fn of_table(model: &str) -> Option<Price> {
 #[must_use]
 pub fn parse_description(description: &str) -> Option<Price> {
     let (before, _) = description.split_once(" per Mtok")?;
-    let (input, output) = before.rsplit_once(['·', ' ']).map_or(before, |(_, last)| last).split_once("/$")?;
+    let prices = before.rsplit(['·', ' ']).next()?;
+    let (input, output) = prices.split_once("/$")?;
     Some(Price::from_base_prices(micros(input.strip_prefix('$')?)?, micros(output)?))
 }
 
 /// Parses dollars such as "0.10" into micro-dollars.
 fn micros(dollars: &str) -> Option<u64> {
-    let dollars: f64 = dollars.parse().ok().filter(|d: &f64| d.is_finite() && *d >= 0.0 && *d < 1e6)?;
-    Some((dollars * 1e6).round() as u64)
+    let dollars: f64 = dollars.parse().ok()?;
+    if (0.0..1e6).contains(&dollars) { Some((dollars * 1e6).round() as u64) } else { None }
 }
 
 #[cfg(test)]

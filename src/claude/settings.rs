@@ -15,11 +15,14 @@ use super::tools;
 /// Returns the rules that settings allow.
 ///
 /// # Errors
-/// The reason why zen cannot parse them.
-pub fn of_settings(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let settings = parse_lenient(bytes).map_err(|error| format!("is no JSON that zen understands: {error}"))?;
-    let rules = settings["permissions"]["allow"].as_array().into_iter().flatten();
-    Ok(rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect())
+/// Returns an error if zen cannot parse the settings.
+pub fn allowed_rules(bytes: &[u8]) -> serde_json::Result<Vec<String>> {
+    let settings = parse_lenient(bytes)?;
+    Ok(rules_in(&settings["permissions"]["allow"]).map(str::to_owned).collect())
+}
+
+fn rules_in(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Limits the memory for hostile settings.
@@ -31,9 +34,14 @@ const MAX_DENIED_TOOLS: usize = 1_000;
 #[must_use]
 pub fn denied_tools(bytes: &[u8]) -> Vec<String> {
     let settings = parse_lenient(bytes).unwrap_or_default();
-    let rules = settings["permissions"]["deny"].as_array().into_iter().flatten().filter_map(|rule| rule.as_str());
-    let names = rules.map(|rule| rule.strip_suffix("(*)").unwrap_or(rule)).filter(|name| !name.contains('('));
-    names.take(MAX_DENIED_TOOLS).map(str::to_owned).collect()
+    let mut denied = Vec::new();
+    for rule in rules_in(&settings["permissions"]["deny"]) {
+        let name = rule.strip_suffix("(*)").unwrap_or(rule);
+        if !name.contains('(') && denied.len() < MAX_DENIED_TOOLS {
+            denied.push(name.to_owned());
+        }
+    }
+    denied
 }
 
 /// Returns the kind and the position of the error if claude cannot parse settings as JSON.
@@ -50,9 +58,12 @@ pub fn syntax_error(bytes: &[u8]) -> Option<String> {
 #[must_use]
 pub fn field_against_hooks(bytes: &[u8]) -> Option<&'static str> {
     let settings = parse_lenient(bytes).ok()?;
-    let field = ["disableAllHooks", "allowManagedHooksOnly"].into_iter().find(|field| settings[*field] == true);
-    let mut variables = WITHOUT_HOOKS.iter().copied();
-    field.or_else(|| variables.find(|name| is_switched_on(&settings["env"][*name])))
+    for field in ["disableAllHooks", "allowManagedHooksOnly"] {
+        if settings[field] == true {
+            return Some(field);
+        }
+    }
+    WITHOUT_HOOKS.iter().copied().find(|name| is_switched_on(&settings["env"][*name]))
 }
 
 /// Returns true if claude interprets the value of a variable as true.
@@ -64,8 +75,13 @@ fn is_switched_on(value: &Value) -> bool {
 #[must_use]
 pub fn of_front_matter(text: &str) -> Vec<String> {
     let (fields, _) = front_matter::split(text);
-    let lists = fields.iter().filter(|(key, _)| key == "allowed-tools");
-    lists.flat_map(|(_, list)| rules(list)).collect()
+    let mut found = Vec::new();
+    for (key, list) in &fields {
+        if key == "allowed-tools" {
+            found.extend(rules(list));
+        }
+    }
+    found
 }
 
 /// Returns the mode in the front matter of an agent, if it does not prompt for everything.
@@ -97,9 +113,13 @@ pub fn declared_name(text: &str) -> Option<String> {
 pub fn is_understood(text: &str) -> bool {
     let (fields, body) = front_matter::split(text);
     let head = &text[..text.len() - body.len()];
-    let words = ["allowed-tools", "allowed_tools", "hooks"];
-    words.iter().all(|word| head.matches(word).count() == fields.iter().filter(|(key, _)| key == word).count())
-        && !fields.iter().any(|(key, _)| key == "hooks")
+    for word in ["allowed-tools", "allowed_tools", "hooks"] {
+        let fields_found = fields.iter().filter(|(key, _)| key == word).count();
+        if head.matches(word).count() != fields_found || (word == "hooks" && fields_found > 0) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Returns the first place in a command's text where the shell would run its arguments, or where they name a file.
@@ -111,25 +131,30 @@ pub fn argument_with_effect(text: &str) -> Option<&str> {
     let (fields, body) = front_matter::split(text);
     // `arguments: [branch]` also makes `$branch` an argument.
     let has_names = fields.iter().any(|(key, _)| key == "arguments");
-    let is_argument = |rest: &str| {
-        let rest = rest.trim_start_matches('{');
-        rest.starts_with("ARGUMENTS")
-            || rest.starts_with(|c: char| c.is_ascii_digit() || (has_names && c.is_alphabetic()))
-    };
-    let has_argument = |text: &str| text.match_indices('$').any(|(at, _)| is_argument(&text[at + 1..]));
     for (open, close) in [("```!", "```"), ("!`", "`")] {
         for (at, _) in body.match_indices(open) {
             let inner = &body[at + open.len()..];
             let end = inner.find(close).unwrap_or(inner.len());
-            if has_argument(&inner[..end]) {
+            if argument_positions(&inner[..end], has_names).next().is_some() {
                 return Some(&body[at..at + open.len() + end]);
             }
         }
     }
-    let behind = body
-        .match_indices('$')
-        .find(|(at, _)| is_argument(&body[at + 1..]) && body[..*at].trim_end_matches(['"', '{']).ends_with(['@', '!']));
-    behind.map(|(at, _)| body[..at + 1].split_whitespace().next_back().unwrap_or("$"))
+    for at in argument_positions(body, has_names) {
+        if body[..at].trim_end_matches(['"', '{']).ends_with(['@', '!']) {
+            return Some(body[..=at].split_whitespace().next_back().unwrap_or("$"));
+        }
+    }
+    None
+}
+
+/// Returns the positions of the dollar signs that begin an argument: `$ARGUMENTS`, `$1` or, with names, `$branch`.
+fn argument_positions(text: &str, has_names: bool) -> impl Iterator<Item = usize> {
+    text.match_indices('$').map(|(at, _)| at).filter(move |at| {
+        let rest = text[at + 1..].trim_start_matches('{');
+        let is_named = has_names && rest.starts_with(char::is_alphabetic);
+        is_named || rest.starts_with("ARGUMENTS") || rest.starts_with(|c: char| c.is_ascii_digit())
+    })
 }
 
 /// Splits a list such as `Read, Bash(git add:*), "Edit"`, with or without brackets, but not inside parentheses.
@@ -148,9 +173,11 @@ fn rules(list: &str) -> Vec<String> {
         }
         rules.last_mut().expect("there is one from the beginning").push(character);
     }
-    let rules =
-        rules.iter().map(|rule| rule.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'' || c == '-'));
-    rules.filter(|rule| !rule.is_empty()).map(str::to_owned).collect()
+    for rule in &mut rules {
+        *rule = rule.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '-')).to_owned();
+    }
+    rules.retain(|rule| !rule.is_empty());
+    rules
 }
 
 /// Effect of a rule on the tools that an instance is allowed.
@@ -170,34 +197,43 @@ pub enum RuleOverlap {
 /// Other tools are not available at all.
 #[must_use]
 pub fn effect(allowed: &[String], rule: &str) -> RuleOverlap {
-    let is_allowed = |whole: &str| allowed.iter().any(|tool| tool == whole);
-    if let Some(rest) = rule.strip_prefix("mcp__") {
-        let server = rest.split("__").next().unwrap_or(rest);
-        let has_part_of_it = allowed.iter().any(|tool| tool.strip_prefix(rule).is_some_and(|t| t.starts_with("__")));
-        if is_allowed(rule) || is_allowed(&format!("mcp__{server}")) {
-            return RuleOverlap::Covered;
-        }
-        return if has_part_of_it { RuleOverlap::Conflicting } else { RuleOverlap::Deniable };
+    if rule.starts_with("mcp__") {
+        return server_rule_effect(allowed, rule);
     }
     let name = tools::name(rule);
     let known: Vec<_> = allowed.iter().map(|tool| tools::rule(tool)).collect();
     let is_of_part = tools::tools_sharing_rule(&name).iter().any(|name| tools::has_pattern_only(allowed, name));
-    match tools::command_prefix(rule) {
-        _ if !is_of_part || known.contains(&tools::rule(rule)) => RuleOverlap::Covered,
-        Some(prefix) if known.iter().any(|own| covers_prefix(own, prefix)) => RuleOverlap::Covered,
-        Some(prefix)
-            if known.iter().filter_map(|tool| tools::command_prefix(tool)).all(|own| are_disjoint(prefix, own)) =>
-        {
-            RuleOverlap::Deniable
+    if !is_of_part || known.contains(&tools::rule(rule)) {
+        return RuleOverlap::Covered;
+    }
+    let Some(prefix) = tools::command_prefix(rule) else { return RuleOverlap::Conflicting };
+    let mut is_disjoint = true;
+    for own in &known {
+        if covers_prefix(own, prefix) {
+            return RuleOverlap::Covered;
         }
-        _ => RuleOverlap::Conflicting,
+        is_disjoint &= tools::command_prefix(own).is_none_or(|own| are_disjoint(prefix, own));
+    }
+    if is_disjoint { RuleOverlap::Deniable } else { RuleOverlap::Conflicting }
+}
+
+/// Returns the effect of a rule for an MCP server, or for a tool of one.
+fn server_rule_effect(allowed: &[String], rule: &str) -> RuleOverlap {
+    let server = rule.split("__").take(2).collect::<Vec<_>>().join("__");
+    let tools_of_rule = format!("{rule}__");
+    if allowed.iter().any(|tool| tool == rule || *tool == server) {
+        RuleOverlap::Covered
+    } else if allowed.iter().any(|tool| tool.starts_with(&tools_of_rule)) {
+        RuleOverlap::Conflicting
+    } else {
+        RuleOverlap::Deniable
     }
 }
 
 /// Returns true if an allowed pattern covers all commands with this prefix.
 fn covers_prefix(allowed: &str, prefix: &str) -> bool {
-    let own = allowed.strip_prefix("Bash(").and_then(|rest| rest.strip_suffix(":*)"));
-    own.and_then(|own| prefix.strip_prefix(own)).is_some_and(|rest| rest.starts_with(' '))
+    let Some(own) = allowed.strip_prefix("Bash(").and_then(|rest| rest.strip_suffix(":*)")) else { return false };
+    prefix.strip_prefix(own).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// Returns true if no command has both prefixes.
@@ -234,8 +270,8 @@ mod tests {
     #[test]
     fn rules_are_read_from_settings_and_front_matter() {
         let settings = r#"{"permissions": {"allow": ["Bash(npm run *)", 7, "mcp__s"], "deny": ["Read"]}}"#;
-        assert_eq!(of_settings(settings.as_bytes()), Ok(vec!["Bash(npm run *)".to_owned(), "mcp__s".to_owned()]));
-        assert!(of_settings(b"{").is_err_and(|what| what.starts_with("is no JSON that zen understands: ")));
+        assert_eq!(allowed_rules(settings.as_bytes()).expect("JSON"), ["Bash(npm run *)", "mcp__s"]);
+        assert!(allowed_rules(b"{").is_err());
         assert_eq!(field_against_hooks(br#"{"allowManagedHooksOnly": true}"#), Some("allowManagedHooksOnly"));
         assert_eq!(field_against_hooks(br#"{"disableAllHooks": false}"#), None);
         let by_variable = field_against_hooks(br#"{"env": {"CLAUDE_CODE_SIMPLE": "1", "X": "1"}}"#);

@@ -137,22 +137,31 @@ pub const DECISIONS: &[(&str, &str, Meaning)] = &[
 
 /// Looks up a field's value in [`DECISIONS`].
 fn meaning(field: &str, value: &str) -> Meaning {
-    let row = DECISIONS.iter().find(|(known, known_value, _)| *known == field && *known_value == value);
-    row.map_or(Meaning::Done, |(_, _, meaning)| *meaning)
+    for (known_field, known_value, meaning) in DECISIONS {
+        if *known_field == field && *known_value == value {
+            return *meaning;
+        }
+    }
+    Meaning::Done
 }
 
 /// Returns the first meaning of this result that is not [`Meaning::Done`], else `Done`.
 fn decision(result: &TurnResult, facts: TurnFacts) -> Meaning {
     let stop_reason = result.stop_reason.as_deref().or(facts.paused.then_some("pause_turn"));
-    let found = [
+    let values = [
         ("stopped_by_permission_check", result.stopped_by_permission_check.then_some("true")),
         ("interrupted_by_shutdown", result.interrupted_by_shutdown.then_some("true")),
         ("terminal_reason", result.terminal_reason.as_deref()),
         ("stop_reason", stop_reason),
         ("safety_stops", (result.safety_stops > facts.safety_stops_before).then_some("more than before")),
     ];
-    let meanings = found.into_iter().filter_map(|(field, value)| Some(meaning(field, value?)));
-    meanings.into_iter().find(|meaning| *meaning != Meaning::Done).unwrap_or(Meaning::Done)
+    for (field, value) in values {
+        let meaning = value.map_or(Meaning::Done, |value| meaning(field, value));
+        if meaning != Meaning::Done {
+            return meaning;
+        }
+    }
+    Meaning::Done
 }
 
 /// Classifies the result of a turn.
@@ -167,8 +176,8 @@ pub fn classify(result: &TurnResult, facts: TurnFacts) -> TurnOutcome {
     match decision(result, facts) {
         Meaning::Done => TurnOutcome::Succeeded,
         Meaning::Interrupted => TurnOutcome::Interrupted,
-        Meaning::NotDone(why) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, why)),
-        Meaning::Permanent(why) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, why)),
+        Meaning::NotDone(reason) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, reason)),
+        Meaning::Permanent(reason) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, reason)),
     }
 }
 
@@ -211,11 +220,11 @@ fn reports_usage_limit(result: &TurnResult, facts: TurnFacts) -> bool {
 ///
 /// The older generations have no field for it, but the text of an error is claude's own and contains it.
 fn api_status(result: &TurnResult) -> Option<u64> {
-    let in_text = || {
-        let text = result.text.strip_prefix("API Error: ").filter(|_| result.is_error)?;
-        text.split_whitespace().next()?.parse().ok().filter(|status| (400..600).contains(status))
-    };
-    result.api_error_status.or_else(in_text)
+    if result.api_error_status.is_some() || !result.is_error {
+        return result.api_error_status;
+    }
+    let status = result.text.strip_prefix("API Error: ")?.split_whitespace().next()?.parse().ok()?;
+    if (400..600).contains(&status) { Some(status) } else { None }
 }
 
 /// Returns the text of a turn: the model's answer, or claude's error messages without diagnostic lines.
@@ -252,19 +261,19 @@ pub fn refused_logins(retry: &Retry) -> TurnError {
     authentication(&format!("the API answered {} {MAX_REFUSED_LOGINS} times", retry.status.unwrap_or(401)))
 }
 
-fn authentication(what: &str) -> TurnError {
+fn authentication(problem: &str) -> TurnError {
     let hint = "log in (run claude once and type /login) or set ANTHROPIC_API_KEY";
-    TurnError::permanent(TurnErrorKind::Account, format!("Authentication failed: {what}: {hint}"))
+    TurnError::permanent(TurnErrorKind::Account, format!("Authentication failed: {problem}: {hint}"))
 }
 
 /// Returns claude's error message.
 fn error_message(result: &TurnResult) -> String {
-    let said = if result.errors.is_empty() { result.text.clone() } else { result.errors.join("; ") };
-    match (result.subtype.as_str(), said.trim()) {
+    let message = if result.errors.is_empty() { result.text.clone() } else { result.errors.join("; ") };
+    match (result.subtype.as_str(), message.trim()) {
         ("success" | "", "") => "claude reported an error and no reason".to_owned(),
-        ("success" | "", said) => said.to_owned(),
+        ("success" | "", message) => message.to_owned(),
         (subtype, "") => subtype.to_owned(),
-        (subtype, said) => format!("{subtype}: {said}"),
+        (subtype, message) => format!("{subtype}: {message}"),
     }
 }
 
@@ -330,8 +339,8 @@ mod tests {
             let expected = match meaning {
                 Meaning::Done => TurnOutcome::Succeeded,
                 Meaning::Interrupted => TurnOutcome::Interrupted,
-                Meaning::NotDone(why) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, why)),
-                Meaning::Permanent(why) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, why)),
+                Meaning::NotDone(reason) => TurnOutcome::Failed(TurnError::new(TurnErrorKind::Error, reason)),
+                Meaning::Permanent(reason) => TurnOutcome::Failed(TurnError::permanent(TurnErrorKind::Error, reason)),
             };
             assert_eq!(classify(&result(&fields), facts), expected, "{field} {value}");
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::base::{sha256, text};
 use crate::claude::capabilities::Capabilities;
 use crate::claude::environment::is_sandbox;
-use crate::claude::permissions;
+use crate::claude::permissions::{self, UnsupportedRule};
 use crate::claude::settings::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::cli::flags::{ConfigSource, LockPolicy, LogDir, Options, expand_tilde};
 use crate::config::diagnostic::instance_label;
@@ -312,7 +312,8 @@ fn abilities(plan: &Plan, claude: Option<&Path>) -> Result<Capabilities, String>
 fn tools_problems(instances: &[Instance], abilities: Capabilities) -> Vec<String> {
     let of_instance = |instance: &Instance| {
         let name = text::sanitize_line(&instance.name).into_owned();
-        let problem = move |(field, what)| format!("instance '{name}': {field}: {what}");
+        let problem =
+            move |unsupported: UnsupportedRule| format!("instance '{name}': {}: {unsupported}", unsupported.field());
         permissions::unsupported_rules(&instance.invocation, abilities).into_iter().map(problem)
     };
     instances.iter().flat_map(of_instance).take(MAX_MISTAKES).collect()

@@ -191,9 +191,9 @@ impl Grants {
             let why = format!("sets {field}, which takes away the hook that enforces allowed_tools");
             self.problems.push((file.clone(), why));
         }
-        match settings::of_settings(&bytes) {
+        match settings::allowed_rules(&bytes) {
             Ok(rules) => self.grants.extend(rules.into_iter().map(|rule| PermissionRule { file: file.clone(), rule })),
-            Err(why) => self.problems.push((file, why)),
+            Err(error) => self.problems.push((file, format!("cannot be parsed: {error}"))),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Measured: a `deny` in JSON beats every allow on 1.0, 2.0 and 2.1. Exit status 2 does not on 2.0, where another
 //! hook's `allow` wins. The hook's command line therefore also prints that JSON if zen cannot be run.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Directories, ToolCall, denial};
 use crate::claude::json::parse_lenient;
@@ -40,8 +40,10 @@ pub struct HookProgram {
 #[must_use]
 pub fn settings(program: &HookProgram, directory: &str, allowed: &[String], disables_shell_blocks: bool) -> String {
     let handler = json!({"type": "command", "command": command(program, directory, allowed), "timeout": TIMEOUT_S});
-    let off: serde_json::Map<String, Value> =
-        WITHOUT_HOOKS.iter().map(|name| ((*name).to_owned(), "0".into())).collect();
+    let mut off = serde_json::Map::new();
+    for name in WITHOUT_HOOKS {
+        off.insert((*name).to_owned(), "0".into());
+    }
     let mut settings = json!({
         "disableAllHooks": false,
         "env": off,
@@ -62,7 +64,7 @@ fn command(program: &HookProgram, directory: &str, allowed: &[String]) -> String
         quoted(&program.file),
         quoted(directory),
         quoted(&rules),
-        quoted(&denial_json("cannot be checked: zen is gone"))
+        quoted(&denial_json("cannot be checked: zen cannot be run"))
     )
 }
 
@@ -74,22 +76,27 @@ fn quoted(text: &str) -> String {
 /// Returns the output of the hook for a call: empty if the call is covered.
 #[must_use]
 pub fn answer(call: &[u8], allowed: Option<&[String]>, directories: &dyn Directories) -> String {
-    let call = parse_lenient(call).ok();
-    let tool = call.as_ref().and_then(|call| call["tool_name"].as_str());
-    let why = match (allowed, &call, tool) {
-        (Some(allowed), Some(call), Some(tool)) => {
-            denial(allowed, &ToolCall { tool, input: &call["tool_input"] }, directories)
-        }
-        _ => Some("cannot be checked: the call of the tool is not understood".to_owned()),
-    };
-    why.map_or_else(String::new, |why| denial_json(why.strip_prefix("allowed_tools ").unwrap_or(&why)) + "\n")
+    let reason = reason(call, allowed, directories);
+    match reason.as_deref().map(|reason| reason.strip_prefix("allowed_tools ").unwrap_or(reason)) {
+        Some(reason) => denial_json(reason) + "\n",
+        None => String::new(),
+    }
 }
 
-fn denial_json(why: &str) -> String {
+/// Returns the reason to deny a call, if there is one.
+fn reason(call: &[u8], allowed: Option<&[String]>, directories: &dyn Directories) -> Option<String> {
+    let call = parse_lenient(call).unwrap_or_default();
+    match (allowed, call["tool_name"].as_str()) {
+        (Some(allowed), Some(tool)) => denial(allowed, &ToolCall { tool, input: &call["tool_input"] }, directories),
+        _ => Some("cannot be checked: the tool call cannot be parsed".to_owned()),
+    }
+}
+
+fn denial_json(reason: &str) -> String {
     json!({"hookSpecificOutput": {
         "hookEventName": "PreToolUse",
         "permissionDecision": "deny",
-        "permissionDecisionReason": format!("{MARK}{why}"),
+        "permissionDecisionReason": format!("{MARK}{reason}"),
     }})
     .to_string()
 }
@@ -102,14 +109,13 @@ pub fn denial_in(answer: &str) -> Option<IsListed> {
     // 1.0 puts "Bash operation blocked by hook:\n- " before it, 2.0 nothing, 2.1 "PreToolUse:Bash hook error: ". The
     // error may be JSON text, in which the line break is escaped.
     let start: String = answer.chars().take(MAX_CHARS_BEFORE_MARK + MARK.len()).collect();
-    let before = &start[..start.find(MARK)?];
-    match before {
-        "" => Some(IsListed::No),
-        before if [" blocked by hook:\n- ", " blocked by hook:\\n- "].iter().any(|end| before.ends_with(end)) => {
-            Some(IsListed::No)
-        }
-        before if before.starts_with("PreToolUse:") && before.ends_with(" hook error: ") => Some(IsListed::ByResult),
-        _ => None,
+    let (before, _) = start.split_once(MARK)?;
+    if before.is_empty() || before.ends_with(" blocked by hook:\n- ") || before.ends_with(" blocked by hook:\\n- ") {
+        Some(IsListed::No)
+    } else if before.starts_with("PreToolUse:") && before.ends_with(" hook error: ") {
+        Some(IsListed::ByResult)
+    } else {
+        None
     }
 }
 
@@ -125,6 +131,7 @@ pub enum IsListed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     struct Nowhere;
 

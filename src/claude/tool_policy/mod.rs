@@ -31,6 +31,13 @@ pub struct ToolCall<'a> {
     pub input: &'a Value,
 }
 
+impl<'a> ToolCall<'a> {
+    /// Returns a field of the input; empty if it is not a string.
+    fn text(&self, field: &str) -> &'a str {
+        self.input[field].as_str().unwrap_or_default()
+    }
+}
+
 /// Directories that file patterns refer to.
 pub trait Directories {
     /// Returns the absolute path, with the links of its existing part resolved.
@@ -45,33 +52,40 @@ pub fn denial(allowed: &[String], call: &ToolCall, directories: &dyn Directories
     if call.tool == ANSWER_TOOL {
         return None;
     }
-    let rules: Vec<&str> = allowed.iter().map(String::as_str).filter(|rule| concerns(rule, call.tool)).collect();
-    if rules.is_empty() {
+    let (mut is_listed, mut patterns) = (false, Vec::new());
+    for rule in allowed {
+        if concerns(rule, call.tool) {
+            is_listed = true;
+            match tools::pattern(rule) {
+                Some(pattern) => patterns.push(pattern),
+                None => return None,
+            }
+        }
+    }
+    if !is_listed {
         return Some(format!("allowed_tools does not list {}", call.tool));
     }
-    if rules.iter().any(|rule| tools::pattern(rule).is_none()) {
+    if call.tool == "Bash" {
+        return shell::denial(&patterns, call.text("command"), &|path| directories.resolved(path));
+    }
+    if patterns.iter().any(|pattern| covers_input(pattern, call, directories)) {
         return None;
     }
-    let patterns: Vec<&str> = rules.iter().filter_map(|rule| tools::pattern(rule)).collect();
-    let text = |field: &str| call.input[field].as_str().unwrap_or_default();
-    let is_covered = match call.tool {
-        "Bash" => {
-            let command = text("command");
-            return shell::denial(&patterns, command, &|path| directories.resolved(path));
-        }
+    Some(format!("allowed_tools allows {} for other input only", call.tool))
+}
+
+/// Returns true if a pattern of the tool covers the input of a call; not for Bash.
+fn covers_input(pattern: &str, call: &ToolCall, directories: &dyn Directories) -> bool {
+    match call.tool {
         tool if WRITING.contains(&tool) => {
-            let path = call.input["file_path"].as_str().or_else(|| call.input["notebook_path"].as_str());
-            path.is_some_and(|path| patterns.iter().any(|pattern| paths::covers(pattern, path, directories)))
+            let path = call.input["file_path"].as_str().or(call.input["notebook_path"].as_str());
+            path.is_some_and(|path| paths::covers(pattern, path, directories))
         }
-        "WebFetch" => patterns.iter().any(|pattern| covers_url(pattern, text("url"))),
-        "Skill" => {
-            let skill = call.input["skill"].as_str().unwrap_or_else(|| text("command"));
-            patterns.iter().any(|pattern| covers_command(pattern, skill))
-        }
-        "SlashCommand" => patterns.iter().any(|pattern| covers_command(pattern, text("command"))),
+        "WebFetch" => covers_url(pattern, call.text("url")),
+        "Skill" => covers_command(pattern, call.input["skill"].as_str().unwrap_or(call.text("command"))),
+        "SlashCommand" => covers_command(pattern, call.text("command")),
         _ => false,
-    };
-    (!is_covered).then(|| format!("allowed_tools allows {} for other input only", call.tool))
+    }
 }
 
 /// Returns true if zen can evaluate the pattern of a rule.
@@ -89,7 +103,8 @@ pub fn can_decide(rule: &str) -> bool {
 /// Returns true if a rule applies to this tool.
 fn concerns(rule: &str, tool: &str) -> bool {
     let name = tools::name(rule);
-    if name == tool || ALIASES.iter().any(|names| names.contains(&name) && names.contains(&tool)) {
+    let is_alias = ALIASES.iter().any(|names| names.contains(&name) && names.contains(&tool));
+    if name == tool || is_alias {
         return true;
     }
     // claude applies a pattern of one writing tool to all of them.
@@ -122,7 +137,7 @@ fn covers_url(pattern: &str, url: &str) -> bool {
 fn covers_command(pattern: &str, called: &str) -> bool {
     let (pattern, called) = (pattern.trim_start_matches('/'), called.trim().trim_start_matches('/'));
     match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
-        Some(name) => called.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')),
+        Some(name) => shell::begins_with_words(called, name),
         None => called == pattern,
     }
 }

@@ -17,34 +17,37 @@ pub(super) fn covers(pattern: &str, path: &str, directories: &dyn Directories) -
     }
     let Some(path) = directories.resolved(path) else { return false };
     // `//x` is absolute, `/x` and `x` are relative to the directory of the instance.
-    let (base, relative) = match (pattern.strip_prefix("//"), pattern.strip_prefix("~/")) {
-        (Some(rest), _) => (Some("/".to_owned()), rest),
-        (_, Some(rest)) => (directories.home(), rest),
-        _ => (directories.resolved("."), pattern.strip_prefix("./").unwrap_or(pattern)),
+    let (base, relative) = if let Some(rest) = pattern.strip_prefix("//") {
+        (Some("/".to_owned()), rest)
+    } else if let Some(rest) = pattern.strip_prefix("~/") {
+        (directories.home(), rest)
+    } else {
+        (directories.resolved("."), pattern.strip_prefix("./").unwrap_or(pattern))
     };
     let Some(base) = base else { return false };
     let is_anchored = relative.trim_end_matches('/').contains('/') || pattern.starts_with(['/', '~']);
-    let relative = relative.trim_start_matches('/');
-    if relative.split('/').any(|part| part == "..") {
+    let parts: Vec<&str> = relative.trim_start_matches('/').split('/').collect();
+    if parts.contains(&"..") {
         return false;
     }
-    let parts: Vec<&str> = relative.split('/').collect();
-    let plain = if is_anchored { parts.iter().take_while(|part| !part.contains(['*', '?'])).count() } else { 0 };
-    let plain = plain.min(parts.len() - 1);
+    let plain = if is_anchored { plain_parts(&parts) } else { 0 };
     let directory = format!("{}/{}", base.trim_end_matches('/'), parts[..plain].join("/"));
     let Some(directory) = directories.resolved(directory.trim_end_matches('/')) else { return false };
-    let inside = match directory.as_str() {
-        "/" | "" => path.strip_prefix('/'),
-        directory => path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')),
-    };
-    let Some(inside) = inside else { return false };
+    let Some(inside) = path.strip_prefix(directory.trim_end_matches('/')) else { return false };
+    let Some(inside) = inside.strip_prefix('/') else { return false };
     let names: Vec<&str> = inside.split('/').collect();
-    let pattern = parts[plain..].iter().copied().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let mut pattern = parts[plain..].to_vec();
+    pattern.retain(|part| !part.is_empty());
     if is_anchored {
-        covers_names(&pattern, &names)
-    } else {
-        (0..names.len()).any(|from| covers_names(&pattern, &names[from..]))
+        return covers_names(&pattern, &names);
     }
+    (0..names.len()).any(|from| covers_names(&pattern, &names[from..]))
+}
+
+/// Returns the number of parts before the first with a wildcard, without the last part.
+fn plain_parts(parts: &[&str]) -> usize {
+    let first_wild = parts.iter().position(|part| part.contains(['*', '?']));
+    first_wild.unwrap_or(parts.len()).min(parts.len() - 1)
 }
 
 /// Matches path components. A pattern that covers a directory covers everything below it.
@@ -66,8 +69,9 @@ fn covers_name(pattern: &str, name: &str) -> bool {
     covered[0] = true;
     for c in pattern {
         let mut next = vec![false; name.len() + 1];
-        for (length, _) in covered.iter().enumerate().filter(|(_, is_covered)| **is_covered) {
+        for length in 0..covered.len() {
             match c {
+                _ if !covered[length] => {}
                 '*' => next[length..].fill(true),
                 '?' if length < name.len() => next[length + 1] = true,
                 c if name.get(length) == Some(&c) => next[length + 1] = true,

@@ -27,26 +27,34 @@ pub(super) fn denial(patterns: &[&str], command: &str, resolve: &dyn Fn(&str) ->
     let simple = match split(command) {
         Ok(simple) if simple.is_empty() => return Some("allowed_tools covers no empty command".to_owned()),
         Ok(simple) => simple,
-        Err(what) => {
-            return Some(format!("allowed_tools restricts Bash to patterns, and {what} hides what would run"));
+        Err(construct) => {
+            return Some(format!("allowed_tools restricts Bash to patterns, and {construct} hides what would run"));
         }
     };
-    let is_covered = |simple: &String| {
-        let simple = without_timeout(simple);
-        patterns.iter().any(|pattern| covers(pattern, simple)) || only_reads(simple) || stays_inside(simple, resolve)
-    };
-    let uncovered = simple.iter().find(|simple| !is_covered(simple))?;
-    Some(format!("allowed_tools does not cover the command '{uncovered}'"))
+    for command in simple {
+        let inner = without_timeout(&command);
+        let is_covered = patterns.iter().any(|pattern| covers(pattern, inner));
+        if !is_covered && !only_reads(inner) && !stays_inside(inner, resolve) {
+            return Some(format!("allowed_tools does not cover the command '{command}'"));
+        }
+    }
+    None
 }
 
 /// Returns true if a pattern covers a simple command.
 fn covers(pattern: &str, command: &str) -> bool {
     match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
-        Some(prefix) if !prefix.contains('*') => {
-            command.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        }
+        Some(prefix) if !prefix.contains('*') => begins_with_words(command, prefix),
         Some(prefix) => matches(prefix, command) || matches(&format!("{prefix} *"), command),
         None => matches(pattern, command),
+    }
+}
+
+/// Returns true if a command is `prefix`, or begins with it and a blank.
+pub(super) fn begins_with_words(command: &str, prefix: &str) -> bool {
+    match command.strip_prefix(prefix) {
+        Some(rest) => rest.is_empty() || rest.starts_with(' '),
+        None => false,
     }
 }
 
@@ -71,12 +79,13 @@ fn without_timeout(command: &str) -> &str {
         return command;
     };
     let digits = duration.trim_end_matches(['s', 'm', 'h']);
-    let is_duration = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+    let is_duration = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if is_duration { rest } else { command }
 }
 
 fn only_reads(command: &str) -> bool {
-    command.split(' ').next().is_some_and(|program| READERS.contains(&program))
+    let program = command.split(' ').next().unwrap_or_default();
+    READERS.contains(&program)
 }
 
 /// Returns true for a `cd` into a directory inside the current one.
@@ -90,7 +99,7 @@ fn stays_inside(command: &str, resolve: &dyn Fn(&str) -> Option<String>) -> bool
         return false;
     }
     let (Some(target), Some(inside)) = (resolve(target), resolve(".")) else { return false };
-    target == inside || target.strip_prefix(&inside).is_some_and(|rest| rest.starts_with('/'))
+    target == inside || target.starts_with(&format!("{inside}/"))
 }
 
 /// Splits a command at its operators.
@@ -200,8 +209,10 @@ impl Splitter<'_> {
     fn quoted_text(&mut self) -> bool {
         let Some(rest) = self.rest.strip_prefix("(cat <<'") else { return false };
         let Some((word, rest)) = rest.split_once("'\n") else { return false };
-        let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let Some((_, rest)) = rest.split_once(&format!("\n{word}\n")).filter(|_| is_word) else { return false };
+        if word.is_empty() || !word.chars().all(is_name_character) {
+            return false;
+        }
+        let Some((_, rest)) = rest.split_once(&format!("\n{word}\n")) else { return false };
         let Some(rest) = rest.trim_start_matches([' ', '\n']).strip_prefix(')') else { return false };
         self.rest = rest;
         true
@@ -209,12 +220,11 @@ impl Splitter<'_> {
 
     /// Reads an expansion. `$NAME` and `${NAME}` only insert a value; every other form may run a command.
     fn expansion(&mut self) -> Result<(), &'static str> {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let (braced, rest) = match self.rest.strip_prefix('{') {
             Some(rest) => (true, rest),
             None => (false, self.rest),
         };
-        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let end = rest.find(|c| !is_name_character(c)).unwrap_or(rest.len());
         let has_end = !braced || rest[end..].starts_with('}');
         if end == 0 && !braced && !rest.starts_with(['(', '\'', '"', '[']) {
             self.current.push('$');
@@ -257,6 +267,11 @@ impl Splitter<'_> {
     }
 }
 
+/// Returns true for a character of a variable's name.
+fn is_name_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn command_that_a_pattern_covers_is_let_pass() {
+    fn command_that_a_pattern_covers_is_not_denied() {
         for command in [
             "git log",
             "git  log --oneline -5",
