@@ -1,5 +1,6 @@
 //! The programs and files that tests use: zen, the fake claude, the fixtures.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -27,7 +28,8 @@ pub fn zen_binary() -> PathBuf {
 
 /// Returns the fake claude, which the first call builds if it is missing or out of date.
 ///
-/// Cargo builds no program of a dependency, so a test target that is built by itself comes without it.
+/// `cargo test --workspace` builds it with the tests. A test target that is built by itself comes without it, because cargo
+/// builds no program of a dependency.
 ///
 /// # Panics
 /// If the build fails.
@@ -49,14 +51,18 @@ impl Build {
         Build { directory: program.ancestors().nth(2).expect("a test is built below a target directory").to_owned() }
     }
 
-    /// Builds a program of this package in the same profile and target directory, and returns its path.
-    ///
-    /// Cargo's own lock keeps builds of other processes apart. A build that is up to date takes a tenth of a second.
+    /// Returns the path of a program of this package, in the profile and target directory of the test.
     fn program(&self, name: &str) -> PathBuf {
+        let program = self.directory.join(name);
+        if is_up_to_date(&program) { program } else { self.build(name) }
+    }
+
+    /// Builds a program of this package. A lock of cargo's own keeps processes that build at the same time apart.
+    fn build(&self, name: &str) -> PathBuf {
         // Cargo sets the variable for tests that it runs itself.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
         let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--package", PACKAGE, "--bin", name, "--message-format", "json"]);
+        command.args(["build", "--quiet", "--message-format", "json", "--package", PACKAGE, "--bin", name]);
         command.args(self.arguments()).current_dir(repository()).stdin(Stdio::null());
         let output = command.output().expect("cargo can be run");
         let messages = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -84,6 +90,24 @@ impl Build {
     }
 }
 
+/// True if a program is newer than all its sources, which cargo lists in a file beside it.
+fn is_up_to_date(program: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let (Some(built), Ok(list)) = (modified(program), fs::read_to_string(program.with_extension("d"))) else {
+        return false;
+    };
+    let sources = sources(&list);
+    !sources.is_empty()
+        && sources.iter().all(|source| modified(&repository().join(source)).is_some_and(|changed| changed < built))
+}
+
+/// Returns the files after the colon of a makefile rule, in which a backslash escapes a space.
+fn sources(rule: &str) -> Vec<String> {
+    const SPACE: &str = "\0";
+    let (_, files) = rule.trim_end().split_once(": ").unwrap_or_default();
+    files.replace("\\ ", SPACE).split_whitespace().map(|file| file.replace(SPACE, " ")).collect()
+}
+
 /// Returns the path of the program of this name from the JSON messages of cargo.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
@@ -107,6 +131,24 @@ mod tests {
         ] {
             assert_eq!(Build { directory: directory.into() }.arguments(), expected);
         }
+    }
+
+    #[test]
+    fn sources_of_a_rule_may_contain_spaces() {
+        assert_eq!(sources("/t/fake-claude: /a/main.rs /a\\ b/c.rs\n"), ["/a/main.rs", "/a b/c.rs"]);
+        assert!(sources("").is_empty());
+    }
+
+    #[test]
+    fn program_without_a_list_of_sources_is_out_of_date() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let program = directory.path().join("program");
+        fs::write(&program, "").expect("a file");
+        assert!(!is_up_to_date(&program));
+        fs::write(program.with_extension("d"), format!("x: {}/Cargo.toml\n", repository().display())).expect("a file");
+        assert!(is_up_to_date(&program));
+        fs::write(program.with_extension("d"), "x: /no/such/file\n").expect("a file");
+        assert!(!is_up_to_date(&program));
     }
 
     #[test]

@@ -5,8 +5,6 @@
 //! Each connection carries one request and has a thread of its own. This file knows nothing of zen or of claude's stdin
 //! and stdout, and needs nothing but the standard library and serde.
 
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use crate::script::{self, Failure, Message, Script, Step, Usage};

@@ -1,6 +1,6 @@
 //! Tests of the loopback API itself, with a client of a few lines.
 
-use super::{Kind, LoopbackApi, Outcome, TokenCount};
+use harness::loopback::{Kind, LoopbackApi, Outcome, TokenCount};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
