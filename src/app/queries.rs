@@ -2,18 +2,21 @@
 //! standard output and notes for standard error.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::claude::argv;
 use crate::claude::command_catalog::{self, CommandCatalog};
 use crate::claude::protocol::{initialize_response, request};
+use crate::claude::slash_commands::ListedCommand;
 use crate::cli::config_prompt::prompt_template;
 use crate::cli::examples;
 use crate::cli::flags::{Options, Query};
 use crate::config;
+use crate::preflight::claude_program::{ClaudeError, find_claude};
 use crate::preflight::command_scan;
-use crate::preflight::find_claude;
-use crate::preflight::query::{self, ProbeCommand};
+use crate::preflight::query::{self, ProbeCommand, QueryError};
 use crate::preflight::workspace;
 use crate::system::output;
 
@@ -34,50 +37,76 @@ pub struct QueryOutput {
 /// # Errors
 ///
 /// The reasons why there is no answer, each a message.
-pub fn answer(question: &Query, options: &Options) -> Result<QueryOutput, Vec<String>> {
-    let plain = |text: String| Ok(QueryOutput { text, notes: Vec::new() });
-    match question {
+pub fn answer(query: &Query, options: &Options) -> Result<QueryOutput, Vec<String>> {
+    let text = match query {
         Query::Commands => {
-            let (catalogue, notes) = catalogue(options)?;
-            Ok(QueryOutput { text: command_catalog::text::list(&catalogue, output::columns()), notes })
+            let (catalog, notes) = catalog(options)?;
+            return Ok(QueryOutput { text: command_catalog::text::list(&catalog, output::columns()), notes });
         }
-        Query::Command(called) => {
-            let (catalogue, notes) = catalogue(options)?;
-            match catalogue.find(called) {
+        Query::Command(name) => {
+            let (catalog, mut notes) = catalog(options)?;
+            return match catalog.find(name) {
                 Ok(command) => {
                     Ok(QueryOutput { text: command_catalog::text::inspection(command, output::columns()), notes })
                 }
-                Err(error) => Err(notes.into_iter().chain([error.to_string()]).collect()),
-            }
+                Err(error) => {
+                    notes.push(error.to_string());
+                    Err(notes)
+                }
+            };
         }
-        Query::Examples => plain(examples::list()),
-        Query::Example(example) => plain(example.config.to_owned()),
-        Query::PromptTemplate => plain(prompt_template()),
-        Query::Schema => plain(format!("{:#}\n", config::schema())),
-    }
+        Query::Examples => examples::list(),
+        Query::Example(example) => example.config.to_owned(),
+        Query::PromptTemplate => prompt_template(),
+        Query::Schema => format!("{:#}\n", config::schema()),
+    };
+    Ok(QueryOutput { text, notes: Vec::new() })
 }
 
 /// Returns the slash commands of the workspace, and a note if claude could not list its own.
-fn catalogue(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<String>> {
+fn catalog(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<String>> {
     let (workspace, remark) = workspace::resolve(options.workspace.as_deref());
-    let note = remark.map(workspace::Remark::into_text);
-    if let Some(problem) = workspace::validate(&workspace) {
-        return Err(vec![problem]);
+    if let Some(error) = workspace::validate(&workspace) {
+        return Err(vec![error.to_string()]);
     }
-    let listed = find_claude(options).and_then(|claude| {
-        let arguments = argv::stream_args();
-        let (arguments, env, limit) = (&arguments, &BTreeMap::new(), LIST_LIMIT);
-        let command = ProbeCommand { claude: &claude, arguments, cwd: &workspace, env, limit };
-        let asked = query::query(&command, &request::initialize(), initialize_response);
-        asked
-            .and_then(|commands| commands.map_err(|error| error.to_string()))
-            .map(|commands| commands.listed().to_vec())
-            .map_err(|why| format!("{} does not list its commands: {why}", workspace::display_path(&claude)))
-    });
-    let mut notes: Vec<String> = note.into_iter().collect();
-    let listed = listed.map_err(|why| {
-        let what_is_left = "this is what the files say; commands of claude itself and of plugins are left out";
-        notes.push(format!("{why}: {what_is_left}"));
-    });
-    Ok((CommandCatalog::new(listed.ok(), command_scan::find(&workspace)), notes))
+    let mut notes: Vec<String> = remark.iter().map(ToString::to_string).collect();
+    let listed = match list_commands(options, &workspace) {
+        Ok(listed) => Some(listed),
+        Err(error) => {
+            notes.push(format!(
+                "{error}: the list is from files only, without the commands of claude itself and of plugins"
+            ));
+            None
+        }
+    };
+    Ok((CommandCatalog::new(listed, command_scan::find(&workspace)), notes))
+}
+
+/// Reason why claude did not list its commands.
+enum ListError {
+    Claude(ClaudeError),
+    Query { claude: PathBuf, error: QueryError },
+}
+
+impl Display for ListError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            ListError::Claude(error) => write!(f, "{error}"),
+            ListError::Query { claude, error } => {
+                write!(f, "{} did not list its commands: {error}", workspace::display_path(claude))
+            }
+        }
+    }
+}
+
+fn list_commands(options: &Options, workspace: &Path) -> Result<Vec<ListedCommand>, ListError> {
+    let claude = find_claude(options).map_err(ListError::Claude)?;
+    let (arguments, env) = (argv::stream_args(), BTreeMap::new());
+    let command = ProbeCommand { claude: &claude, arguments: &arguments, cwd: workspace, env: &env, limit: LIST_LIMIT };
+    let error = match query::query(&command, &request::initialize(), initialize_response) {
+        Ok(Ok(commands)) => return Ok(commands.listed().to_vec()),
+        Ok(Err(error)) => QueryError::Rejected(error.to_string()),
+        Err(error) => error,
+    };
+    Err(ListError::Query { claude, error })
 }

@@ -10,11 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::base::text;
+use crate::claude::invocation::Invocation;
 use crate::claude::protocol::{initialize_response, request};
 use crate::claude::slash_commands::{CommandNotFound, Commands};
 use crate::claude::{argv, slash_commands};
 use crate::plan::Instance;
-use crate::preflight::query::{self, ProbeCommand};
+use crate::preflight::query::{self, ProbeCommand, QueryError};
 
 /// Time limit of all queries before a run. A query takes one second on an idle machine, ten on a busy one.
 pub const RUN_LIMIT: Duration = Duration::from_secs(20);
@@ -45,7 +47,22 @@ pub struct Unchecked {
     /// Indices of the instances.
     pub instances: Vec<usize>,
     /// The reason.
-    pub why: String,
+    pub error: QueryError,
+}
+
+impl Unchecked {
+    /// Returns the message about these instances.
+    #[must_use]
+    pub fn describe(&self, instances: &[Instance]) -> String {
+        let first = self.instances.first().map_or("", |&index| instances[index].name.as_str());
+        let others = match self.instances.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let (first, error) = (text::sanitize_line(first), self.error.to_string());
+        let error = text::sanitize_line(&error);
+        format!("instance '{first}'{others}: slash commands not checked: claude did not list them: {error}")
+    }
 }
 
 /// The result of all queries.
@@ -61,9 +78,12 @@ impl Findings {
     /// Returns the first error of each instance.
     #[must_use]
     pub fn errors(&self) -> Vec<(usize, String)> {
-        let mut errors: Vec<(usize, String)> =
-            self.missing.iter().map(|missing| (missing.instance, missing.error.to_string())).collect();
-        errors.dedup_by_key(|(instance, _)| *instance);
+        let mut errors: Vec<(usize, String)> = Vec::new();
+        for MissingCommand { instance, error, .. } in &self.missing {
+            if errors.last().is_none_or(|(last, _)| last != instance) {
+                errors.push((*instance, error.to_string()));
+            }
+        }
         errors
     }
 }
@@ -81,14 +101,16 @@ struct Group<'a> {
 #[must_use]
 pub fn missing_commands(instances: &[Instance], claude: &Path, limit: Duration) -> Findings {
     let groups = groups(instances);
-    let answers = ask_all(&groups, claude, limit);
+    let answers = query_all(&groups, claude, limit);
     let mut findings = Findings::default();
     for (group, answer) in groups.iter().zip(answers) {
         match answer {
             Ok(commands) => {
-                findings.missing.extend(group.instances.iter().flat_map(|&i| missing_of(i, &instances[i], &commands)));
+                for &index in &group.instances {
+                    findings.missing.extend(missing_of(index, &instances[index], &commands));
+                }
             }
-            Err(why) => findings.unchecked.push(Unchecked { instances: group.instances.clone(), why }),
+            Err(error) => findings.unchecked.push(Unchecked { instances: group.instances.clone(), error }),
         }
     }
     findings.missing.sort_by_key(|missing| (missing.instance, missing.turn));
@@ -96,52 +118,45 @@ pub fn missing_commands(instances: &[Instance], claude: &Path, limit: Duration) 
 }
 
 fn missing_of(index: usize, instance: &Instance, commands: &Commands) -> Vec<MissingCommand> {
-    let turns = instance.turns.iter().enumerate();
-    let missing = turns.filter_map(|(turn, called)| {
-        let name = called.command_to_check().filter(|name| !commands.contains(name))?;
-        Some(MissingCommand { instance: index, turn, error: commands.not_found(name, called.may_be_path) })
-    });
-    missing.collect()
+    let mut missing = Vec::new();
+    for (i, turn) in instance.turns.iter().enumerate() {
+        let Some(name) = turn.command_to_check() else { continue };
+        if !commands.contains(name) {
+            let error = commands.not_found(name, turn.may_be_path);
+            missing.push(MissingCommand { instance: index, turn: i, error });
+        }
+    }
+    missing
 }
 
+/// Returns the groups of the instances that use commands that may be missing.
 fn groups(instances: &[Instance]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     let mut known = BTreeMap::new();
     for (index, instance) in instances.iter().enumerate() {
-        let mut called = instance.turns.iter().filter_map(|turn| turn.command_to_check()).peekable();
-        if called.peek().is_none() {
+        let mut commands = instance.turns.iter().filter_map(|turn| turn.command_to_check()).peekable();
+        if commands.peek().is_none() {
             continue;
         }
-        let needs_servers = called.any(slash_commands::is_of_server);
-        let group = *known
-            .entry((
-                &instance.invocation.cwd,
-                &instance.invocation.env,
-                &instance.invocation.claude_args,
-                needs_servers,
-            ))
-            .or_insert_with(|| {
-                let arguments = argv::arguments_to_probe(&instance.invocation.claude_args, needs_servers);
-                groups.push(Group {
-                    instances: Vec::new(),
-                    cwd: &instance.invocation.cwd,
-                    env: &instance.invocation.env,
-                    arguments,
-                });
-                groups.len() - 1
-            });
+        let needs_servers = commands.any(slash_commands::is_of_server);
+        let Invocation { cwd, env, claude_args, .. } = &instance.invocation;
+        let group = *known.entry((cwd, env, claude_args, needs_servers)).or_insert(groups.len());
+        if group == groups.len() {
+            let arguments = argv::arguments_to_probe(claude_args, needs_servers);
+            groups.push(Group { instances: Vec::new(), cwd, env, arguments });
+        }
         groups[group].instances.push(index);
     }
     groups
 }
 
-type Answer = Result<Commands, String>;
+type Answer = Result<Commands, QueryError>;
 
 /// Runs the query of each group, a few at a time, until the limit has passed.
-fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
+fn query_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
     let give_up = Instant::now() + limit;
-    let not_asked = || Err(format!("there was no time left within {}s", limit.as_secs_f64()));
-    let answers: Mutex<Vec<Answer>> = Mutex::new(groups.iter().map(|_| not_asked()).collect());
+    let answers: Vec<Answer> = groups.iter().map(|_| Err(QueryError::NoTimeLeft(limit))).collect();
+    let answers = Mutex::new(answers);
     let next = AtomicUsize::new(0);
     let work = || {
         loop {
@@ -151,7 +166,7 @@ fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
             if left.is_zero() {
                 return;
             }
-            let answer = ask_one(group, claude, left.min(QUERY_LIMIT));
+            let answer = query_one(group, claude, left.min(QUERY_LIMIT));
             answers.lock().unwrap_or_else(PoisonError::into_inner)[index] = answer;
         }
     };
@@ -167,10 +182,10 @@ fn ask_all(groups: &[Group], claude: &Path, limit: Duration) -> Vec<Answer> {
     answers.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn ask_one(group: &Group, claude: &Path, limit: Duration) -> Answer {
+fn query_one(group: &Group, claude: &Path, limit: Duration) -> Answer {
     let command = ProbeCommand { claude, arguments: &group.arguments, cwd: group.cwd, env: group.env, limit };
     let commands = query::query(&command, &request::initialize(), initialize_response)?;
-    commands.map_err(|error| error.to_string())
+    commands.map_err(|error| QueryError::Rejected(error.to_string()))
 }
 
 #[cfg(test)]
@@ -179,7 +194,7 @@ mod tests {
     use crate::plan::planned;
 
     #[test]
-    fn one_question_for_each_directory_environment_and_list_of_arguments() {
+    fn each_directory_environment_and_list_of_arguments_has_one_query() {
         let plan = planned(
             r#"{"instances": [
                 {"name": "a", "command": "/review"}, {"name": "b", "command": "/help"}, {"name": "c", "prompt": "/x"},
@@ -214,11 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn without_time_nothing_is_asked_and_that_is_reported() {
+    fn without_time_left_no_claude_is_queried() {
         let plan = planned(r#"{"instances": [{"command": "/review"}, {"command": "/help"}]}"#);
         let findings = missing_commands(&plan.instances, Path::new("/bin/false"), Duration::ZERO);
-        let why = "there was no time left within 0s".to_owned();
-        assert_eq!(findings.unchecked, [Unchecked { instances: vec![0], why }]);
+        let error = QueryError::NoTimeLeft(Duration::ZERO);
+        assert_eq!(findings.unchecked, [Unchecked { instances: vec![0], error }]);
         assert!(findings.missing.is_empty());
     }
 }

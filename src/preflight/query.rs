@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::lines::{Line, LineSplitter};
+use crate::base::text;
 use crate::claude::environment::{PROBE_VARIABLES, SCRUBBED_VARIABLES};
 use crate::engine::outcome::ExitStatus;
 use crate::system::child::{Process, ReadOutcome, SpawnSpec};
@@ -20,7 +22,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// Maximum number of bytes kept of each stream; the help text of any generation is a tenth of that.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
 
-const MAX_LAST_WORDS_COLUMNS: usize = 200;
+const MAX_STDERR_COLUMNS: usize = 200;
 
 /// Time that a process may take to exit by itself after its answer.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -28,12 +30,39 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// Time that a process may take to exit after SIGTERM, and its last children after SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
+/// Reason why claude did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// It could not be spawned, for this reason.
+    Spawn(String),
+    /// The time limit of the query has passed.
+    Timeout(Duration),
+    /// It exited without an answer: the last line of its standard error, or its exit status.
+    Exited(String),
+    /// It answered with this error.
+    Rejected(String),
+    /// The time limit of all queries had passed before this one.
+    NoTimeLeft(Duration),
+}
+
+impl Display for QueryError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            QueryError::Spawn(reason) | QueryError::Exited(reason) | QueryError::Rejected(reason) => {
+                f.write_str(reason)
+            }
+            QueryError::Timeout(limit) => write!(f, "no answer within {}s", limit.as_secs_f64()),
+            QueryError::NoTimeLeft(limit) => write!(f, "no time left within {}s", limit.as_secs_f64()),
+        }
+    }
+}
+
 /// Returns the output of `claude --help`, if it exits within `limit`.
 ///
 /// # Errors
 ///
 /// The reason why there is no output. It must not be treated as a claude with few capabilities.
-pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
+pub fn help_text(claude: &Path, limit: Duration) -> Result<String, QueryError> {
     let give_up = Instant::now() + limit;
     let (arguments, env) = (["--help".to_owned()], BTreeMap::new());
     let mut process = start(&ProbeCommand { claude, arguments: &arguments, cwd: Path::new("."), env: &env, limit })?;
@@ -48,8 +77,8 @@ pub fn help_text(claude: &Path, limit: Duration) -> Result<String, String> {
     let exit = process.reap_within(patience);
     match exit {
         Some(ExitStatus::Code(0)) => Ok(String::from_utf8_lossy(&help).into_owned()),
-        Some(exit) => Err(last_words(&errors, &exit)),
-        None => Err(took_too_long(limit)),
+        Some(exit) => Err(QueryError::Exited(last_line(&errors, &exit))),
+        None => Err(QueryError::Timeout(limit)),
     }
 }
 
@@ -73,7 +102,7 @@ pub struct ProbeCommand<'a> {
 /// # Errors
 ///
 /// The reason why there is no answer.
-pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
+pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -> Option<T>) -> Result<T, QueryError> {
     let limit = command.limit;
     let give_up = Instant::now() + limit;
     let mut process = start(command)?;
@@ -93,23 +122,30 @@ pub fn query<T>(command: &ProbeCommand, message: &[u8], answer: impl Fn(&[u8]) -
     } else {
         shut_down(&mut process, if answered.is_some() { EXIT_GRACE } else { Duration::ZERO })
     };
-    answered.ok_or_else(|| match exit {
-        Some(exit) if has_ended => last_words(&errors, &exit),
-        _ => took_too_long(limit),
-    })
+    match (answered, exit) {
+        (Some(answer), _) => Ok(answer),
+        (None, Some(exit)) if has_ended => Err(QueryError::Exited(last_line(&errors, &exit))),
+        (None, _) => Err(QueryError::Timeout(limit)),
+    }
 }
 
 /// Spawns the process of a query, under a reaper that kills what it leaves behind.
-fn start(command: &ProbeCommand) -> Result<Process, String> {
-    let mut variables: Vec<(OsString, Option<OsString>)> =
-        SCRUBBED_VARIABLES.iter().map(|name| (OsString::from(name), None)).collect();
+fn start(command: &ProbeCommand) -> Result<Process, QueryError> {
+    let mut variables: Vec<(OsString, Option<OsString>)> = Vec::new();
+    for name in SCRUBBED_VARIABLES {
+        variables.push((name.into(), None));
+    }
     if command.cwd.is_absolute() {
         variables.push(("PWD".into(), Some(command.cwd.into())));
     }
-    variables.extend(command.env.iter().map(|(name, value)| (name.into(), value.as_ref().map(OsString::from))));
+    for (name, value) in command.env {
+        variables.push((name.into(), value.as_ref().map(OsString::from)));
+    }
     // Distinguishes the process from an instance, and from the run of an outer zen that spawned this one.
     variables.push((process_tree::RUN_VARIABLE.into(), Some(format!("zen-question-{}", std::process::id()).into())));
-    variables.extend(PROBE_VARIABLES.iter().map(|(name, value)| (OsString::from(name), Some(OsString::from(value)))));
+    for (name, value) in PROBE_VARIABLES {
+        variables.push((name.into(), Some(value.into())));
+    }
     let launch = SpawnSpec {
         program: command.claude.to_owned(),
         arguments: command.arguments.iter().map(OsString::from).collect(),
@@ -118,7 +154,7 @@ fn start(command: &ProbeCommand) -> Result<Process, String> {
     };
     signals::reset_mask();
     process_tree::become_subreaper();
-    Process::start(&launch, None, 0, &[]).map_err(|error| error_text(&error))
+    Process::start(&launch, None, 0, &[]).map_err(|error| QueryError::Spawn(error_text(&error)))
 }
 
 /// Waits for the process to exit, then sends SIGTERM, then SIGKILL. Its pipes are drained meanwhile, so that it never
@@ -182,16 +218,11 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
-fn took_too_long(limit: Duration) -> String {
-    format!("it took longer than {}s", limit.as_secs_f64())
-}
-
 /// Returns the last line of standard error, or the exit status if there is none.
-fn last_words(errors: &[u8], exit: &ExitStatus) -> String {
+fn last_line(errors: &[u8], exit: &ExitStatus) -> String {
     let errors = String::from_utf8_lossy(errors);
-    let last_words = errors.lines().rev().find(|line| !line.trim().is_empty()).map(crate::base::text::sanitize_line);
-    let last_words = last_words.map_or_else(|| exit.to_string(), |words| words.into_owned());
-    crate::base::text::truncate(&last_words, MAX_LAST_WORDS_COLUMNS, "...").into_owned()
+    let Some(line) = errors.lines().rev().find(|line| !line.trim().is_empty()) else { return exit.to_string() };
+    text::truncate(&text::sanitize_line(line), MAX_STDERR_COLUMNS, "...").into_owned()
 }
 
 #[cfg(test)]
@@ -202,6 +233,7 @@ mod tests {
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(200);
 
     fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -218,27 +250,27 @@ mod tests {
     }
 
     fn limit_for(body: &str) -> Duration {
-        if body.contains("sleep") { Duration::from_millis(200) } else { LONG }
+        if body.contains("sleep") { SHORT } else { LONG }
     }
 
-    fn help_of_script(body: &str) -> Result<String, String> {
+    fn help_of_script(body: &str) -> Result<String, QueryError> {
         let (_directory, file) = script(body);
         help_text(&file, limit_for(body))
     }
 
     #[test]
-    fn help_is_what_it_prints_if_it_ends_well_and_in_time() {
+    fn help_is_the_output_of_a_process_that_succeeds_in_time() {
         assert_eq!(help_of_script("echo noise >&2; echo --tools"), Ok("--tools\n".into()));
-        assert_eq!(help_of_script("echo no node >&2; echo >&2; exit 127"), Err("no node".into()));
-        assert_eq!(help_of_script("exit 3"), Err("exit status 3".into()));
-        assert_eq!(help_of_script("kill -KILL $$"), Err("signal 9".into()));
-        assert_eq!(help_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
-        assert_eq!(help_of_script("exec >&- 2>&-; sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(help_of_script("echo no node >&2; echo >&2; exit 127"), Err(QueryError::Exited("no node".into())));
+        assert_eq!(help_of_script("exit 3"), Err(QueryError::Exited("exit status 3".into())));
+        assert_eq!(help_of_script("kill -KILL $$"), Err(QueryError::Exited("signal 9".into())));
+        assert_eq!(help_of_script("sleep 1000"), Err(QueryError::Timeout(SHORT)));
+        assert_eq!(help_of_script("exec >&- 2>&-; sleep 1000"), Err(QueryError::Timeout(SHORT)));
         let much = help_of_script("yes | head -c 5000000").expect("help");
         assert_eq!(much.len(), MAX_KEPT_BYTES);
     }
 
-    fn answer_of_script(body: &str) -> Result<String, String> {
+    fn answer_of_script(body: &str) -> Result<String, QueryError> {
         let (directory, file) = script(body);
         let answer = |line: &[u8]| Some(String::from_utf8_lossy(line).strip_prefix("answer ")?.to_owned());
         let env = BTreeMap::from([("OF_THE_QUERY".to_owned(), Some("set".to_owned()))]);
@@ -248,18 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_the_first_line_that_is_one() {
+    fn answer_is_the_first_line_that_is_accepted() {
         assert_eq!(answer_of_script("read q; echo noise; echo answer $q; echo answer 2; cat"), Ok("question".into()));
         assert_eq!(answer_of_script("echo answer 1; exit 7"), Ok("1".into()));
-        assert_eq!(answer_of_script("read q; echo no key >&2; exit 1"), Err("no key".into()));
-        assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err("exit status 3".into()));
-        assert_eq!(answer_of_script("sleep 1000"), Err("it took longer than 0.2s".into()));
+        assert_eq!(answer_of_script("read q; echo no key >&2; exit 1"), Err(QueryError::Exited("no key".into())));
+        assert_eq!(answer_of_script("exec 2>&-; exit 3"), Err(QueryError::Exited("exit status 3".into())));
+        assert_eq!(answer_of_script("sleep 1000"), Err(QueryError::Timeout(SHORT)));
         assert_eq!(answer_of_script("yes noise | head -c 5000000; echo; echo answer 3; cat"), Ok("3".into()));
     }
 
     /// The cleanup after the first answer must not kill the queries that are still waiting.
     #[test]
-    fn questions_at_the_same_time_do_not_end_each_other() {
+    fn concurrent_queries_do_not_kill_each_other() {
         let (_directory, gate) = script("");
         let waits = format!("rm {0}; until [ -e {0} ]; do :; done; echo answer late", gate.display());
         thread::scope(|scope| {
@@ -275,7 +307,7 @@ mod tests {
 
     /// Without the variable, 2.0 sends the API two requests for each query.
     #[test]
-    fn nothing_is_warmed_up_for_a_question() {
+    fn variables_of_a_query_are_set() {
         assert_eq!(answer_of_script("echo answer $DISABLE_PROMPT_CACHING"), Ok("1".into()));
         assert_eq!(answer_of_script("echo answer $OF_THE_QUERY"), Ok("set".into()));
     }

@@ -2,6 +2,7 @@
 //! are interpreted in [`claude::settings`](crate::claude::settings).
 
 use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +16,7 @@ use crate::claude::{extra_args, settings};
 use crate::plan::Instance;
 use crate::preflight::command_scan;
 use crate::system::error_text;
-use crate::system::locate::user_config_dir;
+use crate::system::locate::{canonical, user_config_dir};
 
 /// The administrator's settings file, and the directory of further ones.
 const MANAGED_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
@@ -44,11 +45,58 @@ pub struct Grants {
     /// The granted permissions.
     pub grants: Vec<PermissionRule>,
     /// Files that cannot be interpreted, with the reason.
-    pub problems: Vec<(PathBuf, String)>,
+    pub problems: Vec<(PathBuf, SettingsError)>,
     /// Tools that the files deny as a whole.
     denied: Vec<String>,
     /// The reason why claude cannot use a file, if any.
-    unusable: Option<String>,
+    unusable: Option<UnusableSettings>,
+}
+
+/// Reason why zen cannot rely on a settings file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The system's error.
+    Unreadable(String),
+    /// A directory, a pipe or a device.
+    NotRegular,
+    /// Larger than any settings file.
+    TooLarge,
+    /// A text that zen cannot parse.
+    Invalid(String),
+    /// A field of the managed settings that disables hooks.
+    DisablesHooks(&'static str),
+}
+
+impl Display for SettingsError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            SettingsError::Unreadable(error) => write!(f, "cannot be read: {error}"),
+            SettingsError::NotRegular => write!(f, "is not a regular file"),
+            SettingsError::TooLarge => write!(f, "is larger than 1 MiB"),
+            SettingsError::Invalid(error) => write!(f, "cannot be parsed: {error}"),
+            SettingsError::DisablesHooks(field) => {
+                write!(f, "sets {field}, which disables the hook that enforces allowed_tools")
+            }
+        }
+    }
+}
+
+/// Reason why claude cannot use a settings file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnusableSettings {
+    /// zen could not read it.
+    Unchecked(SettingsError),
+    /// It is not valid JSON.
+    InvalidJson(String),
+}
+
+impl Display for UnusableSettings {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            UnusableSettings::Unchecked(error) => write!(f, "{error}: zen did not check it"),
+            UnusableSettings::InvalidJson(error) => write!(f, "is not valid JSON: {error}: claude ignores it"),
+        }
+    }
 }
 
 /// Cache of claude's files: each is read once, because many instances share them.
@@ -84,17 +132,15 @@ impl Reader {
     #[must_use]
     pub fn of_instance(&mut self, instance: &Instance) -> Grants {
         let mut found = Grants::default();
-        for (file, is_managed) in settings_files(instance) {
-            let of_file = self.of_file(file, is_managed);
-            found.grants.extend(of_file.grants.iter().cloned());
-            found.problems.extend(of_file.problems.iter().cloned());
+        for (file, origin) in settings_files(instance) {
+            let grants = self.of_file(file, origin);
+            found.grants.extend_from_slice(&grants.grants);
+            found.problems.extend_from_slice(&grants.problems);
         }
         for command in instance.turns.iter().filter_map(|turn| turn.command.as_deref()) {
             for file in self.commands_of(instance, command) {
                 let rules = file.text().map(settings::of_front_matter).unwrap_or_default();
-                found
-                    .grants
-                    .extend(rules.into_iter().map(|rule| PermissionRule { file: file.path().to_owned(), rule }));
+                found.add_rules(file.path(), rules);
             }
         }
         found
@@ -104,14 +150,15 @@ impl Reader {
     #[must_use]
     pub fn denied_tools(&mut self, instance: &Instance) -> Vec<String> {
         let mut denied = Vec::new();
-        for (file, is_managed) in settings_files(instance) {
-            denied.extend_from_slice(&self.of_file(file, is_managed).denied);
+        for (file, origin) in settings_files(instance) {
+            denied.extend_from_slice(&self.of_file(file, origin).denied);
         }
         for value in extra_args::settings_values(&instance.invocation.claude_args) {
             if value.trim_start().starts_with('{') {
                 denied.extend(settings::denied_tools(value.as_bytes()));
             } else {
-                denied.extend_from_slice(&self.of_file(instance.invocation.cwd.join(value), false).denied);
+                let file = instance.invocation.cwd.join(value);
+                denied.extend_from_slice(&self.of_file(file, Origin::User).denied);
             }
         }
         denied
@@ -120,21 +167,28 @@ impl Reader {
     /// Returns the settings files of an instance that claude cannot use, with the reason: the user's, and those of its
     /// directory.
     #[must_use]
-    pub fn unusable_settings(&mut self, instance: &Instance) -> Vec<(PathBuf, String)> {
+    pub fn unusable_settings(&mut self, instance: &Instance) -> Vec<(PathBuf, UnusableSettings)> {
         if extra_args::chooses_settings(&instance.invocation.claude_args) {
             return Vec::new();
         }
-        let mut files: Vec<PathBuf> =
-            user_config_dir(&instance.invocation.env).map(|f| f.join(SETTINGS[0])).into_iter().collect();
-        let project = crate::system::locate::canonical(&instance.invocation.cwd).join(".claude");
+        let mut files = Vec::new();
+        if let Some(folder) = user_config_dir(&instance.invocation.env) {
+            files.push(folder.join(SETTINGS[0]));
+        }
+        let project = canonical(&instance.invocation.cwd).join(".claude");
         files.extend(SETTINGS.map(|name| project.join(name)));
         files.dedup();
-        let with_reason = |file: PathBuf| Some((file.clone(), self.of_file(file, false).unusable.clone()?));
-        files.into_iter().filter_map(with_reason).collect()
+        let mut unusable = Vec::new();
+        for file in files {
+            if let Some(reason) = self.of_file(file.clone(), Origin::User).unusable.clone() {
+                unusable.push((file, reason));
+            }
+        }
+        unusable
     }
 
-    fn of_file(&mut self, file: PathBuf, is_managed: bool) -> &Grants {
-        self.settings.entry(file).or_insert_with_key(|file| of_settings(file, is_managed))
+    fn of_file(&mut self, file: PathBuf, origin: Origin) -> &Grants {
+        self.settings.entry(file).or_insert_with_key(|file| of_settings(file, origin))
     }
 
     /// Returns the files that may define a command of this name for an instance. Generations of claude differ in how
@@ -143,104 +197,138 @@ impl Reader {
     pub fn commands_of(&mut self, instance: &Instance, name: &str) -> Vec<Rc<Command>> {
         let mut found = Vec::new();
         for folder in folders(instance) {
-            let commands = self.commands.entry(folder).or_insert_with_key(|folder| commands_in(folder));
-            let is_called = |command: &&Rc<Command>| {
-                settings::is_called(&command.file.name, command.declared_name.as_deref(), name)
-            };
-            found.extend(commands.iter().filter(is_called).cloned());
+            for command in self.commands.entry(folder).or_insert_with_key(|folder| commands_in(folder)) {
+                if settings::is_called(&command.file.name, command.declared_name.as_deref(), name) {
+                    found.push(Rc::clone(command));
+                }
+            }
         }
         found
     }
 }
 
 fn commands_in(folder: &Path) -> Vec<Rc<Command>> {
-    let files = command_scan::of_folder(folder).into_iter();
-    let declared_name = |file: &CommandFile| settings::declared_name(file.text.as_deref().ok()?);
-    files.map(|file| Rc::new(Command { declared_name: declared_name(&file), file })).collect()
+    let mut commands = Vec::new();
+    for file in command_scan::of_folder(folder) {
+        let declared_name = file.text.as_deref().ok().and_then(settings::declared_name);
+        commands.push(Rc::new(Command { declared_name, file }));
+    }
+    commands
 }
 
-fn of_settings(file: &Path, is_managed: bool) -> Grants {
+fn of_settings(file: &Path, origin: Origin) -> Grants {
     let mut found = Grants::default();
-    found.add_settings(file.to_owned(), is_managed);
+    found.add_settings(file, origin);
     found
 }
 
 /// Returns the agents that an instance may use and that set a permission mode: file and mode of each.
 #[must_use]
 pub fn lenient_agents(instance: &Instance) -> Vec<PermissionRule> {
-    let files = folders(instance).into_iter().flat_map(|folder| command_scan::agents(&folder));
-    files
-        .filter_map(|file| Some(PermissionRule { rule: settings::lenient_mode(&file.text.ok()?)?, file: file.path }))
-        .collect()
+    let mut agents = Vec::new();
+    for folder in folders(instance) {
+        for file in command_scan::agents(&folder) {
+            if let Some(mode) = file.text.ok().as_deref().and_then(settings::lenient_mode) {
+                agents.push(PermissionRule { file: file.path, rule: mode });
+            }
+        }
+    }
+    agents
 }
 
 impl Grants {
-    fn add_settings(&mut self, file: PathBuf, is_managed: bool) {
-        let bytes = match read_settings(&file) {
+    fn add_settings(&mut self, file: &Path, origin: Origin) {
+        let bytes = match read_settings(file) {
             Ok(None) => return,
             Ok(Some(bytes)) => bytes,
-            Err(why) => {
-                self.unusable = Some(format!("{why}: zen did not check it"));
-                return self.problems.push((file, why));
+            Err(error) => {
+                self.unusable = Some(UnusableSettings::Unchecked(error.clone()));
+                return self.problems.push((file.to_owned(), error));
             }
         };
         self.denied = settings::denied_tools(&bytes);
-        self.unusable =
-            settings::syntax_error(&bytes).map(|error| format!("is not valid JSON: {error}: claude ignores it"));
-        if let Some(field) = settings::field_against_hooks(&bytes).filter(|_| is_managed) {
-            let why = format!("sets {field}, which takes away the hook that enforces allowed_tools");
-            self.problems.push((file.clone(), why));
+        self.unusable = settings::syntax_error(&bytes).map(UnusableSettings::InvalidJson);
+        if origin == Origin::Administrator
+            && let Some(field) = settings::field_against_hooks(&bytes)
+        {
+            self.problems.push((file.to_owned(), SettingsError::DisablesHooks(field)));
         }
         match settings::allowed_rules(&bytes) {
-            Ok(rules) => self.grants.extend(rules.into_iter().map(|rule| PermissionRule { file: file.clone(), rule })),
-            Err(error) => self.problems.push((file, format!("cannot be parsed: {error}"))),
+            Ok(rules) => self.add_rules(file, rules),
+            Err(error) => self.problems.push((file.to_owned(), SettingsError::Invalid(error.to_string()))),
+        }
+    }
+
+    fn add_rules(&mut self, file: &Path, rules: Vec<String>) {
+        for rule in rules {
+            self.grants.push(PermissionRule { file: file.to_owned(), rule });
         }
     }
 }
 
 /// Reads a settings file, if there is one. It does not block on a pipe or a device, and limits the size.
-fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, SettingsError> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let opened = match options.open(file) {
         Ok(opened) => opened,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(format!("cannot be read: {}", error_text(&error))),
+        Err(error) => return Err(unreadable(&error)),
     };
-    let metadata = opened.metadata().map_err(|error| format!("cannot be read: {}", error_text(&error)))?;
-    if !metadata.is_file() {
-        return Err("is not a regular file".to_owned());
+    if !opened.metadata().map_err(|error| unreadable(&error))?.is_file() {
+        return Err(SettingsError::NotRegular);
     }
     let mut bytes = Vec::new();
-    let read = opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot be read: {}", error_text(&error)))?;
+    opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > MAX_SETTINGS_BYTES {
-        Err("is larger than 1 MiB".to_owned())
-    } else {
-        // claude itself creates empty settings files.
-        Ok(Some(bytes).filter(|bytes| !bytes.iter().all(u8::is_ascii_whitespace)))
+        return Err(SettingsError::TooLarge);
     }
+    // claude itself creates empty settings files.
+    let is_empty = bytes.iter().all(u8::is_ascii_whitespace);
+    Ok(if is_empty { None } else { Some(bytes) })
 }
 
-/// Returns the settings files that may apply to an instance, and true with each of the administrator's.
-fn settings_files(instance: &Instance) -> impl Iterator<Item = (PathBuf, bool)> {
-    let files = folders(instance).into_iter().flat_map(|folder| SETTINGS.map(|name| (folder.join(name), false)));
-    files.chain(managed_settings().into_iter().map(|file| (file, true)))
+fn unreadable(error: &std::io::Error) -> SettingsError {
+    SettingsError::Unreadable(error_text(error))
+}
+
+/// Author of a settings file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    User,
+    Administrator,
+}
+
+/// Returns the settings files that may apply to an instance, with their authors.
+fn settings_files(instance: &Instance) -> Vec<(PathBuf, Origin)> {
+    let mut files = Vec::new();
+    for folder in folders(instance) {
+        files.extend(SETTINGS.map(|name| (folder.join(name), Origin::User)));
+    }
+    for file in managed_settings() {
+        files.push((file, Origin::Administrator));
+    }
+    files
 }
 
 fn managed_settings() -> Vec<PathBuf> {
-    let more = fs::read_dir(MORE_MANAGED_SETTINGS).into_iter().flatten().flatten().map(|entry| entry.path());
-    let more = more.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    std::iter::once(PathBuf::from(MANAGED_SETTINGS)).chain(more.take(MAX_MANAGED_FILES)).collect()
+    let mut files = vec![PathBuf::from(MANAGED_SETTINGS)];
+    for entry in fs::read_dir(MORE_MANAGED_SETTINGS).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if files.len() <= MAX_MANAGED_FILES && path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    files
 }
 
 /// Returns the `.claude` folders of the user, of the working directory, and of its ancestors.
 fn folders(instance: &Instance) -> Vec<PathBuf> {
-    let users = user_config_dir(&instance.invocation.env);
+    let mut folders = Vec::from_iter(user_config_dir(&instance.invocation.env));
     // claude searches upwards from the real path, with links resolved.
-    let cwd = crate::system::locate::canonical(&instance.invocation.cwd);
-    let of_projects = cwd.ancestors().map(|directory: &Path| directory.join(".claude"));
-    let mut folders: Vec<PathBuf> = users.into_iter().chain(of_projects).collect();
+    for directory in canonical(&instance.invocation.cwd).ancestors() {
+        folders.push(directory.join(".claude"));
+    }
     folders.dedup();
     folders
 }
@@ -261,9 +349,9 @@ mod tests {
         fs::write(file("empty"), " \n").expect("a file");
         fs::write(file("good"), "{}").expect("a file");
         for (name, expected) in [
-            ("pipe", Err("is not a regular file".to_owned())),
-            ("zero", Err("is not a regular file".to_owned())),
-            ("large", Err("is larger than 1 MiB".to_owned())),
+            ("pipe", Err(SettingsError::NotRegular)),
+            ("zero", Err(SettingsError::NotRegular)),
+            ("large", Err(SettingsError::TooLarge)),
             ("dangling", Ok(None)),
             ("missing", Ok(None)),
             ("good/missing", Ok(None)),

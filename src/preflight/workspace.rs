@@ -1,5 +1,6 @@
 //! Resolves the workspace: the given directory, else the root of the project that contains the current directory.
 
+use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,17 +16,59 @@ const MARKS: &[&str] = &[".git", ".claude"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
     /// The workspace is above the current directory.
-    Above(String),
+    Above {
+        /// Root of the project.
+        root: PathBuf,
+        /// Entry that marks the root.
+        mark: &'static str,
+    },
     /// A project above the current directory was ignored because it is not the user's own. Printed by a quiet run, too.
-    Foreign(String),
+    Foreign {
+        /// Root of the project.
+        root: PathBuf,
+        /// Entry that marks the root.
+        mark: &'static str,
+        /// Reason why another user may control it.
+        distrust: Distrust,
+    },
 }
 
-impl Remark {
-    /// Returns the text of the remark.
-    #[must_use]
-    pub fn into_text(self) -> String {
+impl Display for Remark {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
-            Remark::Above(text) | Remark::Foreign(text) => text,
+            Remark::Above { root, mark } => write!(
+                f,
+                "the workspace is {}, which contains {mark}: give another with --workspace DIR",
+                display_path(root)
+            ),
+            Remark::Foreign { root, mark, distrust } => write!(
+                f,
+                "{} is ignored: {distrust}: the workspace is the current directory; to work there all the same, give \
+                 --workspace {}",
+                display_path(&root.join(mark)),
+                display_path(root)
+            ),
+        }
+    }
+}
+
+/// Reason why another user may control a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// Its owner and mode cannot be read.
+    Unreadable(PathBuf),
+    /// Another user owns it.
+    ForeignOwner(PathBuf),
+    /// Other users can write to it.
+    Writable(PathBuf),
+}
+
+impl Display for Distrust {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Distrust::Unreadable(path) => write!(f, "{} cannot be read", display_path(path)),
+            Distrust::ForeignOwner(path) => write!(f, "{} belongs to another user", display_path(path)),
+            Distrust::Writable(path) => write!(f, "other users can write to {}", display_path(path)),
         }
     }
 }
@@ -40,20 +83,11 @@ pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
     }
     match project_of(&current, home.as_deref(), |path| path.symlink_metadata().is_ok(), distrust) {
         Some(Project::Own(root, mark)) if root != current => {
-            let note = format!(
-                "the workspace is {}, which holds {mark}: give another with --workspace DIR",
-                display_path(root)
-            );
-            (root.to_owned(), Some(Remark::Above(note)))
+            (root.to_owned(), Some(Remark::Above { root: root.to_owned(), mark }))
         }
-        Some(Project::Foreign(root, mark, why)) => {
-            let note = format!(
-                "{} is ignored: {why}: the workspace is the current directory; to work there all the same, give \
-                 --workspace {}",
-                display_path(&root.join(mark)),
-                display_path(root)
-            );
-            (current, Some(Remark::Foreign(note)))
+        Some(Project::Foreign(root, mark, distrust)) => {
+            let remark = Remark::Foreign { root: root.to_owned(), mark, distrust };
+            (current, Some(remark))
         }
         _ => (current, None),
     }
@@ -64,7 +98,7 @@ pub fn resolve(given: Option<&Path>) -> (PathBuf, Option<Remark>) {
 enum Project<'a> {
     Own(&'a Path, &'static str),
     /// Another user controls it, for this reason.
-    Foreign(&'a Path, &'static str, String),
+    Foreign(&'a Path, &'static str, Distrust),
 }
 
 /// Returns the nearest directory from `start` upwards that holds a mark. `home`, its ancestors and the root of the file
@@ -76,37 +110,40 @@ fn project_of<'a>(
     start: &'a Path,
     home: Option<&Path>,
     exists: impl Fn(&Path) -> bool,
-    distrust: impl Fn(&Path) -> Option<String>,
+    distrust: impl Fn(&Path) -> Option<Distrust>,
 ) -> Option<Project<'a>> {
-    let below_home = start.ancestors().take_while(|directory| Some(*directory) != home && directory.parent().is_some());
-    below_home.into_iter().find_map(|directory| {
-        let mark = MARKS.iter().find(|mark| exists(&directory.join(mark)))?;
+    for directory in start.ancestors() {
+        if Some(directory) == home || directory.parent().is_none() {
+            return None;
+        }
+        let Some(mark) = MARKS.iter().find(|mark| exists(&directory.join(mark))) else { continue };
         if directory == start {
             return Some(Project::Own(directory, mark));
         }
         // claude reads the settings, whichever of the two marks the directory has.
-        let marks = MARKS.iter().map(|mark| directory.join(mark)).filter(|path| exists(path));
-        let mut all = std::iter::once(directory.to_owned()).chain(marks);
-        Some(match all.find_map(|path| distrust(&path)) {
+        let mut paths = vec![directory.to_owned()];
+        paths.extend(MARKS.iter().map(|mark| directory.join(mark)).filter(|path| exists(path)));
+        return Some(match paths.iter().find_map(|path| distrust(path)) {
             None => Project::Own(directory, mark),
-            Some(why) => Project::Foreign(directory, mark, why),
-        })
-    })
+            Some(distrust) => Project::Foreign(directory, mark, distrust),
+        });
+    }
+    None
 }
 
 /// Returns the reason why another user may control this path.
-fn distrust(path: &Path) -> Option<String> {
+fn distrust(path: &Path) -> Option<Distrust> {
     let user = nix::unistd::geteuid().as_raw();
     // Checks a link itself, and its target.
     for metadata in [path.symlink_metadata(), path.metadata()] {
-        let Ok(metadata) = metadata else { return Some(format!("{} cannot be read", display_path(path))) };
+        let Ok(metadata) = metadata else { return Some(Distrust::Unreadable(path.to_owned())) };
         let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
         if owner != user && owner != 0 {
-            return Some(format!("{} belongs to another user", display_path(path)));
+            return Some(Distrust::ForeignOwner(path.to_owned()));
         }
         let is_writable = is_writable_by_others(user, group, mode);
         if is_writable && !metadata.file_type().is_symlink() {
-            return Some(format!("other users can write to {}", display_path(path)));
+            return Some(Distrust::Writable(path.to_owned()));
         }
     }
     None
@@ -119,20 +156,47 @@ fn is_writable_by_others(user: u32, group: u32, mode: u32) -> bool {
     mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_private_group)
 }
 
+/// Reason why instances cannot work in a directory.
+#[derive(Debug)]
+pub struct WorkspaceError {
+    path: PathBuf,
+    problem: WorkspaceProblem,
+}
+
+#[derive(Debug)]
+enum WorkspaceProblem {
+    Missing,
+    Unreadable(io::Error),
+    NotADirectory,
+    NotSearchable,
+}
+
+impl Display for WorkspaceError {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "workspace {} ", display_path(&self.path))?;
+        match &self.problem {
+            WorkspaceProblem::Missing => write!(f, "does not exist"),
+            WorkspaceProblem::Unreadable(error) => write!(f, "cannot be read: {}", error_text(error)),
+            WorkspaceProblem::NotADirectory => write!(f, "is not a directory"),
+            WorkspaceProblem::NotSearchable => write!(f, "cannot be entered: permission denied"),
+        }?;
+        write!(f, ": give another with --workspace DIR")
+    }
+}
+
 /// Returns the reason why instances cannot work there.
-pub(crate) fn validate(workspace: &Path) -> Option<String> {
-    let path = display_path(workspace);
-    let what = match workspace.metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
-        Err(error) => format!("cannot be read: {}", error_text(&error)),
-        Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
-        Ok(_) => match (std::fs::read_dir(workspace), can_enter(workspace)) {
-            (Err(error), _) => format!("cannot be read: {}", error_text(&error)),
-            (Ok(_), false) => "cannot be entered: permission denied".to_owned(),
-            (Ok(_), true) => return None,
+pub(crate) fn validate(workspace: &Path) -> Option<WorkspaceError> {
+    let problem = match workspace.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => WorkspaceProblem::Missing,
+        Err(error) => WorkspaceProblem::Unreadable(error),
+        Ok(metadata) if !metadata.is_dir() => WorkspaceProblem::NotADirectory,
+        Ok(_) => match std::fs::read_dir(workspace) {
+            Err(error) => WorkspaceProblem::Unreadable(error),
+            Ok(_) if !can_enter(workspace) => WorkspaceProblem::NotSearchable,
+            Ok(_) => return None,
         },
     };
-    Some(format!("workspace {path} {what}: give another with --workspace DIR"))
+    Some(WorkspaceError { path: workspace.to_owned(), problem })
 }
 
 pub(crate) fn can_enter(directory: &Path) -> bool {
@@ -182,7 +246,8 @@ mod tests {
         let marks = ["/srv/.git", "/srv/shared/.claude", "/srv/shared/.git"];
         let exists = |path: &Path| marks.iter().any(|mark| path == Path::new(mark));
         let foreign = |distrusted: &'static str| {
-            let distrust = |path: &Path| (path == Path::new(distrusted)).then(|| "x".to_owned());
+            let distrust =
+                |path: &Path| (path == Path::new(distrusted)).then(|| Distrust::ForeignOwner(path.to_owned()));
             project_of(Path::new("/srv/shared/job"), None, exists, distrust)
                 .map(|project| matches!(project, Project::Foreign(root, ..) if root == Path::new("/srv/shared")))
         };
@@ -190,7 +255,7 @@ mod tests {
             assert_eq!(foreign(distrusted), Some(true), "{distrusted}");
         }
         assert_eq!(foreign("/srv"), Some(false), "nothing above the project matters");
-        let own = project_of(Path::new("/srv/shared"), None, exists, |_| Some("x".to_owned()));
+        let own = project_of(Path::new("/srv/shared"), None, exists, |path| Some(Distrust::Writable(path.to_owned())));
         assert_eq!(own, Some(Project::Own(Path::new("/srv/shared"), ".git")), "the user chose the current directory");
     }
 

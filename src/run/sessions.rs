@@ -1,6 +1,7 @@
 //! Session locks of a run. An instance waits if another run uses its session: two processes in one session lose a turn.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -64,9 +65,9 @@ impl Supervisor<'_> {
                 self.wait_for_session(index, &session.name, now);
                 return false;
             }
-            Err(why) => {
+            Err(problem) => {
                 self.sessions.locks = None;
-                self.notice(&no_session_locks(&why));
+                self.notice(&no_session_locks(&problem));
             }
         }
         self.records[index].blocked_on = None;
@@ -127,6 +128,6 @@ impl Supervisor<'_> {
 
 /// Returns the notice for a run that cannot lock its sessions.
 #[must_use]
-pub fn no_session_locks(why: &str) -> String {
-    format!("no locks for sessions: {why}: another run that is in one of them at the same time would not be noticed")
+pub fn no_session_locks(reason: &impl Display) -> String {
+    format!("no locks for sessions: {reason}: concurrent runs in one session are not detected")
 }

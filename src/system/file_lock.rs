@@ -1,6 +1,7 @@
 //! Lock file for one run at a time, by flock(2). The kernel releases it when the last process that has it open exits.
 //! Instances do not inherit it; their reapers do, and hold it until the last process of the run is gone.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -48,10 +49,56 @@ pub struct Holder<'a> {
 /// Reason why a lock was not acquired.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LockError {
-    /// Another run holds it. Contains the holder's line, which is empty if it has not been written yet.
-    Held(String),
+    /// Another run holds it.
+    Held(RecordedHolder),
     /// The file cannot be used as a lock.
-    Unusable(String),
+    Unusable(LockProblem),
+}
+
+/// The other run that holds a lock, as recorded in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RecordedHolder {
+    /// Line in the file; empty if it has not been written yet.
+    pub line: String,
+    /// True if zen is dead, but processes of its run are not.
+    pub is_dead: bool,
+}
+
+impl Display for RecordedHolder {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self.line.as_str() {
+            "" => write!(f, "one that has just begun"),
+            line if self.is_dead => write!(f, "{line} (that process is dead, its cleanup is not finished)"),
+            line => write!(f, "{line}"),
+        }
+    }
+}
+
+/// Reason why a file cannot be used as a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockProblem {
+    /// A symbolic link.
+    SymbolicLink,
+    /// A directory, a pipe or a device.
+    NotRegular,
+    /// A file with any other content.
+    ForeignContent,
+    /// The system has no locks of this kind.
+    Unsupported,
+    /// The system's error.
+    System(String),
+}
+
+impl Display for LockProblem {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            LockProblem::SymbolicLink => write!(f, "must not be a symbolic link"),
+            LockProblem::NotRegular => write!(f, "must be a regular file"),
+            LockProblem::ForeignContent => write!(f, "not a lock file of zen, and would be overwritten"),
+            LockProblem::Unsupported => write!(f, "this system has no locks of this kind"),
+            LockProblem::System(error) => f.write_str(error),
+        }
+    }
 }
 
 impl Lock {
@@ -62,32 +109,31 @@ impl Lock {
     /// # Errors
     /// Returns the other holder, or the reason why the file cannot be used.
     pub fn take(path: &Path, holder: Holder) -> Result<Self, LockError> {
-        Lock::take_opened(open(path)?, holder, DEAD_HOLDER_PATIENCE)
+        let file = open(path).map_err(LockError::Unusable)?;
+        Lock::take_opened(file, holder, DEAD_HOLDER_PATIENCE)
     }
 
     /// Checks that the file could be used as a lock, without acquiring it.
     ///
     /// # Errors
     /// Returns the reason why it cannot be used.
-    pub fn check(path: &Path) -> Result<(), LockError> {
+    pub fn check(path: &Path) -> Result<(), LockProblem> {
         recorded_holder(&mut open(path)?).map(drop)
     }
 
     fn take_opened(mut file: File, holder: Holder, patience: Duration) -> Result<Self, LockError> {
         let give_up = Instant::now() + patience;
         let mut file = loop {
-            let recorded = recorded_holder(&mut file)?;
+            let recorded = recorded_holder(&mut file).map_err(LockError::Unusable)?;
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => break locked,
                 Err((file, Errno::EWOULDBLOCK)) => file,
-                Err((_, error)) => return Err(unusable(&error.into())),
+                Err((_, error)) => return Err(LockError::Unusable(system(&error.into()))),
             };
-            let recorded = recorded.trim();
-            if !recorded_pid(recorded).is_some_and(is_dead) {
-                return Err(LockError::Held(recorded.to_owned()));
-            }
-            if Instant::now() >= give_up {
-                return Err(LockError::Held(format!("{recorded} (that process is dead, its cleanup is not finished)")));
+            let line = recorded.trim().to_owned();
+            let is_dead = recorded_pid(&line).is_some_and(is_dead);
+            if !is_dead || Instant::now() >= give_up {
+                return Err(LockError::Held(RecordedHolder { line, is_dead }));
             }
             std::thread::sleep(POLL_INTERVAL);
         };
@@ -101,7 +147,8 @@ impl Lock {
     /// # Errors
     /// Returns the errors of [`take`](Self::take).
     pub fn take_in(directory: &Path, name: &str, holder: Holder) -> Result<Self, LockError> {
-        Lock::take_opened(open_in(directory, name)?, holder, DEAD_HOLDER_PATIENCE)
+        let file = open_in(directory, name).map_err(LockError::Unusable)?;
+        Lock::take_opened(file, holder, DEAD_HOLDER_PATIENCE)
     }
 
     /// Returns the descriptor that must stay open to hold the lock.
@@ -112,34 +159,34 @@ impl Lock {
 }
 
 /// Opens a lock file. It must not be a symbolic link: zen would create or overwrite the link's target.
-fn open(path: &Path) -> Result<File, LockError> {
+fn open(path: &Path) -> Result<File, LockProblem> {
     // Opening a pipe or a device must not block.
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     let file = options.open(path).map_err(|error| match error.raw_os_error() {
-        Some(nix::libc::ELOOP) if path.is_symlink() => LockError::Unusable("it is a symbolic link".to_owned()),
-        _ => unusable(&error),
+        Some(nix::libc::ELOOP) if path.is_symlink() => LockProblem::SymbolicLink,
+        _ => system(&error),
     })?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(LockError::Unusable("it is not a regular file".to_owned()));
+        return Err(LockProblem::NotRegular);
     }
     Ok(file)
 }
 
 /// Opens a lock file in a directory, which is created with mode 0700 if it is missing.
-pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockError> {
-    private().recursive(true).create(directory).map_err(|error| unusable(&error))?;
+pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockProblem> {
+    private().recursive(true).create(directory).map_err(|error| system(&error))?;
     open(&directory.join(name))
 }
 
 /// Reads the line of the last holder. A file with any other content is rejected.
-fn recorded_holder(file: &mut File) -> Result<String, LockError> {
-    let held = read(file).map_err(|error| unusable(&error))?;
-    if !held.is_empty() && !held.starts_with(FIRST_WORD) {
-        return Err(LockError::Unusable("it is not a lock file of zen, and would be overwritten".to_owned()));
+fn recorded_holder(file: &mut File) -> Result<String, LockProblem> {
+    let line = read(file).map_err(|error| system(&error))?;
+    if !line.is_empty() && !line.starts_with(FIRST_WORD) {
+        return Err(LockProblem::ForeignContent);
     }
-    Ok(held)
+    Ok(line)
 }
 
 fn recorded_pid(line: &str) -> Option<i32> {
@@ -160,8 +207,8 @@ fn is_dead(pid: i32) -> bool {
     is_read && matches!(state, Some(b'Z' | b'X'))
 }
 
-fn unusable(error: &io::Error) -> LockError {
-    LockError::Unusable(error_text(error))
+fn system(error: &io::Error) -> LockProblem {
+    LockProblem::System(error_text(error))
 }
 
 fn read(file: &mut File) -> io::Result<String> {
@@ -204,7 +251,8 @@ mod tests {
         let path = directory.path().join("lock");
         let pid = std::process::id();
         let first = Lock::take(&path, Holder { run: "long-name", ..holder(pid) }).expect("it is free");
-        assert_eq!(take(&path).unwrap_err(), LockError::Held(format!("pid {pid}, run long-name, since noon")));
+        let line = format!("pid {pid}, run long-name, since noon");
+        assert_eq!(take(&path).unwrap_err(), LockError::Held(RecordedHolder { line, is_dead: false }));
         drop(first);
         // A child that another test forks has it open as well, until its exec.
         let give_up = Instant::now() + Duration::from_secs(60);
@@ -235,9 +283,9 @@ mod tests {
         let path = directory.path().join("lock");
         let _held = Lock::take(&path, holder(dead_pid())).expect("it is free");
         let began = Instant::now();
-        let Err(LockError::Held(line)) = take(&path) else { panic!("it is held") };
+        let Err(LockError::Held(holder)) = take(&path) else { panic!("it is held") };
         assert!(began.elapsed() >= DEAD_HOLDER_PATIENCE);
-        assert!(line.ends_with("since noon (that process is dead, its cleanup is not finished)"), "{line}");
+        assert!(holder.is_dead && holder.line.ends_with(", since noon"), "{holder}");
     }
 
     #[test]
@@ -276,8 +324,8 @@ mod tests {
             } else {
                 symlink(&target, &link).expect("a link");
             }
-            assert_eq!(take(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
-            assert_eq!(Lock::check(&link).unwrap_err(), LockError::Unusable("it is a symbolic link".to_owned()));
+            assert_eq!(take(&link).unwrap_err(), LockError::Unusable(LockProblem::SymbolicLink));
+            assert_eq!(Lock::check(&link).unwrap_err(), LockProblem::SymbolicLink);
             assert_eq!(std::fs::read_to_string(&target).ok(), exists.then(String::new));
             assert!(open_in(directory.path(), "link").is_err());
         }

@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::error_text;
 use crate::base::sha256;
-use crate::system::file_lock::{LockError, open_in};
+use crate::system::file_lock::{LockProblem, open_in};
 
 /// Name of the lock file, which stays empty.
 const NAME: &str = "sessions.lock";
@@ -34,14 +34,11 @@ impl SessionLocks {
     ///
     /// # Errors
     /// Returns the reason why locks are not available.
-    pub fn open(directory: &Path) -> Result<Self, String> {
+    pub fn open(directory: &Path) -> Result<Self, LockProblem> {
         if !cfg!(target_os = "linux") {
-            return Err("this system has no locks of this kind".to_owned());
+            return Err(LockProblem::Unsupported);
         }
-        match open_in(directory, NAME) {
-            Ok(file) => Ok(SessionLocks { file: Rc::new(file) }),
-            Err(LockError::Held(why) | LockError::Unusable(why)) => Err(why),
-        }
+        Ok(SessionLocks { file: Rc::new(open_in(directory, NAME)?) })
     }
 
     /// Locks a session. Returns `None` if another run has locked it.
@@ -50,12 +47,12 @@ impl SessionLocks {
     ///
     /// # Errors
     /// Returns the system's error if the file system does not support these locks.
-    pub fn try_lock(&self, uuid: &str) -> Result<Option<SessionLock>, String> {
+    pub fn try_lock(&self, uuid: &str) -> Result<Option<SessionLock>, LockProblem> {
         let byte = byte_of(uuid);
         match set(&self.file, byte, libc::F_WRLCK) {
             Ok(()) => Ok(Some(SessionLock { file: Rc::clone(&self.file), byte })),
             Err(error) if [Some(libc::EAGAIN), Some(libc::EACCES)].contains(&error.raw_os_error()) => Ok(None),
-            Err(error) => Err(error_text(&error)),
+            Err(error) => Err(LockProblem::System(error_text(&error))),
         }
     }
 
@@ -109,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn one_run_is_in_a_session_and_others_in_others() {
+    fn session_is_locked_by_one_run_at_a_time() {
         let directory = tempfile::tempdir().expect("a directory");
-        let of_run = || SessionLocks::open(&directory.path().join("made")).expect("a file");
-        let (ours, theirs) = (of_run(), of_run());
-        let first = try_lock(&ours, "a").expect("nobody is in it");
+        let open = || SessionLocks::open(&directory.path().join("made")).expect("a file");
+        let (ours, theirs) = (open(), open());
+        let first = try_lock(&ours, "a").expect("it is free");
         assert!(try_lock(&theirs, "a").is_none());
-        let other = try_lock(&theirs, "b").expect("nobody is in it");
+        let other = try_lock(&theirs, "b").expect("it is free");
         assert!(try_lock(&ours, "b").is_none());
         drop(first);
         let second = try_lock(&theirs, "a").expect("it is free again");
@@ -127,10 +124,10 @@ mod tests {
 
     /// Covers the state after SIGKILL, when no lock was dropped.
     #[test]
-    fn whoever_has_the_file_open_keeps_what_was_taken() {
+    fn open_file_keeps_the_locks() {
         let directory = tempfile::tempdir().expect("a directory");
-        let of_run = || SessionLocks::open(directory.path()).expect("a file");
-        let (ours, theirs) = (of_run(), of_run());
+        let open = || SessionLocks::open(directory.path()).expect("a file");
+        let (ours, theirs) = (open(), open());
         let reaper = ours.fd().try_clone_to_owned().expect("a descriptor");
         assert_eq!(set(&ours.file, byte_of("a"), libc::F_WRLCK).ok(), Some(()));
         drop(ours);
@@ -139,12 +136,12 @@ mod tests {
         // A child that another test starts has it open as well, until its exec.
         let give_up = Instant::now() + Duration::from_secs(60);
         while try_lock(&theirs, "a").is_none() {
-            assert!(Instant::now() < give_up, "nobody has it open");
+            assert!(Instant::now() < give_up, "no process has it open");
         }
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_told() {
+    fn directory_that_cannot_be_written_is_an_error() {
         for path in ["/dev/null", "/proc/none"] {
             assert!(SessionLocks::open(Path::new(path)).is_err(), "{path}");
         }

@@ -180,7 +180,8 @@ fn a_flag_beats_the_config_and_the_dry_run_says_so() {
     let place = Place::new();
     let arguments = ["--dry-run", "--overall-token-budget", "6500", "--command-budget", "help=7000"];
     let outcome = place.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
-    for expected in ["6,500 tokens", "/help", "7,000 tokens", "--overall-token-budget", "where the config says 10,000"]
+    for expected in
+        ["6,500 tokens", "/help", "7,000 tokens", "--overall-token-budget", "overrides 10,000 in the config"]
     {
         assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
     }
@@ -210,18 +211,18 @@ fn a_limit_that_does_not_count_is_told() {
         r#"{"instances": [{"name": "a", "prompt": "x"}], "budget": {"overall_budget": 100, "budget_type": "cost"}}"#,
     );
     let outcome = place.run(&config, &[]).expect_code(1);
-    let expected = "budget: no limit counts: the type of the budget is 'cost', which leaves out overall_budget: ";
+    let expected = "budget: budget_type 'cost' ignores overall_budget, the only limit: ";
     assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
     assert_eq!(starts(&place), 0);
     let outcome = place.run(&config, &["--overall-cost-budget", "5", "--command-budget", "/gone=5"]).expect_code(0);
     for expected in [
-        "budget: the type of the budget is 'cost', which leaves out overall_budget and command_budgets\n",
+        "budget: budget_type 'cost' ignores overall_budget and command_budgets\n",
         "budget: no instance runs '/gone'\n",
     ] {
         assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
     }
     let outcome = place.run(&config, &["--overall-cost-budget", "5", "--quiet"]).expect_code(0);
-    assert!(outcome.stderr.contains("which leaves out overall_budget"), "quiet as well: {}", outcome.everything());
+    assert!(outcome.stderr.contains("ignores overall_budget"), "quiet as well: {}", outcome.everything());
     place.run(&config, &["--budget-parameter-type", "mixed", "--overall-token-budget", "100000"]).expect_code(0);
 }
 

@@ -114,7 +114,7 @@ fn a_config_beside_it_needs_no_instances_and_no_mistakes() {
         assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
     }
     let outcome = run(&place, &["[[say Done.]]", "--config", "gone.json"]).expect_code(1);
-    assert!(outcome.stderr.contains("gone.json cannot be read"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("gone.json: cannot be read"), "{}", outcome.everything());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn the_workspace_is_the_root_of_the_project() {
         let outcome = place.started(command.current_dir(place.path(from))).outcome().expect_code(0);
         let workspace_path = place.path(workspace).canonicalize().expect("it is there").display().to_string();
         assert_eq!(outcome.report["workspace"], workspace_path, "{from}\n{}", outcome.everything());
-        let is_said = outcome.stderr.contains(&format!("zen: the workspace is {workspace_path}, which holds ."));
+        let is_said = outcome.stderr.contains(&format!("zen: the workspace is {workspace_path}, which contains ."));
         assert_eq!(is_said, from != workspace, "{}", outcome.everything());
     }
 }

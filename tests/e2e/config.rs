@@ -135,7 +135,7 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
         assert_eq!(told, expected, "{}", outcome.everything());
     }
     assert_eq!(told.len(), expected.len(), "{}", outcome.everything());
-    assert!(outcome.stderr.contains("24 mistakes, nothing was started:"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("24 mistakes, nothing was launched:"), "{}", outcome.everything());
 }
 
 #[test]
@@ -375,17 +375,17 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
     let deep_object = format!("{{\"budget\": {}1{}}}", "{\"overall_budget\": ".repeat(10_000), "}".repeat(10_000));
     let cases = [
         (place.path("gone.json"), "cannot be read: No such file or directory"),
-        (place.path("workspace"), "is a directory: give the config's file with --config FILE"),
+        (place.path("workspace"), "is a directory: give the file of the config with --config FILE"),
         (place.path("config/below/nothing"), "cannot be read: No such file or directory"),
-        (written("empty", b""), "is empty: a config is an object with a list of \"instances\""),
+        (written("empty", b""), "empty: a config is an object with a list of \"instances\""),
         (written("white", b" \n\t\r\n"), "is empty"),
         (written("mark", "\u{feff}".as_bytes()), "is empty"),
-        (written("latin-1", b"{\n\"caf\xe9\": 1}"), "is not UTF-8: line 2 has a byte that is part of no character"),
-        (written("utf-16", b"\xff\xfe{\0}\0"), "is UTF-16: save it as UTF-8"),
+        (written("latin-1", b"{\n\"caf\xe9\": 1}"), "invalid UTF-8 in line 2"),
+        (written("utf-16", b"\xff\xfe{\0}\0"), "encoded in UTF-16: save it as UTF-8"),
         (written("nul", b"\0\0\0\0"), "JSON parsing error at line 1, column 1"),
-        (written("binary", &fs::read(fake_claude()).expect("a program")[..1_000_000]), "is not UTF-8"),
-        (place.path("large"), "is no config: it is larger than 32 MB"),
-        (PathBuf::from("/dev/zero"), "is no config: it is larger than 32 MB"),
+        (written("binary", &fs::read(fake_claude()).expect("a program")[..1_000_000]), "invalid UTF-8"),
+        (place.path("large"), "larger than 32 MB: not a config"),
+        (PathBuf::from("/dev/zero"), "larger than 32 MB: not a config"),
         (PathBuf::from("/dev/null"), "is empty"),
         (written("deep", deep(10_000).as_bytes()), "instances[0]: must be an object, got an array"),
         (written("deeper", deep(1_000_000).as_bytes()), "instances[0]: must be an object, got an array"),
@@ -497,7 +497,7 @@ fn a_config_that_others_keep_for_themselves_cannot_be_read() {
     let config = place.prompts(&["x"]);
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("permissions");
     let outcome = refused(&place, as_nobody(&place, &["--config", config.to_str().expect("UTF-8"), "--no-logs"]));
-    expect_all(&outcome, ["config.json cannot be read: Permission denied"]);
+    expect_all(&outcome, ["config.json: cannot be read: Permission denied"]);
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn a_claude_that_others_keep_for_themselves_is_no_program() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("permissions");
     let arguments = ["--config", config.to_str().expect("UTF-8"), "--no-logs", "--claude", "./claude"];
     let outcome = refused(&place, as_nobody(&place, &arguments));
-    expect_all(&outcome, ["Claude CLI not found: ./claude, given by --claude, is not executable: "]);
+    expect_all(&outcome, ["Claude CLI not found: --claude: ./claude is not executable: "]);
 }
 
 fn as_nobody(place: &Place, arguments: &[&str]) -> Outcome {
@@ -538,7 +538,7 @@ fn a_pipe_that_never_ends_is_refused_and_one_that_ends_is_a_config() {
     };
     let writer = write(b"{\"a\":                                            \n", usize::MAX);
     let outcome = refused(&place, place.run(&pipe, &[]));
-    expect_all(&outcome, ["is no config: it is larger than 32 MB"]);
+    expect_all(&outcome, ["larger than 32 MB: not a config"]);
     assert!(!writer.join().expect("a writer"), "it was not read to an end that it has not");
     fs::remove_file(&pipe).expect("a pipe");
     let writer = write(b"{\"instances\": [{\"command\": \"x\"}]}", 1);
@@ -658,14 +658,14 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
         (
             "./gone",
             "",
-            "zen: Claude CLI not found: ./gone, given by --claude, does not exist: give the path of the claude program there\n",
+            "zen: Claude CLI not found: --claude: ./gone does not exist: give the path of the claude program\n",
         ),
-        ("./workspace", "", "./workspace, given by --claude, is a directory: "),
-        ("./no-program", "", "./no-program, given by --claude, is not executable: "),
-        ("/dev/null", "", "/dev/null, given by --claude, is not a file: "),
-        ("clod", "", "clod, given by --claude, is not in PATH: "),
-        ("", "./gone", "./gone, given by ZEN_CLAUDE, does not exist: "),
-        ("./gone", "/bin/true", "./gone, given by --claude, does not exist: "),
+        ("./workspace", "", "--claude: ./workspace is a directory: "),
+        ("./no-program", "", "--claude: ./no-program is not executable: "),
+        ("/dev/null", "", "--claude: /dev/null is not a file: "),
+        ("clod", "", "--claude: clod is not in PATH: "),
+        ("", "./gone", "ZEN_CLAUDE: ./gone does not exist: "),
+        ("./gone", "/bin/true", "--claude: ./gone does not exist: "),
         (
             "",
             "",
@@ -696,7 +696,7 @@ fn a_claude_that_does_not_say_what_it_can_is_refused_where_that_counts() {
     let broken = script(&place, "broken", "echo 'env: node: No such file' >&2; echo >&2; exit 127");
     let config = place.config(r#"{"instances": [{"command": "x", "allowed_tools": ["Read"]}]}"#);
     let outcome = refused(&place, place.run(&config, &["--claude", broken.to_str().expect("UTF-8")]));
-    expect_all(&outcome, ["what claude can do is not known: ", "/broken --help failed: env: node: No such file\n"]);
+    expect_all(&outcome, ["cannot read the capabilities of claude: ", "/broken --help: env: node: No such file\n"]);
 }
 
 #[test]
@@ -715,7 +715,7 @@ fn root_without_a_sandbox_is_told_before_the_start() {
     let many = r#"{"instances": [{"name": "a", "prompt": "x", "permission_mode": "default"}, {"name": "b", "prompt": "x"},
         {"name": "c", "prompt": "x", "permission_mode": "bypassPermissions"}]}"#;
     for (config, sandbox, whose) in [
-        (one, None, "instance 'a' would run with permission_mode bypassPermissions as root, which claude refuses: "),
+        (one, None, "instance 'a': claude refuses permission_mode bypassPermissions as root: "),
         (one, Some("0"), "instance 'a' would run"),
         (one, Some(""), "instance 'a' would run"),
         (many, None, "2 instances, 'b' the first, would run"),
@@ -766,7 +766,7 @@ fn a_workspace_must_be_a_directory() {
     let bad = place.path("bad.json");
     fs::write(&bad, "{}").expect("a file");
     let outcome = refused(&place, place.run(&bad, &["--workspace", "gone", "--claude", "./gone"]));
-    expect_all(&outcome, ["gone does not exist", "instances: missing", "./gone, given by --claude, does not exist"]);
+    expect_all(&outcome, ["gone does not exist", "instances: missing", "--claude: ./gone does not exist"]);
     for workspace in ["link", "workspace/", "./workspace/.claude/.."] {
         let outcome = place.run(&config, &["--workspace", workspace]).expect_code(0);
         let starts: Vec<_> = place.stand_in_log().into_iter().filter(|line| line["event"] == "start").collect();
@@ -807,22 +807,22 @@ fn mistakes_of_the_command_line_are_told_at_once() {
     ]);
     let expected = [
         "zen: unknown option '--confg', did you mean '--config'?",
-        "zen: --timeout: '-5' is below 0",
+        "zen: --timeout: must be 0 or above, got '-5'",
         "zen: --startup-delay: must be a number of seconds, got 'soon'",
         "zen: --max-parallel: must be between 1 and 1000000, got '0'",
         "zen: --grace: must be a number of seconds, got 'nan'",
         "zen: --log-level: must be one of silent, concise, detailed, got 'loud'",
-        "zen: unexpected argument 'stray.json': a config is given with --config FILE",
+        "zen: unexpected argument 'stray.json': give a config with --config FILE",
         "zen: --max-line-length: must be between 20 and 1000000, got '5'",
         "zen: unknown option '--frobnicate' (see zen --help)",
         "zen: --status-report-interval: must be above 0, got '0'",
         "zen: --dry-run takes no value, got 'yes'",
-        "zen: --workspace: the path is empty",
+        "zen: --workspace: must not be empty",
         "zen: --log-dir: missing DIR",
     ];
     assert_eq!(outcome.stderr.lines().collect::<Vec<_>>(), expected);
     expect_all(&run(&[]), ["zen: nothing to run: give a config with --config FILE, or one command, such as "]);
-    expect_all(&run(&["plan.json"]), ["unexpected argument 'plan.json': a config is given with --config FILE"]);
+    expect_all(&run(&["plan.json"]), ["unexpected argument 'plan.json': give a config with --config FILE"]);
     expect_all(&run(&["--config", "--dry-run"]), ["zen: --config: missing FILE\n"]);
 }
 

@@ -90,7 +90,7 @@ fn a_named_lock_holds_whatever_runs() {
     expect_done(&mut command(&["--lock", "my.lock", "--dry-run"]));
     expect_done(&mut command(&[]));
     for (file, expected) in [
-        ("config.json", "zen: lock config.json: it is not a lock file of zen, and would be overwritten: "),
+        ("config.json", "zen: lock config.json: not a lock file of zen, and would be overwritten: "),
         ("gone/my.lock", "zen: lock gone/my.lock: No such file or directory: give another with --lock FILE"),
         ("workspace", "zen: lock workspace: "),
     ] {
@@ -164,7 +164,7 @@ fn lock_that_is_a_symbolic_link_is_refused() {
     for content in [None, Some("")] {
         let mut command = place.zen(&["[[say Done.]]", "--workspace", "workspace", "--lock", "my.lock"]);
         let (code, _, stderr) = beside(&mut command);
-        let expected = "zen: lock my.lock: it is a symbolic link: give another with --lock FILE\n";
+        let expected = "zen: lock my.lock: must not be a symbolic link: give another with --lock FILE\n";
         assert_eq!((code, stderr.as_str()), (1, expected));
         assert_eq!(fs::read_to_string(&victim).ok().as_deref(), content, "the target is left as it is");
         fs::write(&victim, "").expect("a file");

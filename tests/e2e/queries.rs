@@ -87,7 +87,7 @@ fn without_claude_the_files_are_listed_and_that_is_said() {
         "{}",
         outcome.everything()
     );
-    assert!(outcome.stderr.contains("this is what the files say"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("the list is from files only"), "{}", outcome.everything());
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
     let mut zen = place.zen(&["--list-commands", "--workspace", "workspace"]);
     let outcome = run(&place, zen.env("STAND_IN_INITIALIZE", "error")).expect_code(0);
     expect_the_files(&outcome);
-    assert!(outcome.stderr.contains("does not list its commands: the stand-in refuses to initialize: "));
+    assert!(outcome.stderr.contains("did not list its commands: the stand-in refuses to initialize: "));
 
     let script = place.path("claude");
     // It leaves something behind, too, in a session of its own.
@@ -104,7 +104,7 @@ fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
     write_program(&script, text);
     let outcome = ask(&place, &["--list-commands", "--claude", script.to_str().expect("UTF-8")]).expect_code(0);
     expect_the_files(&outcome);
-    assert!(outcome.stderr.contains("does not list its commands: no licence: "), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("did not list its commands: no licence: "), "{}", outcome.everything());
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn an_unknown_kind_of_example_is_told_the_nearest_and_all() {
     let place = Place::new();
     let outcome = ask(&place, &["--generate-example", "code-reveiw"]).expect_code(1);
     let told = "zen: --generate-example: unknown example 'code-reveiw', did you mean 'code_review'? (available: data_analysis, \
-                code_review, content_creation, testing_workflow, migration_workflow, debugging_workflow\n";
+                code_review, content_creation, testing_workflow, migration_workflow, debugging_workflow)\n";
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", told));
 }
 

@@ -475,7 +475,7 @@ fn report_json_tells_what_a_running_instance_has_used() {
 fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
     let place = Place::new();
     let config = place.prompts(&["[[say hello]]"]);
-    let no_files = "this run keeps no files and holds no lock; --log-dir DIR names another place\n";
+    let no_files = "this run writes no files and holds no lock: give a directory with --log-dir DIR\n";
     for (state_home, home, expected) in [
         (Some("/dev/null"), None, "zen: no directory for the run's files: /dev/null/zen: Not a directory: "),
         (
@@ -483,7 +483,7 @@ fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
             Some("/dev/null"),
             "zen: no directory for the run's files: /dev/null/.local/state/zen: Not a directory: ",
         ),
-        (None, None, "zen: neither XDG_STATE_HOME nor HOME says where files go: "),
+        (None, None, "zen: no directory for the run's files: neither XDG_STATE_HOME nor HOME is an absolute path: "),
     ] {
         let mut command = zen(&place, &config, &[]);
         command.env_remove("XDG_STATE_HOME").env_remove("HOME");

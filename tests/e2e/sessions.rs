@@ -264,8 +264,7 @@ fn without_a_state_directory_it_is_said_once_and_the_run_goes_on() {
     let mut command = place.zen_on(&config, &["--no-logs", "--no-lock"]);
     command.env("XDG_STATE_HOME", "/dev/null");
     let outcome = place.started(&mut command).outcome().expect_code(0);
-    let expected = "zen: no locks for sessions: Not a directory: another run that is in one of them at the same time would \
-                    not be noticed\n";
+    let expected = "zen: no locks for sessions: Not a directory: concurrent runs in one session are not detected\n";
     assert_eq!(outcome.stderr, expected, "{}", outcome.everything());
     let prompts = place.prompts(&["[[say Done.]]"]);
     let mut command = place.zen_on(&prompts, &["--no-logs", "--no-lock"]);

@@ -62,7 +62,7 @@ fn dry_run_reports_all_missing_commands_after_the_plan() {
     assert!(outcome.stdout.starts_with("4 instances configured\n"), "{}", outcome.everything());
     let name = config.display();
     let expected = format!(
-        "zen: {name}: 3 mistakes, nothing was started:\n  \
+        "zen: {name}: 3 mistakes, nothing was launched:\n  \
          line 2, column 26: instance 'a': command: Command not found: /analyse-code (did you mean /analyze-code?)\n  \
          line 3, column 18: instance 'a': pre_commands: Command not found: /zzz-none\n  \
          line 5, column 26: instance 'd': command: Command not found: /tmp (text that begins with a path belongs in 'prompt')\n"
@@ -146,7 +146,7 @@ fn missing_command_is_reported_before_the_wait_for_a_later_start() {
     let place = Place::new();
     let config = config(&place, &json!([{"name": "a", "command": "/zzz-none"}]));
     let run = place.start(&config, &["--start-at", "2h"]);
-    let warning = "zen: instance 'a': Command not found: /zzz-none: it fails at the start if that is still so then\n";
+    let warning = "zen: instance 'a': Command not found: /zzz-none: it fails at the start, unless it is added\n";
     wait_until("the wait has begun", || run.stderr().contains("zen: starts at "));
     assert!(run.stderr().contains(warning), "{}", run.stderr());
     run.signal(Signal::SIGTERM);

@@ -99,10 +99,10 @@ fn managed_settings_that_put_allowed_tools_out_of_force_are_refused() {
     for file in [MANAGED, MORE_MANAGED] {
         for (settings, why) in [
             (json!({"permissions": {"allow": ["Bash"]}}), "allows 'Bash', which is more"),
-            (json!({"disableAllHooks": true}), "sets disableAllHooks, which takes away the hook"),
-            (json!({"allowManagedHooksOnly": true}), "sets allowManagedHooksOnly, which takes away the hook"),
-            (json!({"env": {"CLAUDE_CODE_SIMPLE": "1"}}), "sets CLAUDE_CODE_SIMPLE, which takes away the hook"),
-            (json!({"env": {"CLAUDE_CODE_SAFE_MODE": 1}}), "sets CLAUDE_CODE_SAFE_MODE, which takes away the hook"),
+            (json!({"disableAllHooks": true}), "sets disableAllHooks, which disables the hook"),
+            (json!({"allowManagedHooksOnly": true}), "sets allowManagedHooksOnly, which disables the hook"),
+            (json!({"env": {"CLAUDE_CODE_SIMPLE": "1"}}), "sets CLAUDE_CODE_SIMPLE, which disables the hook"),
+            (json!({"env": {"CLAUDE_CODE_SAFE_MODE": 1}}), "sets CLAUDE_CODE_SAFE_MODE, which disables the hook"),
         ] {
             let outcome = run_managed(&place, &zen, file, &settings).expect_code(1);
             let expected = format!("/{file} {why}");

@@ -151,7 +151,7 @@ fn the_logs_are_on_a_disk_that_is_read_only() {
     let outcome = place.started(&mut command).outcome().expect_code(0);
     assert!(outcome.stdout.contains("Successful: 2/2"), "{}", outcome.everything());
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
-    assert!(outcome.stderr.contains("Read-only file system: this run keeps no files"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("Read-only file system: this run writes no files"), "{}", outcome.stderr);
 }
 
 #[test]

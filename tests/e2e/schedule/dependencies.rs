@@ -80,7 +80,7 @@ fn a_result_becomes_neither_a_command_nor_a_template() {
     ]});
     let outcome = place.run(&place.config(&wrong.to_string()), &[]).expect_code(1);
     for expected in [
-        "3 mistakes, nothing was started",
+        "3 mistakes, nothing was launched",
         "instance 'b': command: '{{result:a}}' must not be part of the command's name",
         "instance 'c': command: '{{result:A}}': unknown instance 'A', did you mean 'a'?",
         "instance 'c': command: '{{result:}}' names no instance",

@@ -34,7 +34,7 @@ fn everything_is_checked_before_the_wait() {
     for [flag, value, expected] in [
         ["--log-dir", "file/logs", "zen: no directory for the run's files: "],
         ["--lock", "gone/lock", "zen: lock gone/lock: No such file or directory: give another with --lock FILE\n"],
-        ["--lock", "file", "zen: lock file: it is not a lock file of zen, and would be overwritten: "],
+        ["--lock", "file", "zen: lock file: not a lock file of zen, and would be overwritten: "],
     ] {
         let outcome = place.run(&config, &["--start-at", "10h", flag, value]).expect_code(1);
         assert!(outcome.stderr.starts_with(expected), "{}", outcome.everything());
