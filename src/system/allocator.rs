@@ -14,104 +14,109 @@ pub fn give_large_blocks_back() {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::drop_heap;
+pub(super) use linux::{drop_heap, record_layout};
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::fs;
+    use std::sync::OnceLock;
+
     use nix::libc::{self, c_int};
 
-    const MAPS_BYTES: usize = 4096;
+    /// Maximum number of mappings of zen's program, its libraries and its stack; a dynamic build has about 25.
+    const MAX_RANGES: usize = 96;
 
     /// Bytes kept on both sides of errno: the thread control block, which the C library uses.
     const KEPT_AROUND_ERRNO: usize = 64 * 1024;
 
+    /// Bytes kept on both sides of the stack pointer.
+    const KEPT_OF_STACK: usize = 256 * 1024;
+
+    /// Start and end of a part of memory.
+    type Range = (usize, usize);
+
+    /// Memory that a forked child needs wherever it is in the program, sorted. It does not move after the start of zen.
+    static LAYOUT: OnceLock<Vec<Range>> = OnceLock::new();
+
+    /// Records what [`drop_heap`] must keep. Reads /proc, and allocates.
+    pub fn record_layout() {
+        LAYOUT.get_or_init(|| permanent(&fs::read_to_string("/proc/self/maps").unwrap_or_default()));
+    }
+
+    /// Unmaps the heap and other anonymous memory of a fork that runs without exec(2). Does nothing without a layout.
+    ///
+    /// Otherwise each page that zen writes to later would exist twice. The calling process must use only its stack and the
+    /// page of `shared` afterwards, and must never return to the caller's caller.
+    pub fn drop_heap<T>(shared: &T) {
+        let Some(permanent) = LAYOUT.get().filter(|layout| !layout.is_empty()) else { return };
+        let on_stack = 0_u8;
+        let mut kept = [(0, 0); MAX_RANGES + 3];
+        let count = permanent.len();
+        kept[..count].copy_from_slice(permanent);
+        kept[count] = around(&raw const on_stack as usize, KEPT_OF_STACK);
+        kept[count + 1] = around(errno_address(), KEPT_AROUND_ERRNO);
+        kept[count + 2] = around(std::ptr::from_ref(shared) as usize, 1);
+        let kept = &mut kept[..count + 3];
+        kept.sort_unstable();
+        let mut kept_up_to = kept[0].1;
+        for &(start, end) in kept.iter() {
+            if start > kept_up_to {
+                // SAFETY: this process uses nothing outside of the kept ranges any more.
+                unsafe { libc::munmap(kept_up_to as *mut libc::c_void, start - kept_up_to) };
+            }
+            kept_up_to = kept_up_to.max(end);
+        }
+    }
+
+    /// Returns the pages within `distance` bytes of an address.
+    fn around(address: usize, distance: usize) -> Range {
+        // A multiple of every page size.
+        const PAGE: usize = 64 * 1024;
+        let end = address.saturating_add(distance).saturating_add(PAGE);
+        (address.saturating_sub(distance) & !(PAGE - 1), end & !(PAGE - 1))
+    }
+
+    /// Returns the mappings that do not change, from the text of /proc/self/maps: all but private writable memory without a
+    /// file. Such memory directly after a file is the .bss of a program or library, and permanent too.
+    fn permanent(maps: &str) -> Vec<Range> {
+        let mut ranges: Vec<Range> = Vec::new();
+        let mut last_file_end = 0;
+        for mapping in maps.lines().filter_map(parse) {
+            let Mapping { range, is_private_writable, is_anonymous } = mapping;
+            if !is_anonymous {
+                last_file_end = range.1;
+            }
+            if is_anonymous && is_private_writable && range.0 != last_file_end {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some(last) if last.1 == range.0 => last.1 = range.1,
+                _ => ranges.push(range),
+            }
+        }
+        if ranges.len() > MAX_RANGES {
+            ranges.clear();
+        }
+        ranges
+    }
+
     /// A line of /proc/self/maps.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Mapping {
-        start: usize,
-        end: usize,
+        range: Range,
         is_private_writable: bool,
         /// True if the mapping has no file, or is the heap.
         is_anonymous: bool,
     }
 
-    /// Addresses in memory that must stay mapped.
-    struct Kept {
-        errno: usize,
-        on_stack: usize,
-    }
-
-    /// Unmaps the heap and other anonymous memory of a fork that runs without exec(2).
-    ///
-    /// Otherwise each page that zen writes to later would exist twice. The calling process must use only its stack
-    /// afterwards, and must never return to the caller's caller.
-    pub fn drop_heap() {
-        let on_stack = 0_u8;
-        let kept = Kept { errno: errno_address(), on_stack: &raw const on_stack as usize };
-        // SAFETY: the path is a C string that lives for the call.
-        let maps = unsafe { libc::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY) };
-        if maps < 0 {
-            return;
-        }
-        let mut buffer = [0_u8; MAPS_BYTES];
-        let (mut filled, mut last_file_end) = (0, 0);
-        loop {
-            // SAFETY: the call writes no more than the rest of the buffer.
-            let count = unsafe { libc::read(maps, buffer[filled..].as_mut_ptr().cast(), buffer.len() - filled) };
-            let Ok(count @ 1..) = usize::try_from(count) else { break };
-            filled = (filled + count).min(buffer.len());
-            let mut done = 0;
-            while let Some(length) = buffer[done..filled].iter().position(|&byte| byte == b'\n') {
-                if let Some(mapping) = parse(&buffer[done..done + length]) {
-                    drop_mapping(mapping, last_file_end, &kept);
-                    if !mapping.is_anonymous {
-                        last_file_end = mapping.end;
-                    }
-                }
-                done += length + 1;
-            }
-            buffer.copy_within(done..filled, 0);
-            filled -= done;
-        }
-        // SAFETY: it was opened above.
-        unsafe { libc::close(maps) };
-    }
-
-    /// Unmaps a mapping unless it is needed. Memory directly after a file mapping is the .bss of a program or library.
-    fn drop_mapping(mapping: Mapping, last_file_end: usize, kept: &Kept) {
-        const PAGES: usize = !(KEPT_AROUND_ERRNO - 1);
-        let Mapping { start, end, is_private_writable, is_anonymous } = mapping;
-        let range = start..end;
-        let is_stack = range.contains(&kept.on_stack);
-        if !is_private_writable || !is_anonymous || start == last_file_end || is_stack {
-            return;
-        }
-        if !range.contains(&kept.errno) {
-            return unmap(start, end);
-        }
-        let below = kept.errno.saturating_sub(KEPT_AROUND_ERRNO) & PAGES;
-        let above = kept.errno.saturating_add(2 * KEPT_AROUND_ERRNO) & PAGES;
-        unmap(start, below.max(start));
-        unmap(above.min(end), end);
-    }
-
-    fn unmap(start: usize, end: usize) {
-        if start < end {
-            // SAFETY: this process uses nothing in the range any more.
-            unsafe { libc::munmap(start as *mut libc::c_void, end - start) };
-        }
-    }
-
     /// Parses a line of the form `START-END PERMISSIONS OFFSET DEVICE INODE [PATH]`.
-    fn parse(line: &[u8]) -> Option<Mapping> {
-        let line = std::str::from_utf8(line).ok()?;
+    fn parse(line: &str) -> Option<Mapping> {
         let mut words = line.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         let permissions = words.next()?;
         let inode = words.nth(2)?;
         Some(Mapping {
-            start: usize::from_str_radix(start, 16).ok()?,
-            end: usize::from_str_radix(end, 16).ok()?,
+            range: (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?),
             is_private_writable: permissions == "rw-p",
             is_anonymous: inode == "0" && matches!(words.next(), None | Some("[heap]")),
         })
@@ -128,16 +133,26 @@ mod linux {
         use super::*;
 
         #[test]
-        fn lines_of_maps_are_parsed() {
-            let mapping = |start, end, is_private_writable, is_anonymous| {
-                Some(Mapping { start, end, is_private_writable, is_anonymous })
-            };
-            let heap = b"7f00-7f80 rw-p 00000000 00:00 0                          [heap]";
-            assert_eq!(parse(heap), mapping(0x7f00, 0x7f80, true, true));
-            assert_eq!(parse(b"1000-2000 rw-p 00000000 00:00 0 "), mapping(0x1000, 0x2000, true, true));
-            assert_eq!(parse(b"1000-2000 r-xp 00000000 08:01 42 /bin/zen"), mapping(0x1000, 0x2000, false, false));
-            assert_eq!(parse(b"1000-2000 rw-p 00000000 00:00 0 [stack]"), mapping(0x1000, 0x2000, true, false));
-            assert_eq!(parse(b"nonsense"), None);
+        fn all_but_private_memory_without_a_file_is_permanent() {
+            let maps = "\
+                1000-2000 r-xp 00000000 08:01 42 /bin/zen\n\
+                2000-3000 rw-p 00001000 08:01 42 /bin/zen\n\
+                3000-4000 rw-p 00000000 00:00 0 \n\
+                5000-9000 rw-p 00000000 00:00 0                          [heap]\n\
+                a000-b000 ---p 00000000 00:00 0 \n\
+                b000-c000 rw-p 00000000 00:00 0 \n\
+                nonsense\n\
+                d000-e000 rw-s 00000000 00:01 7 /dev/zero (deleted)\n\
+                f000-10000 rw-p 00000000 00:00 0 [stack]\n";
+            assert_eq!(permanent(maps), [(0x1000, 0x4000), (0xa000, 0xb000), (0xd000, 0xe000), (0xf000, 0x10000)]);
+            assert!(permanent(&maps.repeat(MAX_RANGES)).is_empty());
+        }
+
+        #[test]
+        fn pages_around_an_address_contain_it() {
+            assert_eq!(around(0x12_3456, 1), (0x12_0000, 0x13_0000));
+            assert_eq!(around(0x12_0000, 0x2_0000), (0x10_0000, 0x15_0000));
+            assert_eq!(around(0x10, 0x1_0000), (0, 0x2_0000));
         }
     }
 }

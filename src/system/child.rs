@@ -15,6 +15,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -24,6 +25,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
+#[cfg(target_os = "linux")]
+use super::allocator;
+#[cfg(target_os = "linux")]
+use super::exec_image::ExecImage;
 #[cfg(target_os = "linux")]
 use super::reaper;
 use crate::engine::outcome::ExitStatus;
@@ -51,7 +56,7 @@ pub struct Process {
     child: Child,
     /// Process id of the program and of its process group.
     pid: i32,
-    shared: SharedPage,
+    shared: SharedSlot,
     input: Option<StdinBuffer>,
     output: Option<UnixStream>,
     errors: Option<ChildStderr>,
@@ -102,30 +107,24 @@ impl Process {
         kept: &[BorrowedFd],
     ) -> io::Result<Self> {
         let mut command = Command::new(&launch.program);
-        command.args(&launch.arguments).current_dir(&launch.cwd);
+        command.current_dir(&launch.cwd);
         let (input, child_stdin) = one_way_pair(Shutdown::Read)?;
         let (output, child_stdout) = one_way_pair(Shutdown::Write)?;
         command.stdin(OwnedFd::from(child_stdin)).stdout(OwnedFd::from(child_stdout)).stderr(Stdio::piped());
-        for (name, value) in &launch.variables {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let shared = SharedPage::new()?;
-        let mut interpose = interpose(shared.0, kept);
+        let spare = reserve(spare_descriptors)?;
+        let shared = SharedSlot::new()?;
+        let mut become_program = last_step(&mut command, launch, shared.0, kept)?;
         // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
         unsafe {
             command.pre_exec(move || {
                 if let Some((soft, hard)) = descriptor_limit {
                     let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
                 }
-                interpose()
+                become_program()
             });
         }
-        let spare = reserve(spare_descriptors)?;
         // spawn returns after exec(2) has succeeded or failed; the process id was stored before.
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().inspect_err(|_| shared.release())?;
         drop(spare);
         let input = Some(StdinBuffer { socket: input, unsent: Vec::new(), sent: 0, close_when_sent: false });
         let pid = shared.0.pid.load(Ordering::Acquire);
@@ -318,6 +317,9 @@ impl Drop for Process {
             // Bounded: a process of another user, or one that hangs in the kernel, cannot be killed.
             self.reap_within(END_LIMIT);
         }
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.shared.release();
+        }
     }
 }
 
@@ -337,22 +339,42 @@ fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> ReadOutcome {
     }
 }
 
-/// Returns the last step of a forked child before exec(2).
+/// Returns the last step of a forked child before exec(2). On Linux it does not return: the child becomes the reaper,
+/// which starts the program.
 #[cfg(target_os = "linux")]
-fn interpose(shared: &'static Shared, kept: &[BorrowedFd]) -> impl FnMut() -> io::Result<()> + use<> {
+fn last_step(
+    _command: &mut Command,
+    launch: &SpawnSpec,
+    shared: &'static Shared,
+    kept: &[BorrowedFd],
+) -> io::Result<impl FnMut() -> io::Result<()> + use<>> {
     let mut kept: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
+    allocator::record_layout();
     let zen = std::process::id().cast_signed();
-    move || reaper::interpose(zen, &kept, shared)
+    let instance = reaper::Instance { zen, image: ExecImage::new(launch)?, kept, shared };
+    Ok(move || reaper::run(&instance).map(|never| match never {}))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn interpose(shared: &'static Shared, _kept: &[BorrowedFd]) -> impl FnMut() -> io::Result<()> + use<> {
-    || {
+fn last_step(
+    command: &mut Command,
+    launch: &SpawnSpec,
+    shared: &'static Shared,
+    _kept: &[BorrowedFd],
+) -> io::Result<impl FnMut() -> io::Result<()> + use<>> {
+    command.args(&launch.arguments);
+    for (name, value) in &launch.variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Ok(|| {
         nix::unistd::setsid()?;
         shared.pid.store(std::process::id().cast_signed(), Ordering::Release);
         Ok(())
-    }
+    })
 }
 
 /// Report of a program and its reaper to zen, in shared memory.
@@ -364,28 +386,43 @@ pub(super) struct Shared {
     pub(super) has_left_processes: AtomicBool,
 }
 
-/// Mapping of one program's [`Shared`]. The program's reaper has a mapping of its own.
+/// Place of one program's [`Shared`], in memory that the program's reaper shares with zen.
+///
+/// Many programs share a mapping: fork(2) takes about a microsecond for each mapping, and there may be thousands of
+/// programs.
 #[derive(Debug)]
-struct SharedPage(&'static Shared);
+struct SharedSlot(&'static Shared);
 
-impl SharedPage {
+static FREE_SLOTS: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+
+impl SharedSlot {
     fn new() -> io::Result<Self> {
-        let writable = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, filled with zeros.
-        let place = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Shared>(), writable, flags, -1, 0) };
-        if place == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        let mut free = FREE_SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.is_empty() {
+            free.extend(map_slots()?);
         }
-        // SAFETY: a mapping is page-aligned, zeros are a valid value, and it is unmapped only by `drop`.
-        Ok(SharedPage(unsafe { &*place.cast::<Shared>() }))
+        let slot = free.pop().ok_or(ErrorKind::OutOfMemory)?;
+        slot.pid.store(0, Ordering::Relaxed);
+        slot.has_left_processes.store(false, Ordering::Relaxed);
+        Ok(SharedSlot(slot))
+    }
+
+    /// Makes the place available again. The program and its reaper must have exited.
+    fn release(&self) {
+        FREE_SLOTS.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
     }
 }
 
-impl Drop for SharedPage {
-    fn drop(&mut self) {
-        let place = std::ptr::from_ref(self.0).cast_mut().cast();
-        // SAFETY: it was mapped with this length, and the command with the reference no longer exists.
-        unsafe { libc::munmap(place, size_of::<Shared>()) };
+/// Maps a page of slots, which is never unmapped.
+fn map_slots() -> io::Result<&'static [Shared]> {
+    const BYTES: usize = 4096;
+    let writable = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, filled with zeros.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), BYTES, writable, flags, -1, 0) };
+    if place == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: a mapping is page-aligned and zeros are a valid value; the slots do not exceed it.
+    Ok(unsafe { std::slice::from_raw_parts(place.cast::<Shared>(), BYTES / size_of::<Shared>()) })
 }

@@ -6,6 +6,8 @@ pub mod clock;
 #[cfg(target_os = "linux")]
 mod descriptors;
 pub mod directory;
+#[cfg(target_os = "linux")]
+mod exec_image;
 pub mod file_lock;
 pub mod local_time;
 pub mod locate;

@@ -5,16 +5,21 @@
 //! status. It is a fork of zen without exec(2), and unmaps its copy of zen's memory. Because zen may have threads, this
 //! code makes only system calls and does not allocate.
 
+use std::convert::Infallible;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::libc::{self, c_int, pid_t};
+use nix::errno::Errno;
+use nix::libc::{self, c_int, c_void, pid_t};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{ForkResult, fork, getpid, getppid, setsid};
+use nix::unistd::{Pid, getpid, getppid, setsid};
 
+use super::child::Shared;
 use super::descriptors::{close_all_but, close_on_exec};
-use crate::system::child::Shared;
+use super::exec_image::ExecImage;
+use super::{allocator, signals};
 
 /// Signal that makes a reaper kill everything. SIGTERM, SIGTSTP and SIGCONT are forwarded to claude's process group.
 pub const KILL_ALL: Signal = Signal::SIGUSR2;
@@ -37,49 +42,108 @@ const NAME: &std::ffi::CStr = c"instance-reaper";
 
 const LIST_BYTES: usize = 4096;
 
-/// Splits a forked child, before exec(2), into a reaper and the future claude process.
+/// Program of an instance, and what its reaper needs of zen.
+pub struct Instance {
+    /// zen's process id.
+    pub zen: pid_t,
+    /// Program that the reaper starts.
+    pub image: ExecImage,
+    /// Descriptors that the reaper keeps, sorted.
+    pub kept: Vec<c_int>,
+    /// Report to zen.
+    pub shared: &'static Shared,
+}
+
+/// Turns a forked child into the reaper of an instance, and starts the program.
 ///
-/// Returns in the latter, with its pid in `shared`. The other process becomes the reaper, keeps only the descriptors
-/// `kept`, which must be sorted, and never returns.
+/// Returns only on an error, with no process left but this one.
 ///
 /// # Errors
 /// Returns the system's error, or EINTR if zen has died in the meantime.
-pub fn interpose(zen: pid_t, kept: &[c_int], shared: &'static Shared) -> io::Result<()> {
+pub fn run(instance: &Instance) -> io::Result<Infallible> {
     // SIGCONT only wakes the reaper, even if it was stopped.
     nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)?;
     nix::sys::prctl::set_child_subreaper(true)?;
     setsid()?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    if getppid().as_raw() != zen {
+    if getppid().as_raw() != instance.zen {
         return Err(io::ErrorKind::Interrupted.into());
     }
-    let reaper = getpid();
-    // SAFETY: this process has one thread, and neither side allocates.
-    match unsafe { fork() }? {
-        ForkResult::Child => {
-            setsid()?;
-            close_on_exec();
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            if getppid() != reaper {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            shared.pid.store(getpid().as_raw(), Ordering::Release);
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-            Ok(())
-        }
-        ForkResult::Parent { child } => {
-            // Not dumpable: a process of the same user can neither trace it nor read its copy of zen's memory.
-            // SAFETY: the name lives for the call.
-            unsafe {
-                libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
-                libc::prctl(libc::PR_SET_DUMPABLE, 0);
-                libc::chdir(c"/".as_ptr());
-            }
-            close_all_but(kept);
-            super::allocator::drop_heap();
-            Reaper { zen, claude: child.as_raw(), status: None, phase: Phase::Watching, shared }.run()
-        }
+    let claude = start(instance)?;
+    // Not dumpable: a process of the same user can neither trace it nor read its copy of zen's memory.
+    // SAFETY: the name lives for the call.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+        libc::chdir(c"/".as_ptr());
     }
+    close_all_but(&instance.kept);
+    let (zen, shared) = (instance.zen, instance.shared);
+    allocator::drop_heap(shared);
+    Reaper { zen, claude, status: None, phase: Phase::Watching, shared }.run()
+}
+
+/// Starts the program as a child that shares this process's memory until its exec(2): another copy of zen's page tables
+/// would cost as much as the first fork. Returns its process id after exec(2) has succeeded.
+fn start(instance: &Instance) -> io::Result<pid_t> {
+    const STACK_BYTES: usize = 32 * 1024;
+    #[repr(align(16))]
+    struct Stack([MaybeUninit<u8>; STACK_BYTES]);
+    let mut stack = Stack([MaybeUninit::uninit(); STACK_BYTES]);
+    let mut child = Child { reaper: getpid(), instance, error: Errno::UnknownErrno };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child runs on a stack of its own, and with CLONE_VFORK this process continues only after the child has
+    // left that stack and `child` by exec(2) or _exit(2). The child does not allocate, and all signals are blocked, so no
+    // handler runs in it.
+    let pid = unsafe {
+        let top = stack.0.as_mut_ptr().add(STACK_BYTES);
+        libc::clone(run_child, top.cast(), flags, (&raw mut child).cast())
+    };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above, the child no longer writes.
+    let error = unsafe { (&raw const child.error).read_volatile() };
+    if error == Errno::UnknownErrno {
+        return Ok(pid);
+    }
+    // SAFETY: no status is written.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+    Err(error.into())
+}
+
+/// Argument of [`run_child`].
+struct Child<'a> {
+    reaper: Pid,
+    instance: &'a Instance,
+    /// Error of the child, if it could not start the program.
+    error: Errno,
+}
+
+/// Becomes the program of an instance; the reaper waits meanwhile.
+extern "C" fn run_child(child: *mut c_void) -> c_int {
+    // SAFETY: the reaper passes this pointer, and does not use the value until this process has ended or replaced itself.
+    let child = unsafe { &mut *child.cast::<Child>() };
+    child.error = match prepare(child) {
+        Ok(()) => child.instance.image.exec(),
+        Err(error) => error,
+    };
+    // SAFETY: ends this process without running anything of zen's.
+    unsafe { libc::_exit(1) }
+}
+
+/// Gives this process a session, the signals and the descriptors of an instance.
+fn prepare(child: &Child) -> Result<(), Errno> {
+    setsid()?;
+    close_on_exec();
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != child.reaper {
+        return Err(Errno::EINTR);
+    }
+    child.instance.shared.pid.store(getpid().as_raw(), Ordering::Release);
+    // zen's handlers must not run here, even if a signal arrives before exec(2).
+    signals::reset_handlers();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 struct Reaper {

@@ -13,6 +13,9 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 /// Signals that stop a run, besides SIGINT.
 const STOPPING: &[Signal] = &[Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
+/// Number of the standard signals; no other is handled.
+const STANDARD_SIGNALS: libc::c_int = 31;
+
 /// Bit set of pending signals: bit N is signal N. All handled signals have numbers below 32.
 static PENDING: AtomicU32 = AtomicU32::new(0);
 
@@ -31,6 +34,22 @@ pub fn reset_mask() {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: the default action runs no code of zen's.
         let _ = unsafe { sigaction(Signal::SIGCHLD, &default) };
+    }
+}
+
+/// Resets every signal with a handler to its default action, as exec(2) does. Makes only system calls.
+#[cfg(target_os = "linux")]
+pub(super) fn reset_handlers() {
+    for signal in 1..=STANDARD_SIGNALS {
+        // SAFETY: zeros are a valid value of this plain C structure, and stand for the default action; both values live for
+        // the calls.
+        unsafe {
+            let (mut current, default): (libc::sigaction, libc::sigaction) = std::mem::zeroed();
+            let is_known = libc::sigaction(signal, std::ptr::null(), &raw mut current) == 0;
+            if is_known && current.sa_sigaction != libc::SIG_IGN && current.sa_sigaction != libc::SIG_DFL {
+                libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+            }
+        }
     }
 }
 
