@@ -15,13 +15,16 @@ use crate::cli::examples;
 use crate::cli::flags::{Options, Query};
 use crate::config;
 use crate::preflight::claude_program::{ClaudeError, find_claude};
-use crate::preflight::command_scan;
+use crate::preflight::command_scan::{self, Excess, Scan};
 use crate::preflight::query::{self, ProbeCommand, QueryError};
 use crate::preflight::workspace;
 use crate::system::output;
 
 /// Time limit of the query for commands. It takes a second or two on an idle machine.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Maximum number of notes about files beyond a bound.
+const MAX_NOTES: usize = 10;
 
 /// Answer to a query.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +82,11 @@ fn catalog(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<Strin
             None
         }
     };
-    Ok((CommandCatalog::new(listed, command_scan::find(&workspace)), notes))
+    let Scan { files, excesses } = command_scan::find(&workspace);
+    for Excess { path, bound } in excesses.into_iter().take(MAX_NOTES) {
+        notes.push(format!("{} {bound}", workspace::display_path(&path)));
+    }
+    Ok((CommandCatalog::new(listed, files), notes))
 }
 
 /// Reason why claude did not list its commands.

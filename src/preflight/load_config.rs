@@ -236,6 +236,6 @@ impl HostFiles for Machine {
     }
 
     fn has_command_file(&self, directory: &Path, name: &str) -> bool {
-        command_scan::find(directory).iter().any(|file| file.name == name)
+        command_scan::find(directory).files.iter().any(|file| file.name == name)
     }
 }

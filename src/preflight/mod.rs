@@ -159,7 +159,7 @@ fn check_plan(plan: &mut Plan, abilities: Capabilities, messages: &mut Messages)
     let results = tool_checks::results_in_arguments(instances, &mut reader);
     add(problems, results.errors);
     add(warnings, results.warnings);
-    add(problems, tool_checks::lenient_agents(instances, abilities));
+    add(problems, tool_checks::lenient_agents(instances, abilities, &mut reader));
     add(machine_problems, tool_checks::root_error(instances, abilities));
 }
 

@@ -14,7 +14,7 @@ use nix::libc;
 use crate::claude::command_catalog::CommandFile;
 use crate::claude::{extra_args, settings};
 use crate::plan::Instance;
-use crate::preflight::command_scan;
+use crate::preflight::command_scan::{Bound, Excess, Scan, Scanner};
 use crate::system::error_text;
 use crate::system::locate::{canonical, user_config_dir};
 
@@ -65,6 +65,8 @@ pub enum SettingsError {
     Invalid(String),
     /// A field of the managed settings that disables hooks.
     DisablesHooks(&'static str),
+    /// A bound of the scan for commands and agents.
+    Exceeds(Bound),
 }
 
 impl Display for SettingsError {
@@ -77,6 +79,7 @@ impl Display for SettingsError {
             SettingsError::DisablesHooks(field) => {
                 write!(f, "sets {field}, which disables the hook that enforces allowed_tools")
             }
+            SettingsError::Exceeds(bound) => write!(f, "{bound}"),
         }
     }
 }
@@ -103,7 +106,16 @@ impl Display for UnusableSettings {
 #[derive(Debug, Default)]
 pub struct Reader {
     settings: HashMap<PathBuf, Grants>,
-    commands: HashMap<PathBuf, Vec<Rc<Command>>>,
+    commands: HashMap<PathBuf, CommandFolder>,
+    agents: HashMap<PathBuf, Grants>,
+    scanner: Scanner,
+}
+
+/// Commands and skills of a `.claude` folder.
+#[derive(Debug)]
+struct CommandFolder {
+    commands: Vec<Rc<Command>>,
+    excesses: Vec<Excess>,
 }
 
 /// The file of a command or a skill, and the name in its front matter.
@@ -114,6 +126,15 @@ pub struct Command {
 }
 
 impl Command {
+    fn new(file: CommandFile) -> Self {
+        let declared_name = file.text.as_deref().ok().and_then(settings::declared_name);
+        Command { file, declared_name }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        settings::is_called(&self.file.name, self.declared_name.as_deref(), name)
+    }
+
     /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -138,6 +159,7 @@ impl Reader {
             found.problems.extend_from_slice(&grants.problems);
         }
         for command in instance.turns.iter().filter_map(|turn| turn.command.as_deref()) {
+            found.add_excesses(self.excesses_of(instance, command));
             for file in self.commands_of(instance, command) {
                 let rules = file.text().map(settings::of_front_matter).unwrap_or_default();
                 found.add_rules(file.path(), rules);
@@ -197,43 +219,69 @@ impl Reader {
     pub fn commands_of(&mut self, instance: &Instance, name: &str) -> Vec<Rc<Command>> {
         let mut found = Vec::new();
         for folder in folders(instance) {
-            for command in self.commands.entry(folder).or_insert_with_key(|folder| commands_in(folder)) {
-                if settings::is_called(&command.file.name, command.declared_name.as_deref(), name) {
+            for command in &self.command_folder(folder).commands {
+                if command.is_called(name) {
                     found.push(Rc::clone(command));
                 }
             }
         }
         found
     }
+
+    /// Returns the bounds beyond which there may be another file, or another part of a file, of this command.
+    #[must_use]
+    pub fn excesses_of(&mut self, instance: &Instance, name: &str) -> Vec<Excess> {
+        let mut found = Vec::new();
+        for folder in folders(instance) {
+            let CommandFolder { commands, excesses } = self.command_folder(folder);
+            for excess in excesses {
+                let is_of_command = |command: &Rc<Command>| command.path() == excess.path && command.is_called(name);
+                if excess.bound != Bound::FileBytes || commands.iter().any(is_of_command) {
+                    found.push(excess.clone());
+                }
+            }
+        }
+        found
+    }
+
+    fn command_folder(&mut self, folder: PathBuf) -> &CommandFolder {
+        let scanner = &mut self.scanner;
+        self.commands.entry(folder).or_insert_with_key(|folder| {
+            let Scan { files, excesses } = scanner.commands(folder);
+            CommandFolder { commands: files.into_iter().map(Command::new).map(Rc::new).collect(), excesses }
+        })
+    }
+
+    /// Returns the agents that an instance may use and that set a permission mode: file and mode of each.
+    #[must_use]
+    pub fn lenient_agents(&mut self, instance: &Instance) -> Grants {
+        let mut found = Grants::default();
+        for folder in folders(instance) {
+            let scanner = &mut self.scanner;
+            let agents = self.agents.entry(folder).or_insert_with_key(|folder| agents_in(folder, scanner));
+            found.grants.extend_from_slice(&agents.grants);
+            found.problems.extend_from_slice(&agents.problems);
+        }
+        found
+    }
 }
 
-fn commands_in(folder: &Path) -> Vec<Rc<Command>> {
-    let mut commands = Vec::new();
-    for file in command_scan::of_folder(folder) {
-        let declared_name = file.text.as_deref().ok().and_then(settings::declared_name);
-        commands.push(Rc::new(Command { declared_name, file }));
+fn agents_in(folder: &Path, scanner: &mut Scanner) -> Grants {
+    let Scan { files, excesses } = scanner.agents(folder);
+    let mut agents = Grants::default();
+    for file in files {
+        if let Some(mode) = file.text.ok().as_deref().and_then(settings::lenient_mode) {
+            agents.grants.push(PermissionRule { file: file.path, rule: mode });
+        }
     }
-    commands
+    agents.add_excesses(excesses);
+    agents
 }
 
 fn of_settings(file: &Path, origin: Origin) -> Grants {
     let mut found = Grants::default();
     found.add_settings(file, origin);
     found
-}
-
-/// Returns the agents that an instance may use and that set a permission mode: file and mode of each.
-#[must_use]
-pub fn lenient_agents(instance: &Instance) -> Vec<PermissionRule> {
-    let mut agents = Vec::new();
-    for folder in folders(instance) {
-        for file in command_scan::agents(&folder) {
-            if let Some(mode) = file.text.ok().as_deref().and_then(settings::lenient_mode) {
-                agents.push(PermissionRule { file: file.path, rule: mode });
-            }
-        }
-    }
-    agents
 }
 
 impl Grants {
@@ -256,6 +304,12 @@ impl Grants {
         match settings::allowed_rules(&bytes) {
             Ok(rules) => self.add_rules(file, rules),
             Err(error) => self.problems.push((file.to_owned(), SettingsError::Invalid(error.to_string()))),
+        }
+    }
+
+    fn add_excesses(&mut self, excesses: Vec<Excess>) {
+        for Excess { path, bound } in excesses {
+            self.problems.push((path, SettingsError::Exceeds(bound)));
         }
     }
 

@@ -12,7 +12,8 @@ use crate::claude::permissions::{self, UnsupportedRule};
 use crate::claude::settings::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::config::MAX_MISTAKES;
 use crate::plan::Instance;
-use crate::preflight::settings_scan::{self, Command, PermissionRule, Reader, SettingsError, UnusableSettings};
+use crate::preflight::command_scan::Excess;
+use crate::preflight::settings_scan::{Command, PermissionRule, Reader, SettingsError, UnusableSettings};
 use crate::preflight::workspace::display_path;
 
 /// Reason why the tools of an instance are not what its config allows.
@@ -36,6 +37,13 @@ pub enum ToolError {
         file: PathBuf,
         /// The place in the file, verbatim.
         place: String,
+        /// Name of the command.
+        command: String,
+    },
+    /// A result in the arguments of a command whose file may be beyond a bound of the scan.
+    ResultInUncheckedCommand {
+        /// The bound.
+        excess: Excess,
         /// Name of the command.
         command: String,
     },
@@ -79,6 +87,12 @@ impl Display for ToolError {
                 "{} has '{}': a result in the arguments of /{} would be run by the shell or name a file: use it in a prompt",
                 display_path(file),
                 text::quote_input(place),
+                text::sanitize_line(command)
+            ),
+            ToolError::ResultInUncheckedCommand { excess: Excess { path, bound }, command } => write!(
+                f,
+                "{} {bound}: a result in the arguments of /{} might be run by the shell: move files away, or use it in a prompt",
+                display_path(path),
                 text::sanitize_line(command)
             ),
             ToolError::ResultInUnknownCommand(command) => write!(
@@ -252,6 +266,9 @@ pub(super) fn results_in_arguments(instances: &[Instance], reader: &mut Reader) 
             if let Some((file, place)) = files.iter().find_map(|file| place_with_effect(file)) {
                 let error = ToolError::ResultInShell { file: file.to_owned(), place, command: command.clone() };
                 findings.errors.push(InstanceError::new(instance, error));
+            } else if let Some(excess) = reader.excesses_of(instance, command).into_iter().next() {
+                let error = ToolError::ResultInUncheckedCommand { excess, command: command.clone() };
+                findings.errors.push(InstanceError::new(instance, error));
             } else if files.is_empty() {
                 let warning = ToolError::ResultInUnknownCommand(command.clone());
                 findings.warnings.push(InstanceError::new(instance, warning));
@@ -268,15 +285,24 @@ fn place_with_effect(file: &Command) -> Option<(&Path, String)> {
     Some((file.path(), argument_with_effect(file.text()?)?.to_owned()))
 }
 
-/// Returns an error for each agent that this claude would allow more than an instance's `allowed_tools`.
-pub(super) fn lenient_agents(instances: &[Instance], abilities: Capabilities) -> Vec<InstanceError> {
+/// Returns an error for each agent that this claude would allow more than an instance's `allowed_tools`, and for each
+/// bound beyond which there may be more agents.
+pub(super) fn lenient_agents(
+    instances: &[Instance],
+    abilities: Capabilities,
+    reader: &mut Reader,
+) -> Vec<InstanceError> {
     let mut errors = Vec::new();
     for instance in instances {
         if !permissions::agents_can_override_mode(&instance.invocation, abilities) {
             continue;
         }
-        for agent in settings_scan::lenient_agents(instance) {
+        let agents = reader.lenient_agents(instance);
+        for agent in agents.grants {
             errors.push(InstanceError::new(instance, ToolError::LenientAgent(agent)));
+        }
+        for (path, error) in agents.problems {
+            errors.push(InstanceError::new(instance, ToolError::Settings(path, error)));
         }
         errors.truncate(MAX_MISTAKES);
     }
