@@ -62,6 +62,12 @@ impl Directory {
         Err(Errno::EEXIST.into())
     }
 
+    /// Returns true if `name` is a file in the directory `directory` of this one, and is this open file.
+    #[must_use]
+    pub fn has_in(&self, directory: &str, name: &str, file: &File) -> bool {
+        self.open_directory(directory).is_ok_and(|directory| directory.has(name, file))
+    }
+
     /// Creates a file with mode 0600. Removes an existing file of this name instead of writing to it.
     ///
     /// # Errors

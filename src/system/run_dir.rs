@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use super::error_text;
 use super::report_file::{self, FinalReport, Outcome, ReportFile};
 use super::report_writer::ReportWriter;
 
+const REPLACED: &str = "it was moved, removed or replaced";
+
 /// Directory of a run.
 #[derive(Debug)]
 pub struct RunDirectory {
@@ -22,8 +24,8 @@ pub struct RunDirectory {
     run: String,
     directory: Directory,
     report: ReportWriter,
-    /// Bit set of the kinds of files created, per instance.
-    created: Vec<u8>,
+    /// Device and inode of the stream and stderr files created, per instance.
+    created: Vec<[Option<(u64, u64)>; 2]>,
     errors: Errors,
     is_report_incomplete: bool,
 }
@@ -175,7 +177,7 @@ impl RunDirectory {
     pub fn finish_report(&mut self, report: FinalReport, is_cut_short: impl FnMut() -> bool) -> bool {
         let (path, error) = match self.report.finish(report, is_cut_short) {
             Outcome::Whole if self.directory.is_at(&self.path) => return true,
-            Outcome::Whole => (self.path.clone(), io::Error::other("it was moved, removed or replaced")),
+            Outcome::Whole => (self.path.clone(), io::Error::other(REPLACED)),
             Outcome::Short(error) | Outcome::Lost(error) => (self.path.join(Kind::Report.file_name()), error),
         };
         self.is_report_incomplete = true;
@@ -197,15 +199,21 @@ impl RunDirectory {
         }
     }
 
-    /// Writes an instance's result, completely or not at all, and closes its files.
+    /// Writes an instance's result, completely or not at all, and closes its files. If one of them is no longer in its
+    /// place, that is an error: the instance may have put another in its place.
     pub fn write_result(&mut self, files: &mut InstanceFiles, text: Option<&str>) {
         if let Some(text) = text
             && let Err(error) = self.create_result(files, text)
         {
             self.note(Kind::Result, files, &error);
         }
-        files.stream = None;
-        files.stderr = None;
+        for (kind, file) in [(Kind::Stream, files.stream.take()), (Kind::Stderr, files.stderr.take())] {
+            if let Some(file) = file
+                && !self.directory.has_in(&files.name, kind.file_name(), &file)
+            {
+                self.note(kind, files, &io::Error::other(REPLACED));
+            }
+        }
     }
 
     /// Returns the errors not returned yet: the first one of each kind of file.
@@ -233,15 +241,22 @@ impl RunDirectory {
         }
         let directory = self.directory.directory(&files.name)?;
         if self.created.len() <= files.index {
-            self.created.resize(files.index + 1, 0);
+            self.created.resize(files.index + 1, [None; 2]);
         }
+        let earlier = self.created[files.index][usize::from(kind == Kind::Stderr)];
         // A later attempt appends. The first one replaces any existing file, which is not zen's.
-        let mut file = match self.created[files.index] & kind.bit() {
-            0 => directory.create_file(kind.file_name())?,
-            _ => directory.append_file(kind.file_name())?,
+        let mut file = match earlier {
+            None => directory.create_file(kind.file_name())?,
+            Some(_) => directory.append_file(kind.file_name())?,
         };
-        self.created[files.index] |= kind.bit();
+        let metadata = file.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        self.created[files.index][usize::from(kind == Kind::Stderr)] = Some(identity);
+        if earlier.is_some_and(|earlier| earlier != identity) {
+            self.note(kind, files, &io::Error::other(REPLACED));
+        }
         let written = file.write_all(bytes);
+        let slot = if kind == Kind::Stream { &mut files.stream } else { &mut files.stderr };
         *slot = Some(file);
         written
     }
@@ -341,6 +356,29 @@ mod tests {
     }
 
     #[test]
+    fn moved_or_replaced_files_of_an_instance_are_errors() {
+        for replaced in ["01-a", "01-a/stream.jsonl"] {
+            let (base, mut directory) = run_directory();
+            let mut files = directory.instance(0, 1, "a");
+            directory.append_stdout(&mut files, b"x");
+            let place = directory.path().join(replaced);
+            fs::rename(&place, base.path().join("moved")).expect("it is there");
+            match replaced {
+                "01-a" => fs::create_dir(&place).and_then(|()| fs::write(place.join("stream.jsonl"), "forged")),
+                _ => fs::write(&place, "forged"),
+            }
+            .expect("a file");
+            directory.write_result(&mut files, Some("x"));
+            let errors = directory.take_errors();
+            assert!(
+                errors.len() == 1 && errors[0].ends_with("/01-a/stream.jsonl: it was moved, removed or replaced"),
+                "{errors:?}"
+            );
+            assert_eq!(directory.incomplete_files(), ["stream.jsonl"]);
+        }
+    }
+
+    #[test]
     fn later_attempt_appends_and_a_file_before_the_first_is_replaced() {
         let (_base, mut directory) = run_directory();
         let path = directory.path().join("01-a");
@@ -354,6 +392,10 @@ mod tests {
         assert_eq!(fs::read_to_string(path.join("stream.jsonl")).expect("a file"), "first second");
         assert_eq!(fs::read_to_string(path.join("result.txt")).expect("a file"), "second");
         assert_eq!(directory.take_errors(), Vec::<String>::new());
+        fs::remove_file(path.join("stream.jsonl")).expect("it is there");
+        fs::write(path.join("stream.jsonl"), "forged").expect("a file");
+        directory.append_stdout(&mut directory.instance(0, 1, "a"), b"third");
+        assert_eq!(directory.incomplete_files(), ["stream.jsonl"]);
     }
 
     #[test]
