@@ -15,6 +15,7 @@ use crate::engine::exit_code::ExitCode;
 use crate::engine::schedule::LaunchPolicy;
 use crate::engine::usage_limit;
 use crate::plan::Plan;
+use crate::preflight::workspace::foreign_log_directory;
 use crate::preflight::{PreparedRun, earlier_runs, prepare, probe};
 use crate::report::Style;
 use crate::report::json::RunMetadata;
@@ -224,6 +225,8 @@ fn lock_and_directory(
             if let Some(reason) = unlocked {
                 streams.print(&[Notice::NoLock(reason)]);
             }
+            let base = directory.as_ref().and_then(|directory| directory.path().parent());
+            streams.print(base.and_then(foreign_log_directory).as_slice());
             Ok((lock, directory))
         }
         // If the user named a directory, a run without files would not be the requested one.

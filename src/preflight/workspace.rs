@@ -149,6 +149,28 @@ fn distrust(path: &Path) -> Option<Distrust> {
     None
 }
 
+/// The directory of runs, and the reason why another user could replace the files in it.
+#[derive(Debug)]
+pub struct ForeignLogDirectory(Distrust);
+
+impl Display for ForeignLogDirectory {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "log directory: {}: the run's files could be replaced: give another with --log-dir DIR", self.0)
+    }
+}
+
+/// Returns the warning about a directory of runs in which another user could replace files.
+///
+/// As with a workspace that the user names, the choice is the user's.
+pub(crate) fn foreign_log_directory(directory: &Path) -> Option<ForeignLogDirectory> {
+    const STICKY: u32 = 0o1000;
+    let distrust = distrust(directory)?;
+    let is_sticky = directory.metadata().is_ok_and(|metadata| metadata.mode() & STICKY != 0);
+    // In a sticky directory, only its owner can replace the entries of others.
+    let is_protected = is_sticky && matches!(distrust, Distrust::Writable(_));
+    (!is_protected).then_some(ForeignLogDirectory(distrust))
+}
+
 /// True if users other than `user` and root can write. A private group, which by the convention of most distributions
 /// has the number of its only user, is not another user. The sticky bit does not prevent others from adding files.
 fn is_writable_by_others(user: u32, group: u32, mode: u32) -> bool {
@@ -165,6 +187,8 @@ pub struct WorkspaceError {
 
 #[derive(Debug)]
 enum WorkspaceProblem {
+    /// The current directory was removed: a path relative to it has no absolute form.
+    Removed,
     Missing,
     Unreadable(io::Error),
     NotADirectory,
@@ -173,9 +197,12 @@ enum WorkspaceProblem {
 
 impl Display for WorkspaceError {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        if matches!(self.problem, WorkspaceProblem::Removed) {
+            return write!(f, "the current directory was removed: change to another one");
+        }
         write!(f, "workspace {} ", display_path(&self.path))?;
         match &self.problem {
-            WorkspaceProblem::Missing => write!(f, "does not exist"),
+            WorkspaceProblem::Missing | WorkspaceProblem::Removed => write!(f, "does not exist"),
             WorkspaceProblem::Unreadable(error) => write!(f, "cannot be read: {}", error_text(error)),
             WorkspaceProblem::NotADirectory => write!(f, "is not a directory"),
             WorkspaceProblem::NotSearchable => write!(f, "cannot be entered: permission denied"),
@@ -187,6 +214,7 @@ impl Display for WorkspaceError {
 /// Returns the reason why instances cannot work there.
 pub(crate) fn validate(workspace: &Path) -> Option<WorkspaceError> {
     let problem = match workspace.metadata() {
+        _ if !workspace.is_absolute() => WorkspaceProblem::Removed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => WorkspaceProblem::Missing,
         Err(error) => WorkspaceProblem::Unreadable(error),
         Ok(metadata) if !metadata.is_dir() => WorkspaceProblem::NotADirectory,
