@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(fs::read_to_string(path.join("stream.jsonl")).expect("a file"), "first second");
         assert_eq!(fs::read_to_string(path.join("result.txt")).expect("a file"), "second");
         assert_eq!(directory.take_errors(), Vec::<String>::new());
-        fs::remove_file(path.join("stream.jsonl")).expect("it is there");
+        fs::rename(path.join("stream.jsonl"), path.join("moved")).expect("it is there");
         fs::write(path.join("stream.jsonl"), "forged").expect("a file");
         directory.append_stdout(&mut directory.instance(0, 1, "a"), b"third");
         assert_eq!(directory.incomplete_files(), ["stream.jsonl"]);
