@@ -142,10 +142,10 @@ fn stream(kind: &str, bytes: u64) {
     let places: Vec<usize> = find_all(&chunk, ID.as_bytes());
     let (mut written, mut number) = (0, 0_u64);
     while written < bytes {
-        for (nth, &place) in places.iter().enumerate() {
+        for (nth, &sandbox) in places.iter().enumerate() {
             let ids_in_message = places.len() / count;
             let id = format!("msg_{:08}", number + (nth / ids_in_message) as u64);
-            chunk[place..place + ID.len()].copy_from_slice(id.as_bytes());
+            chunk[sandbox..sandbox + ID.len()].copy_from_slice(id.as_bytes());
         }
         number += count as u64;
         if std::io::stdout().write_all(&chunk).is_err() {
@@ -230,7 +230,7 @@ pub fn busy_line_bytes() -> usize {
 }
 
 fn find_all(text: &[u8], part: &[u8]) -> Vec<usize> {
-    text.windows(part.len()).enumerate().filter(|(_, window)| *window == part).map(|(place, _)| place).collect()
+    text.windows(part.len()).enumerate().filter(|(_, window)| *window == part).map(|(sandbox, _)| sandbox).collect()
 }
 
 fn say(text: &str) {

@@ -5,9 +5,9 @@
 
 mod child;
 mod measure;
-mod place;
 mod rivals;
 mod rows;
+mod sandbox;
 mod table;
 
 use table::Table;

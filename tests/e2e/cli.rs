@@ -7,68 +7,68 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use harness::{Outcome, Place};
+use harness::{RunOutput, Sandbox};
 
 /// zen with these arguments in this place's workspace.
-fn zen(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = place.zen(&["--workspace", "workspace"]);
+fn zen(sandbox: &Sandbox, arguments: &[&str]) -> Command {
+    let mut command = sandbox.zen(&["--workspace", "workspace"]);
     command.args(arguments);
     command
 }
 
-fn run(place: &Place, arguments: &[&str]) -> Outcome {
-    place.started(&mut zen(place, arguments)).outcome()
+fn run(sandbox: &Sandbox, arguments: &[&str]) -> RunOutput {
+    sandbox.started(&mut zen(sandbox, arguments)).outcome()
 }
 
 #[test]
 fn one_command_runs_like_a_config_of_it() {
-    let place = Place::new();
-    place.command("analyze-code", "[[usage in=900 out=100]] [[say Analyzed $ARGUMENTS.]]");
+    let sandbox = Sandbox::new();
+    sandbox.command("analyze-code", "[[usage in=900 out=100]] [[say Analyzed $ARGUMENTS.]]");
     let arguments = ["/analyze-code src lib", "--instance-name", "nightly", "--instance-description", "All of it"];
-    let outcome = run(&place, &arguments).expect_code(0);
+    let outcome = run(&sandbox, &arguments).expect_code(0);
     let instance = outcome.instance("nightly");
-    assert_eq!(instance["status"], "completed", "{}", outcome.everything());
-    assert_eq!(instance["result"], "Analyzed src lib.", "{}", outcome.everything());
+    assert_eq!(instance["status"], "completed", "{}", outcome.dump());
+    assert_eq!(instance["result"], "Analyzed src lib.", "{}", outcome.dump());
     assert_eq!(outcome.total_tokens("nightly"), 1000);
     assert_eq!((&outcome.report["config"], &outcome.report["config_sha256"]), (&Value::Null, &Value::Null));
-    assert!(outcome.stdout.contains("Logs: "), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Logs: "), "{}", outcome.dump());
     assert_eq!(outcome.stderr, "");
 }
 
 #[test]
 fn its_exit_code_tells_how_it_went() {
-    let place = Place::new();
-    place.command("slow", "[[wait 60s]]");
-    let outcome = run(&place, &["/no-such-command"]).expect_code(2);
+    let sandbox = Sandbox::new();
+    sandbox.command("slow", "[[wait 60s]]");
+    let outcome = run(&sandbox, &["/no-such-command"]).expect_code(2);
     assert_eq!(outcome.error("/no-such-command"), "Command not found: /no-such-command");
-    run(&place, &["/slow", "--timeout", "0.5", "--grace", "0"]).expect_code(4);
-    run(&place, &["/slow", "--overall-token-budget", "10"]).expect_code(3);
-    run(&place, &["/slow", "--dry-run"]).expect_code(0);
+    run(&sandbox, &["/slow", "--timeout", "0.5", "--grace", "0"]).expect_code(4);
+    run(&sandbox, &["/slow", "--overall-token-budget", "10"]).expect_code(3);
+    run(&sandbox, &["/slow", "--dry-run"]).expect_code(0);
 }
 
 #[test]
 fn without_a_slash_it_is_text() {
-    let place = Place::new();
-    let outcome = run(&place, &["[[say Nothing.]] What is new?"]).expect_code(0);
-    assert_eq!(outcome.report["instances"][0]["result"], "Nothing.", "{}", outcome.everything());
-    let outcome = run(&place, &["/usr/bin is full [[say It is.]]"]).expect_code(0);
-    assert_eq!(outcome.report["instances"][0]["result"], "It is.", "a path is text: {}", outcome.everything());
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &["[[say Nothing.]] What is new?"]).expect_code(0);
+    assert_eq!(outcome.report["instances"][0]["result"], "Nothing.", "{}", outcome.dump());
+    let outcome = run(&sandbox, &["/usr/bin is full [[say It is.]]"]).expect_code(0);
+    assert_eq!(outcome.report["instances"][0]["result"], "It is.", "a path is text: {}", outcome.dump());
 }
 
 #[test]
 fn its_conversation_goes_on_is_compacted_and_begins_afresh() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let recalled = |arguments: &[&str]| {
         let mut all = vec!["--session-id", "night"];
         all.extend(arguments);
-        let outcome = run(&place, &all).expect_code(0);
+        let outcome = run(&sandbox, &all).expect_code(0);
         outcome.report["instances"][0]["result"].as_str().unwrap_or("").to_owned()
     };
     recalled(&["[[say Noted.]] remember the lighthouse"]);
     assert!(recalled(&["[[recall]] again"]).contains("lighthouse"));
     let afresh = recalled(&["[[recall]] afresh", "--clear-history"]);
     assert!(!afresh.contains("lighthouse"), "{afresh}");
-    let outcome = run(&place, &["say x", "--session-id=night", "--clear-history", "--compact-history", "--dry-run"]);
+    let outcome = run(&sandbox, &["say x", "--session-id=night", "--clear-history", "--compact-history", "--dry-run"]);
     let plan = outcome.expect_code(0).stdout;
     let position = |what: &str| plan.find(what).unwrap_or_else(|| panic!("no {what}\n{plan}"));
     assert!(position("/clear") < position("/compact"), "{plan}");
@@ -76,32 +76,32 @@ fn its_conversation_goes_on_is_compacted_and_begins_afresh() {
 
 #[test]
 fn a_config_beside_it_gives_limits_prices_and_defaults() {
-    let place = Place::new();
-    place.command("help", "[[usage in=900 out=100]] [[say Done.]]");
+    let sandbox = Sandbox::new();
+    sandbox.command("help", "[[usage in=900 out=100]] [[say Done.]]");
     let config = json!({
         "budget": {"overall_budget": 5000, "command_budgets": {"/other": 10}},
         "defaults": {"model": "opus", "max_tokens_per_command": 6000},
         "instances": [{"name": "other", "command": "/other"}]
     });
-    let file = place.config(&config.to_string());
+    let file = sandbox.config(&config.to_string());
     let file = file.to_str().expect("UTF-8");
-    let outcome = run(&place, &["/help", "--config", file]).expect_code(1);
+    let outcome = run(&sandbox, &["/help", "--config", file]).expect_code(1);
     let expected = "must be at most the overall budget, which is 5000 tokens, got 6000";
-    assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
-    let outcome = run(&place, &["/help", "--config", file, "--overall-token-budget", "7000"]).expect_code(0);
-    assert_eq!(outcome.report["instances"].as_array().map(Vec::len), Some(1), "{}", outcome.everything());
+    assert!(outcome.stderr.contains(expected), "{}", outcome.dump());
+    let outcome = run(&sandbox, &["/help", "--config", file, "--overall-token-budget", "7000"]).expect_code(0);
+    assert_eq!(outcome.report["instances"].as_array().map(Vec::len), Some(1), "{}", outcome.dump());
     assert_eq!(outcome.report["config"], file);
-    assert!(!outcome.stderr.contains("no instance runs"), "{}", outcome.everything());
-    let argv = place.stand_in_events("start").pop().expect("a start")["argv"].to_string();
-    assert!(argv.contains(r#""--model","opus""#), "{argv}\n{}", outcome.everything());
+    assert!(!outcome.stderr.contains("no instance runs"), "{}", outcome.dump());
+    let argv = sandbox.claude_events("start").pop().expect("a start")["argv"].to_string();
+    assert!(argv.contains(r#""--model","opus""#), "{argv}\n{}", outcome.dump());
 }
 
 #[test]
 fn a_config_beside_it_needs_no_instances_and_no_mistakes() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let with = |config: &str| {
-        let file = place.config(config);
-        run(&place, &["[[say Done.]]", "--config", file.to_str().expect("UTF-8")])
+        let file = sandbox.config(config);
+        run(&sandbox, &["[[say Done.]]", "--config", file.to_str().expect("UTF-8")])
     };
     with(r#"{"budget": {"overall_budget": 5000}}"#).expect_code(0);
     with(r#"{"instances": []}"#).expect_code(0);
@@ -111,39 +111,39 @@ fn a_config_beside_it_needs_no_instances_and_no_mistakes() {
         ("{", "JSON parsing error"),
     ] {
         let outcome = with(config).expect_code(1);
-        assert!(outcome.stderr.contains(expected), "{}", outcome.everything());
+        assert!(outcome.stderr.contains(expected), "{}", outcome.dump());
     }
-    let outcome = run(&place, &["[[say Done.]]", "--config", "gone.json"]).expect_code(1);
-    assert!(outcome.stderr.contains("gone.json: cannot be read"), "{}", outcome.everything());
+    let outcome = run(&sandbox, &["[[say Done.]]", "--config", "gone.json"]).expect_code(1);
+    assert!(outcome.stderr.contains("gone.json: cannot be read"), "{}", outcome.dump());
 }
 
 #[test]
 fn variables_stand_for_flags_and_flags_beat_them() {
-    let place = Place::new();
-    place.prompts(&["[[say Done.]]"]);
-    fs::create_dir(place.path("elsewhere")).expect("a directory");
+    let sandbox = Sandbox::new();
+    sandbox.prompts(&["[[say Done.]]"]);
+    fs::create_dir(sandbox.path("elsewhere")).expect("a directory");
     let run = |arguments: &[&str]| {
-        let mut command = place.zen(arguments);
+        let mut command = sandbox.zen(arguments);
         command.envs([("ZEN_CONFIG", "config.json"), ("ZEN_WORKSPACE", "workspace"), ("ZEN_DEBUG", "1")]);
-        place.started(&mut command).outcome().expect_code(0)
+        sandbox.started(&mut command).outcome().expect_code(0)
     };
-    let named = |directory: &str| place.path(directory).canonicalize().expect("it is there").display().to_string();
+    let named = |directory: &str| sandbox.path(directory).canonicalize().expect("it is there").display().to_string();
     let outcome = run(&[]);
-    assert_eq!(outcome.status("a"), "completed", "{}", outcome.everything());
+    assert_eq!(outcome.status("a"), "completed", "{}", outcome.dump());
     assert_eq!(outcome.report["workspace"], named("workspace"));
-    assert!(outcome.stderr.contains("started, pid"), "detailed\n{}", outcome.everything());
+    assert!(outcome.stderr.contains("started, pid"), "detailed\n{}", outcome.dump());
     let outcome = run(&["--workspace", "elsewhere", "--quiet", "[[say Something else.]]"]);
     assert_eq!(outcome.report["workspace"], named("elsewhere"));
-    assert_eq!(outcome.report["instances"][0]["result"], "Something else.", "{}", outcome.everything());
+    assert_eq!(outcome.report["instances"][0]["result"], "Something else.", "{}", outcome.dump());
     assert_eq!(outcome.stderr, "");
 }
 
 #[test]
 fn the_workspace_is_the_root_of_the_project() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say Done.]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say Done.]]"]);
     for directory in ["home/.claude", "home/.git", "home/data/deep", "home/app/.git", "home/app/src/deep"] {
-        fs::create_dir_all(place.path(directory)).expect("a directory");
+        fs::create_dir_all(sandbox.path(directory)).expect("a directory");
     }
     for (from, workspace) in [
         ("home/app/src/deep", "home/app"),
@@ -152,12 +152,12 @@ fn the_workspace_is_the_root_of_the_project() {
         ("home/data/deep", "home/data/deep"),
         ("home", "home"),
     ] {
-        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
-        let outcome = place.started(command.current_dir(place.path(from))).outcome().expect_code(0);
-        let workspace_path = place.path(workspace).canonicalize().expect("it is there").display().to_string();
-        assert_eq!(outcome.report["workspace"], workspace_path, "{from}\n{}", outcome.everything());
+        let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8")]);
+        let outcome = sandbox.started(command.current_dir(sandbox.path(from))).outcome().expect_code(0);
+        let workspace_path = sandbox.path(workspace).canonicalize().expect("it is there").display().to_string();
+        assert_eq!(outcome.report["workspace"], workspace_path, "{from}\n{}", outcome.dump());
         let is_said = outcome.stderr.contains(&format!("zen: the workspace is {workspace_path}, which contains ."));
-        assert_eq!(is_said, from != workspace, "{}", outcome.everything());
+        assert_eq!(is_said, from != workspace, "{}", outcome.dump());
     }
 }
 
@@ -222,16 +222,16 @@ fn every_flag_of_netra_zen_is_taken() {
         accepts(&[*flags, &["/analyze-code", "--config=plan.json"]].concat());
     }
     NETRA_ZEN_ASKS.iter().for_each(|flags| accepts(flags));
-    let place = Place::new();
-    let config = place.prompts(&["[[say Done.]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say Done.]]"]);
     let mut all = vec!["--start-at=0.1s", "--config", config.to_str().expect("UTF-8")];
     all.extend(NETRA_ZEN.iter().copied().flatten().filter(|flag| !["--dry-run", "--start-at", "2h"].contains(flag)));
-    place.started(&mut place.zen(&all)).outcome().expect_code(0);
+    sandbox.started(&mut sandbox.zen(&all)).outcome().expect_code(0);
 }
 
 #[test]
 fn apex_is_refused() {
-    let place = Place::new();
-    let outcome = place.started(&mut place.zen(&["--apex", "--message", "hello"])).outcome().expect_code(1);
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.started(&mut sandbox.zen(&["--apex", "--message", "hello"])).outcome().expect_code(1);
     assert!(outcome.stderr.starts_with("zen: --apex is not supported: ") && outcome.stderr.lines().count() == 1);
 }

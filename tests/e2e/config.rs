@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
 
-use harness::{MAX_WAIT, Outcome, Place, fake_claude, fixture, write_program};
+use harness::{MAX_WAIT, RunOutput, Sandbox, fake_claude, fixture, write_program};
 
 /// In a debug build, on a slow machine. How busy it is makes no difference.
 const MAX_CPU_SECONDS: u64 = 20;
@@ -17,41 +17,41 @@ const MAX_CPU_SECONDS: u64 = 20;
 const MEMORY_KB: u64 = 250_000;
 
 /// Nothing was launched, and every message says in plain words what and why.
-fn refused(place: &Place, outcome: Outcome) -> Outcome {
+fn refused(sandbox: &Sandbox, outcome: RunOutput) -> RunOutput {
     let outcome = outcome.expect_code(1);
-    assert_eq!(place.stand_in_log().len(), 0, "something was launched\n{}", outcome.everything());
-    assert_eq!(outcome.stdout, "", "{}", outcome.everything());
+    assert_eq!(sandbox.claude_log().len(), 0, "something was launched\n{}", outcome.dump());
+    assert_eq!(outcome.stdout, "", "{}", outcome.dump());
     hold_to_the_form(&outcome);
     outcome
 }
 
 /// `zen: what: why` in words for people: no debug format, no error number, no control character.
-fn hold_to_the_form(outcome: &Outcome) {
-    assert!(!outcome.stderr.is_empty() && outcome.stderr.ends_with('\n'), "{}", outcome.everything());
+fn hold_to_the_form(outcome: &RunOutput) {
+    assert!(!outcome.stderr.is_empty() && outcome.stderr.ends_with('\n'), "{}", outcome.dump());
     for line in outcome.stderr.lines() {
         let is_message = line.strip_prefix("zen: ").is_some_and(|text| text.contains([':', ' ']));
-        assert!(is_message || line.starts_with("  "), "{line:?}\n{}", outcome.everything());
+        assert!(is_message || line.starts_with("  "), "{line:?}\n{}", outcome.dump());
     }
     for jargon in ["Some(", "None", "Err(", "Ok(", "Os {", "(os error", "Error {", "panicked", "EOF"] {
-        assert!(!outcome.stderr.contains(jargon), "{jargon}\n{}", outcome.everything());
+        assert!(!outcome.stderr.contains(jargon), "{jargon}\n{}", outcome.dump());
     }
     assert!(!outcome.stderr.chars().any(|c| c.is_control() && c != '\n'), "{:?}", outcome.stderr);
 }
 
-fn expect_all<'a>(outcome: &Outcome, expected: impl IntoIterator<Item = &'a str>) {
+fn expect_all<'a>(outcome: &RunOutput, expected: impl IntoIterator<Item = &'a str>) {
     for expected in expected {
-        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.dump());
     }
 }
 
-fn refused_config(text: &str) -> Outcome {
-    let place = Place::new();
-    let outcome = place.run(&place.config(text), &[]);
-    refused(&place, outcome)
+fn refused_config(text: &str) -> RunOutput {
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.run(&sandbox.config(text), &[]);
+    refused(&sandbox, outcome)
 }
 
 /// The mistakes as they are told, without the indentation.
-fn mistakes(outcome: &Outcome) -> Vec<&str> {
+fn mistakes(outcome: &RunOutput) -> Vec<&str> {
     outcome.stderr.lines().filter_map(|line| line.strip_prefix("  ")).collect()
 }
 
@@ -132,10 +132,10 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
         "line 30: instances[9]: must be an object, got a number",
     ];
     for (told, expected) in told.iter().zip(expected) {
-        assert_eq!(told, expected, "{}", outcome.everything());
+        assert_eq!(told, expected, "{}", outcome.dump());
     }
-    assert_eq!(told.len(), expected.len(), "{}", outcome.everything());
-    assert!(outcome.stderr.contains("24 mistakes, nothing was launched:"), "{}", outcome.everything());
+    assert_eq!(told.len(), expected.len(), "{}", outcome.dump());
+    assert!(outcome.stderr.contains("24 mistakes, nothing was launched:"), "{}", outcome.dump());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn every_field_is_told_its_type() {
         for (fields, whose) in [(&of_budget[..], "budget: "), (&of_instance[..], "instances[0]: ")] {
             for (name, wanted) in fields.iter().filter(|(_, wanted)| *wanted != fits) {
                 let line = told.iter().find(|line| line.contains(&format!(": {whose}{name}: ")));
-                let line = line.unwrap_or_else(|| panic!("{name} = {value}\n{}", outcome.everything()));
+                let line = line.unwrap_or_else(|| panic!("{name} = {value}\n{}", outcome.dump()));
                 assert!(line.contains(&format!("got {kind}")), "{name}: {line}");
                 let is_integer = *wanted == "number" && line.contains("must be a positive integer");
                 assert!(line.contains(wanted) || is_integer, "{name}: {line}");
@@ -216,12 +216,12 @@ fn numbers_that_cannot_be_meant_are_refused() {
         ("\"NaN\"", "must be a positive integer, got a string"),
     ] {
         let config = format!(r#"{{"instances": [{{"command": "x", "max_tokens_per_command": {number}}}]}}"#);
-        let place = Place::new();
-        let outcome = place.run(&place.config(&config), &["--dry-run"]);
+        let sandbox = Sandbox::new();
+        let outcome = sandbox.run(&sandbox.config(&config), &["--dry-run"]);
         if told.is_empty() {
             outcome.expect_code(0);
         } else {
-            let outcome = refused(&place, outcome);
+            let outcome = refused(&sandbox, outcome);
             expect_all(&outcome, ["line 1, column 59: instances[0]: max_tokens_per_command: ", told]);
         }
     }
@@ -232,7 +232,7 @@ fn numbers_that_cannot_be_meant_are_refused() {
     let digits = "9".repeat(100_000);
     let outcome = refused_config(&format!(r#"{{"instances": [{{"command": "x", "timeout": {digits}}}]}}"#));
     expect_all(&outcome, ["timeout: must be at most 31,536,000 seconds, got 999"]);
-    assert!(outcome.stderr.len() < 1000, "{}", outcome.everything());
+    assert!(outcome.stderr.len() < 1000, "{}", outcome.dump());
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn many_mistakes_are_told_in_part() {
 
 #[test]
 fn comments_nulls_and_defaults() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"$schema": "https://example.org/zen.json", "// a": 1, "_b": [], "//": {"instances": 7}, "//": 2,
             "budget": {"// a": 1, "_b": {}, "$c": null, "overall_budget": null, "command_budgets": {"// x": "y"}},
             "defaults": {"// a": 1, "_b": 2, "$c": 3, "timeout": 77, "model": "opus", "permission_mode": null,
@@ -257,25 +257,25 @@ fn comments_nulls_and_defaults() {
                 {"name": "b", "command": "x", "timeout": 5, "model": "haiku",
                     "depends_on": [{"// c": 3, "name": "a", "when": null}]}]}"#,
     );
-    let outcome = place.run(&config, &["--dry-run"]).expect_code(0);
-    assert_eq!(outcome.stderr, "", "{}", outcome.everything());
+    let outcome = sandbox.run(&config, &["--dry-run"]).expect_code(0);
+    assert_eq!(outcome.stderr, "", "{}", outcome.dump());
     let (a, b) = outcome.stdout.split_once("\nb\n").expect("two instances");
     for expected in ["2 instances configured", "timeout 77s", "model opus", "text p", "tools all", "env without GONE"] {
-        assert!(a.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(a.contains(expected), "{expected}\n{}", outcome.dump());
     }
     for expected in ["timeout 5s", "model haiku", "depends on a", "FROM_DEFAULTS", "OVERRIDDEN", "_UNDERLINED"] {
-        assert!(b.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(b.contains(expected), "{expected}\n{}", outcome.dump());
     }
     for secret in ["secret-", "8080"] {
-        assert!(!outcome.stdout.contains(secret), "{secret}\n{}", outcome.everything());
+        assert!(!outcome.stdout.contains(secret), "{secret}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_byte_order_mark_and_carriage_returns_are_no_mistake_and_move_no_line() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let good = "\u{feff}{\r\n\"instances\": [\r\n{\"command\": \"x\"}\r\n]\r\n}\r\n";
-    place.run(&place.config(good), &["--dry-run"]).expect_code(0);
+    sandbox.run(&sandbox.config(good), &["--dry-run"]).expect_code(0);
     let outcome = refused_config(&good.replace("command", "comand"));
     expect_all(&outcome, ["line 3, column 12: instances[0]: comand: "]);
     let outcome = refused_config(&good.replace("\"x\"", "'x'"));
@@ -284,15 +284,15 @@ fn a_byte_order_mark_and_carriage_returns_are_no_mistake_and_move_no_line() {
 
 #[test]
 fn a_command_beside_a_prompt_is_used_and_that_is_said() {
-    let place = Place::new();
-    place.command("help", "[[say from the command]]");
+    let sandbox = Sandbox::new();
+    sandbox.command("help", "[[say from the command]]");
     let config =
-        place.config("{\"instances\": [\n{\"name\": \"a\", \"command\": \"/help\", \"prompt\": \"[[say no]]\"}]}");
-    let outcome = place.run(&config, &[]).expect_code(0);
+        sandbox.config("{\"instances\": [\n{\"name\": \"a\", \"command\": \"/help\", \"prompt\": \"[[say no]]\"}]}");
+    let outcome = sandbox.run(&config, &[]).expect_code(0);
     let said = format!("zen: {}: line 2: instance 'a': 'command' is used and 'prompt' is ignored\n", config.display());
     assert_eq!(outcome.stderr, said);
     assert_eq!(outcome.instance("a")["result"], "from the command");
-    let outcome = place.run(&config, &["--quiet"]).expect_code(0);
+    let outcome = sandbox.run(&config, &["--quiet"]).expect_code(0);
     assert_eq!(outcome.stderr, "", "a warning is no error");
 }
 
@@ -307,7 +307,7 @@ fn rings_are_shown_and_long_ones_in_part() {
     let instances: Vec<String> = (0..5000).map(instance).collect();
     let long = refused_config(&format!("{{\"instances\": [{}]}}", instances.join(",\n")));
     expect_all(&long, ["1 mistake,", "n0 -> n1 -> ", " -> ... -> n0"]);
-    assert!(long.stderr.len() < 500, "{}", long.everything());
+    assert!(long.stderr.len() < 500, "{}", long.dump());
 }
 
 #[test]
@@ -319,64 +319,64 @@ fn hostile_names_come_out_harmless() {
         r"\u0000"
     ));
     expect_all(&outcome, ["NUL"]);
-    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.everything());
+    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.dump());
     let outcome = refused_config("{\"instances\": [{\"name\": \"\u{1b}[31m\u{202e}x\" 1}]}");
     expect_all(&outcome, ["JSON parsing error at line 1"]);
-    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.everything());
-    let place = Place::new();
+    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.dump());
+    let sandbox = Sandbox::new();
     let strange = Path::new("a\u{1b}[2J\nb\u{202e}c");
-    let outcome = place.run(strange, &["--workspace", strange.to_str().expect("UTF-8"), "--claude", "\u{1b}c\n/x"]);
-    let outcome = refused(&place, outcome);
-    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.everything());
+    let outcome = sandbox.run(strange, &["--workspace", strange.to_str().expect("UTF-8"), "--claude", "\u{1b}c\n/x"]);
+    let outcome = refused(&sandbox, outcome);
+    assert!(!outcome.stderr.contains('\u{202e}'), "{}", outcome.dump());
 }
 
 /// Without a locale (cron), a message has ASCII only.
 #[test]
 fn hostile_paths_and_commands_come_out_harmless() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         &serde_json::json!({"instances": [{"name": "a", "command": "/a\u{1b}[2J"}],
             "budget": {"command_budgets": {"/x\u{1b}[31mRED\u{7}\n/y": 5, "/\u{fc}ber": 5}}})
         .to_string(),
     );
     for arguments in [&["--log-dir", "/proc/x\u{1b}[31mRED\n"][..], &["--dry-run"], &["--claude", "\u{1b}[31m"], &[]] {
-        let outcome = place.run(&config, arguments);
+        let outcome = sandbox.run(&config, arguments);
         let is_harmless = |c: char| c == '\n' || !c.is_control();
-        assert!(outcome.stdout.chars().chain(outcome.stderr.chars()).all(is_harmless), "{}", outcome.everything());
+        assert!(outcome.stdout.chars().chain(outcome.stderr.chars()).all(is_harmless), "{}", outcome.dump());
     }
-    let mut command = place.zen_on(&config, &[]);
-    let outcome = place.started(command.env("LANG", "C")).outcome();
-    assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{}", outcome.everything());
+    let mut command = sandbox.zen_on(&config, &[]);
+    let outcome = sandbox.started(command.env("LANG", "C")).outcome();
+    assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{}", outcome.dump());
 }
 
 #[test]
 fn messages_are_ascii_where_the_locale_is() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"instances": [{"name": "名前é→", "command": "x", "名": 1, "permission_mode": "é", "depends_on": ["ü"]}]}"#,
     );
-    for (config, locale) in [(config, ""), (place.path("naïve.json"), "C")] {
-        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "é"]);
-        let outcome = place.started(command.env_remove("LANG").env("LC_ALL", locale)).outcome();
-        let outcome = refused(&place, outcome);
-        assert!(outcome.stderr.is_ascii(), "{}", outcome.everything());
+    for (config, locale) in [(config, ""), (sandbox.path("naïve.json"), "C")] {
+        let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "é"]);
+        let outcome = sandbox.started(command.env_remove("LANG").env("LC_ALL", locale)).outcome();
+        let outcome = refused(&sandbox, outcome);
+        assert!(outcome.stderr.is_ascii(), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let written = |name: &str, bytes: &[u8]| {
-        fs::write(place.path(name), bytes).expect("a file");
-        place.path(name)
+        fs::write(sandbox.path(name), bytes).expect("a file");
+        sandbox.path(name)
     };
-    File::create(place.path("large")).and_then(|file| file.set_len(100_000_000)).expect("a file");
+    File::create(sandbox.path("large")).and_then(|file| file.set_len(100_000_000)).expect("a file");
     let deep = |levels: usize| format!("{{\"instances\": {}{}}}", "[".repeat(levels), "]".repeat(levels));
     let deep_object = format!("{{\"budget\": {}1{}}}", "{\"overall_budget\": ".repeat(10_000), "}".repeat(10_000));
     let cases = [
-        (place.path("gone.json"), "cannot be read: No such file or directory"),
-        (place.path("workspace"), "is a directory: give the file of the config with --config FILE"),
-        (place.path("config/below/nothing"), "cannot be read: No such file or directory"),
+        (sandbox.path("gone.json"), "cannot be read: No such file or directory"),
+        (sandbox.path("workspace"), "is a directory: give the file of the config with --config FILE"),
+        (sandbox.path("config/below/nothing"), "cannot be read: No such file or directory"),
         (written("empty", b""), "empty: a config is an object with a list of \"instances\""),
         (written("white", b" \n\t\r\n"), "is empty"),
         (written("mark", "\u{feff}".as_bytes()), "is empty"),
@@ -384,7 +384,7 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
         (written("utf-16", b"\xff\xfe{\0}\0"), "encoded in UTF-16: save it as UTF-8"),
         (written("nul", b"\0\0\0\0"), "JSON parsing error at line 1, column 1"),
         (written("binary", &fs::read(fake_claude()).expect("a program")[..1_000_000]), "invalid UTF-8"),
-        (place.path("large"), "larger than 32 MB: not a config"),
+        (sandbox.path("large"), "larger than 32 MB: not a config"),
         (PathBuf::from("/dev/zero"), "larger than 32 MB: not a config"),
         (PathBuf::from("/dev/null"), "is empty"),
         (written("deep", deep(10_000).as_bytes()), "instances[0]: must be an object, got an array"),
@@ -396,11 +396,11 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
         (written("two", b"{} {}"), "JSON parsing error at line 1, column 4"),
     ];
     for (file, expected) in cases {
-        let mut command = place.zen(&["--config", file.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+        let mut command = sandbox.zen(&["--config", file.to_str().expect("UTF-8"), "--workspace", "workspace"]);
         limit_memory_and_time(&mut command);
-        let outcome = refused(&place, place.started(&mut command).outcome());
+        let outcome = refused(&sandbox, sandbox.started(&mut command).outcome());
         expect_all(&outcome, [file.to_str().expect("UTF-8"), expected]);
-        assert!(outcome.stderr.len() < 1000, "{}", outcome.everything());
+        assert!(outcome.stderr.len() < 1000, "{}", outcome.dump());
     }
 }
 
@@ -447,13 +447,13 @@ fn large_configs_full_of_mistakes_are_refused_in_bounded_time() {
             format!("{{{}}}", names.iter().map(|n| format!("{n}: 1")).collect::<Vec<_>>().join(",")),
         ),
     ] {
-        let place = Place::new();
-        let config = place.config(&config);
-        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8")]);
+        let sandbox = Sandbox::new();
+        let config = sandbox.config(&config);
+        let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8")]);
         limit_memory_and_time(&mut command);
-        let outcome = place.started(&mut command).outcome_within(5 * MAX_WAIT);
-        assert_eq!(outcome.code, 1, "{what}: {}", outcome.everything());
-        let outcome = refused(&place, outcome);
+        let outcome = sandbox.started(&mut command).outcome_within(5 * MAX_WAIT);
+        assert_eq!(outcome.code, 1, "{what}: {}", outcome.dump());
+        let outcome = refused(&sandbox, outcome);
         expect_all(&outcome, ["mistake"]);
     }
 }
@@ -479,11 +479,11 @@ fn layered_config_with_results_is_planned_in_bounded_time() {
             .flat_map(|layer| (0..WIDTH).map(move |at| (layer, at)))
             .map(|(l, at)| instance(l, at))
             .collect();
-        let place = Place::new();
-        let config = place.config(&format!("{{\"instances\": [{}]}}", instances.join(",")));
-        let mut command = place.zen_on(&config, &["--dry-run"]);
+        let sandbox = Sandbox::new();
+        let config = sandbox.config(&format!("{{\"instances\": [{}]}}", instances.join(",")));
+        let mut command = sandbox.zen_on(&config, &["--dry-run"]);
         limit_memory_and_time(&mut command);
-        let outcome = place.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
+        let outcome = sandbox.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
         assert!(outcome.stdout.starts_with("4000 instances configured\n"), "{}", &outcome.stdout[..200]);
     }
 }
@@ -493,10 +493,10 @@ fn a_config_that_others_keep_for_themselves_cannot_be_read() {
     if !nix::unistd::geteuid().is_root() {
         return; // for who is not root, the workspace of the seed's test 5.2 shows the same
     }
-    let place = Place::new();
-    let config = place.prompts(&["x"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["x"]);
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("permissions");
-    let outcome = refused(&place, as_nobody(&place, &["--config", config.to_str().expect("UTF-8"), "--no-logs"]));
+    let outcome = refused(&sandbox, as_nobody(&sandbox, &["--config", config.to_str().expect("UTF-8"), "--no-logs"]));
     expect_all(&outcome, ["config.json: cannot be read: Permission denied"]);
 }
 
@@ -505,29 +505,29 @@ fn a_claude_that_others_keep_for_themselves_is_no_program() {
     if !nix::unistd::geteuid().is_root() {
         return; // there is nobody to keep it from
     }
-    let place = Place::new();
-    let config = place.prompts(&["x"]);
-    let program = script(&place, "claude", "true");
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["x"]);
+    let program = script(&sandbox, "claude", "true");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).expect("permissions");
     let arguments = ["--config", config.to_str().expect("UTF-8"), "--no-logs", "--claude", "./claude"];
-    let outcome = refused(&place, as_nobody(&place, &arguments));
+    let outcome = refused(&sandbox, as_nobody(&sandbox, &arguments));
     expect_all(&outcome, ["Claude CLI not found: --claude: ./claude is not executable: "]);
 }
 
-fn as_nobody(place: &Place, arguments: &[&str]) -> Outcome {
-    fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("permissions");
-    let zen = place.path("zen");
+fn as_nobody(sandbox: &Sandbox, arguments: &[&str]) -> RunOutput {
+    fs::set_permissions(sandbox.path(""), fs::Permissions::from_mode(0o755)).expect("permissions");
+    let zen = sandbox.path("zen");
     harness::copy_program(harness::zen_binary(), &zen);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(zen).args(arguments);
-    command.current_dir(place.path("")).env_clear().env("PATH", "/usr/bin:/bin").env("ZEN_CLAUDE", "/bin/true");
-    place.started(&mut command).outcome()
+    command.current_dir(sandbox.path("")).env_clear().env("PATH", "/usr/bin:/bin").env("ZEN_CLAUDE", "/bin/true");
+    sandbox.started(&mut command).outcome()
 }
 
 #[test]
 fn a_pipe_that_never_ends_is_refused_and_one_that_ends_is_a_config() {
-    let place = Place::new();
-    let pipe = place.path("pipe");
+    let sandbox = Sandbox::new();
+    let pipe = sandbox.path("pipe");
     let write = |text: &'static [u8], times: usize| {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
         let pipe = pipe.clone();
@@ -537,40 +537,40 @@ fn a_pipe_that_never_ends_is_refused_and_one_that_ends_is_a_config() {
         })
     };
     let writer = write(b"{\"a\":                                            \n", usize::MAX);
-    let outcome = refused(&place, place.run(&pipe, &[]));
+    let outcome = refused(&sandbox, sandbox.run(&pipe, &[]));
     expect_all(&outcome, ["larger than 32 MB: not a config"]);
     assert!(!writer.join().expect("a writer"), "it was not read to an end that it has not");
     fs::remove_file(&pipe).expect("a pipe");
     let writer = write(b"{\"instances\": [{\"command\": \"x\"}]}", 1);
-    place.run(&pipe, &["--dry-run"]).expect_code(0);
+    sandbox.run(&pipe, &["--dry-run"]).expect_code(0);
     assert!(writer.join().expect("a writer"));
 }
 
 #[test]
 fn a_dash_reads_standard_input() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let with_stdin = |text: &str, arguments: &[&str]| {
-        let mut command = place.zen(&["--config", "-", "--workspace", "workspace"]);
-        let stdin = File::open(place.config(text)).expect("a file");
-        place.started(command.args(arguments).env("TEST_KEEPS_STDIN", "1").stdin(stdin)).outcome()
+        let mut command = sandbox.zen(&["--config", "-", "--workspace", "workspace"]);
+        let stdin = File::open(sandbox.config(text)).expect("a file");
+        sandbox.started(command.args(arguments).env("TEST_KEEPS_STDIN", "1").stdin(stdin)).outcome()
     };
     let outcome = with_stdin(r#"{"instances": [{"name": "a", "prompt": "[[say hello]]"}]}"#, &[]).expect_code(0);
     assert_eq!(outcome.instance("a")["result"], "hello");
     assert_eq!(outcome.stderr, "");
-    fs::remove_file(place.path("stand-in.log")).expect("the log");
+    fs::remove_file(sandbox.path("fake-claude.log")).expect("the log");
     for (text, expected) in [
         ("{", "zen: standard input: JSON parsing error at line 1, column "),
         ("{\"instances\": []}", "zen: standard input: 1 mistake"),
         ("", "zen: standard input is empty"),
     ] {
-        expect_all(&refused(&place, with_stdin(text, &[])), [expected]);
+        expect_all(&refused(&sandbox, with_stdin(text, &[])), [expected]);
     }
 }
 
 /// A config of 1 MB, in many lines and in one. The aim is 10 ms in release; this holds a debug build to a rough bound.
 #[test]
 fn a_config_of_a_megabyte_loads_fast() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instance = |i: usize| {
         let prompt = format!("Review module {i} and say what you find. ").repeat(6);
         format!(r#"{{"name": "instance-{i}", "prompt": "{prompt}", "timeout": 60, "max_tokens_per_command": 1000}}"#)
@@ -581,37 +581,37 @@ fn a_config_of_a_megabyte_loads_fast() {
             "" => format!(r#"{{"instances": [{{"prompt": "{}"}}]}}"#, "x".repeat(1_000_000)),
             _ => format!("{{\"instances\": [{}]}}", instances.join(between)),
         };
-        let config = place.config(&config);
-        let mut command = place.zen_on(&config, &["--dry-run"]);
+        let config = sandbox.config(&config);
+        let mut command = sandbox.zen_on(&config, &["--dry-run"]);
         limit_memory_and_time(&mut command);
-        place.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
+        sandbox.started(&mut command).outcome_within(5 * MAX_WAIT).expect_code(0);
     }
 }
 
 #[test]
 fn claude_is_the_option_s_else_the_variable_s_else_the_path_s() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     let config = config.to_str().expect("UTF-8");
     for name in ["option", "variable", "path/claude", "path/other", "relative/claude"] {
         script(
-            &place,
+            &sandbox,
             name,
-            &format!("echo {name} >> {}; exec '{}' \"$@\"", place.path("started").display(), fake_claude().display()),
+            &format!("echo {name} >> {}; exec '{}' \"$@\"", sandbox.path("started").display(), fake_claude().display()),
         );
     }
-    fs::create_dir_all(place.path("first/claude")).expect("a directory that is no program");
-    fs::write(place.path("first/other"), "no program").expect("a file");
-    let path = format!("{0}/first:{0}/path:/usr/bin:/bin", place.path("").display());
+    fs::create_dir_all(sandbox.path("first/claude")).expect("a directory that is no program");
+    fs::write(sandbox.path("first/other"), "no program").expect("a file");
+    let path = format!("{0}/first:{0}/path:/usr/bin:/bin", sandbox.path("").display());
     let started = |arguments: &[&str], variable: &str, path: &str| {
-        let _ = fs::remove_file(place.path("started"));
+        let _ = fs::remove_file(sandbox.path("started"));
         let mut all = vec!["--config", config, "--workspace", "workspace", "--no-logs"];
         all.extend(arguments);
-        let mut command = place.zen(&all);
-        place.started(command.env("ZEN_CLAUDE", variable).env("PATH", path)).outcome().expect_code(0);
-        fs::read_to_string(place.path("started")).expect("something was started").trim().to_owned()
+        let mut command = sandbox.zen(&all);
+        sandbox.started(command.env("ZEN_CLAUDE", variable).env("PATH", path)).outcome().expect_code(0);
+        fs::read_to_string(sandbox.path("started")).expect("something was started").trim().to_owned()
     };
-    let absolute = place.path("variable");
+    let absolute = sandbox.path("variable");
     let variable = absolute.to_str().expect("UTF-8");
     assert_eq!(started(&["--claude", "./option"], variable, &path), "option");
     assert_eq!(started(&[], variable, &path), "variable");
@@ -626,14 +626,17 @@ fn claude_is_the_option_s_else_the_variable_s_else_the_path_s() {
 #[test]
 fn claude_is_found_where_its_installers_put_it() {
     for installed in [".local/bin/claude", ".claude/local/claude"] {
-        let place = Place::new();
-        let config = place.prompts(&["[[say hello]]"]);
-        let folder = place.path("home").join(installed);
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&["[[say hello]]"]);
+        let folder = sandbox.path("home").join(installed);
         fs::create_dir_all(folder.parent().expect("a folder")).expect("a directory");
-        let text =
-            format!("#!/bin/sh\ntouch {}; exec '{}' \"$@\"", place.path("started").display(), fake_claude().display());
+        let text = format!(
+            "#!/bin/sh\ntouch {}; exec '{}' \"$@\"",
+            sandbox.path("started").display(),
+            fake_claude().display()
+        );
         write_program(&folder, &text);
-        let mut command = place.zen_on(&config, &[]);
+        let mut command = sandbox.zen_on(&config, &[]);
         command.env_remove("ZEN_CLAUDE").env("PATH", "/usr/bin:/bin");
         if Command::new("sh")
             .args(["-c", "PATH=/usr/bin:/bin command -v claude"])
@@ -643,17 +646,17 @@ fn claude_is_found_where_its_installers_put_it() {
             println!("left out: a claude is installed in /usr/bin");
             return;
         }
-        place.started(&mut command).outcome().expect_code(0);
-        assert!(place.path("started").exists(), "{installed}");
+        sandbox.started(&mut command).outcome().expect_code(0);
+        assert!(sandbox.path("started").exists(), "{installed}");
     }
 }
 
 #[test]
 fn a_claude_that_is_none_is_refused_with_its_reason() {
-    let place = Place::new();
-    let config = place.prompts(&["x"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["x"]);
     let config = config.to_str().expect("UTF-8");
-    fs::write(place.path("no-program"), "x").expect("a file");
+    fs::write(sandbox.path("no-program"), "x").expect("a file");
     for (option, variable, expected) in [
         (
             "./gone",
@@ -674,28 +677,28 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
     ] {
         let mut arguments = vec!["--config", config];
         arguments.extend(["--claude", option].into_iter().filter(|_| !option.is_empty()));
-        let mut command = place.zen(&arguments);
+        let mut command = sandbox.zen(&arguments);
         command.env("ZEN_CLAUDE", variable).env("PATH", "/nowhere");
-        let outcome = refused(&place, place.started(&mut command).outcome());
+        let outcome = refused(&sandbox, sandbox.started(&mut command).outcome());
         expect_all(&outcome, [expected]);
-        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.dump());
         // A plan can be looked at on a machine that has no claude, and fails as the run would.
-        let outcome = place.started(command.arg("--dry-run")).outcome().expect_code(1);
+        let outcome = sandbox.started(command.arg("--dry-run")).outcome().expect_code(1);
         expect_all(&outcome, [expected]);
-        assert!(outcome.stdout.contains("1 instance configured"), "{}", outcome.everything());
+        assert!(outcome.stdout.contains("1 instance configured"), "{}", outcome.dump());
     }
-    let mut command = place.zen(&["--config", config]);
-    let outcome = refused(&place, place.started(command.env_remove("PATH").env_remove("ZEN_CLAUDE")).outcome());
+    let mut command = sandbox.zen(&["--config", config]);
+    let outcome = refused(&sandbox, sandbox.started(command.env_remove("PATH").env_remove("ZEN_CLAUDE")).outcome());
     expect_all(&outcome, ["Claude CLI not found in PATH"]);
 }
 
 /// Whether tools can be restricted is asked of claude itself; one that does not answer is not taken for one that can.
 #[test]
 fn a_claude_that_does_not_say_what_it_can_is_refused_where_that_counts() {
-    let place = Place::new();
-    let broken = script(&place, "broken", "echo 'env: node: No such file' >&2; echo >&2; exit 127");
-    let config = place.config(r#"{"instances": [{"command": "x", "allowed_tools": ["Read"]}]}"#);
-    let outcome = refused(&place, place.run(&config, &["--claude", broken.to_str().expect("UTF-8")]));
+    let sandbox = Sandbox::new();
+    let broken = script(&sandbox, "broken", "echo 'env: node: No such file' >&2; echo >&2; exit 127");
+    let config = sandbox.config(r#"{"instances": [{"command": "x", "allowed_tools": ["Read"]}]}"#);
+    let outcome = refused(&sandbox, sandbox.run(&config, &["--claude", broken.to_str().expect("UTF-8")]));
     expect_all(&outcome, ["cannot read the capabilities of claude: ", "/broken --help: env: node: No such file\n"]);
 }
 
@@ -704,17 +707,17 @@ fn root_without_a_sandbox_is_told_before_the_start() {
     if !nix::unistd::geteuid().is_root() {
         return; // nothing is refused
     }
-    let place = Place::new();
-    let run = |config: &str, sandbox: Option<&str>| {
-        let config = place.config(config);
-        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+    let sandbox = Sandbox::new();
+    let run = |config: &str, is_sandbox: Option<&str>| {
+        let config = sandbox.config(config);
+        let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
         command.args(["--startup-delay", "0"]).env_remove("IS_SANDBOX");
-        place.started(command.envs(sandbox.map(|value| ("IS_SANDBOX", value)))).outcome()
+        sandbox.started(command.envs(is_sandbox.map(|value| ("IS_SANDBOX", value)))).outcome()
     };
     let one = r#"{"instances": [{"name": "a", "prompt": "x"}]}"#;
     let many = r#"{"instances": [{"name": "a", "prompt": "x", "permission_mode": "default"}, {"name": "b", "prompt": "x"},
         {"name": "c", "prompt": "x", "permission_mode": "bypassPermissions"}]}"#;
-    for (config, sandbox, whose) in [
+    for (config, is_sandbox, subject) in [
         (one, None, "instance 'a': claude refuses permission_mode bypassPermissions as root: "),
         (one, Some("0"), "instance 'a' would run"),
         (one, Some(""), "instance 'a' would run"),
@@ -725,10 +728,10 @@ fn root_without_a_sandbox_is_told_before_the_start() {
             "instance 'a' would",
         ),
     ] {
-        let outcome = refused(&place, run(config, sandbox));
-        expect_all(&outcome, [whose, "run zen as another user", "\"permission_mode\": \"default\"", "IS_SANDBOX=1"]);
+        let outcome = refused(&sandbox, run(config, is_sandbox));
+        expect_all(&outcome, [subject, "run zen as another user", "\"permission_mode\": \"default\"", "IS_SANDBOX=1"]);
     }
-    for (config, sandbox) in [
+    for (config, is_sandbox) in [
         (one, Some("1")),
         (r#"{"instances": [{"name": "a", "prompt": "x", "env": {"IS_SANDBOX": "1"}}]}"#, None),
         (r#"{"instances": [{"name": "a", "prompt": "x", "env": {"IS_SANDBOX": 1}}]}"#, None),
@@ -737,20 +740,20 @@ fn root_without_a_sandbox_is_told_before_the_start() {
         (r#"{"instances": [{"name": "a", "prompt": "x", "allowed_tools": ["Read"]}]}"#, None),
         (r#"{"defaults": {"permission_mode": "acceptEdits"}, "instances": [{"name": "a", "prompt": "x"}]}"#, None),
     ] {
-        let outcome = run(config, sandbox).expect_code(0);
+        let outcome = run(config, is_sandbox).expect_code(0);
         assert_eq!(outcome.stderr, "", "{config}");
     }
 }
 
 #[test]
 fn a_workspace_must_be_a_directory() {
-    let place = Place::new();
-    let config = place.prompts(&["[[echo-env PWD]]"]);
-    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, place.path(name)).expect("a link");
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[echo-env PWD]]"]);
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, sandbox.path(name)).expect("a link");
     link("workspace", "link");
     link("nowhere", "dangling");
     link("loop", "loop");
-    fs::write(place.path("file"), "").expect("a file");
+    fs::write(sandbox.path("file"), "").expect("a file");
     for (workspace, expected) in [
         ("gone", "gone does not exist: give another with --workspace DIR"),
         ("dangling", "dangling does not exist: give another with --workspace DIR"),
@@ -759,30 +762,30 @@ fn a_workspace_must_be_a_directory() {
         ("loop", "loop cannot be read: "),
         ("/dev/null", "workspace /dev/null is not a directory"),
     ] {
-        let outcome = refused(&place, place.run(&config, &["--workspace", workspace]));
+        let outcome = refused(&sandbox, sandbox.run(&config, &["--workspace", workspace]));
         expect_all(&outcome, ["zen: workspace /", expected]);
     }
     // With a bad config, both are told.
-    let bad = place.path("bad.json");
+    let bad = sandbox.path("bad.json");
     fs::write(&bad, "{}").expect("a file");
-    let outcome = refused(&place, place.run(&bad, &["--workspace", "gone", "--claude", "./gone"]));
+    let outcome = refused(&sandbox, sandbox.run(&bad, &["--workspace", "gone", "--claude", "./gone"]));
     expect_all(&outcome, ["gone does not exist", "instances: missing", "--claude: ./gone does not exist"]);
     for workspace in ["link", "workspace/", "./workspace/.claude/.."] {
-        let outcome = place.run(&config, &["--workspace", workspace]).expect_code(0);
-        let starts: Vec<_> = place.stand_in_log().into_iter().filter(|line| line["event"] == "start").collect();
+        let outcome = sandbox.run(&config, &["--workspace", workspace]).expect_code(0);
+        let starts: Vec<_> = sandbox.claude_log().into_iter().filter(|line| line["event"] == "start").collect();
         let start = starts.last().expect("a start");
-        let expected = place.workspace().canonicalize().expect("it is there");
+        let expected = sandbox.workspace().canonicalize().expect("it is there");
         for (what, path) in [("cwd", &start["cwd"]), ("PWD", &start["env"]["PWD"])] {
             let path = Path::new(path.as_str().expect("a path"));
-            assert_eq!(path, expected, "{what}\n{}", outcome.everything());
+            assert_eq!(path, expected, "{what}\n{}", outcome.dump());
         }
     }
 }
 
 #[test]
 fn mistakes_of_the_command_line_are_told_at_once() {
-    let place = Place::new();
-    let run = |arguments: &[&str]| refused(&place, place.started(&mut place.zen(arguments)).outcome());
+    let sandbox = Sandbox::new();
+    let run = |arguments: &[&str]| refused(&sandbox, sandbox.started(&mut sandbox.zen(arguments)).outcome());
     let outcome = run(&[
         "--confg",
         "a.json",
@@ -828,9 +831,9 @@ fn mistakes_of_the_command_line_are_told_at_once() {
 
 #[test]
 fn a_plan_that_nobody_takes_is_an_error_unless_the_reader_went_away() {
-    let place = Place::new();
-    let config = place.prompts(&["x"]);
-    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--dry-run"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["x"]);
+    let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--dry-run"]);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
     let output = command.stdout(full).output().expect("zen runs");
     assert_eq!(output.status.code(), Some(1));
@@ -844,22 +847,22 @@ fn a_plan_that_nobody_takes_is_an_error_unless_the_reader_went_away() {
 /// The seed's configs, and what a plan shows of them.
 #[test]
 fn every_fixture_has_a_plan() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let mut plans = 0;
     for entry in fs::read_dir(fixture("")).expect("the fixtures").flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "json") {
-            let outcome = place.commands_of(&entry.path()).run(&entry.path(), &["--dry-run"]).expect_code(0);
-            assert!(outcome.stdout.contains(" configured"), "{}", outcome.everything());
+            let outcome = sandbox.commands_of(&entry.path()).run(&entry.path(), &["--dry-run"]).expect_code(0);
+            assert!(outcome.stdout.contains(" configured"), "{}", outcome.dump());
             plans += 1;
         }
     }
     assert!(plans >= 12, "{plans} plans");
-    assert_eq!(place.stand_in_log().len(), 0, "a dry run starts nothing");
+    assert_eq!(sandbox.claude_log().len(), 0, "a dry run starts nothing");
 }
 
 /// A program of the shell, at this path of the place.
-fn script(place: &Place, name: &str, body: &str) -> PathBuf {
-    let file = place.path(name);
+fn script(sandbox: &Sandbox, name: &str, body: &str) -> PathBuf {
+    let file = sandbox.path(name);
     fs::create_dir_all(file.parent().expect("it is below the place")).expect("a directory");
     write_program(&file, &format!("#!/bin/sh\n{body}\n"));
     file

@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
-use harness::{Place, Running, is_alive, wait_for, wait_until};
+use harness::{Running, Sandbox, is_alive, wait_for, wait_until};
 
 /// A run of one instance that waits for the gate in a tool. When it runs, its config has become one that waits for nothing.
-fn started(place: &Place, arguments: &[&str]) -> (Running, PathBuf) {
-    let config = place.prompts(&[&format!("{} [[say Done.]]", place.gate("gate"))]);
-    let run = place.start(&config, arguments);
-    wait_until("the tool", || !place.stand_in_events("tool").is_empty());
-    (run, place.prompts(&["[[say Done.]]"]))
+fn started(sandbox: &Sandbox, arguments: &[&str]) -> (Running, PathBuf) {
+    let config = sandbox.prompts(&[&format!("{} [[say Done.]]", sandbox.gate("gate"))]);
+    let run = sandbox.start(&config, arguments);
+    wait_until("the tool", || !sandbox.claude_events("tool").is_empty());
+    (run, sandbox.prompts(&["[[say Done.]]"]))
 }
 
 /// What another zen does while one runs: its exit code, its output, its messages.
@@ -42,46 +42,46 @@ fn expect_done(command: &mut Command) {
 
 #[test]
 fn a_second_run_of_a_config_is_not_launched() {
-    let place = Place::new();
-    let (first, config) = started(&place, &[]);
+    let sandbox = Sandbox::new();
+    let (first, config) = started(&sandbox, &[]);
     for arguments in [&[][..], &["--no-logs"], &["--quiet"], &["--log-dir", "elsewhere"]] {
-        expect_refused(&mut place.zen_on(&config, arguments), &first);
+        expect_refused(&mut sandbox.zen_on(&config, arguments), &first);
     }
-    fs::create_dir(place.path("links")).expect("a directory");
-    std::os::unix::fs::symlink(&config, place.path("links/config.json")).expect("a link");
-    expect_refused(&mut place.zen_on(&place.path("links/config.json"), &[]), &first);
-    assert_eq!(place.stand_in_events("start").len(), 1, "nothing else was launched");
-    place.open_gate("gate");
+    fs::create_dir(sandbox.path("links")).expect("a directory");
+    std::os::unix::fs::symlink(&config, sandbox.path("links/config.json")).expect("a link");
+    expect_refused(&mut sandbox.zen_on(&sandbox.path("links/config.json"), &[]), &first);
+    assert_eq!(sandbox.claude_events("start").len(), 1, "nothing else was launched");
+    sandbox.open_gate("gate");
     first.outcome().expect_code(0);
-    place.run(&config, &[]).expect_code(0);
+    sandbox.run(&config, &[]).expect_code(0);
 }
 
 #[test]
 fn what_is_not_the_same_is_not_held_up() {
-    let place = Place::new();
-    let (first, config) = started(&place, &[]);
-    let other = place.path("other.json");
+    let sandbox = Sandbox::new();
+    let (first, config) = started(&sandbox, &[]);
+    let other = sandbox.path("other.json");
     fs::copy(&config, &other).expect("a config");
-    fs::create_dir(place.path("elsewhere")).expect("a directory");
-    expect_done(&mut place.zen_on(&other, &[]));
-    expect_done(&mut place.zen_on(&config, &["--workspace", "elsewhere"]));
-    expect_done(&mut place.zen_on(&config, &["--no-lock"]));
-    expect_done(&mut place.zen_on(&config, &["--lock", "own.lock"]));
-    expect_done(&mut place.zen_on(&config, &["--dry-run"]));
-    expect_done(&mut place.zen_on(&config, &["[[say Done.]]"]));
+    fs::create_dir(sandbox.path("elsewhere")).expect("a directory");
+    expect_done(&mut sandbox.zen_on(&other, &[]));
+    expect_done(&mut sandbox.zen_on(&config, &["--workspace", "elsewhere"]));
+    expect_done(&mut sandbox.zen_on(&config, &["--no-lock"]));
+    expect_done(&mut sandbox.zen_on(&config, &["--lock", "own.lock"]));
+    expect_done(&mut sandbox.zen_on(&config, &["--dry-run"]));
+    expect_done(&mut sandbox.zen_on(&config, &["[[say Done.]]"]));
     let input = fs::File::open(&config).expect("a config");
-    expect_done(place.zen_on(Path::new("-"), &[]).stdin(Stdio::from(input)));
+    expect_done(sandbox.zen_on(Path::new("-"), &[]).stdin(Stdio::from(input)));
     assert!(is_alive(first.pid()), "all that while, the first one ran");
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     first.outcome().expect_code(0);
 }
 
 #[test]
 fn a_named_lock_holds_whatever_runs() {
-    let place = Place::new();
-    let (first, _) = started(&place, &["--lock", "my.lock"]);
+    let sandbox = Sandbox::new();
+    let (first, _) = started(&sandbox, &["--lock", "my.lock"]);
     let command = |arguments: &[&str]| {
-        let mut command = place.zen(&["[[say Done.]]", "--workspace", "workspace"]);
+        let mut command = sandbox.zen(&["[[say Done.]]", "--workspace", "workspace"]);
         command.args(arguments);
         command
     };
@@ -97,43 +97,43 @@ fn a_named_lock_holds_whatever_runs() {
         let (code, _, stderr) = beside(&mut command(&["--lock", file]));
         assert!(code == 1 && stderr.starts_with(expected), "{code}: {stderr}");
     }
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     first.outcome().expect_code(0);
     expect_done(&mut command(&["--lock", "my.lock"]));
 }
 
 #[test]
 fn without_a_state_directory_it_is_said_and_the_run_goes_on() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say Done.]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say Done.]]"]);
     for (home, why) in [(Some("/dev/null"), "Not a directory"), (None, "neither XDG_STATE_HOME nor HOME says")] {
-        let mut command = place.zen_on(&config, &["--no-logs"]);
+        let mut command = sandbox.zen_on(&config, &["--no-logs"]);
         command.env_remove("XDG_STATE_HOME").env_remove("HOME").envs(home.map(|home| ("HOME", home)));
-        let outcome = place.started(&mut command).outcome().expect_code(0);
+        let outcome = sandbox.started(&mut command).outcome().expect_code(0);
         let expected = format!("zen: no lock for this config: {why}");
-        assert!(outcome.stderr.starts_with(&expected), "{}", outcome.everything());
-        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
+        assert!(outcome.stderr.starts_with(&expected), "{}", outcome.dump());
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.dump());
     }
 }
 
 #[test]
 fn claude_does_not_have_it() {
-    let place = Place::new();
-    let (first, _) = started(&place, &["--lock", "my.lock"]);
-    let lock = place.path("my.lock").canonicalize().expect("it is there");
+    let sandbox = Sandbox::new();
+    let (first, _) = started(&sandbox, &["--lock", "my.lock"]);
+    let lock = sandbox.path("my.lock").canonicalize().expect("it is there");
     let has_it = |pid: i32| {
         let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
         open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == lock)
     };
     assert!(has_it(first.pid()));
-    let log = place.stand_in_log();
+    let log = sandbox.claude_log();
     let pids = log.iter().flat_map(|event| [&event["pid"], &event["tool_pid"]]).filter_map(serde_json::Value::as_i64);
     let pids: Vec<i32> = pids.filter_map(|pid| i32::try_from(pid).ok()).filter(|&pid| is_alive(pid)).collect();
     assert!(pids.len() >= 2, "claude and its tool run: {log:?}");
     for pid in pids {
         assert!(!has_it(pid), "{pid} of {log:?}");
     }
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     first.outcome().expect_code(0);
 }
 
@@ -141,9 +141,9 @@ fn claude_does_not_have_it() {
 #[test]
 fn run_after_sigkill_waits_for_the_lock() {
     for is_zombie in [false, true] {
-        let place = Place::new();
-        let (first, config) = started(&place, &[]);
-        let mut next = place.zen_on(&config, &[]);
+        let sandbox = Sandbox::new();
+        let (first, config) = started(&sandbox, &[]);
+        let mut next = sandbox.zen_on(&config, &[]);
         if is_zombie {
             first.signal(Signal::SIGKILL);
             wait_until("the zombie", || first.is_zombie());
@@ -158,11 +158,11 @@ fn run_after_sigkill_waits_for_the_lock() {
 
 #[test]
 fn lock_that_is_a_symbolic_link_is_refused() {
-    let place = Place::new();
-    let victim = place.path("victim");
-    std::os::unix::fs::symlink(&victim, place.path("my.lock")).expect("a link");
+    let sandbox = Sandbox::new();
+    let victim = sandbox.path("victim");
+    std::os::unix::fs::symlink(&victim, sandbox.path("my.lock")).expect("a link");
     for content in [None, Some("")] {
-        let mut command = place.zen(&["[[say Done.]]", "--workspace", "workspace", "--lock", "my.lock"]);
+        let mut command = sandbox.zen(&["[[say Done.]]", "--workspace", "workspace", "--lock", "my.lock"]);
         let (code, _, stderr) = beside(&mut command);
         let expected = "zen: lock my.lock: must not be a symbolic link: give another with --lock FILE\n";
         assert_eq!((code, stderr.as_str()), (1, expected));
@@ -175,11 +175,11 @@ fn lock_that_is_a_symbolic_link_is_refused() {
 #[test]
 fn it_goes_when_nothing_of_the_run_is_left() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let deaf = "[[deaf]] [[escape 300 deaf]] [[tool Bash {\"command\": \"sleep 300\"}]]";
-        let config = place.prompts(&[deaf]);
-        let run = place.start(&config, &["--grace", "0", "--lock", "my.lock"]);
-        wait_until("the tool", || !place.stand_in_events("tool").is_empty());
+        let config = sandbox.prompts(&[deaf]);
+        let run = sandbox.start(&config, &["--grace", "0", "--lock", "my.lock"]);
+        wait_until("the tool", || !sandbox.claude_events("tool").is_empty());
         match signal {
             Signal::SIGKILL => run.kill(),
             signal => {
@@ -188,14 +188,14 @@ fn it_goes_when_nothing_of_the_run_is_left() {
             }
         }
         let lock = wait_for("the lock", || {
-            let file = fs::File::open(place.path("my.lock")).expect("it is there");
+            let file = fs::File::open(sandbox.path("my.lock")).expect("it is there");
             Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
         });
-        let claudes = place.survivors().into_iter().filter(|process| !process.contains("/zen ")).collect::<Vec<_>>();
+        let claudes = sandbox.survivors().into_iter().filter(|process| !process.contains("/zen ")).collect::<Vec<_>>();
         assert_eq!(claudes, Vec::<String>::new(), "{signal}");
         drop(lock);
-        wait_until("the reapers to end", || place.survivors().is_empty());
-        let config = place.prompts(&["[[say Done.]]"]);
-        place.run(&config, &["--lock", "my.lock"]).expect_code(0);
+        wait_until("the reapers to end", || sandbox.survivors().is_empty());
+        let config = sandbox.prompts(&["[[say Done.]]"]);
+        sandbox.run(&config, &["--lock", "my.lock"]).expect_code(0);
     }
 }

@@ -37,12 +37,12 @@ fn help_and_version_are_answered() {
 
 #[test]
 fn configs_of_the_readme_are_valid() {
-    let place = harness::Place::new();
+    let sandbox = harness::Sandbox::new();
     let readme = read("README.md");
     let configs: Vec<&str> = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(configs.len(), 3);
     for config in configs {
-        place.run(&place.config(config), &["--dry-run"]).expect_code(0);
+        sandbox.run(&sandbox.config(config), &["--dry-run"]).expect_code(0);
     }
 }
 
@@ -72,14 +72,14 @@ fn readme_s_mail_is_what_a_run_prints() {
     let readme = read("README.md");
     let mail = readme.split("plain ASCII; elsewhere").nth(1).and_then(|rest| rest.split("With `--quiet --on").next());
     let (_, mail) = mail.and_then(|mail| mail.split_once('\n')).expect("a mail");
-    let place = harness::Place::new();
+    let sandbox = harness::Sandbox::new();
     let audit = "[[say Reading the lock file.]] [[tool Bash {\"command\": \"npm audit\"}]] [[wait 600s]]";
     let instance = |name: &str, prompt: &str| serde_json::json!({"name": name, "prompt": prompt});
     let mut instances = vec![instance("audit", audit)];
     instances[0]["timeout"] = 10.into();
     instances.extend(["b", "c", "d"].map(|name| instance(name, "[[say done]]")));
     let config = serde_json::json!({"budget": {"overall_cost_budget": 5.0}, "instances": instances});
-    let mut zen = place.zen_on(&place.config(&config.to_string()), &["--quiet"]);
-    let outcome = place.started(zen.env("LC_ALL", "C")).outcome().expect_code(4);
-    assert_eq!(shape(&(outcome.stderr.clone() + &outcome.stdout)), shape(mail), "{}", outcome.everything());
+    let mut zen = sandbox.zen_on(&sandbox.config(&config.to_string()), &["--quiet"]);
+    let outcome = sandbox.started(zen.env("LC_ALL", "C")).outcome().expect_code(4);
+    assert_eq!(shape(&(outcome.stderr.clone() + &outcome.stdout)), shape(mail), "{}", outcome.dump());
 }

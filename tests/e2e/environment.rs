@@ -2,22 +2,22 @@
 
 use serde_json::{Value, json};
 
-use harness::Place;
+use harness::Sandbox;
 
 #[test]
 fn defaults_of_the_environment_yield_to_the_config() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let prompt = "[[say Done.]]";
     let config = json!({"instances": [
         {"name": "plain, one", "prompt": prompt},
         {"name": "own", "prompt": prompt, "env": {"DISABLE_AUTOUPDATER": "0", "OTEL_RESOURCE_ATTRIBUTES": "a=b"}},
         {"name": "none", "prompt": prompt, "env": {"DISABLE_AUTOUPDATER": null, "OTEL_RESOURCE_ATTRIBUTES": null}},
     ]});
-    let mut command = place.zen_on(&place.config(&config.to_string()), &[]);
+    let mut command = sandbox.zen_on(&sandbox.config(&config.to_string()), &[]);
     command.env("DISABLE_AUTOUPDATER", "0").env("OTEL_RESOURCE_ATTRIBUTES", "team=x");
-    let outcome = place.started(&mut command).outcome().expect_code(0);
+    let outcome = sandbox.started(&mut command).outcome().expect_code(0);
     let run = outcome.report["run"].as_str().expect("the name of the run").to_owned();
-    let starts = place.stand_in_events("start");
+    let starts = sandbox.claude_events("start");
     let of = |name: &str, variable: &str| -> Value {
         let start = starts.iter().find(|start| start["env"]["ZEN_INSTANCE"] == name).expect("it was started");
         start["env"][variable].clone()

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use zen::engine::exit_code::TABLE;
 
-use harness::{Outcome, Place, wait_until};
+use harness::{RunOutput, Sandbox, wait_until};
 
 /// An instance that brings a run to this code when all others complete.
 fn instance(code: i32) -> Value {
@@ -20,7 +20,7 @@ fn instance(code: i32) -> Value {
 }
 
 /// A run of instances that have cause for these codes, named by their place.
-fn run(place: &Place, codes: &[i32]) -> Outcome {
+fn run(sandbox: &Sandbox, codes: &[i32]) -> RunOutput {
     let instances: Vec<Value> = codes
         .iter()
         .enumerate()
@@ -30,16 +30,16 @@ fn run(place: &Place, codes: &[i32]) -> Outcome {
             instance
         })
         .collect();
-    place.run(&place.config(&json!({ "instances": instances }).to_string()), &[])
+    sandbox.run(&sandbox.config(&json!({ "instances": instances }).to_string()), &[])
 }
 
 /// The code stands in the summary with its meaning, and in `report.json`.
-fn hold_to(outcome: &Outcome, code: i32, meaning: &str) {
+fn hold_to(outcome: &RunOutput, code: i32, meaning: &str) {
     // Of a row's two meanings, the summary prints the one that applies.
     let meaning = if code == 2 { "at least one instance failed" } else { meaning };
-    assert_eq!(outcome.code, code, "{}", outcome.everything());
-    assert!(outcome.stdout.ends_with(&format!("Exit code: {code} ({meaning})\n")), "{}", outcome.everything());
-    assert_eq!(outcome.report["exit_code"], code, "{}", outcome.everything());
+    assert_eq!(outcome.code, code, "{}", outcome.dump());
+    assert!(outcome.stdout.ends_with(&format!("Exit code: {code} ({meaning})\n")), "{}", outcome.dump());
+    assert_eq!(outcome.report["exit_code"], code, "{}", outcome.dump());
 }
 
 #[test]
@@ -47,15 +47,15 @@ fn each_row_of_the_table_is_reached() {
     for &(written, meaning) in TABLE {
         match written {
             "1" => {
-                let place = Place::new();
-                let outcome = place.run(&place.config("{}"), &[]).expect_code(1);
+                let sandbox = Sandbox::new();
+                let outcome = sandbox.run(&sandbox.config("{}"), &[]).expect_code(1);
                 assert_eq!(outcome.stdout, "");
                 assert_eq!(outcome.report, Value::Null, "what was not launched leaves no files");
             }
             "128+N" => {
                 for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
-                    let place = Place::new();
-                    let run = place.start(&place.prompts(&["[[hang]]", "[[say done]]"]), &[]);
+                    let sandbox = Sandbox::new();
+                    let run = sandbox.start(&sandbox.prompts(&["[[hang]]", "[[say done]]"]), &[]);
                     wait_until("one to run and one to have completed", || {
                         let report = run.report();
                         let status = |i: usize| report["instances"][i]["status"].as_str().unwrap_or("").to_owned();
@@ -73,7 +73,7 @@ fn each_row_of_the_table_is_reached() {
                 let code: i32 = code.parse().expect("a number");
                 // A run that another one holds up has no summary to say so.
                 let meaning = if code == 75 { "try again later: the usage limit was reached" } else { meaning };
-                let outcome = run(&Place::new(), &[0, code, 0]);
+                let outcome = run(&Sandbox::new(), &[0, code, 0]);
                 hold_to(&outcome, code, meaning);
                 assert_eq!((outcome.status("0"), outcome.status("2")), ("completed", "completed"));
             }
@@ -90,19 +90,19 @@ fn with_cause_for_several_the_worst_code_counts() {
             scope.spawn(move || {
                 for (j, better) in order.into_iter().enumerate().skip(i + 1) {
                     let codes = if (i + j) % 2 == 0 { [worse, better] } else { [better, worse] };
-                    let outcome = run(&Place::new(), &codes);
-                    assert_eq!(outcome.code, worse, "{worse} and {better}\n{}", outcome.everything());
+                    let outcome = run(&Sandbox::new(), &codes);
+                    assert_eq!(outcome.code, worse, "{worse} and {better}\n{}", outcome.dump());
                 }
             });
         }
     });
-    assert_eq!(run(&Place::new(), &[0, 3, 4, 75, 2]).code, 2);
+    assert_eq!(run(&Sandbox::new(), &[0, 3, 4, 75, 2]).code, 2);
 }
 
 #[test]
 fn a_signal_counts_more_than_any_failure_before_it() {
-    let place = Place::new();
-    let run = place.start(&place.prompts(&["[[error it broke]]", "[[limit 3600]]", "[[hang]]"]), &[]);
+    let sandbox = Sandbox::new();
+    let run = sandbox.start(&sandbox.prompts(&["[[error it broke]]", "[[limit 3600]]", "[[hang]]"]), &[]);
     wait_until("two failures", || {
         let report = run.report();
         let failed = |i: usize| report["instances"][i]["status"] == "failed";
@@ -116,23 +116,23 @@ fn a_signal_counts_more_than_any_failure_before_it() {
 
 #[test]
 fn who_was_skipped_leaves_the_code_to_its_cause() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "[[hang]]", "timeout": 0.5},
             {"name": "b", "prompt": "x", "depends_on": ["a"]}, {"name": "c", "prompt": "x", "depends_on": ["b"]}]}"#,
     );
-    let outcome = place.run(&config, &[]).expect_code(4);
+    let outcome = sandbox.run(&config, &[]).expect_code(4);
     assert_eq!((outcome.status("b"), outcome.status("c")), ("skipped", "skipped"));
 }
 
 #[test]
 fn a_question_is_answered_with_0() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for question in ["--help", "--version", "-h", "-V"] {
-        let outcome = place.started(&mut place.zen(&[question])).outcome().expect_code(0);
-        assert!(outcome.stdout.starts_with("zen ") && outcome.stderr.is_empty(), "{}", outcome.everything());
+        let outcome = sandbox.started(&mut sandbox.zen(&[question])).outcome().expect_code(0);
+        assert!(outcome.stdout.starts_with("zen ") && outcome.stderr.is_empty(), "{}", outcome.dump());
     }
-    let help = place.started(&mut place.zen(&["--help"])).outcome().stdout;
+    let help = sandbox.started(&mut sandbox.zen(&["--help"])).outcome().stdout;
     for (code, meaning) in TABLE {
         assert!(help.contains(&format!("  {code}  ")), "{code}: {meaning}\n{help}");
     }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
 
-use harness::{Outcome, Place, fake_claude, terminal, wait_until, write_program};
+use harness::{RunOutput, Sandbox, fake_claude, terminal, wait_until, write_program};
 
 /// Names that try to leave their cell, and what else a name may be.
 const HOSTILE: [&str; 12] = [
@@ -30,7 +30,7 @@ const HOSTILE: [&str; 12] = [
     "plain",
 ];
 
-fn hostile_config(place: &Place) -> std::path::PathBuf {
+fn hostile_config(sandbox: &Sandbox) -> std::path::PathBuf {
     let text = "\u{1b}[2J\u{1b}[31mred\u{7} \u{202e}rtl naïve 日本 🎉\r\nsecond\u{9b}1m line\u{8}\u{8}";
     let mut instances: Vec<Value> = HOSTILE
         .iter()
@@ -48,37 +48,37 @@ fn hostile_config(place: &Place) -> std::path::PathBuf {
     instances.push(json!({"name": "x".repeat(500), "prompt": "[[garbage 14]] [[say done]]"}));
     instances.push(json!({"name": "語".repeat(500), "command": "/\u{1b}[31mgone", "depends_on": [HOSTILE[2]]}));
     instances.push(json!({"name": "gone", "command": "/gone"}));
-    place.config(&json!({"defaults": {"env": {"IS_SANDBOX": "1"}}, "instances": instances}).to_string())
+    sandbox.config(&json!({"defaults": {"env": {"IS_SANDBOX": "1"}}, "instances": instances}).to_string())
 }
 
 #[test]
 fn hostile_names_and_texts_keep_the_columns_and_put_no_control_character_out() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = ["--verbose", "--status-report-interval", "0.2", "--max-parallel", "4"];
-    let outcome = place.run(&hostile_config(&place), &arguments).expect_code(2);
+    let outcome = sandbox.run(&hostile_config(&sandbox), &arguments).expect_code(2);
     hold_to_plain_text(&outcome);
     let tables = tables(&outcome.stdout);
-    assert!(!tables.is_empty(), "{}", outcome.everything());
+    assert!(!tables.is_empty(), "{}", outcome.dump());
     for table in &tables {
         let expected = bars(table[0]);
-        assert_eq!(expected.len(), 5, "{}", outcome.everything());
+        assert_eq!(expected.len(), 5, "{}", outcome.dump());
         for line in table {
-            assert_eq!(bars(line)[bars(line).len() - 5..], expected, "{line}\n{}", outcome.everything());
+            assert_eq!(bars(line)[bars(line).len() - 5..], expected, "{line}\n{}", outcome.dump());
         }
     }
-    assert_eq!(tables.last().expect("tables").len(), 2 + HOSTILE.len() + 3, "{}", outcome.everything());
-    let place = Place::new();
-    let outcome = place.run(&hostile_config(&place), &["--dry-run"]).expect_code(1);
+    assert_eq!(tables.last().expect("tables").len(), 2 + HOSTILE.len() + 3, "{}", outcome.dump());
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.run(&hostile_config(&sandbox), &["--dry-run"]).expect_code(1);
     hold_to_plain_text(&outcome);
 }
 
 /// No escape sequence, no control character, nothing that turns the direction or is not seen.
-fn hold_to_plain_text(outcome: &Outcome) {
+fn hold_to_plain_text(outcome: &RunOutput) {
     for text in [&outcome.stdout, &outcome.stderr] {
         let is_hidden =
             |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
         let bad: BTreeSet<char> = text.chars().filter(|&c| (c.is_control() && c != '\n') || is_hidden(c)).collect();
-        assert!(bad.is_empty(), "{bad:?}\n{}", outcome.everything());
+        assert!(bad.is_empty(), "{bad:?}\n{}", outcome.dump());
     }
 }
 
@@ -103,8 +103,8 @@ fn bars(line: &str) -> Vec<usize> {
 }
 
 /// As cron starts it: nothing but HOME and PATH.
-fn in_bare_environment(place: &Place, config: &std::path::Path, arguments: &[&str]) -> Command {
-    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
+fn in_bare_environment(sandbox: &Sandbox, config: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
     command.arg("--claude").arg(fake_claude()).args(arguments);
     let kept = ["HOME", "PATH", "ZEN_TEST"];
     let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
@@ -117,19 +117,19 @@ fn in_bare_environment(place: &Place, config: &std::path::Path, arguments: &[&st
 #[test]
 fn without_a_locale_every_byte_is_ascii() {
     for variables in [&[][..], &[("LANG", "C")], &[("LANG", "POSIX")], &[("LC_ALL", "C"), ("LANG", "C.UTF-8")]] {
-        let place = Place::new();
-        let config = hostile_config(&place);
-        let mut command = in_bare_environment(&place, &config, &["--verbose", "--max-parallel", "4"]);
-        let outcome = place.started(command.envs(variables.iter().copied())).outcome().expect_code(2);
+        let sandbox = Sandbox::new();
+        let config = hostile_config(&sandbox);
+        let mut command = in_bare_environment(&sandbox, &config, &["--verbose", "--max-parallel", "4"]);
+        let outcome = sandbox.started(command.envs(variables.iter().copied())).outcome().expect_code(2);
         hold_to_plain_text(&outcome);
-        assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{variables:?}\n{}", outcome.everything());
+        assert!(outcome.stdout.is_ascii() && outcome.stderr.is_ascii(), "{variables:?}\n{}", outcome.dump());
         for expected in ["Orchestration Complete - Results", "+ completed", "x failed", "/ skipped", "########"] {
-            assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+            assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.dump());
         }
-        let latest = place.path("home/.local/state/zen/latest/report.json");
+        let latest = sandbox.path("home/.local/state/zen/latest/report.json");
         assert!(latest.exists(), "cron knows no XDG_STATE_HOME");
-        let plan = place.started(command.arg("--dry-run")).outcome().expect_code(1);
-        assert!(plan.stdout.is_ascii() && plan.stderr.is_ascii(), "{}", plan.everything());
+        let plan = sandbox.started(command.arg("--dry-run")).outcome().expect_code(1);
+        assert!(plan.stdout.is_ascii() && plan.stderr.is_ascii(), "{}", plan.dump());
     }
 }
 
@@ -148,12 +148,12 @@ fn the_locale_decides_in_its_order_and_in_every_spelling() {
         (&[("LC_ALL", ""), ("LC_CTYPE", ""), ("LANG", "C.UTF-8")], true),
         (&[("LC_MESSAGES", "C"), ("LANG", "C.UTF-8")], true),
     ] {
-        let place = Place::new();
-        let config = place.config(r#"{"instances": [{"prompt": "é", "permission_mode": "default"}]}"#);
-        let mut command = in_bare_environment(&place, &config, &["--dry-run"]);
-        let outcome = place.started(command.envs(variables.iter().copied())).outcome().expect_code(0);
-        assert_eq!(outcome.stdout.contains('é'), is_unicode, "{variables:?}\n{}", outcome.everything());
-        assert_eq!(outcome.stdout.is_ascii(), !is_unicode, "{variables:?}\n{}", outcome.everything());
+        let sandbox = Sandbox::new();
+        let config = sandbox.config(r#"{"instances": [{"prompt": "é", "permission_mode": "default"}]}"#);
+        let mut command = in_bare_environment(&sandbox, &config, &["--dry-run"]);
+        let outcome = sandbox.started(command.envs(variables.iter().copied())).outcome().expect_code(0);
+        assert_eq!(outcome.stdout.contains('é'), is_unicode, "{variables:?}\n{}", outcome.dump());
+        assert_eq!(outcome.stdout.is_ascii(), !is_unicode, "{variables:?}\n{}", outcome.dump());
     }
 }
 
@@ -166,9 +166,9 @@ fn colours_are_for_terminals_that_want_them() {
         (&[("TERM", "dumb")], false),
         (&[], false),
     ] {
-        let place = Place::new();
-        let config = hostile_config(&place);
-        let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
+        let sandbox = Sandbox::new();
+        let config = hostile_config(&sandbox);
+        let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--startup-delay", "0"]);
         command.args(["--workspace", "workspace", "--max-parallel", "4"]).envs(variables.iter().copied());
         let shown = on_a_terminal(&mut command);
         assert!(shown.contains("Orchestration Complete"), "{shown}");
@@ -202,16 +202,16 @@ fn on_a_terminal(command: &mut Command) -> String {
 #[test]
 fn quiet_prints_errors_and_the_summary() {
     for quiet in [&["--quiet"][..], &["-q"], &["--log-level", "silent"], &["-v", "-q"]] {
-        let place = Place::new();
-        let config = place.prompts(&["[[say one]] [[wait 600ms]]", "[[error it broke]]"]);
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&["[[say one]] [[wait 600ms]]", "[[error it broke]]"]);
         let mut arguments = vec!["--status-report-interval", "0.1"];
         arguments.extend(quiet);
-        let outcome = place.run(&config, &arguments).expect_code(2);
-        assert_eq!(outcome.stderr, "zen: b failed: it broke\n", "{}", outcome.everything());
-        assert!(outcome.stdout.starts_with("╔"), "{}", outcome.everything());
-        assert_eq!(outcome.stdout.matches('╔').count(), 1, "{}", outcome.everything());
-        assert!(outcome.stdout.contains("Orchestration Complete - Results"), "{}", outcome.everything());
-        assert!(!outcome.stdout.contains("[a]") && !outcome.stdout.contains("Name "), "{}", outcome.everything());
+        let outcome = sandbox.run(&config, &arguments).expect_code(2);
+        assert_eq!(outcome.stderr, "zen: b failed: it broke\n", "{}", outcome.dump());
+        assert!(outcome.stdout.starts_with("╔"), "{}", outcome.dump());
+        assert_eq!(outcome.stdout.matches('╔').count(), 1, "{}", outcome.dump());
+        assert!(outcome.stdout.contains("Orchestration Complete - Results"), "{}", outcome.dump());
+        assert!(!outcome.stdout.contains("[a]") && !outcome.stdout.contains("Name "), "{}", outcome.dump());
     }
 }
 
@@ -219,28 +219,28 @@ fn quiet_prints_errors_and_the_summary() {
 fn concise_reports_and_detailed_tells_every_step() {
     let prompts = ["[[say one]] [[wait 500ms]]", "[[exit 3]]"];
     let run = |arguments: &[&str]| {
-        let place = Place::new();
-        let config = place.prompts(&prompts);
-        place.run(&config, &[&["--status-report-interval", "0.2"], arguments].concat()).expect_code(2)
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&prompts);
+        sandbox.run(&config, &[&["--status-report-interval", "0.2"], arguments].concat()).expect_code(2)
     };
     for arguments in [&[][..], &["--log-level", "concise"], &["-q", "--log-level", "concise"]] {
         let outcome = run(arguments);
         let error = "zen: b failed: claude ended with exit status 3 without a result\n";
-        assert_eq!(outcome.stderr, error, "{}", outcome.everything());
-        assert!(outcome.stdout.contains("[a] one"), "{}", outcome.everything());
+        assert_eq!(outcome.stderr, error, "{}", outcome.dump());
+        assert!(outcome.stdout.contains("[a] one"), "{}", outcome.dump());
     }
     for arguments in [&["--verbose"][..], &["-v"], &["--log-level", "detailed"], &["-q", "-v"]] {
         let outcome = run(arguments);
         for expected in
             [" a: started, pid ", " b: its process ended with exit status 3", " a: completed", "zen: b failed: "]
         {
-            assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
-            assert!(!outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+            assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.dump());
+            assert!(!outcome.stdout.contains(expected), "{expected}\n{}", outcome.dump());
         }
         for line in outcome.stderr.lines() {
-            assert!(line.starts_with("zen: "), "{line}\n{}", outcome.everything());
+            assert!(line.starts_with("zen: "), "{line}\n{}", outcome.dump());
         }
-        assert!(!outcome.stdout.contains("zen: "), "{}", outcome.everything());
+        assert!(!outcome.stdout.contains("zen: "), "{}", outcome.dump());
     }
 }
 
@@ -258,10 +258,11 @@ fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
     for (count, expected) in
         [(0, vec![]), (1, vec![10]), (2, vec![0, 10]), (5, vec![0, 7, 8, 9, 10]), (30, (1..=10).collect())]
     {
-        let place = Place::new();
-        let config = place.prompts(&[&prompt]);
-        let outcome =
-            place.run(&config, &["--max-console-lines", &count.to_string(), "--max-line-length", "40"]).expect_code(0);
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&[&prompt]);
+        let outcome = sandbox
+            .run(&config, &["--max-console-lines", &count.to_string(), "--max-line-length", "40"])
+            .expect_code(0);
         let all: Vec<&str> = lines_of(&outcome.stdout, "a").concat();
         let expected: Vec<String> = expected
             .into_iter()
@@ -270,7 +271,7 @@ fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
                 i => format!("[a] line {i} "),
             })
             .collect();
-        assert_eq!(all.len(), expected.len(), "{}", outcome.everything());
+        assert_eq!(all.len(), expected.len(), "{}", outcome.dump());
         for (line, expected) in all.iter().zip(&expected) {
             assert!(line.starts_with(expected.as_str()), "{line}, not {expected}");
             let columns: usize = line.chars().map(|c| c.width().unwrap_or(0)).sum();
@@ -283,19 +284,19 @@ fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
 /// In each report, not in all of them together.
 #[test]
 fn the_bound_on_lines_holds_for_each_report() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let gates = ["first", "second"];
-    let [first, second] = gates.map(|name| place.gate(name));
+    let [first, second] = gates.map(|name| sandbox.gate(name));
     let prompt = format!("[[say 1\n2\n3\n4]] {first} [[say 5\n6\n7\n8]] {second} [[say 9]]");
     let arguments = ["--max-console-lines", "3", "--status-report-interval", "0.1"];
-    let run = place.start(&place.prompts(&[&prompt]), &arguments);
+    let run = sandbox.start(&sandbox.prompts(&[&prompt]), &arguments);
     for (count, gate) in gates.into_iter().enumerate() {
         wait_until("a report of its lines", || run.stdout().matches("[a] Bash: ").count() == count + 1);
-        place.open_gate(gate);
+        sandbox.open_gate(gate);
     }
     let outcome = run.outcome().expect_code(0);
     let reports: Vec<_> = lines_of(&outcome.stdout, "a").into_iter().filter(|lines| !lines.is_empty()).collect();
-    assert!(reports.len() >= 3, "{}", outcome.everything());
+    assert!(reports.len() >= 3, "{}", outcome.dump());
     assert!(reports.iter().all(|lines| lines.len() <= 3), "{reports:?}");
     // Each of the 11 is shown or counted, once.
     let left_out = |line: &&str| line.split_once("… ").and_then(|(_, text)| text.split(' ').next()?.parse().ok());
@@ -306,38 +307,38 @@ fn the_bound_on_lines_holds_for_each_report() {
 
 #[test]
 fn recent_lines_are_words_and_never_the_stream_itself() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let prompt = "[[say Let me look.]] [[tool Bash {\"command\": \"true\", \"timeout\": 7}]] [[garbage 14]] \
                   [[unknown-events 6]] [[print 100kB 1kB]] [[say Done.]]";
-    let outcome = place.run(&place.prompts(&[prompt]), &["--max-console-lines", "100"]).expect_code(0);
+    let outcome = sandbox.run(&sandbox.prompts(&[prompt]), &["--max-console-lines", "100"]).expect_code(0);
     let all: Vec<&str> = lines_of(&outcome.stdout, "a").concat();
-    assert_eq!(all, ["[a] Let me look.", "[a] Bash: true", "[a] Done."], "{}", outcome.everything());
+    assert_eq!(all, ["[a] Let me look.", "[a] Bash: true", "[a] Done."], "{}", outcome.dump());
     for of_the_stream in ["{\"", "\"type\"", "xxxx", "uuid"] {
-        assert!(!outcome.stdout.contains(of_the_stream), "{of_the_stream}\n{}", outcome.everything());
+        assert!(!outcome.stdout.contains(of_the_stream), "{of_the_stream}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn reports_come_no_faster_than_asked_for() {
-    let place = Place::new();
-    let config = place.prompts(&["[[wait 2s]] [[say done]]"]);
-    let outcome = place.run(&config, &["--status-report-interval", "0.5"]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[wait 2s]] [[say done]]"]);
+    let outcome = sandbox.run(&config, &["--status-report-interval", "0.5"]).expect_code(0);
     let reports = outcome.stdout.matches("Instance Status (").count();
     let most = outcome.took.as_millis() / 500 + 1; // one more at the end
-    assert!((2..=most).contains(&(reports as u128)), "{reports} in {:?}\n{}", outcome.took, outcome.everything());
+    assert!((2..=most).contains(&(reports as u128)), "{reports} in {:?}\n{}", outcome.took, outcome.dump());
 }
 
 #[test]
 fn the_numbers_are_those_that_were_served() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0},
             "instances": [
             {"name": "a", "prompt": "[[usage in=1000 out=800 read=20 write=3]] [[say one]]", "max_tokens_per_command": 1823},
             {"name": "b", "prompt": "[[usage in=2000 out=450]] [[say two]]"},
             {"name": "c", "command": "/this-command-does-not-exist"}]}"#,
     );
-    let outcome = place.run(&config, &[]).expect_code(2);
+    let outcome = sandbox.run(&config, &[]).expect_code(2);
     let tables = tables(&outcome.stdout);
     let rows: Vec<Vec<&str>> =
         tables.last().expect("a table").iter().skip(2).map(|line| line.split('|').map(str::trim).collect()).collect();
@@ -348,12 +349,12 @@ fn the_numbers_are_those_that_were_served() {
         ["c", "✗ failed", "-", "0", "", "░░░░░░░░"],
     ]) {
         for (i, (cell, expected)) in row.iter().zip(expected).enumerate().filter(|(i, _)| *i != 4) {
-            assert_eq!(*cell, expected, "cell {i}\n{}", outcome.everything());
+            assert_eq!(*cell, expected, "cell {i}\n{}", outcome.dump());
         }
         assert!(row[4].ends_with('s') || expected[2] == "-", "{row:?}");
     }
     let dollars = outcome.report["totals"]["cost_usd"].as_f64().expect("dollars");
-    assert!(dollars > 0.0, "{}", outcome.everything());
+    assert!(dollars > 0.0, "{}", outcome.dump());
     for expected in [
         "Overall: 4,273 / 15,000 tokens used (28.5%)\n".to_owned(),
         format!("░ ${dollars:.2} / $5.00\n"),
@@ -362,23 +363,23 @@ fn the_numbers_are_those_that_were_served() {
         "Total Tokens: 4,273 of 15,000\n".to_owned(),
         format!("Total Cost: ${dollars:.2} of $5.00\n"),
     ] {
-        assert!(outcome.stdout.contains(&expected), "{expected}\n{}", outcome.everything());
+        assert!(outcome.stdout.contains(&expected), "{expected}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn two_hundred_instances_are_reported_in_a_page() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances: Vec<Value> = (0..200).map(|i| json!({"name": format!("n{i}"), "prompt": "[[hang]]"})).collect();
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let run = place.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.2"]);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let run = sandbox.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.2"]);
     wait_until("a report on two", || run.stdout().contains("Instances: 2 running, 198 pending; 2 of 200 shown\n"));
     run.signal(Signal::SIGINT);
     let outcome = run.outcome().expect_code(130);
     for report in outcome.stdout.split('╔').skip(1) {
-        assert!(report.lines().count() <= 60, "{}", outcome.everything());
+        assert!(report.lines().count() <= 60, "{}", outcome.dump());
     }
-    assert!(outcome.stderr.lines().count() <= 3, "{}", outcome.everything());
+    assert!(outcome.stderr.lines().count() <= 3, "{}", outcome.dump());
     for expected in [
         "✗ Failed: 200/200 instances",
         "- n0: Stopped by SIGINT\n",
@@ -386,20 +387,20 @@ fn two_hundred_instances_are_reported_in_a_page() {
         "- n2: Stopped by SIGINT before it started\n",
         "- 188 more that had not started\n",
     ] {
-        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_long_plan_is_told_in_numbers() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instance = |i: usize| {
         let prompt = if i.is_multiple_of(20) { "[[error it broke]]" } else { "[[usage in=90 out=10]] [[say ok]]" };
         json!({"name": format!("n{i}"), "prompt": prompt})
     };
     let instances: Vec<Value> = (0..44).map(instance).collect();
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let outcome = place
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let outcome = sandbox
         .run(&config, &["--max-parallel", "8", "--max-console-lines", "0", "--status-report-interval", "600"])
         .expect_code(2);
     let last = outcome.stdout.split("Instance Status (").last().expect("a report");
@@ -408,15 +409,15 @@ fn a_long_plan_is_told_in_numbers() {
         "Overall: 4,100 tokens used\n",
         "✓ Successful: 41/44 instances",
     ] {
-        assert!(last.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(last.contains(expected), "{expected}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_reader_that_goes_away_stops_nothing() {
-    let place = Place::new();
-    let config = place.prompts(&["[[wait 300ms]] [[say done]]", "[[say two]]"]);
-    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[wait 300ms]] [[say done]]", "[[say two]]"]);
+    let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
     command.args(["--startup-delay", "0", "--status-report-interval", "0.1"]);
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -431,7 +432,7 @@ fn a_reader_that_goes_away_stops_nothing() {
     let quiet = command.arg("--quiet").stdout(full).output().expect("zen runs");
     let stderr = String::from_utf8_lossy(&quiet.stderr);
     assert_eq!(stderr, "zen: no summary: standard output: No space left on device\n");
-    let report = fs::read_to_string(place.path("state/zen/latest/report.json")).expect("a report");
+    let report = fs::read_to_string(sandbox.path("state/zen/latest/report.json")).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["instances"][0]["result"], "done");
 }
@@ -439,15 +440,15 @@ fn a_reader_that_goes_away_stops_nothing() {
 /// Where both streams go to one file, messages and reports follow each other line by line.
 #[test]
 fn both_streams_in_one_file_keep_their_lines_whole() {
-    let place = Place::new();
-    let config = place.prompts(&["[[error it broke]]", "[[wait 500ms]] [[say done]]"]);
-    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace", "-v"]);
-    let file = File::create(place.path("both")).expect("a file");
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[error it broke]]", "[[wait 500ms]] [[say done]]"]);
+    let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace", "-v"]);
+    let file = File::create(sandbox.path("both")).expect("a file");
     command.args(["--startup-delay", "0", "--status-report-interval", "0.05"]);
     let both = file.try_clone().expect("a descriptor");
     let status = command.stdout(file).stderr(both).status().expect("zen runs");
     assert_eq!(status.code(), Some(2));
-    let text = fs::read_to_string(place.path("both")).expect("UTF-8");
+    let text = fs::read_to_string(sandbox.path("both")).expect("UTF-8");
     for line in text.lines() {
         assert!(!line.contains("zen: ") || line.starts_with("zen: "), "{line}\n{text}");
     }
@@ -458,13 +459,13 @@ fn both_streams_in_one_file_keep_their_lines_whole() {
 /// A pipe that nobody reads for a while holds nobody up; what was printed meanwhile comes later.
 #[test]
 fn a_slow_reader_holds_nobody_up() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say one]]", "[[say two]]"]);
-    let mut command = place.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say one]]", "[[say two]]"]);
+    let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
     command.args(["--startup-delay", "0", "--status-report-interval", "0.005"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("zen starts");
     wait_until("both to have completed, with nobody reading", || {
-        let text = fs::read_to_string(place.path("state/zen/latest/report.json")).unwrap_or_default();
+        let text = fs::read_to_string(sandbox.path("state/zen/latest/report.json")).unwrap_or_default();
         let report: Value = serde_json::from_str(&text).unwrap_or_default();
         report["exit_code"] == 0
     });
@@ -486,16 +487,16 @@ fn the_summary_is_never_lost() {
         assert!(text.len() > 1 << 20, "{} bytes", text.len());
         assert!(text.trim_end().ends_with("Exit code: 2 (at least one instance failed)"), "{} bytes", text.len());
     };
-    let place = Place::new();
-    hold_to_the_summary(&place.run(&place.config(&config), &["--quiet"]).expect_code(2).stdout);
+    let sandbox = Sandbox::new();
+    hold_to_the_summary(&sandbox.run(&sandbox.config(&config), &["--quiet"]).expect_code(2).stdout);
     // And with something that waits before it, because the pipe is full and nobody reads.
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
     while writer.write(&[b'x'; 512]).is_ok() {}
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
-    let mut command = place.zen_on(&place.config(&config), &[]);
-    let running = place.started_to(&mut command, writer.into());
+    let mut command = sandbox.zen_on(&sandbox.config(&config), &[]);
+    let running = sandbox.started_to(&mut command, writer.into());
     drop(command);
     wait_until("the end of all, with nobody reading", || running.report()["exit_code"] == 2);
     let mut text = String::new();
@@ -508,48 +509,48 @@ fn the_summary_is_never_lost() {
 /// A name or an error of a megabyte is no reason to print a megabyte.
 #[test]
 fn what_is_long_is_cut() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         &json!({"instances": [
             {"name": "n".repeat(50_000), "prompt": format!("[[stderr {0}]] [[error {0}]]", "e".repeat(100_000))},
             {"name": "b", "prompt": format!("[[say {}]]", "s".repeat(1_000_000)), "description": "d".repeat(100_000)},
         ]})
         .to_string(),
     );
-    let outcome = place.run(&config, &["--verbose"]).expect_code(2);
+    let outcome = sandbox.run(&config, &["--verbose"]).expect_code(2);
     assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
     assert!(outcome.stderr.len() < 5000 && outcome.stderr.contains("eee"), "{} bytes", outcome.stderr.len());
-    let outcome = place.run(&config, &["--dry-run"]).expect_code(0);
+    let outcome = sandbox.run(&config, &["--dry-run"]).expect_code(0);
     assert!(outcome.stdout.len() < 10_000, "{} bytes", outcome.stdout.len());
 }
 
 /// The system says the same of a program that is not there, of an interpreter and of a directory.
 #[test]
 fn a_program_that_cannot_be_started_is_told_with_the_reason() {
-    let place = Place::new();
-    let claude = place.path("claude");
+    let sandbox = Sandbox::new();
+    let claude = sandbox.path("claude");
     write_program(&claude, "#!/nonexistent/node\n");
-    let config = place.prompts(&["x"]);
-    let outcome = place.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
+    let config = sandbox.prompts(&["x"]);
+    let outcome = sandbox.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
     let why = "could not be started: the interpreter that it names is not there";
     assert_eq!(outcome.stderr, format!("zen: a failed: {} {why}\n", claude.display()));
     assert_eq!(outcome.instance("a")["reason"], "spawn");
     let variables: Value = (0..60).map(|i| (format!("A{i}"), Value::from("x".repeat(120_000)))).collect();
-    let large = place.config(&json!({"instances": [{"name": "a", "prompt": "x", "env": variables}]}).to_string());
-    let outcome = place.run(&large, &[]).expect_code(2);
-    assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.everything());
+    let large = sandbox.config(&json!({"instances": [{"name": "a", "prompt": "x", "env": variables}]}).to_string());
+    let outcome = sandbox.run(&large, &[]).expect_code(2);
+    assert!(outcome.stderr.ends_with("could not be started: Argument list too long\n"), "{}", outcome.dump());
 }
 
 /// The runner of GitHub Actions would run `::set-env …` and the like.
 #[test]
 fn text_of_agents_is_fenced_under_github_actions() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let prompts = ["[[say ::error::from an agent]]", "[[error ::set-env name=A::b]]"];
-    let config = place.prompts(&prompts);
+    let config = sandbox.prompts(&prompts);
     let mut tokens = Vec::new();
     for _ in 0..2 {
-        let mut zen = place.zen_on(&config, &["--status-report-interval", "0.1"]);
-        let outcome = place.started(zen.env("GITHUB_ACTIONS", "true")).outcome().expect_code(2);
+        let mut zen = sandbox.zen_on(&config, &["--status-report-interval", "0.1"]);
+        let outcome = sandbox.started(zen.env("GITHUB_ACTIONS", "true")).outcome().expect_code(2);
         for text in [&outcome.stdout, &outcome.stderr] {
             let lines: Vec<&str> = text.lines().collect();
             let token = lines[0].strip_prefix("::stop-commands::").unwrap_or_else(|| panic!("{text}"));
@@ -557,54 +558,54 @@ fn text_of_agents_is_fenced_under_github_actions() {
             assert_eq!(text.matches(token).count(), 2, "{text}");
             tokens.push(token.to_owned());
         }
-        assert!(outcome.stderr.contains("::set-env"), "{}", outcome.everything());
+        assert!(outcome.stderr.contains("::set-env"), "{}", outcome.dump());
     }
     assert!(tokens[0] == tokens[1] && tokens[1] != tokens[2], "one token a run: {tokens:?}");
     for value in ["false", ""] {
-        let mut zen = place.zen_on(&config, &[]);
-        let outcome = place.started(zen.env("GITHUB_ACTIONS", value)).outcome();
-        assert!(!outcome.everything().contains("stop-commands"), "{}", outcome.everything());
+        let mut zen = sandbox.zen_on(&config, &[]);
+        let outcome = sandbox.started(zen.env("GITHUB_ACTIONS", value)).outcome();
+        assert!(!outcome.dump().contains("stop-commands"), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn the_first_line_says_how_many_instances_run_and_where_their_files_are() {
-    let place = Place::new();
-    let outcome = place.run(&place.prompts(&["[[say Hi.]]", "[[say Hi.]]"]), &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = sandbox.run(&sandbox.prompts(&["[[say Hi.]]", "[[say Hi.]]"]), &[]).expect_code(0);
     let first = outcome.stdout.lines().next().unwrap_or_default();
-    assert!(first.starts_with("Running 2 instances: files in /"), "{}", outcome.everything());
-    let quiet = place.run(&place.prompts(&["[[say Hi.]]"]), &["--quiet"]).expect_code(0);
-    assert!(!quiet.stdout.contains("Running"), "{}", quiet.everything());
+    assert!(first.starts_with("Running 2 instances: files in /"), "{}", outcome.dump());
+    let quiet = sandbox.run(&sandbox.prompts(&["[[say Hi.]]"]), &["--quiet"]).expect_code(0);
+    assert!(!quiet.stdout.contains("Running"), "{}", quiet.dump());
 }
 
 #[test]
 fn a_good_night_prints_nothing_if_asked_to() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let arguments = ["--quiet", "--on-success", "silent"];
-    let good = place.run(&place.prompts(&["[[say Hi.]]"]), &arguments).expect_code(0);
+    let good = sandbox.run(&sandbox.prompts(&["[[say Hi.]]"]), &arguments).expect_code(0);
     assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
-    let bad = place.run(&place.prompts(&["[[crash]]"]), &arguments).expect_code(2);
-    assert!(bad.stdout.contains("Exit code: 2"), "{}", bad.everything());
+    let bad = sandbox.run(&sandbox.prompts(&["[[crash]]"]), &arguments).expect_code(2);
+    assert!(bad.stdout.contains("Exit code: 2"), "{}", bad.dump());
 }
 
 #[test]
 fn an_empty_result_that_is_passed_on_is_a_warning() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "[[say  ]]"},
             {"name": "b", "prompt": "Take {{result:a}}. [[say Done.]]", "depends_on": ["a"]}]}"#,
     );
-    let outcome = place.run(&config, &[]);
-    assert!(outcome.stderr.contains("zen: b: the result of a is empty"), "{}", outcome.everything());
+    let outcome = sandbox.run(&config, &[]);
+    assert!(outcome.stderr.contains("zen: b: the result of a is empty"), "{}", outcome.dump());
 }
 
 #[test]
 fn the_dry_run_shows_which_instance_resumes_a_session() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "One. [[say Hi.]]", "session_id": "s"},
             {"name": "b", "prompt": "Two. [[say Hi.]]", "session_id": "s"}]}"#,
     );
-    let plan = place.run(&config, &["-n"]).expect_code(0).stdout;
+    let plan = sandbox.run(&config, &["-n"]).expect_code(0).stdout;
     assert_eq!((plan.matches("--session-id").count(), plan.matches("--resume").count()), (1, 1), "{plan}");
 }

@@ -13,12 +13,12 @@ use nix::sys::stat::{Mode, umask};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use harness::{Outcome, Place, fake_claude, is_alive, wait_for, wait_until, write_program};
+use harness::{RunOutput, Sandbox, fake_claude, is_alive, wait_for, wait_until, write_program};
 
 /// zen, with the workspace of the place and no delay between launches.
-fn zen(place: &Place, config: &Path, arguments: &[&str]) -> Command {
+fn zen(sandbox: &Sandbox, config: &Path, arguments: &[&str]) -> Command {
     let config = config.to_str().expect("UTF-8");
-    let mut command = place.zen(&["--config", config, "--workspace", "workspace", "--startup-delay", "0"]);
+    let mut command = sandbox.zen(&["--config", config, "--workspace", "workspace", "--startup-delay", "0"]);
     command.args(arguments);
     command
 }
@@ -34,13 +34,13 @@ fn report_in(run: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-fn logs_line(outcome: &Outcome) -> Option<&str> {
+fn logs_line(outcome: &RunOutput) -> Option<&str> {
     outcome.stdout.lines().find_map(|line| line.strip_prefix("Logs: "))
 }
 
 #[test]
 fn files_go_to_the_state_directory_or_where_they_are_sent() {
-    let state = |place: &Place| place.path("xdg").to_str().expect("UTF-8").to_owned();
+    let state = |sandbox: &Sandbox| sandbox.path("xdg").to_str().expect("UTF-8").to_owned();
     for (state_home, arguments, expected) in [
         (Some("absolute"), &[][..], "xdg/zen"),
         (Some("relative/state"), &[], "home/.local/state/zen"),
@@ -49,20 +49,20 @@ fn files_go_to_the_state_directory_or_where_they_are_sent() {
         (Some("absolute"), &["--log-dir", "logs/of/zen"], "logs/of/zen"),
         (Some("absolute"), &["--no-logs", "--log-dir", "logs"], "logs"),
     ] {
-        let place = Place::new();
-        let config = place.prompts(&["[[say hello]]"]);
-        let mut command = zen(&place, &config, arguments);
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&["[[say hello]]"]);
+        let mut command = zen(&sandbox, &config, arguments);
         match state_home {
-            Some("absolute") => command.env("XDG_STATE_HOME", state(&place)),
+            Some("absolute") => command.env("XDG_STATE_HOME", state(&sandbox)),
             Some(other) => command.env("XDG_STATE_HOME", other),
             None => command.env_remove("XDG_STATE_HOME"),
         };
-        let outcome = place.started(&mut command).outcome().expect_code(0);
-        assert_eq!(outcome.stderr, "", "{}", outcome.everything());
-        let runs = runs(&place.path(expected));
-        assert_eq!(runs.len(), 1, "{expected}\n{}", outcome.everything());
-        assert_eq!(logs_line(&outcome), runs[0].to_str(), "{}", outcome.everything());
-        let latest = fs::read_link(place.path(expected).join("latest")).expect("a link");
+        let outcome = sandbox.started(&mut command).outcome().expect_code(0);
+        assert_eq!(outcome.stderr, "", "{}", outcome.dump());
+        let runs = runs(&sandbox.path(expected));
+        assert_eq!(runs.len(), 1, "{expected}\n{}", outcome.dump());
+        assert_eq!(logs_line(&outcome), runs[0].to_str(), "{}", outcome.dump());
+        let latest = fs::read_link(sandbox.path(expected).join("latest")).expect("a link");
         assert_eq!(
             latest.to_str(),
             runs[0].file_name().and_then(|name| name.to_str()),
@@ -70,45 +70,45 @@ fn files_go_to_the_state_directory_or_where_they_are_sent() {
         );
         let report = report_in(&runs[0]);
         assert_eq!(report["run"].as_str(), latest.to_str());
-        assert!(!place.path("relative").exists() && !place.path("workspace/relative").exists());
+        assert!(!sandbox.path("relative").exists() && !sandbox.path("workspace/relative").exists());
     }
 }
 
 #[test]
 fn latest_is_the_run_that_began_last() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
-        let outcome = place.run(&config, &[]).expect_code(0);
+        let outcome = sandbox.run(&config, &[]).expect_code(0);
         assert_eq!(
-            Some(place.path("state/zen/latest").canonicalize().expect("a run").as_path()),
+            Some(sandbox.path("state/zen/latest").canonicalize().expect("a run").as_path()),
             logs_line(&outcome).map(Path::new)
         );
         seen.insert(outcome.report["run"].to_string());
     }
     assert_eq!(seen.len(), 3);
-    assert_eq!(runs(&place.path("state/zen")).len(), 3);
+    assert_eq!(runs(&sandbox.path("state/zen")).len(), 3);
 }
 
 #[test]
 fn no_logs_leaves_nothing() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]", "[[error it broke]]"]);
-    let outcome = place.run(&config, &["--log-dir", "logs", "--no-logs"]).expect_code(2);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]", "[[error it broke]]"]);
+    let outcome = sandbox.run(&config, &["--log-dir", "logs", "--no-logs"]).expect_code(2);
     assert_eq!(logs_line(&outcome), None);
     for name in ["state/zen", "home/.local", "logs"] {
-        assert_eq!(runs(&place.path(name)), Vec::<PathBuf>::new());
+        assert_eq!(runs(&sandbox.path(name)), Vec::<PathBuf>::new());
     }
 }
 
 #[test]
 fn two_runs_in_one_second_have_a_directory_each() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     let running: Vec<_> = (0..4)
         .map(|_| {
-            zen(&place, &config, &["--no-lock"])
+            zen(&sandbox, &config, &["--no-lock"])
                 .stdout(fs::File::create("/dev/null").expect("it is there"))
                 .spawn()
                 .expect("zen starts")
@@ -117,7 +117,7 @@ fn two_runs_in_one_second_have_a_directory_each() {
     for mut child in running {
         assert_eq!(child.wait().expect("an end").code(), Some(0));
     }
-    let runs = runs(&place.path("state/zen"));
+    let runs = runs(&sandbox.path("state/zen"));
     assert_eq!(runs.len(), 4);
     for run in runs {
         assert_eq!(report_in(&run)["exit_code"], 0);
@@ -131,14 +131,14 @@ fn two_runs_of_one_second_and_one_process_id_have_a_directory_each() {
     if !can.is_ok_and(|status| status.success()) {
         return; // not root, or in a container that forbids it
     }
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     let running: Vec<_> = (0..4)
         .map(|_| {
-            let zen = zen(&place, &config, &["--no-lock"]);
+            let zen = zen(&sandbox, &config, &["--no-lock"]);
             let mut command = Command::new("unshare");
             command.args(["--pid", "--fork", "--mount-proc"]).arg(zen.get_program()).args(zen.get_args());
-            command.current_dir(place.path("")).env_clear();
+            command.current_dir(sandbox.path("")).env_clear();
             command.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
             command.stdout(fs::File::create("/dev/null").expect("it is there")).spawn().expect("unshare starts")
         })
@@ -146,7 +146,7 @@ fn two_runs_of_one_second_and_one_process_id_have_a_directory_each() {
     for mut child in running {
         assert_eq!(child.wait().expect("an end").code(), Some(0));
     }
-    let runs = runs(&place.path("state/zen"));
+    let runs = runs(&sandbox.path("state/zen"));
     assert_eq!(runs.len(), 4, "{runs:?}");
     for run in runs {
         let report = report_in(&run);
@@ -158,9 +158,9 @@ fn two_runs_of_one_second_and_one_process_id_have_a_directory_each() {
 #[test]
 fn all_is_for_its_owner_only_whatever_the_umask() {
     for mask in [0, 0o022, 0o077, 0o777] {
-        let place = Place::new();
-        let config = place.prompts(&["[[stderr oops]] [[say hello]]", "[[error it broke]]"]);
-        let mut command = zen(&place, &config, &[]);
+        let sandbox = Sandbox::new();
+        let config = sandbox.prompts(&["[[stderr oops]] [[say hello]]", "[[error it broke]]"]);
+        let mut command = zen(&sandbox, &config, &[]);
         // SAFETY: umask is async-signal-safe.
         unsafe {
             command.pre_exec(move || {
@@ -168,7 +168,7 @@ fn all_is_for_its_owner_only_whatever_the_umask() {
                 Ok(())
             })
         };
-        let outcome = place.started(&mut command).outcome();
+        let outcome = sandbox.started(&mut command).outcome();
         if mask == 0o777 && !nix::unistd::geteuid().is_root() {
             continue; // nor can anybody else make a directory below one of his own then
         }
@@ -197,7 +197,7 @@ fn all_is_for_its_owner_only_whatever_the_umask() {
         ];
         assert_eq!(files.iter().collect::<Vec<_>>(), expected, "under {mask:o}");
         if mask == 0 {
-            let base = fs::metadata(place.path("state/zen")).expect("a directory").permissions().mode();
+            let base = fs::metadata(sandbox.path("state/zen")).expect("a directory").permissions().mode();
             assert_eq!(base & 0o7777, 0o700);
         }
     }
@@ -205,7 +205,7 @@ fn all_is_for_its_owner_only_whatever_the_umask() {
 
 #[test]
 fn no_name_leaves_the_directory_or_shares_another_s() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let names = [
         "../../../escaped",
         "/tmp/escaped",
@@ -222,7 +222,7 @@ fn no_name_leaves_the_directory_or_shares_another_s() {
     ];
     let names: Vec<String> = names.iter().map(|name| name.replace('\0', "\u{1}")).collect();
     let instances: Vec<Value> = names.iter().map(|name| json!({"name": name, "prompt": "[[say hello]]"})).collect();
-    let outcome = place.run(&place.config(&json!({ "instances": instances }).to_string()), &[]).expect_code(0);
+    let outcome = sandbox.run(&sandbox.config(&json!({ "instances": instances }).to_string()), &[]).expect_code(0);
     let run = Path::new(logs_line(&outcome).expect("files"));
     let directories: BTreeSet<PathBuf> =
         names.iter().map(|name| PathBuf::from(outcome.instance(name)["directory"].as_str().expect("a path"))).collect();
@@ -235,12 +235,12 @@ fn no_name_leaves_the_directory_or_shares_another_s() {
         assert!(name.chars().all(is_harmless) && !name.starts_with('.') && name.len() < 100, "{name}");
     }
     assert_eq!(fs::read_dir(run).expect("a directory").count(), names.len() + 1, "and report.json");
-    assert!(!place.path("escaped").exists() && !place.path("state/escaped").exists());
+    assert!(!sandbox.path("escaped").exists() && !sandbox.path("state/escaped").exists());
 }
 
-/// A claude that keeps a copy of what the stand-in prints.
-fn copying(place: &Place) -> PathBuf {
-    let (file, directory) = (place.path("copying"), place.path(""));
+/// A claude that keeps a copy of what the fake claude prints.
+fn copying(sandbox: &Sandbox) -> PathBuf {
+    let (file, directory) = (sandbox.path("copying"), sandbox.path(""));
     let body = format!(
         "#!/bin/sh\ncd '{0}'\n'{1}' \"$@\" 2>stderr.copy | tee stdout.copy\ncat stderr.copy >&2\n",
         directory.display(),
@@ -252,16 +252,16 @@ fn copying(place: &Place) -> PathBuf {
 
 #[test]
 fn the_stream_is_kept_byte_for_byte() {
-    let place = Place::new();
-    let claude = copying(&place);
+    let sandbox = Sandbox::new();
+    let claude = copying(&sandbox);
     let prompt = "[[garbage 28]] [[stderr one \u{1b}[31mred]] [[unknown-events 6]] [[line 6MB raw ended]] [[line 5MB]] \
                   [[print 3MB 1kB]] [[stderr two]] [[say the\nend 日本\n]]";
-    let config = place.prompts(&[prompt]);
-    let outcome = place.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(0);
+    let config = sandbox.prompts(&[prompt]);
+    let outcome = sandbox.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(0);
     let directory = PathBuf::from(outcome.instance("a")["directory"].as_str().expect("a path"));
     let same = |name: &str, copy: &str| {
         let (kept, printed) =
-            (fs::read(directory.join(name)).expect("a file"), fs::read(place.path(copy)).expect("a file"));
+            (fs::read(directory.join(name)).expect("a file"), fs::read(sandbox.path(copy)).expect("a file"));
         assert_eq!(kept.len(), printed.len(), "{name}");
         assert!(kept == printed, "{name} differs");
         kept.len()
@@ -343,8 +343,8 @@ fn hold_to_the_schema(report: &Value) {
 
 #[test]
 fn report_json_has_its_fields_for_every_kind_of_end() {
-    let place = Place::new();
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(
         r#"{"instances": [
             {"name": "completed", "prompt": "[[usage in=1 out=2 read=3 write=4]] [[deny Write]] [[say done]]"},
             {"name": "failed", "prompt": "[[error it broke]]"},
@@ -355,14 +355,14 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
             {"name": "interrupted", "prompt": "[[usage in=7 out=5]] [[say begun]] [[hang]]"},
             {"name": "not-started", "prompt": "x", "depends_on": ["interrupted"]}]}"#,
     );
-    let run = place.start(&config, &[]);
+    let run = sandbox.start(&config, &[]);
     let report = wait_for("all but one to have ended", || {
         let report = run.report();
         let has_ended = |i: &Value| i["ended_at"].is_string();
         let ended = report["instances"].as_array().map_or(0, |all| all.iter().filter(|i| has_ended(i)).count());
         (ended == 6).then_some(report)
     });
-    let stream = place.path("state/zen/latest/07-interrupted/stream.jsonl");
+    let stream = sandbox.path("state/zen/latest/07-interrupted/stream.jsonl");
     let has_begun = |text: String| text.contains("message_start");
     wait_until("what the interrupted one uses", || fs::read_to_string(&stream).is_ok_and(has_begun));
     // In the middle of the run.
@@ -416,20 +416,20 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
 
 #[test]
 fn the_hash_is_that_of_the_config_s_bytes() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for text in [
         "{\"instances\": [{\"prompt\": \"[[say hello]]\"}]}",
         "\u{feff}{\r\n\"instances\": [{\"prompt\": \"[[say naïve]]\"}]}\r\n\r\n",
     ] {
-        let config = place.config(text);
+        let config = sandbox.config(text);
         let digest: String =
             Sha256::digest(fs::read(&config).expect("a file")).iter().map(|b| format!("{b:02x}")).collect();
-        let outcome = place.run(&config, &[]).expect_code(0);
+        let outcome = sandbox.run(&config, &[]).expect_code(0);
         assert_eq!(outcome.report["config_sha256"], digest.as_str());
         assert_eq!(outcome.report["config"].as_str(), config.to_str());
-        let mut command = zen(&place, Path::new("-"), &[]);
+        let mut command = zen(&sandbox, Path::new("-"), &[]);
         command.env("TEST_KEEPS_STDIN", "1").stdin(fs::File::open(&config).expect("a file"));
-        let outcome = place.started(&mut command).outcome().expect_code(0);
+        let outcome = sandbox.started(&mut command).outcome().expect_code(0);
         assert_eq!(outcome.report["config_sha256"], digest.as_str());
         assert_eq!(outcome.report["config"], "-");
     }
@@ -438,11 +438,11 @@ fn the_hash_is_that_of_the_config_s_bytes() {
 /// It is replaced, never rewritten: whoever reads it at any moment reads a whole one.
 #[test]
 fn report_json_is_whole_at_every_moment() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let prompts: Vec<String> = (0..12).map(|i| format!("[[say {i}]]")).collect();
-    let config = place.prompts(&prompts.iter().map(String::as_str).collect::<Vec<_>>());
-    let run = place.start(&config, &["--max-parallel", "2"]);
-    let file = place.path("state/zen/latest/report.json");
+    let config = sandbox.prompts(&prompts.iter().map(String::as_str).collect::<Vec<_>>());
+    let run = sandbox.start(&config, &["--max-parallel", "2"]);
+    let file = sandbox.path("state/zen/latest/report.json");
     let ended = wait_for("the end of the run", || {
         let text = fs::read_to_string(&file).ok()?;
         let report: Value = serde_json::from_str(&text).expect("whole JSON");
@@ -458,23 +458,23 @@ fn report_json_is_whole_at_every_moment() {
 /// Whoever kills zen with SIGKILL shall find in it what was used, though nothing else has changed since.
 #[test]
 fn report_json_tells_what_a_running_instance_has_used() {
-    let place = Place::new();
-    let prompt = format!("[[usage in=700 out=30]] {} [[say Done.]]", place.gate("end"));
-    let run = place.start(&place.prompts(&[&prompt]), &["--quiet"]);
+    let sandbox = Sandbox::new();
+    let prompt = format!("[[usage in=700 out=30]] {} [[say Done.]]", sandbox.gate("end"));
+    let run = sandbox.start(&sandbox.prompts(&[&prompt]), &["--quiet"]);
     let used = wait_for("the tokens", || {
         let used = run.report()["instances"][0].clone();
         (used["tokens"]["total"].as_u64() >= Some(730)).then_some(used)
     });
     assert_eq!((&used["status"], &used["tokens_certainty"]), (&json!("running"), &json!("at_least")));
     assert!(used["cost_usd"].as_f64() > Some(0.0), "{used}");
-    place.open_gate("end");
+    sandbox.open_gate("end");
     run.outcome().expect_code(0);
 }
 
 #[test]
 fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     let no_files = "this run writes no files and holds no lock: give a directory with --log-dir DIR\n";
     for (state_home, home, expected) in [
         (Some("/dev/null"), None, "zen: no directory for the run's files: /dev/null/zen: Not a directory: "),
@@ -485,20 +485,20 @@ fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
         ),
         (None, None, "zen: no directory for the run's files: neither XDG_STATE_HOME nor HOME is an absolute path: "),
     ] {
-        let mut command = zen(&place, &config, &[]);
+        let mut command = zen(&sandbox, &config, &[]);
         command.env_remove("XDG_STATE_HOME").env_remove("HOME");
         command.envs(state_home.map(|path| ("XDG_STATE_HOME", path))).envs(home.map(|path| ("HOME", path)));
-        let outcome = place.started(&mut command).outcome().expect_code(0);
-        assert_eq!(outcome.stderr, format!("{expected}{no_files}"), "{}", outcome.everything());
+        let outcome = sandbox.started(&mut command).outcome().expect_code(0);
+        assert_eq!(outcome.stderr, format!("{expected}{no_files}"), "{}", outcome.dump());
         assert_eq!(logs_line(&outcome), None);
-        assert!(outcome.stdout.contains("Successful: 1/1"), "{}", outcome.everything());
+        assert!(outcome.stdout.contains("Successful: 1/1"), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_log_dir_that_cannot_be_is_refused_before_the_start() {
-    let place = Place::new();
-    let config = place.prompts(&["[[say hello]]"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.prompts(&["[[say hello]]"]);
     for (log_dir, expected) in [
         (
             "/dev/null/logs",
@@ -507,21 +507,21 @@ fn a_log_dir_that_cannot_be_is_refused_before_the_start() {
         ("config.json", "config.json: Not a directory: give another with --log-dir DIR\n"),
         ("config.json/below", "config.json/below: Not a directory: give another with --log-dir DIR\n"),
     ] {
-        let outcome = place.run(&config, &["--log-dir", log_dir]).expect_code(1);
-        assert!(outcome.stderr.ends_with(expected), "{expected}\n{}", outcome.everything());
-        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
+        let outcome = sandbox.run(&config, &["--log-dir", log_dir]).expect_code(1);
+        assert!(outcome.stderr.ends_with(expected), "{expected}\n{}", outcome.dump());
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.dump());
         assert_eq!(outcome.stdout, "");
-        assert_eq!(place.stand_in_log().len(), 0, "something was launched");
+        assert_eq!(sandbox.claude_log().len(), 0, "something was launched");
     }
 }
 
 /// Everything went well, and one line says that files are missing.
-fn hold_to_one_complaint(outcome: &Outcome, why: &str) {
-    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.everything());
+fn hold_to_one_complaint(outcome: &RunOutput, why: &str) {
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.dump());
     let is_it = outcome.stderr.starts_with("zen: the run's files are incomplete: /") && outcome.stderr.contains(why);
-    assert!(is_it, "{}", outcome.everything());
-    assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.everything());
-    assert!(outcome.stdout.ends_with("Exit code: 0 (every instance completed)\n"), "{}", outcome.everything());
+    assert!(is_it, "{}", outcome.dump());
+    assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.dump());
+    assert!(outcome.stdout.ends_with("Exit code: 0 (every instance completed)\n"), "{}", outcome.dump());
 }
 
 const MUCH: [&str; 3] =
@@ -529,24 +529,24 @@ const MUCH: [&str; 3] =
 
 #[test]
 fn a_limit_on_the_size_of_files_is_said_once_and_stops_nobody() {
-    let place = Place::new();
-    let claude = place.path("claude");
+    let sandbox = Sandbox::new();
+    let claude = sandbox.path("claude");
     let body = format!(
         "#!/bin/sh\ngrep SigIgn /proc/$$/status >> '{}'\nexec '{}' \"$@\"\n",
-        place.path("ignored").display(),
+        sandbox.path("ignored").display(),
         fake_claude().display()
     );
     write_program(&claude, &body);
-    let mut command = zen(&place, &place.prompts(&MUCH), &["--claude", claude.to_str().expect("UTF-8")]);
+    let mut command = zen(&sandbox, &sandbox.prompts(&MUCH), &["--claude", claude.to_str().expect("UTF-8")]);
     // SAFETY: setrlimit is async-signal-safe.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 200_000, 200_000)?)) };
-    let outcome = place.started(&mut command).outcome().expect_code(0);
+    let outcome = sandbox.started(&mut command).outcome().expect_code(0);
     hold_to_one_complaint(&outcome, "stream.jsonl: File too large");
     hold_to_the_schema(&outcome.report);
     assert_eq!(outcome.report["exit_code"], 0);
     assert_eq!(outcome.instance("c")["result"], "three");
     // What zen does with a signal is no affair of its instances.
-    for line in fs::read_to_string(place.path("ignored")).expect("three lines").lines() {
+    for line in fs::read_to_string(sandbox.path("ignored")).expect("three lines").lines() {
         let ignored = u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16).expect("a mask");
         for signal in [Signal::SIGXFSZ, Signal::SIGPIPE] {
             assert_eq!(ignored & (1 << (signal as i32 - 1)), 0, "{signal} is ignored: {line}");
@@ -556,11 +556,11 @@ fn a_limit_on_the_size_of_files_is_said_once_and_stops_nobody() {
 
 #[test]
 fn a_directory_that_goes_away_stops_nobody() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let prompt = "[[say begun]] [[wait 700ms]] [[print 100kB 1kB]] [[say done]]";
-    let run = place.start(&place.prompts(&[prompt, prompt, "[[wait 300ms]] [[say done]]"]), &[]);
+    let run = sandbox.start(&sandbox.prompts(&[prompt, prompt, "[[wait 300ms]] [[say done]]"]), &[]);
     let directory = wait_for("a stream", || {
-        let directory = place.path("state/zen/latest").canonicalize().ok()?;
+        let directory = sandbox.path("state/zen/latest").canonicalize().ok()?;
         directory.join("01-a/stream.jsonl").exists().then_some(directory)
     });
     wait_until("it to be gone", || {
@@ -569,18 +569,18 @@ fn a_directory_that_goes_away_stops_nobody() {
     });
     let outcome = run.outcome().expect_code(2);
     let is_complaint = |line: &str| line.starts_with("zen: the run's files are incomplete: /");
-    assert!(outcome.stderr.lines().all(is_complaint), "{}", outcome.everything());
-    assert!(outcome.stderr.lines().count() <= 3, "one for each kind of file\n{}", outcome.everything());
-    assert!(outcome.stdout.ends_with("Exit code: 2 (report.json is incomplete)\n"), "{}", outcome.everything());
-    assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.everything());
+    assert!(outcome.stderr.lines().all(is_complaint), "{}", outcome.dump());
+    assert!(outcome.stderr.lines().count() <= 3, "one for each kind of file\n{}", outcome.dump());
+    assert!(outcome.stdout.ends_with("Exit code: 2 (report.json is incomplete)\n"), "{}", outcome.dump());
+    assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.dump());
 }
 
 /// Where there is no report.json, that it is out of date must not wake the loop.
 #[test]
 fn run_without_files_waits_without_cpu_time() {
     const MAX_TICKS: u64 = 100; // a second; a busy loop takes all of the three
-    let place = Place::new();
-    let zen = place.start(&place.prompts(&["[[wait 3s]] [[say Done.]]"]), &["--no-logs"]);
+    let sandbox = Sandbox::new();
+    let zen = sandbox.start(&sandbox.prompts(&["[[wait 3s]] [[say Done.]]"]), &["--no-logs"]);
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", zen.pid())).unwrap_or_default();
         let fields: Vec<String> = stat.rsplit(") ").next().unwrap_or("").split(' ').map(str::to_owned).collect();

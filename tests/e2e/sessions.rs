@@ -8,17 +8,17 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use harness::{Place, Running, is_alive, processes_with, wait_until};
+use harness::{Running, Sandbox, is_alive, processes_with, wait_until};
 
 /// Two places of one user, with one workspace. Each has a config, files and a log of its own.
 struct Two {
-    first: Place,
-    second: Place,
+    first: Sandbox,
+    second: Sandbox,
 }
 
 impl Two {
     fn new() -> Self {
-        Two { first: Place::new(), second: Place::new() }
+        Two { first: Sandbox::new(), second: Sandbox::new() }
     }
 
     fn start_first(&self, instances: &Value, arguments: &[&str]) -> Running {
@@ -30,7 +30,7 @@ impl Two {
     fn start_first_in_session(&self) -> Running {
         let prompt = format!("remember the lighthouse {} [[say Noted.]]", self.first.gate("gate"));
         let run = self.start_first(&json!([in_session("a", &prompt)]), &[]);
-        wait_until("the first one to be in the session", || !self.first.stand_in_events("tool").is_empty());
+        wait_until("the first one to be in the session", || !self.first.claude_events("tool").is_empty());
         run
     }
 
@@ -77,15 +77,15 @@ fn the_second_waits_for_the_first_and_no_turn_is_lost() {
     let second = two.start_second(&instances, &["--max-parallel", "1"]);
     expect_waiting(&second);
     wait_until("whoever needs no session", || second.has_ended("c"));
-    assert!(two.second.stand_in_events("start").iter().all(|event| event["env"]["ZEN_INSTANCE"] != "b"));
+    assert!(two.second.claude_events("start").iter().all(|event| event["env"]["ZEN_INSTANCE"] != "b"));
     two.first.open_gate("gate");
     first.outcome().expect_code(0);
     let outcome = second.outcome().expect_code(0);
-    let (b, everything) = (outcome.instance("b"), outcome.everything());
+    let (b, dump) = (outcome.instance("b"), outcome.dump());
     let recalled = b["result"].as_str().unwrap_or("");
-    assert!(recalled.contains("lighthouse") && recalled.contains("harbour"), "{recalled}\n{everything}");
-    assert_eq!(b["blocked_on"], json!(null), "{everything}");
-    assert!(outcome.ran("b") < outcome.took, "its time begins with its start\n{everything}");
+    assert!(recalled.contains("lighthouse") && recalled.contains("harbour"), "{recalled}\n{dump}");
+    assert_eq!(b["blocked_on"], json!(null), "{dump}");
+    assert!(outcome.ran("b") < outcome.took, "its time begins with its start\n{dump}");
 }
 
 /// The session's lock, and not the conversation's, of which it has several.
@@ -95,7 +95,7 @@ fn a_cleared_session_is_in_use_as_a_whole() {
     let mut a = in_session("a", &format!("remember the bridge {} [[say Noted.]]", two.first.gate("gate")));
     a["pre_commands"] = json!(["remember the ferry", "/clear"]);
     let first = two.start_first(&json!([a, in_session("later", "[[recall]]")]), &[]);
-    wait_until("the second conversation", || !two.first.stand_in_events("tool").is_empty());
+    wait_until("the second conversation", || !two.first.claude_events("tool").is_empty());
     let second = two.start_second(&json!([in_session("b", "[[recall]]")]), &[]);
     expect_waiting(&second);
     two.first.open_gate("gate");
@@ -116,7 +116,7 @@ fn a_signal_ends_the_wait() {
     let outcome = second.outcome().expect_code(130);
     assert_eq!((outcome.reason("b"), outcome.error("b")), ("interrupted", "Stopped by SIGINT before it started"));
     assert_eq!(outcome.instance("b")["blocked_on"], json!(null));
-    assert_eq!(two.second.stand_in_log(), Vec::<Value>::new());
+    assert_eq!(two.second.claude_log(), Vec::<Value>::new());
     two.first.open_gate("gate");
     first.outcome().expect_code(0);
 }
@@ -127,12 +127,12 @@ fn after_a_sudden_death_nothing_is_left_in_the_session() {
     let two = Two::new();
     let deaf = "[[deaf]] [[escape 300 deaf]] [[tool Bash {\"command\": \"sleep 300\"}]]";
     let first = two.start_first(&json!([in_session("a", deaf)]), &[]);
-    wait_until("the tool", || !two.first.stand_in_events("tool").is_empty());
+    wait_until("the tool", || !two.first.claude_events("tool").is_empty());
     let run = first.report()["run"].as_str().expect("it has a name").to_owned();
     let second = two.start_second(&json!([in_session("b", "[[say Done.]]")]), &[]);
     expect_waiting(&second);
     first.kill();
-    wait_until("the second one to start", || !two.second.stand_in_events("start").is_empty());
+    wait_until("the second one to start", || !two.second.claude_events("start").is_empty());
     assert_eq!(processes_with(&format!("ZEN_RUN={run}")), Vec::<String>::new());
     second.outcome().expect_code(0);
     wait_until("the reapers to end", || two.first.survivors().is_empty());
@@ -191,12 +191,12 @@ fn a_retry_waits_for_its_session() {
     b["retries"] = json!(10);
     b["retry_delay"] = json!(3);
     let second = two.start_second(&json!([b]), &[]);
-    wait_until("its first attempt", || !two.second.stand_in_events("tool").is_empty());
+    wait_until("its first attempt", || !two.second.claude_events("tool").is_empty());
     let prompt = format!("{} [[say Noted.]]", two.first.gate("gate"));
     let first = two.start_first(&json!([in_session("a", &prompt)]), &[]);
     wait_until("the other one to wait", || first.stderr().contains("a waits: session diary"));
     two.second.open_gate("broken");
-    wait_until("the other one to be in the session", || !two.first.stand_in_events("tool").is_empty());
+    wait_until("the other one to be in the session", || !two.first.claude_events("tool").is_empty());
     wait_until("the retry to wait", || second.stderr().contains("b waits: session diary is in use by another run"));
     let attempts = || second.report()["instances"][0]["attempts"].as_u64();
     let before = attempts();
@@ -217,7 +217,7 @@ fn claude_does_not_have_the_locks() {
         open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target == locks)
     };
     assert!(has_them(first.pid()));
-    let log = two.first.stand_in_log();
+    let log = two.first.claude_log();
     let pids = log.iter().flat_map(|event| [&event["pid"], &event["tool_pid"]]).filter_map(Value::as_i64);
     let pids: Vec<i32> = pids.filter_map(|pid| i32::try_from(pid).ok()).filter(|&pid| is_alive(pid)).collect();
     assert!(pids.len() >= 2, "claude and its tool run: {log:?}");
@@ -236,7 +236,7 @@ fn many_that_wait_are_looked_after_together() {
     };
     const WAITING: usize = 8;
     let first = two.start_first(&sessions(&two.first.gate("gate"), WAITING), &[]);
-    wait_until("all to be in their sessions", || two.first.stand_in_events("tool").len() == WAITING);
+    wait_until("all to be in their sessions", || two.first.claude_events("tool").len() == WAITING);
     let second = two.start_second(&sessions("[[say Done.]]", WAITING), &["--status-report-interval", "3600"]);
     wait_until("all to wait", || second.stderr().lines().count() == WAITING);
     assert!(second.descriptors() < 20, "{} descriptors", second.descriptors());
@@ -258,40 +258,40 @@ fn many_that_wait_are_looked_after_together() {
 
 #[test]
 fn without_a_state_directory_it_is_said_once_and_the_run_goes_on() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = json!({"instances": [in_session("a", "x"), in_session("b", "[[say Done.]]")]}).to_string();
-    let config = place.config(&config);
-    let mut command = place.zen_on(&config, &["--no-logs", "--no-lock"]);
+    let config = sandbox.config(&config);
+    let mut command = sandbox.zen_on(&config, &["--no-logs", "--no-lock"]);
     command.env("XDG_STATE_HOME", "/dev/null");
-    let outcome = place.started(&mut command).outcome().expect_code(0);
+    let outcome = sandbox.started(&mut command).outcome().expect_code(0);
     let expected = "zen: no locks for sessions: Not a directory: concurrent runs in one session are not detected\n";
-    assert_eq!(outcome.stderr, expected, "{}", outcome.everything());
-    let prompts = place.prompts(&["[[say Done.]]"]);
-    let mut command = place.zen_on(&prompts, &["--no-logs", "--no-lock"]);
+    assert_eq!(outcome.stderr, expected, "{}", outcome.dump());
+    let prompts = sandbox.prompts(&["[[say Done.]]"]);
+    let mut command = sandbox.zen_on(&prompts, &["--no-logs", "--no-lock"]);
     command.env("XDG_STATE_HOME", "/dev/null");
-    let outcome = place.started(&mut command).outcome().expect_code(0);
+    let outcome = sandbox.started(&mut command).outcome().expect_code(0);
     assert_eq!(outcome.stderr, "", "who has no session needs no lock");
 }
 
 /// claude says nothing if it cannot write a conversation to its folder; here a file stands in its place.
 #[test]
 fn session_that_claude_has_not_kept_is_reported() {
-    let place = Place::new();
-    fs::create_dir_all(place.path("home/.claude")).expect("a directory");
-    fs::write(place.path("home/.claude/projects"), "").expect("a file");
-    let run = |instances: Value| place.run(&place.config(&json!({ "instances": instances }).to_string()), &[]);
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("home/.claude")).expect("a directory");
+    fs::write(sandbox.path("home/.claude/projects"), "").expect("a file");
+    let run = |instances: Value| sandbox.run(&sandbox.config(&json!({ "instances": instances }).to_string()), &[]);
     let what = "claude has not kept the conversation of session diary";
     let outcome = run(json!([in_session("a", "[[say One.]]")])).expect_code(0);
-    assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run begins")), "{}", outcome.everything());
-    assert_eq!(outcome.instance("a")["session_kept"], false, "{}", outcome.everything());
+    assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run begins")), "{}", outcome.dump());
+    assert_eq!(outcome.instance("a")["session_kept"], false, "{}", outcome.dump());
     // The other one would go on without what was said.
     let outcome = run(json!([in_session("a", "[[say One.]]"), in_session("b", "[[say Two.]]")])).expect_code(2);
-    assert!(outcome.error("a").starts_with(&format!("{what}, and b needs it")), "{}", outcome.everything());
-    fs::remove_file(place.path("home/.claude/projects")).expect("a file");
+    assert!(outcome.error("a").starts_with(&format!("{what}, and b needs it")), "{}", outcome.dump());
+    fs::remove_file(sandbox.path("home/.claude/projects")).expect("a file");
     for _ in 0..2 {
         let outcome =
             run(json!([in_session("a", "[[say One.]]"), {"name": "c", "prompt": "[[say C.]]"}])).expect_code(0);
-        assert_eq!(outcome.instance("a")["session_kept"], true, "{}", outcome.everything());
+        assert_eq!(outcome.instance("a")["session_kept"], true, "{}", outcome.dump());
         assert_eq!(outcome.instance("c")["session_kept"], Value::Null);
         assert_eq!(outcome.stderr, "");
     }

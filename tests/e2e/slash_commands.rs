@@ -4,36 +4,36 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use harness::{Place, wait_until};
+use harness::{Sandbox, wait_until};
 
-fn launched(place: &Place) -> Vec<String> {
-    let starts = place.stand_in_events("start");
+fn launched(sandbox: &Sandbox) -> Vec<String> {
+    let starts = sandbox.claude_events("start");
     starts.iter().filter_map(|start| start["env"]["ZEN_INSTANCE"].as_str().map(str::to_owned)).collect()
 }
 
-fn config(place: &Place, instances: &Value) -> std::path::PathBuf {
-    place.config(&json!({ "instances": instances }).to_string())
+fn config(sandbox: &Sandbox, instances: &Value) -> std::path::PathBuf {
+    sandbox.config(&json!({ "instances": instances }).to_string())
 }
 
 #[test]
 fn missing_command_fails_at_the_start_and_everything_else_runs() {
-    let place = Place::new();
-    place.command("analyze-code", "[[say Analyzed.]]");
+    let sandbox = Sandbox::new();
+    sandbox.command("analyze-code", "[[say Analyzed.]]");
     let config = config(
-        &place,
+        &sandbox,
         &json!([
-            {"name": "first", "prompt": format!("{} [[say Done.]]", place.gate("open"))},
+            {"name": "first", "prompt": format!("{} [[say Done.]]", sandbox.gate("open"))},
             {"name": "typo", "command": "/analyse-code src", "depends_on": ["first"]},
             {"name": "pre", "command": "/analyze-code", "pre_commands": ["/zzz-none"], "depends_on": ["typo"]},
             {"name": "dependent", "prompt": "[[say x]]", "depends_on": ["typo"]},
             {"name": "last", "command": "/analyze-code", "depends_on": ["first", {"name": "typo", "when": "done"}]},
         ]),
     );
-    let run = place.start(&config, &[]);
+    let run = sandbox.start(&config, &[]);
     wait_until("the failures are in the report", || {
         ["typo", "pre", "dependent"].iter().all(|name| run.has_ended(name)) && !run.has_ended("first")
     });
-    place.open_gate("open");
+    sandbox.open_gate("open");
     let outcome = run.outcome().expect_code(2);
     for (name, error) in [
         ("typo", "Command not found: /analyse-code (did you mean /analyze-code?)"),
@@ -41,25 +41,25 @@ fn missing_command_fails_at_the_start_and_everything_else_runs() {
     ] {
         assert_eq!((outcome.status(name), outcome.reason(name)), ("failed", "command not found"), "{name}");
         assert_eq!(outcome.error(name), error);
-        assert!(outcome.stderr.contains(&format!("zen: {name} failed: {error}\n")), "{}", outcome.everything());
+        assert!(outcome.stderr.contains(&format!("zen: {name} failed: {error}\n")), "{}", outcome.dump());
     }
-    assert_eq!(outcome.status("dependent"), "skipped", "{}", outcome.everything());
+    assert_eq!(outcome.status("dependent"), "skipped", "{}", outcome.dump());
     assert_eq!((outcome.status("first"), outcome.status("last")), ("completed", "completed"));
-    assert_eq!(launched(&place), ["first", "last"], "{}", outcome.everything());
-    assert_eq!(place.questions().len(), 1, "one question for one directory");
+    assert_eq!(launched(&sandbox), ["first", "last"], "{}", outcome.dump());
+    assert_eq!(sandbox.questions().len(), 1, "one question for one directory");
 }
 
 #[test]
 fn dry_run_reports_all_missing_commands_after_the_plan() {
-    let place = Place::new();
-    place.command("analyze-code", "[[say Analyzed.]]");
-    let config = place.config(
+    let sandbox = Sandbox::new();
+    sandbox.command("analyze-code", "[[say Analyzed.]]");
+    let config = sandbox.config(
         "{\"instances\": [\n{\"name\": \"a\", \"command\": \"/analyse-code\",\n \"pre_commands\": [\"/clear\", \"/zzz-none\"]},\n\
          {\"name\": \"b\", \"command\": \"/analyze-code\"}, {\"name\": \"c\", \"command\": \"/help\"},\n\
          {\"name\": \"d\", \"command\": \"/tmp is full\"}]}",
     );
-    let outcome = place.run(&config, &["--dry-run"]).expect_code(1);
-    assert!(outcome.stdout.starts_with("4 instances configured\n"), "{}", outcome.everything());
+    let outcome = sandbox.run(&config, &["--dry-run"]).expect_code(1);
+    assert!(outcome.stdout.starts_with("4 instances configured\n"), "{}", outcome.dump());
     let name = config.display();
     let expected = format!(
         "zen: {name}: 3 mistakes, nothing was launched:\n  \
@@ -68,38 +68,38 @@ fn dry_run_reports_all_missing_commands_after_the_plan() {
          line 5, column 26: instance 'd': command: Command not found: /tmp (text that begins with a path belongs in 'prompt')\n"
     );
     assert_eq!(outcome.stderr, expected);
-    assert_eq!(launched(&place), Vec::<String>::new());
+    assert_eq!(launched(&sandbox), Vec::<String>::new());
 }
 
 /// A question costs up to a second of a run that cron has started.
 #[test]
 fn nothing_is_asked_about_commands_that_always_work() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = config(
-        &place,
+        &sandbox,
         &json!([
             {"name": "a", "command": " /help", "clear_history": true, "compact_history": true},
             {"name": "b", "prompt": "/zzz-none is text here [[say x]]"},
         ]),
     );
-    place.run(&config, &["--dry-run"]).expect_code(0);
-    let outcome = place.run(&config, &[]).expect_code(0);
-    assert_eq!(place.questions().len(), 0, "{}", outcome.everything());
+    sandbox.run(&config, &["--dry-run"]).expect_code(0);
+    let outcome = sandbox.run(&config, &[]).expect_code(0);
+    assert_eq!(sandbox.questions().len(), 0, "{}", outcome.dump());
     let why = "with blanks before it /help is still a command, which costs nothing";
-    assert_eq!(outcome.total_tokens("a"), 0, "{why}\n{}", outcome.everything());
+    assert_eq!(outcome.total_tokens("a"), 0, "{why}\n{}", outcome.dump());
 }
 
 #[test]
 fn each_directory_and_environment_is_asked_once() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for folder in ["workspace", "workspace/sub"] {
-        let commands = place.path(folder).join(".claude/commands");
+        let commands = sandbox.path(folder).join(".claude/commands");
         std::fs::create_dir_all(&commands).expect("a directory");
         std::fs::write(commands.join("both.md"), "[[say x]]").expect("a file");
     }
-    place.command("top", "[[say x]]");
+    sandbox.command("top", "[[say x]]");
     let config = config(
-        &place,
+        &sandbox,
         &json!([
             {"name": "a", "command": "/both"}, {"name": "b", "command": "/top"},
             {"name": "c", "command": "/both", "cwd": "sub"}, {"name": "d", "command": "/top", "cwd": "sub"},
@@ -107,45 +107,47 @@ fn each_directory_and_environment_is_asked_once() {
             {"name": "f", "command": "/top", "claude_args": ["--disable-slash-commands"]},
         ]),
     );
-    let outcome = place.run(&config, &[]).expect_code(2);
+    let outcome = sandbox.run(&config, &[]).expect_code(2);
     let completed = |name: &&str| outcome.status(name) == "completed";
     assert_eq!(["a", "b", "c", "d", "e", "f"].into_iter().filter(completed).collect::<Vec<_>>(), ["a", "b", "c", "e"]);
-    assert_eq!(place.questions().len(), 4, "{}", outcome.everything());
+    assert_eq!(sandbox.questions().len(), 4, "{}", outcome.dump());
 }
 
 #[test]
 fn claude_that_does_not_list_its_commands_does_not_hold_the_run_up() {
-    let place = Place::new();
-    let config = config(&place, &json!([{"name": "a", "command": "/zzz-none"}, {"name": "b", "prompt": "[[say x]]"}]));
-    let mut command = place.zen_on(&config, &[]);
-    command.env("STAND_IN_INITIALIZE", "error");
-    let outcome = place.started(&mut command).outcome().expect_code(2);
-    let notice = "zen: instance 'a': slash commands not checked: claude did not list them: the stand-in refuses to \
+    let sandbox = Sandbox::new();
+    let config =
+        config(&sandbox, &json!([{"name": "a", "command": "/zzz-none"}, {"name": "b", "prompt": "[[say x]]"}]));
+    let mut command = sandbox.zen_on(&config, &[]);
+    command.env("FAKE_CLAUDE_INITIALIZE", "error");
+    let outcome = sandbox.started(&mut command).outcome().expect_code(2);
+    let notice = "zen: instance 'a': slash commands not checked: claude did not list them: the fake claude refuses to \
                   initialize: they are checked when it starts\n";
-    assert!(outcome.stderr.contains(notice), "{}", outcome.everything());
-    assert_eq!(launched(&place), ["a", "b"]);
-    let outcome = place.started(command.arg("--dry-run")).outcome().expect_code(1);
-    assert!(outcome.stdout.contains("2 instances configured"), "{}", outcome.everything());
-    assert!(outcome.stderr.contains("slash commands not checked"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains(notice), "{}", outcome.dump());
+    assert_eq!(launched(&sandbox), ["a", "b"]);
+    let outcome = sandbox.started(command.arg("--dry-run")).outcome().expect_code(1);
+    assert!(outcome.stdout.contains("2 instances configured"), "{}", outcome.dump());
+    assert!(outcome.stderr.contains("slash commands not checked"), "{}", outcome.dump());
 }
 
 /// claude 2.1 would take it for text, and be paid for it.
 #[test]
 fn path_without_a_command_is_never_sent() {
-    let place = Place::new();
-    let outcome = place.run(&config(&place, &json!([{"name": "a", "command": "/tmp is full"}])), &[]).expect_code(2);
+    let sandbox = Sandbox::new();
+    let outcome =
+        sandbox.run(&config(&sandbox, &json!([{"name": "a", "command": "/tmp is full"}])), &[]).expect_code(2);
     let error = "Command not found: /tmp (text that begins with a path belongs in 'prompt')";
-    assert_eq!(outcome.error("a"), error, "{}", outcome.everything());
+    assert_eq!(outcome.error("a"), error, "{}", outcome.dump());
     let text = json!([{"name": "a", "command": "/usr/bin/env is there [[say x]]"}]);
-    place.run(&config(&place, &text), &[]).expect_code(0);
-    assert_eq!(place.questions().len(), 1, "what cannot be a command is text");
+    sandbox.run(&config(&sandbox, &text), &[]).expect_code(0);
+    assert_eq!(sandbox.questions().len(), 1, "what cannot be a command is text");
 }
 
 #[test]
 fn missing_command_is_reported_before_the_wait_for_a_later_start() {
-    let place = Place::new();
-    let config = config(&place, &json!([{"name": "a", "command": "/zzz-none"}]));
-    let run = place.start(&config, &["--start-at", "2h"]);
+    let sandbox = Sandbox::new();
+    let config = config(&sandbox, &json!([{"name": "a", "command": "/zzz-none"}]));
+    let run = sandbox.start(&config, &["--start-at", "2h"]);
     let warning = "zen: instance 'a': Command not found: /zzz-none: it fails at the start, unless it is added\n";
     wait_until("the wait has begun", || run.stderr().contains("zen: starts at "));
     assert!(run.stderr().contains(warning), "{}", run.stderr());

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::real_cli::on_each_generation;
-use harness::{Outcome, Place, Random, Running, wait_until, wait_within};
+use harness::{Random, RunOutput, Running, Sandbox, wait_until, wait_within};
 
 /// `ZEN_SOAK_INSTANCES` says otherwise, for a trial.
 const INSTANCES: usize = 10_000;
@@ -42,7 +42,7 @@ const fn with(fault: Fault, fields: fn() -> Value) -> Fault {
 }
 
 fn at_start(script: &str) -> Value {
-    json!({ "env": { "STAND_IN_AT_START": script } })
+    json!({ "env": { "FAKE_CLAUDE_AT_START": script } })
 }
 
 fn short() -> Value {
@@ -69,7 +69,7 @@ const FAULTS: [Fault; 20] = [
     fault("[[escape 300 deaf keep-pipes]] [[say Fine.]]", "completed", ""),
     fault("[[say Fine.]] [[linger 300]]", "completed", ""),
     fault("[[result-twice]] [[say Fine.]] [[exit-after 1]]", "completed", ""),
-    with(fault("[[say Fine.]]", "completed", ""), || json!({ "env": { "STAND_IN_INITIALIZE": "disordered" } })),
+    with(fault("[[say Fine.]]", "completed", ""), || json!({ "env": { "FAKE_CLAUDE_INITIALIZE": "disordered" } })),
 ];
 
 fn instance_count() -> usize {
@@ -80,8 +80,8 @@ fn instance_count() -> usize {
 /// What each instance has to come to: its name, status and reason.
 type Expected = Vec<(String, &'static str, &'static str)>;
 
-fn soaked(place: &Place, random: &mut Random) -> (Value, Expected) {
-    let mut instances = vec![json!({ "name": "last", "prompt": format!("{} {GOOD}", place.gate("gate")) })];
+fn soaked(sandbox: &Sandbox, random: &mut Random) -> (Value, Expected) {
+    let mut instances = vec![json!({ "name": "last", "prompt": format!("{} {GOOD}", sandbox.gate("gate")) })];
     let mut expected = vec![("last".to_owned(), "completed", "")];
     for number in 1..instance_count() {
         let name = format!("i{number}");
@@ -117,17 +117,17 @@ fn memory_kb_after(zen: &Running, ended: usize) -> u64 {
 fn ten_thousand_instances_of_which_a_tenth_go_wrong() {
     let mut random = Random::new();
     eprintln!("ZEN_TEST_SEED={}", random.seed);
-    let place = Place::new();
-    let (config, expected) = soaked(&place, &mut random);
-    let config = place.config(&config.to_string());
+    let sandbox = Sandbox::new();
+    let (config, expected) = soaked(&sandbox, &mut random);
+    let config = sandbox.config(&config.to_string());
     let at_once = AT_ONCE.to_string();
     let arguments = ["--max-parallel", &at_once, "--grace", "1", "--status-report-interval", "60"];
-    let zen = place.start(&config, &arguments);
+    let zen = sandbox.start(&config, &arguments);
     let count = instance_count();
     let early_kb = memory_kb_after(&zen, count / 10);
     let late_kb = memory_kb_after(&zen, count - 1);
     let (descriptors, zombies, most_kb) = (zen.descriptors(), zen.zombies(), zen.memory_kb("VmHWM"));
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     eprintln!(
         "{count} instances, {AT_ONCE} at a time, took {:.0?}; memory {early_kb} kB after a tenth, {late_kb} kB at the \
@@ -135,13 +135,13 @@ fn ten_thousand_instances_of_which_a_tenth_go_wrong() {
         outcome.took
     );
     hold_to(&outcome, &expected);
-    hold_the_books(&place, &outcome);
+    hold_the_books(&sandbox, &outcome);
     assert!(late_kb < early_kb + MAX_GROWTH_KB, "from {early_kb} kB to {late_kb} kB");
     assert!(descriptors < MAX_DESCRIPTORS_AT_THE_END, "{descriptors} descriptors for one instance");
     assert_eq!(zombies, Vec::<i32>::new());
 }
 
-fn hold_to(outcome: &Outcome, expected: &Expected) {
+fn hold_to(outcome: &RunOutput, expected: &Expected) {
     let instances = outcome.report["instances"].as_array().expect("instances");
     assert_eq!(instances.len(), expected.len());
     let mut wrong = Vec::new();
@@ -158,10 +158,10 @@ fn hold_to(outcome: &Outcome, expected: &Expected) {
 }
 
 /// Of each instance that was served in whole messages, and says so, zen has on its books what was served.
-fn hold_the_books(place: &Place, outcome: &Outcome) {
+fn hold_the_books(sandbox: &Sandbox, outcome: &RunOutput) {
     // A process id may come again; the log is in order.
     let (mut by_pid, mut served) = (HashMap::new(), HashMap::<String, u64>::new());
-    for event in place.stand_in_log() {
+    for event in sandbox.claude_log() {
         let pid = event["pid"].as_u64().expect("a pid");
         match event["event"].as_str() {
             Some("start") => {
@@ -204,13 +204,13 @@ fn real_sigkill_of_zen_at_a_hundred_random_moments() {
             format!("Hold on. [[usage in=700 out=30]] [[say Begun.]] [[tool Bash {tool}]] [[say Never said.]]");
         let (mut slowest, mut at_work) = (Duration::ZERO, 0);
         for _ in 0..TIMES {
-            let run = real.start(&real.place.prompts(&[&prompt]), &[]);
+            let run = real.start(&real.sandbox.prompts(&[&prompt]), &[]);
             let moment = random.time_below(LATEST);
             std::thread::sleep(moment);
-            at_work += usize::from(real.place.survivors().iter().any(|process| process.contains("sleep 300")));
+            at_work += usize::from(real.sandbox.survivors().iter().any(|process| process.contains("sleep 300")));
             run.kill();
             let killed = Instant::now();
-            wait_until("the end of all", || real.place.survivors().is_empty());
+            wait_until("the end of all", || real.sandbox.survivors().is_empty());
             slowest = slowest.max(killed.elapsed());
             let seed = random.seed;
             assert!(slowest < AT_MOST, "it took {slowest:?} after {moment:?}, ZEN_TEST_SEED={seed}");
@@ -227,18 +227,18 @@ fn sigterm_at_a_hundred_random_moments() {
     let mut random = Random::new();
     eprintln!("ZEN_TEST_SEED={}", random.seed);
     for _ in 0..100 {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let script = "[[escape 300 deaf keep-pipes]] [[usage in=900 out=100]] [[say Begun.]] \
                       [[tool Bash {\"command\": \"sleep 300 & sleep 300\"}]]";
         let instances: Vec<Value> = ["2.1", "2.0", "1.0"]
-            .map(|g| json!({ "name": g, "prompt": script, "env": { "STAND_IN_GENERATION": g } }))
+            .map(|g| json!({ "name": g, "prompt": script, "env": { "FAKE_CLAUDE_GENERATION": g } }))
             .into();
-        let config = place.config(&json!({ "instances": instances }).to_string());
-        let zen = place.start(&config, &["--grace", "2"]);
+        let config = sandbox.config(&json!({ "instances": instances }).to_string());
+        let zen = sandbox.start(&config, &["--grace", "2"]);
         wait_until("its files", || zen.report()["run"].is_string());
         std::thread::sleep(random.time_below(Duration::from_millis(600)));
         zen.signal(Signal::SIGTERM);
         let outcome = zen.outcome_within(Duration::from_secs(15)).expect_code(143);
-        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
     }
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use harness::{Place, wait_until};
+use harness::{Sandbox, wait_until};
 
-fn config(place: &Place, instances: Value) -> std::path::PathBuf {
-    place.config(&json!({ "instances": instances }).to_string())
+fn config(sandbox: &Sandbox, instances: Value) -> std::path::PathBuf {
+    sandbox.config(&json!({ "instances": instances }).to_string())
 }
 
 /// An answer of the API that says that the plan is used up, and until when, seen from now.
@@ -20,21 +20,21 @@ fn used_up(seconds_ahead: i64) -> String {
 
 #[test]
 fn by_default_what_has_not_started_does_not_start() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = json!([
-        {"name": "running", "prompt": format!("{} [[say done all the same]]", place.gate("go-on"))},
+        {"name": "running", "prompt": format!("{} [[say done all the same]]", sandbox.gate("go-on"))},
         {"name": "limited", "prompt": used_up(3600)},
         {"name": "waiting", "prompt": "x"},
         {"name": "behind", "prompt": "x", "depends_on": ["running"]},
     ]);
-    let run = place.start(&config(&place, instances), &["--max-parallel", "2"]);
+    let run = sandbox.start(&config(&sandbox, instances), &["--max-parallel", "2"]);
     wait_until("word of the limit", || run.stderr().contains("what has not started does not start"));
-    place.open_gate("go-on");
+    sandbox.open_gate("go-on");
     let outcome = run.outcome().expect_code(75);
     assert_eq!(outcome.instance("running")["result"], "done all the same", "what runs goes on to its end");
     let reset = outcome.report["usage_limit"]["resets_at"].as_str().expect("a time");
     for name in ["waiting", "behind"] {
-        assert_eq!(outcome.reason(name), "limit", "{}", outcome.everything());
+        assert_eq!(outcome.reason(name), "limit", "{}", outcome.dump());
         assert!(outcome.error(name).starts_with("not started: usage limit until "), "{}", outcome.error(name));
         assert_eq!(outcome.instance(name)["attempts"], 0);
     }
@@ -42,7 +42,7 @@ fn by_default_what_has_not_started_does_not_start() {
     assert_eq!(outcome.report["usage_limit"]["on_limit"], "stop");
     assert!(reset.ends_with('Z'), "{reset}");
     let told = outcome.stderr.matches("zen: usage limit until ").count();
-    assert_eq!(told, 1, "{}", outcome.everything());
+    assert_eq!(told, 1, "{}", outcome.dump());
     assert!(
         outcome.stderr.contains(" UTC (in 59m") || outcome.stderr.contains(" UTC (in 1h00m)"),
         "{}",
@@ -56,21 +56,21 @@ fn by_default_what_has_not_started_does_not_start() {
 
 #[test]
 fn who_waits_for_the_reset_goes_on_after_it() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // A minute after the reset is in two seconds, and the least pause is five.
-    place.command("work", &used_up(-58));
+    sandbox.command("work", &used_up(-58));
     let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
     let arguments = ["--max-parallel", "1", "--on-limit", "wait", "--status-report-interval", "0.5"];
-    let run = place.start(&config(&place, instances), &arguments);
+    let run = sandbox.start(&config(&sandbox, instances), &arguments);
     wait_until("word of the wait", || run.stderr().contains("zen: a failed: ") && run.stderr().contains("; again in "));
     wait_until("a report of the wait", || run.stdout().contains("\nUsage limit until "));
-    assert_eq!(place.stand_in_events("start").len(), 1, "nothing starts");
-    place.command("work", "[[say Made it.]]");
+    assert_eq!(sandbox.claude_events("start").len(), 1, "nothing starts");
+    sandbox.command("work", "[[say Made it.]]");
     let outcome = run.outcome().expect_code(0);
     let a = outcome.instance("a");
     let failed = a["failed_attempts"].as_array().expect("attempts");
-    assert_eq!((&a["result"], &failed[0]["reason"]), (&json!("Made it."), &json!("limit")), "{}", outcome.everything());
-    assert_eq!(a["attempts"], failed.len() + 1, "{}", outcome.everything());
+    assert_eq!((&a["result"], &failed[0]["reason"]), (&json!("Made it."), &json!("limit")), "{}", outcome.dump());
+    assert_eq!(a["attempts"], failed.len() + 1, "{}", outcome.dump());
     assert!(outcome.took >= Duration::from_secs(5), "it waited {:?}", outcome.took);
     let report = outcome.stdout.lines().find(|line| line.starts_with("Usage limit until ")).expect("a line");
     assert!(report.contains(": the run goes on in "), "{report}");
@@ -79,37 +79,37 @@ fn who_waits_for_the_reset_goes_on_after_it() {
 
 #[test]
 fn a_reset_beyond_the_longest_wait_stops_the_run() {
-    let place = Place::new();
-    place.command("work", &used_up(7 * 3600));
+    let sandbox = Sandbox::new();
+    sandbox.command("work", &used_up(7 * 3600));
     let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
-    let config = config(&place, instances);
-    let outcome = place.run(&config, &["--max-parallel", "1", "--on-limit", "wait"]).expect_code(75);
-    assert_eq!((outcome.reason("a"), outcome.reason("b")), ("limit", "limit"), "{}", outcome.everything());
+    let config = config(&sandbox, instances);
+    let outcome = sandbox.run(&config, &["--max-parallel", "1", "--on-limit", "wait"]).expect_code(75);
+    assert_eq!((outcome.reason("a"), outcome.reason("b")), ("limit", "limit"), "{}", outcome.dump());
     let bound = ", longer than --limit-wait-max (6h00m)";
     assert!(outcome.stderr.contains(&format!("{bound}: what has not started does not start\n")), "{}", outcome.stderr);
     assert!(outcome.error("b").starts_with("not started: usage limit until "), "{}", outcome.error("b"));
     assert!(outcome.error("b").ends_with(bound), "{}", outcome.error("b"));
-    assert!(outcome.stdout.contains(&format!("{bound}: nothing more was started\n")), "{}", outcome.everything());
+    assert!(outcome.stdout.contains(&format!("{bound}: nothing more was started\n")), "{}", outcome.dump());
 }
 
 #[test]
 fn a_reset_in_years_counts_as_unknown() {
-    let place = Place::new();
-    place.command("work", &used_up(1_700_000_000_000));
-    let config = config(&place, json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "x"}]));
-    let run = place.start(&config, &["--max-parallel", "1", "--on-limit", "wait"]);
+    let sandbox = Sandbox::new();
+    sandbox.command("work", &used_up(1_700_000_000_000));
+    let config = config(&sandbox, json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "x"}]));
+    let run = sandbox.start(&config, &["--max-parallel", "1", "--on-limit", "wait"]);
     let expected = "zen: usage limit, until when claude does not say: the run goes on in 15m00s\n";
     wait_until("word of the wait", || run.stderr().contains(expected));
     run.signal(nix::sys::signal::Signal::SIGINT);
     let outcome = run.outcome().expect_code(130);
-    assert_eq!(outcome.report["usage_limit"]["resets_at"], Value::Null, "{}", outcome.everything());
+    assert_eq!(outcome.report["usage_limit"]["resets_at"], Value::Null, "{}", outcome.dump());
 }
 
 #[test]
 fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
-    let place = Place::new();
-    place.command("work", &used_up(-58));
-    let gate = place.gate("go-on");
+    let sandbox = Sandbox::new();
+    sandbox.command("work", &used_up(-58));
+    let gate = sandbox.gate("go-on");
     let beside = format!("[[usage in=5000 out=10]] {gate} [[usage in=3900 out=50]] [[say done]]");
     let config = json!({
         "budget": {"overall_budget": 10_000},
@@ -118,9 +118,9 @@ fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
             {"name": "beside", "prompt": beside, "max_tokens_per_command": 9000},
         ],
     });
-    let run = place.start(&place.config(&config.to_string()), &["--on-limit", "wait"]);
+    let run = sandbox.start(&sandbox.config(&config.to_string()), &["--on-limit", "wait"]);
     wait_until("word of the wait", || run.stderr().contains("zen: limited failed: "));
-    place.open_gate("go-on");
+    sandbox.open_gate("go-on");
     let outcome = run.outcome().expect_code(3);
     assert_eq!((outcome.status("beside"), outcome.reason("limited")), ("completed", "budget"));
     let error = outcome.error("limited");
@@ -129,13 +129,13 @@ fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
 
 #[test]
 fn where_it_is_to_fail_the_others_go_on() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "prompt": used_up(3600), "retries": 3}, {"name": "b", "prompt": "[[say beside it]]"},
         {"name": "c", "prompt": "x", "depends_on": ["a"]},
     ]);
     let arguments = ["--max-parallel", "1", "--on-limit", "fail"];
-    let outcome = place.run(&config(&place, instances), &arguments).expect_code(75);
+    let outcome = sandbox.run(&config(&sandbox, instances), &arguments).expect_code(75);
     assert_eq!((outcome.reason("a"), outcome.status("b"), outcome.status("c")), ("limit", "completed", "skipped"));
     assert_eq!(outcome.instance("a")["attempts"], 1, "retries are for other failures");
 }
@@ -144,7 +144,7 @@ fn where_it_is_to_fail_the_others_go_on() {
 /// concerns no instance.
 #[test]
 fn announced_limit_without_a_refused_result_stops_no_instance() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "completes", "prompt": "[[announce-limit 3600]] [[say Fine.]]"},
         {"name": "fails", "prompt": "[[announce-limit 3600]] [[error it broke]]"},
@@ -153,44 +153,44 @@ fn announced_limit_without_a_refused_result_stops_no_instance() {
     ]);
     for on_limit in ["stop", "wait"] {
         let arguments = ["--max-parallel", "1", "--on-limit", on_limit];
-        let outcome = place.run(&config(&place, instances.clone()), &arguments).expect_code(2);
+        let outcome = sandbox.run(&config(&sandbox, instances.clone()), &arguments).expect_code(2);
         for name in ["completes", "other"] {
-            assert_eq!(outcome.status(name), "completed", "{name}: {}", outcome.everything());
+            assert_eq!(outcome.status(name), "completed", "{name}: {}", outcome.dump());
         }
         for name in ["fails", "dies"] {
-            assert_eq!(outcome.reason(name), "error", "{name}: {}", outcome.everything());
+            assert_eq!(outcome.reason(name), "error", "{name}: {}", outcome.dump());
         }
-        assert_eq!(outcome.report["usage_limit"], Value::Null, "{}", outcome.everything());
-        assert!(!outcome.stderr.contains("usage limit"), "{}", outcome.everything());
+        assert_eq!(outcome.report["usage_limit"], Value::Null, "{}", outcome.dump());
+        assert!(!outcome.stderr.contains("usage limit"), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_limit_ends_the_wait_for_a_retry() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "prompt": "[[error it broke]]", "retries": 1, "retry_delay": 3600},
-        {"name": "b", "prompt": format!("{} [[limit 3600]]", place.gate("go-on"))},
-        {"name": "late", "prompt": format!("{} [[error it broke]]", place.gate("at-last")), "retries": 1},
+        {"name": "b", "prompt": format!("{} [[limit 3600]]", sandbox.gate("go-on"))},
+        {"name": "late", "prompt": format!("{} [[error it broke]]", sandbox.gate("at-last")), "retries": 1},
     ]);
-    let run = place.start(&config(&place, instances), &[]);
+    let run = sandbox.start(&config(&sandbox, instances), &[]);
     wait_until("the wait", || run.stderr().contains("retry 1 of 1"));
-    place.open_gate("go-on");
+    sandbox.open_gate("go-on");
     wait_until("the limit", || run.has_ended("b"));
-    place.open_gate("at-last");
+    sandbox.open_gate("at-last");
     let outcome = run.outcome().expect_code(2);
-    assert_eq!(outcome.reason("a"), "limit", "{}", outcome.everything());
+    assert_eq!(outcome.reason("a"), "limit", "{}", outcome.dump());
     for name in ["a", "late"] {
         let expected = "it broke; not tried again: usage limit until ";
-        assert!(outcome.error(name).starts_with(expected), "{}", outcome.everything());
+        assert!(outcome.error(name).starts_with(expected), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_throttle_is_no_usage_limit() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = json!([{"name": "a", "prompt": "[[status 429 x1000]]"}, {"name": "b", "prompt": "[[say done]]"}]);
-    let outcome = place.run(&config(&place, instances), &["--max-parallel", "1"]).expect_code(2);
-    assert_eq!((outcome.reason("a"), outcome.status("b")), ("error", "completed"), "{}", outcome.everything());
+    let outcome = sandbox.run(&config(&sandbox, instances), &["--max-parallel", "1"]).expect_code(2);
+    assert_eq!((outcome.reason("a"), outcome.status("b")), ("error", "completed"), "{}", outcome.dump());
     assert_eq!(outcome.report["usage_limit"], Value::Null);
 }

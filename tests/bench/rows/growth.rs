@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::child;
 use crate::measure::{bytes_read, cpu_of, mib, status_field};
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 use crate::table::{Line, Table};
 
 const WINDOW: Duration = Duration::from_secs(4);
@@ -84,14 +84,14 @@ struct Event {
 }
 
 fn event(count: usize, period_micros: u64) -> Event {
-    let place = Place::new();
-    let notes = place.path("notes");
-    let config = place.instances(count, &format!("busy {} {period_micros} 1", notes.display()));
-    let mut command = place.zen(&config);
+    let sandbox = Sandbox::new();
+    let notes = sandbox.path("notes");
+    let config = sandbox.instances(count, &format!("busy {} {period_micros} 1", notes.display()));
+    let mut command = sandbox.zen(&config);
     command.args(["--no-logs", "--quiet"]);
     let mut zen = command.spawn().expect("zen starts");
     let pid = zen.id();
-    place.wait_for_notes(&notes, count);
+    sandbox.wait_for_notes(&notes, count);
     sleep(Duration::from_millis(500));
     let of_a_line = child::busy_line_bytes() as u64;
     let look = || (Instant::now(), cpu_of(pid), bytes_read(pid));

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::measure::{cpu_of, mib, status_field, time};
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 use crate::table::{Line, Table};
 
 const COUNT: usize = 100;
@@ -20,15 +20,15 @@ Reports are counted in what zen printed in the same minute; the one at either ed
 
 /// Wake-ups and CPU time.
 pub fn idle(table: &mut Table) {
-    let place = Place::new();
-    let notes = place.path("notes");
-    let config = place.instances(COUNT, &format!("silent {}", notes.display()));
-    let stdout = place.path("stdout");
-    let mut command = place.zen(&config);
+    let sandbox = Sandbox::new();
+    let notes = sandbox.path("notes");
+    let config = sandbox.instances(COUNT, &format!("silent {}", notes.display()));
+    let stdout = sandbox.path("stdout");
+    let mut command = sandbox.zen(&config);
     command.arg("--no-logs").stdout(File::create(&stdout).expect("a file"));
     let mut zen = command.spawn().expect("zen starts");
     let pid = zen.id();
-    place.wait_for_notes(&notes, COUNT);
+    sandbox.wait_for_notes(&notes, COUNT);
     sleep(Duration::from_secs(1));
     let look = || {
         let text = std::fs::read_to_string(&stdout).unwrap_or_default();

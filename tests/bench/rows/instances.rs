@@ -14,8 +14,8 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::child;
 use crate::measure::{Cost, in_turn, median, ratio, run, time, times};
-use crate::place::Place;
 use crate::rivals::{installed, missing, netra_zen};
+use crate::sandbox::Sandbox;
 use crate::table::{Line, Table};
 
 const COUNT: usize = 1000;
@@ -34,18 +34,18 @@ const MEMORY_BYTES: usize = 4 << 20;
 
 /// A thousand of them, 64 at a time.
 pub fn instances(table: &mut Table) {
-    let place = Place::new();
-    let config = place.instances(COUNT, "answer");
+    let sandbox = Sandbox::new();
+    let config = sandbox.instances(COUNT, "answer");
     let list: String = (0..COUNT).map(|i| format!("{i}\n")).collect();
-    std::fs::write(place.path("list"), list).expect("a file");
-    let input = || File::open(place.path("list")).expect("a file");
+    std::fs::write(sandbox.path("list"), list).expect("a file");
+    let input = || File::open(sandbox.path("list")).expect("a file");
     let zen = |flags: &[&str]| {
-        let mut command = place.zen(&config);
+        let mut command = sandbox.zen(&config);
         command.args(["--max-parallel", &AT_A_TIME.to_string()]).args(flags);
         command
     };
     let xargs = || {
-        let mut command = place.command("xargs");
+        let mut command = sandbox.command("xargs");
         command.args(["-n", "1", "-P", &AT_A_TIME.to_string()]).arg(child::program()).stdin(input());
         command
     };
@@ -55,10 +55,10 @@ pub fn instances(table: &mut Table) {
             &mut || run(&mut zen(&["--no-logs"])),
             &mut || run(&mut zen(&[])),
             &mut || run(&mut xargs()),
-            &mut || start_all(|| place.command(child::program()).spawn().expect("it starts")),
+            &mut || start_all(|| sandbox.command(child::program()).spawn().expect("it starts")),
             &mut || {
                 let memory = std::hint::black_box(vec![1_u8; MEMORY_BYTES]);
-                let cost = start_all(|| start_told(&place));
+                let cost = start_all(|| start_told(&sandbox));
                 drop(memory);
                 cost
             },
@@ -75,7 +75,7 @@ pub fn instances(table: &mut Table) {
     for i in 0..COUNT {
         let _ = writeln!(build, "build {i}: r");
     }
-    std::fs::write(place.path("build.ninja"), build).expect("a file");
+    std::fs::write(sandbox.path("build.ninja"), build).expect("a file");
     let at_a_time = AT_A_TIME.to_string();
     let mut rival = |name: &str, command: Option<&dyn Fn() -> Command>, runs: usize| {
         let Some(command) = command else {
@@ -95,33 +95,33 @@ pub fn instances(table: &mut Table) {
         table.add(line("without files", &bare[..runs], &costs, name));
     };
     let parallel = installed("parallel").map(|program| {
-        let (place, at_a_time) = (&place, &at_a_time);
+        let (sandbox, at_a_time) = (&sandbox, &at_a_time);
         move || {
-            let mut command = place.command(&program);
+            let mut command = sandbox.command(&program);
             command.args(["-j", at_a_time]).arg(child::program()).stdin(input());
             command
         }
     });
     rival("GNU parallel -j 64", parallel.as_ref().map(|f| f as &dyn Fn() -> Command), 3);
     let ninja = installed("ninja").map(|program| {
-        let (place, at_a_time) = (&place, &at_a_time);
+        let (sandbox, at_a_time) = (&sandbox, &at_a_time);
         move || {
-            let mut command = place.command(&program);
+            let mut command = sandbox.command(&program);
             command.args(["-j", at_a_time]);
             command
         }
     });
     rival("ninja -j 64", ninja.as_ref().map(|f| f as &dyn Fn() -> Command), 3);
-    let netra = || netra_zen(&place, COUNT);
+    let netra = || netra_zen(&sandbox, COUNT);
     let is_there = netra().is_some();
     let netra = || netra().expect("it was there");
     rival("netra-zen 1.4.2, all at a time", is_there.then_some(&netra as &dyn Fn() -> Command), 1);
 }
 
 /// Starts a child as zen does, with a signal at the end of its parent, and tells it all at once what zen tells it.
-fn start_told(place: &Place) -> Child {
+fn start_told(sandbox: &Sandbox) -> Child {
     const TOLD: &[u8] = b"{\"subtype\":\"initialize\"}\n{\"type\":\"user\"}\n";
-    let mut command = place.command(child::program());
+    let mut command = sandbox.command(child::program());
     command.args(["--input-format", "stream-json"]).env(child::ROLE, "answer").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: between fork and exec one system call is made, and nothing is allocated.

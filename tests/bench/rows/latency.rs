@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::child;
 use crate::measure::{cpu_of, mib, status_field, time};
-use crate::place::{Place, instance};
+use crate::sandbox::{Sandbox, instance};
 use crate::table::{Line, Table};
 
 const BUSY: usize = 100;
@@ -37,8 +37,8 @@ pub fn latency(table: &mut Table) {
 }
 
 fn measure(table: &mut Table, what: &str, busy: &str, role: &str, aim: Option<Duration>, note: &'static str) {
-    let place = Place::new();
-    let notes = place.path("notes");
+    let sandbox = Sandbox::new();
+    let notes = sandbox.path("notes");
     let role = role.replace("FILE", &notes.display().to_string());
     let stopped = |i: usize| {
         let mut instance = instance(BUSY + i, &role);
@@ -49,11 +49,11 @@ fn measure(table: &mut Table, what: &str, busy: &str, role: &str, aim: Option<Du
         instance
     };
     let instances: Vec<Value> = (0..BUSY).map(|i| instance(i, busy)).chain((0..MEASURED).map(stopped)).collect();
-    let config = place.config(&json!({
+    let config = sandbox.config(&json!({
         "instances": instances,
         "budget": { "overall_budget": 1_000_000_000_u64, "enforcement_mode": "block" }
     }));
-    let mut command = place.zen(&config);
+    let mut command = sandbox.zen(&config);
     command.args(["--no-logs", "--max-parallel", &(BUSY + AT_A_TIME).to_string()]);
     let mut zen = command.spawn().expect("zen starts");
     let began = Instant::now();
@@ -63,7 +63,7 @@ fn measure(table: &mut Table, what: &str, busy: &str, role: &str, aim: Option<Du
     };
     let mut floor = Vec::new();
     while read().len() < MEASURED && began.elapsed() < Duration::from_secs(60) {
-        floor.extend(answer_at_once(&place));
+        floor.extend(answer_at_once(&sandbox));
     }
     let (cpu, peak_kib) = (cpu_of(zen.id()), status_field(zen.id(), "VmHWM").unwrap_or(0));
     for _ in 0..2 {
@@ -112,10 +112,10 @@ impl fmt::Display for Percentiles {
 }
 
 /// The floor: one child that crosses its limit, and nobody between it and this program, which answers at once.
-fn answer_at_once(place: &Place) -> Option<Duration> {
-    let file = place.path("floor");
+fn answer_at_once(sandbox: &Sandbox) -> Option<Duration> {
+    let file = sandbox.path("floor");
     let _ = std::fs::remove_file(&file);
-    let mut command = place.command(child::program());
+    let mut command = sandbox.command(child::program());
     command.env(child::ROLE, format!("cross {}", file.display())).arg("--input-format");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut input = child.stdin.take().expect("a pipe");

@@ -1,7 +1,7 @@
 //! Peak memory does not grow with what is written.
 
 use crate::measure::{mib, run, time};
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 use crate::table::{Line, Table};
 
 const MIB: u64 = 1 << 20;
@@ -18,10 +18,10 @@ pub fn memory(table: &mut Table) {
         ("long", 100, 10 * MIB, "100 instances of 10 MB in 300 kB lines", false),
         ("long", 1, 1024 * MIB, "one instance of 1 GB in 300 kB lines", false),
     ] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let cost = |bytes: u64| {
-            let config = place.instances(count, &format!("stream {kind} {bytes}"));
-            run(place.zen(&config).arg("--no-logs"))
+            let config = sandbox.instances(count, &format!("stream {kind} {bytes}"));
+            run(sandbox.zen(&config).arg("--no-logs"))
         };
         let (hundredth, whole) = (cost(each / 100), cost(each));
         let ratio = whole.peak_kib as f64 / hundredth.peak_kib as f64;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::child;
 use crate::measure::{Cost, in_turn, median, ratio, run, time, times, wait};
-use crate::place::Place;
 use crate::rivals::{installed, missing, netra_zen};
+use crate::sandbox::Sandbox;
 use crate::table::{Line, Table};
 
 const BYTES: u64 = 1 << 30;
@@ -30,33 +30,35 @@ const LOGS: &str = "With logs zen writes all it reads to the disk's cache, as `c
 /// A gigabyte in short and in long lines, from one and from eight at once, without logs and with them.
 pub fn reading(table: &mut Table) {
     for (kind, lines, note) in [("short", "short lines", SHORT), ("long", "300 kB lines", LONG)] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         for count in [1, 8] {
             let from = if count == 1 { "from one" } else { "8 at once" };
             let role = format!("stream {kind} {}", BYTES / count as u64);
-            let config = place.instances(count, &role);
-            let log = place.path("log");
-            let logs = place.path(".local");
+            let config = sandbox.instances(count, &role);
+            let log = sandbox.path("log");
+            let logs = sandbox.path(".local");
             let zen = |flags: &[&str]| {
-                let cost = run(place.zen(&config).args(flags));
+                let cost = run(sandbox.zen(&config).args(flags));
                 let _ = std::fs::remove_dir_all(&logs);
                 cost
             };
-            let [bare, beside] = in_turn(TIMES, [&mut || zen(&["--no-logs"]), &mut || cat(&place, &role, count, None)]);
-            let [kept, beside_kept] = in_turn(TIMES, [&mut || zen(&[]), &mut || cat(&place, &role, count, Some(&log))]);
+            let [bare, beside] =
+                in_turn(TIMES, [&mut || zen(&["--no-logs"]), &mut || cat(&sandbox, &role, count, None)]);
+            let [kept, beside_kept] =
+                in_turn(TIMES, [&mut || zen(&[]), &mut || cat(&sandbox, &role, count, Some(&log))]);
             let what = format!("1 GB in {lines}, {from}");
             let mut first = line(&format!("{what}, no logs"), &bare, &beside, "`cat > /dev/null`", note);
             first.aim = Some(("CPU 3 ×", ratio(&bare, &beside, |c| c.cpu) <= 3.0));
             table.add(first);
             table.add(line(&format!("{what}, logs"), &kept, &beside_kept, "`cat > FILE`", LOGS));
             if count == 1 {
-                decoders(table, &place, kind, &what, &bare);
+                decoders(table, &sandbox, kind, &what, &bare);
             }
         }
     }
 }
 
-fn decoders(table: &mut Table, place: &Place, kind: &str, what: &str, zen: &[Cost]) {
+fn decoders(table: &mut Table, sandbox: &Sandbox, kind: &str, what: &str, zen: &[Cost]) {
     let role = |slice: u32| format!("stream {kind} {}", BYTES / u64::from(slice));
     let what = format!("{what}, no logs");
     let absent = |name| {
@@ -66,9 +68,9 @@ fn decoders(table: &mut Table, place: &Place, kind: &str, what: &str, zen: &[Cos
     };
     table.add(match installed("jq") {
         Some(jq) => {
-            let mut command = place.command(jq);
+            let mut command = sandbox.command(jq);
             command.args(["-c", r#"select(.type == "result")"#]);
-            let run = |_| scaled(piped(place, &role(SLICE), &mut command), SLICE);
+            let run = |_| scaled(piped(sandbox, &role(SLICE), &mut command), SLICE);
             let costs: Vec<Cost> = (0..TIMES).map(run).collect();
             let mut line = line(&what, zen, &costs, "`jq`, for the result alone", SLICED);
             line.aim = Some(("10 × ahead", ratio(zen, &costs, |c| c.cpu) <= 0.1));
@@ -79,7 +81,7 @@ fn decoders(table: &mut Table, place: &Place, kind: &str, what: &str, zen: &[Cos
     if kind == "long" {
         return;
     }
-    table.add(match (netra_zen(place, 1), netra_zen(place, 1)) {
+    table.add(match (netra_zen(sandbox, 1), netra_zen(sandbox, 1)) {
         (Some(mut idle), Some(mut reading)) => {
             let (idle, reading) = (run(&mut idle), run(reading.env(child::ROLE, role(SLIVER))));
             let (wall, cpu) = (reading.wall.saturating_sub(idle.wall), reading.cpu.saturating_sub(idle.cpu));
@@ -94,15 +96,15 @@ fn scaled(cost: Cost, slice: u32) -> Cost {
 }
 
 /// The child's stream into `cat`, once for each of `count`, all at a time.
-fn cat(place: &Place, role: &str, count: usize, file: Option<&Path>) -> Cost {
+fn cat(sandbox: &Sandbox, role: &str, count: usize, file: Option<&Path>) -> Cost {
     let mut cats = Vec::new();
     let began = Instant::now();
     for _ in 0..count {
-        let mut command = place.command("cat");
+        let mut command = sandbox.command("cat");
         if let Some(file) = file {
             command.stdout(File::create(file).expect("a file"));
         }
-        cats.push(start_piped(place, role, &mut command));
+        cats.push(start_piped(sandbox, role, &mut command));
     }
     let mut sum = Cost::default();
     for (mut child, cat) in cats {
@@ -117,16 +119,16 @@ fn cat(place: &Place, role: &str, count: usize, file: Option<&Path>) -> Cost {
     sum
 }
 
-fn piped(place: &Place, role: &str, command: &mut Command) -> Cost {
+fn piped(sandbox: &Sandbox, role: &str, command: &mut Command) -> Cost {
     let began = Instant::now();
-    let (mut child, reader) = start_piped(place, role, command);
+    let (mut child, reader) = start_piped(sandbox, role, command);
     let cost = wait(reader, began);
     child.wait().expect("it ends");
     cost
 }
 
-fn start_piped(place: &Place, role: &str, command: &mut Command) -> (std::process::Child, std::process::Child) {
-    let mut source = place.command(child::program());
+fn start_piped(sandbox: &Sandbox, role: &str, command: &mut Command) -> (std::process::Child, std::process::Child) {
+    let mut source = sandbox.command(child::program());
     let mut child = source.env(child::ROLE, role).stdout(Stdio::piped()).spawn().expect("it starts");
     let reader = command.stdin(child.stdout.take().expect("a pipe")).spawn().expect("it starts");
     (child, reader)

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::child;
 use crate::measure::{Cost, cpu_of, in_turn, median, middle, now, ratio, run, time, times};
-use crate::place::{Place, instance};
 use crate::rivals::{installed, missing, netra_zen};
+use crate::sandbox::{Sandbox, instance};
 use crate::table::{Line, Table};
 
 const TIMES: usize = 31;
@@ -28,11 +28,11 @@ harness's child, which answers at once. With the real one it takes what that tak
 
 /// Start to first fork.
 pub fn start(table: &mut Table) {
-    let place = Place::new();
-    let stamp = place.path("stamp");
+    let sandbox = Sandbox::new();
+    let stamp = sandbox.path("stamp");
     let role = format!("stamp {}", stamp.display());
-    let config = place.instances(1, &role);
-    std::fs::write(place.path("one"), "x\n").expect("a file");
+    let config = sandbox.instances(1, &role);
+    std::fs::write(sandbox.path("one"), "x\n").expect("a file");
     let until_child = |mut command: Command| {
         let _ = std::fs::remove_file(&stamp);
         let began = (now(), Instant::now());
@@ -51,12 +51,12 @@ pub fn start(table: &mut Table) {
         Cost { wall: at.saturating_sub(began.0), cpu, peak_kib: 0 }
     };
     let xargs = || {
-        let mut command = place.command("xargs");
-        command.arg(child::program()).stdin(std::fs::File::open(place.path("one")).expect("a file"));
+        let mut command = sandbox.command("xargs");
+        command.arg(child::program()).stdin(std::fs::File::open(sandbox.path("one")).expect("a file"));
         command
     };
     let zen = |flags: &[&str]| {
-        let mut command = place.zen(&config);
+        let mut command = sandbox.zen(&config);
         command.args(flags);
         command
     };
@@ -66,7 +66,7 @@ pub fn start(table: &mut Table) {
             &mut || until_child(zen(&["--no-logs"])),
             &mut || until_child(zen(&[])),
             &mut || until_child(xargs()),
-            &mut || until_child(place.command(child::program())),
+            &mut || until_child(sandbox.command(child::program())),
         ],
     );
     for (costs, what) in [(&kept, "start to first fork"), (&bare, "the same with `--no-logs`")] {
@@ -85,27 +85,27 @@ pub fn start(table: &mut Table) {
         None => table.add(absent("start to first fork", name)),
     };
     let parallel = installed("parallel").map(|program| {
-        let one = place.path("one");
-        move |place: &Place| {
-            let mut command = place.command(&program);
+        let one = sandbox.path("one");
+        move |sandbox: &Sandbox| {
+            let mut command = sandbox.command(&program);
             command.arg(child::program()).stdin(std::fs::File::open(&one).expect("a file"));
             command
         }
     });
     match &parallel {
-        Some(parallel) => slow("GNU parallel", Some(&|| parallel(&place)), table),
+        Some(parallel) => slow("GNU parallel", Some(&|| parallel(&sandbox)), table),
         None => slow("GNU parallel", None, table),
     }
     std::fs::write(
-        place.path("build.ninja"),
+        sandbox.path("build.ninja"),
         format!("rule r\n  command = {}\nbuild a: r\n", child::program().display()),
     )
     .expect("a file");
     match installed("ninja") {
-        Some(ninja) => slow("ninja", Some(&|| place.command(&ninja)), table),
+        Some(ninja) => slow("ninja", Some(&|| sandbox.command(&ninja)), table),
         None => slow("ninja", None, table),
     }
-    let netra = || netra_zen(&place, 1);
+    let netra = || netra_zen(&sandbox, 1);
     match netra() {
         Some(_) => slow("netra-zen 1.4.2", Some(&|| netra().expect("it was there")), table),
         None => slow("netra-zen 1.4.2", None, table),
@@ -114,19 +114,19 @@ pub fn start(table: &mut Table) {
 
 /// Plans alone: the seed's config, and one of a megabyte.
 pub fn plans(table: &mut Table) {
-    let place = Place::new();
-    let one = place.path("one");
+    let sandbox = Sandbox::new();
+    let one = sandbox.path("one");
     std::fs::write(&one, "x\n").expect("a file");
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/valid_complex_config.json");
-    let commands = place.path("workspace/.claude/commands");
+    let commands = sandbox.path("workspace/.claude/commands");
     std::fs::create_dir_all(&commands).expect("a directory");
     let dry_run = |config: &Path| {
-        let mut command = place.zen(config);
+        let mut command = sandbox.zen(config);
         command.arg("--dry-run");
         command
     };
     let xargs = || {
-        let mut command = place.command("xargs");
+        let mut command = sandbox.command("xargs");
         command.arg("true").stdin(std::fs::File::open(&one).expect("a file"));
         command
     };
@@ -147,9 +147,9 @@ pub fn plans(table: &mut Table) {
         instance
     };
     let count = (1 << 20) / with_prompt(1000).to_string().len();
-    let large = place.config(&json!({ "instances": (0..count).map(with_prompt).collect::<Vec<_>>() }));
+    let large = sandbox.config(&json!({ "instances": (0..count).map(with_prompt).collect::<Vec<_>>() }));
     let jq = || {
-        let mut command = place.command("jq");
+        let mut command = sandbox.command("jq");
         command.arg(".").arg(&large);
         command
     };
@@ -167,7 +167,7 @@ pub fn plans(table: &mut Table) {
     for (config, what, zen) in [(&seed, "`--dry-run` of the seed's config", None), (&large, what.as_str(), Some(&zen))]
     {
         let run_netra = || {
-            let mut command = netra_zen(&place, 0)?;
+            let mut command = netra_zen(&sandbox, 0)?;
             Some(run(command.arg("--config").arg(config).arg("--dry-run")))
         };
         let beside: Option<Vec<Cost>> = (0..TIMES_OF_THE_SLOW).map(|_| run_netra()).collect();

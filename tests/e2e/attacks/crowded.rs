@@ -13,7 +13,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use harness::{Place, Running, wait_until};
+use harness::{Running, Sandbox, wait_until};
 
 const CROWD: usize = 5_000;
 
@@ -77,9 +77,9 @@ fn leave_out(why: &str) {
 }
 
 /// Compiles the program of the crowd, where there is a compiler.
-fn compiled(place: &Place) -> Option<PathBuf> {
+fn compiled(sandbox: &Sandbox) -> Option<PathBuf> {
     let (program, source) =
-        (place.path("crowd"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/attacks/crowd.c"));
+        (sandbox.path("crowd"), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/attacks/crowd.c"));
     let made = Command::new("cc").args(["-O1", "-w", "-o"]).arg(&program).arg(source).status();
     if made.is_ok_and(|status| status.success()) {
         return Some(program);
@@ -98,15 +98,16 @@ struct Cost {
 impl Cost {
     /// Measures a run of instances that leave processes behind, beside one that waits.
     fn of_a_run() -> Self {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let leaves = |i: usize| json!({"name": format!("i{i}"), "prompt": "[[escape 300 env-cleared]] [[say Fine.]]"});
         let mut instances: Vec<Value> = (0..LEAVING).map(leaves).collect();
-        instances.push(json!({"name": "waits", "prompt": format!("[[wait 1s]] {} [[say Fine.]]", place.gate("gate"))}));
-        let config = place.config(&json!({ "instances": instances }).to_string());
-        let zen = place.start(&config, &["--max-parallel", "4", "--status-report-interval", "1000"]);
+        instances
+            .push(json!({"name": "waits", "prompt": format!("[[wait 1s]] {} [[say Fine.]]", sandbox.gate("gate"))}));
+        let config = sandbox.config(&json!({ "instances": instances }).to_string());
+        let zen = sandbox.start(&config, &["--max-parallel", "4", "--status-report-interval", "1000"]);
         wait_until("the others to end", || (0..LEAVING).all(|i| zen.has_ended(&format!("i{i}"))));
         let memory_kb = zen.memory_kb("VmHWM");
-        place.open_gate("gate");
+        sandbox.open_gate("gate");
         wait_until("the end of zen", || zen.is_zombie());
         let cpu = cpu_time(&zen);
         zen.outcome().expect_code(0);
@@ -126,8 +127,8 @@ fn cpu_time(zen: &Running) -> Duration {
 
 /// Compares runs beside such a crowd with runs without it, in turns.
 fn expect_no_cost(count: usize, wide_bytes: usize) {
-    let place = Place::new();
-    let Some(program) = compiled(&place) else { return };
+    let sandbox = Sandbox::new();
+    let Some(program) = compiled(&sandbox) else { return };
     let (mut alone, mut beside): (Option<Cost>, Option<Cost>) = (None, None);
     for _ in 0..RUNS {
         let cost = Cost::of_a_run();
@@ -155,72 +156,72 @@ fn huge_environment_of_another_user_costs_no_time_and_no_memory() {
 }
 
 /// Starts zen by `exec` from a shell that has a child: it then looks at the environment of each process that comes to it.
-fn start_as_heir(place: &Place, mut zen: Command) -> Running {
+fn start_as_heir(sandbox: &Sandbox, mut zen: Command) -> Running {
     let mut shell = Command::new("sh");
     shell.args(["-c", "sleep 300 & exec \"$@\"", "sh"]).arg(zen.get_program()).args(zen.get_args());
-    shell.current_dir(place.path("")).env_clear();
+    shell.current_dir(sandbox.path("")).env_clear();
     shell.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
     zen.env_clear();
-    place.started(&mut shell)
+    sandbox.started(&mut shell)
 }
 
 /// Kills what zen has inherited: it is a process of the test.
-fn end_inherited(place: &Place) {
-    for survivor in place.survivors() {
+fn end_inherited(sandbox: &Sandbox) {
+    for survivor in sandbox.survivors() {
         let Some((pid, line)) = survivor.split_once(": ") else { continue };
         if line.trim() == "sleep 300" {
             let pid = Pid::from_raw(pid.parse().expect("a number"));
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
     }
-    wait_until("the end of what zen inherited", || place.survivors().is_empty());
+    wait_until("the end of what zen inherited", || sandbox.survivors().is_empty());
 }
 
 /// Runs a tool that starts this in a session of its own and then kills the reaper of its instance. Returns zen's memory.
-fn leave_to_heir(place: &Place, start: &str, ready: &str, more_environment: &[(String, String)]) -> u64 {
+fn leave_to_heir(sandbox: &Sandbox, start: &str, ready: &str, more_environment: &[(String, String)]) -> u64 {
     let command = format!(
         "setsid -f {start}; until [ -e {ready} ]; do sleep 0.02; done; \
          read _ _ _ reaper _ < /proc/$PPID/stat; kill -KILL $reaper; sleep 300"
     );
     let instances = json!({"instances": [
-        {"name": "waits", "prompt": format!("{} [[say Done.]]", place.gate("gate"))},
+        {"name": "waits", "prompt": format!("{} [[say Done.]]", sandbox.gate("gate"))},
         {"name": "leaves", "prompt": format!("[[tool Bash {}]] [[hang]]", json!({ "command": command }))},
     ]});
-    let config = place.config(&instances.to_string());
-    let mut zen = place.zen_on(&config, &["--grace", "0.5"]);
+    let config = sandbox.config(&instances.to_string());
+    let mut zen = sandbox.zen_on(&config, &["--grace", "0.5"]);
     zen.envs(more_environment.iter().map(|(name, value)| (name, value)));
-    let zen = start_as_heir(place, zen);
+    let zen = start_as_heir(sandbox, zen);
     wait_until("the reaper to be killed", || zen.has_ended("leaves"));
     wait_until("the process that it left to be killed", || {
-        !place.survivors().iter().any(|survivor| survivor.contains("sleep 301") || survivor.contains("crowd here"))
+        !sandbox.survivors().iter().any(|survivor| survivor.contains("sleep 301") || survivor.contains("crowd here"))
     });
     let memory_kb = zen.memory_kb("VmHWM");
     println!("zen took {memory_kb} kB");
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     wait_until("the end of zen", || zen.is_zombie());
-    end_inherited(place);
+    end_inherited(sandbox);
     let outcome = zen.outcome().expect_code(2);
-    assert_eq!(outcome.status("waits"), "completed", "{}", outcome.everything());
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert_eq!(outcome.status("waits"), "completed", "{}", outcome.dump());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
     memory_kb
 }
 
 #[test]
 fn environment_of_an_orphan_is_read_up_to_a_bound() {
-    let place = Place::new();
-    let Some(program) = compiled(&place) else { return };
+    let sandbox = Sandbox::new();
+    let Some(program) = compiled(&sandbox) else { return };
     let mut trial = Command::new(&program);
-    trial.args(["here", &WIDER_BYTES.to_string()]).arg(place.path("trial")).stdin(Stdio::null());
+    trial.args(["here", &WIDER_BYTES.to_string()]).arg(sandbox.path("trial")).stdin(Stdio::null());
     let mut trial = trial.spawn().expect("it was compiled");
-    wait_until("the trial", || place.path("trial").exists() || matches!(trial.try_wait(), Ok(Some(_))));
+    wait_until("the trial", || sandbox.path("trial").exists() || matches!(trial.try_wait(), Ok(Some(_))));
     if trial.try_wait().is_ok_and(|status| status.is_some()) {
         return leave_out("a process may not change where its environment is");
     }
     trial.kill().expect("it lives");
     trial.wait().expect("it ends");
-    let ready = place.path("ready").display().to_string();
+    let ready = sandbox.path("ready").display().to_string();
     let start = format!("{} here {WIDER_BYTES} {ready}", program.display());
-    let memory_kb = leave_to_heir(&place, &start, &ready, &[]);
+    let memory_kb = leave_to_heir(&sandbox, &start, &ready, &[]);
     assert!(memory_kb < MAX_ENVIRONMENT_KB, "{memory_kb} kB");
 }
 
@@ -228,18 +229,18 @@ fn environment_of_an_orphan_is_read_up_to_a_bound() {
 #[test]
 fn claude_with_an_environment_of_two_megabytes_ends_with_all_that_it_left() {
     let more: Vec<(String, String)> = (0..16).map(|i| (format!("A_LARGE_{i}"), "x".repeat(120_000))).collect();
-    let place = Place::new();
-    let ready = place.path("ready").display().to_string();
+    let sandbox = Sandbox::new();
+    let ready = sandbox.path("ready").display().to_string();
     let start = format!("sh -c 'touch {ready}; sleep 301; true'");
-    let memory_kb = leave_to_heir(&place, &start, &ready, &more);
+    let memory_kb = leave_to_heir(&sandbox, &start, &ready, &more);
     assert!(memory_kb < MAX_ENVIRONMENT_KB, "{memory_kb} kB");
 }
 
-/// To follow each of these links would take longer than any night. The stand-in would: it is asked nothing here.
+/// To follow each of these links would take longer than any night. The fake claude would: it is asked nothing here.
 #[test]
 fn links_among_the_directories_of_a_project_cost_a_bounded_time() {
-    let place = Place::new();
-    let claude = place.workspace().join(".claude");
+    let sandbox = Sandbox::new();
+    let claude = sandbox.workspace().join(".claude");
     for folder in ["commands", "agents", "skills"] {
         fs::create_dir_all(claude.join(folder)).expect("a directory");
         for i in 0..100 {
@@ -250,11 +251,11 @@ fn links_among_the_directories_of_a_project_cost_a_bounded_time() {
         fs::create_dir_all(claude.join(format!("skills/skill{i}"))).expect("a directory");
     }
     let instance = json!({"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Read", "Task"]});
-    let config = place.config(&json!({ "instances": [instance] }).to_string());
-    let zen = place.start(&config, &["--dry-run"]);
+    let config = sandbox.config(&json!({ "instances": [instance] }).to_string());
+    let zen = sandbox.start(&config, &["--dry-run"]);
     zen.outcome_within(BOUND).expect_code(0);
-    place.command("go", "Go.");
-    let mut zen = place.zen(&["--inspect-command", "/go", "--workspace", "workspace", "--claude", "/bin/false"]);
-    let outcome = place.started(&mut zen).outcome_within(BOUND).expect_code(0);
-    assert!(outcome.stdout.contains("go"), "{}", outcome.everything());
+    sandbox.command("go", "Go.");
+    let mut zen = sandbox.zen(&["--inspect-command", "/go", "--workspace", "workspace", "--claude", "/bin/false"]);
+    let outcome = sandbox.started(&mut zen).outcome_within(BOUND).expect_code(0);
+    assert!(outcome.stdout.contains("go"), "{}", outcome.dump());
 }

@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use harness::{Place, is_alive, wait_until};
+use harness::{Sandbox, is_alive, wait_until};
 
 /// Runs of each column in the suite, and in `make soak`.
 const RUNS: usize = 1;
@@ -40,17 +40,17 @@ const ESCAPES: [(&str, &str, &str, &str); 13] = [
 ];
 
 struct Escapes {
-    place: Place,
+    sandbox: Sandbox,
 }
 
 impl Escapes {
     /// Leaves the test out, and says so, where there is no compiler.
     fn new() -> Option<Self> {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/attacks/escapee.c");
-        let made = Command::new("cc").args(["-O1", "-w", "-o"]).arg(place.path("escapee")).arg(source).status();
+        let made = Command::new("cc").args(["-O1", "-w", "-o"]).arg(sandbox.path("escapee")).arg(source).status();
         if made.is_ok_and(|status| status.success()) {
-            return Some(Escapes { place });
+            return Some(Escapes { sandbox });
         }
         eprintln!("left out: there is no cc");
         None
@@ -58,7 +58,7 @@ impl Escapes {
 
     /// One instance for each escape, and one with an ssh-agent where there is such. Each goes on with this script.
     fn instances(&self, script: &str) -> Vec<Value> {
-        let path = |name: &str| self.place.path(name).display().to_string();
+        let path = |name: &str| self.sandbox.path(name).display().to_string();
         let instance = |name: &str, command: &str| {
             let tool = json!({ "command": command });
             json!({ "name": name, "prompt": format!("[[tool Bash {tool}]] {script}") })
@@ -88,7 +88,7 @@ impl Escapes {
     fn are_ready(&self, instances: &[Value]) -> bool {
         let is_ready = |instance: &Value| {
             let name = instance["name"].as_str().expect("a name");
-            self.place.path(&format!("{name}.ready")).exists()
+            self.sandbox.path(&format!("{name}.ready")).exists()
         };
         instances.iter().all(is_ready)
     }
@@ -96,11 +96,11 @@ impl Escapes {
     /// The escapes of which a process lives.
     fn survivors(&self) -> Vec<&'static str> {
         let is_held = |name: &str| {
-            let Ok(file) = File::open(self.place.path(&format!("{name}.held"))) else { return false };
+            let Ok(file) = File::open(self.sandbox.path(&format!("{name}.held"))) else { return false };
             Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
         };
         let mut names: Vec<&str> = ESCAPES.iter().map(|escape| escape.0).filter(|name| is_held(name)).collect();
-        let agent = fs::read_to_string(self.place.path("agent")).ok().and_then(|pid| pid.trim().parse().ok());
+        let agent = fs::read_to_string(self.sandbox.path("agent")).ok().and_then(|pid| pid.trim().parse().ok());
         names.extend(agent.filter(|&pid| is_alive(pid)).map(|_| "agent"));
         names
     }
@@ -110,7 +110,7 @@ impl Escapes {
     }
 
     fn config(&self, instances: &[Value]) -> std::path::PathBuf {
-        self.place.config(&json!({ "instances": instances }).to_string())
+        self.sandbox.config(&json!({ "instances": instances }).to_string())
     }
 }
 
@@ -122,30 +122,30 @@ fn repeat(count: usize, run: fn(&Escapes)) {
 }
 
 fn while_another_instance_runs(escapes: &Escapes) {
-    let place = &escapes.place;
+    let sandbox = &escapes.sandbox;
     let mut instances = escapes.instances("[[say Done.]]");
     let count = instances.len();
-    instances.push(json!({ "name": "beside", "prompt": format!("{} [[say Done.]]", place.gate("gate")) }));
-    let zen = place.start(&escapes.config(&instances), &["--grace", "0.5"]);
+    instances.push(json!({ "name": "beside", "prompt": format!("{} [[say Done.]]", sandbox.gate("gate")) }));
+    let zen = sandbox.start(&escapes.config(&instances), &["--grace", "0.5"]);
     wait_until("the end of all others", || {
         instances[..count].iter().all(|i| zen.has_ended(i["name"].as_str().expect("a name")))
     });
     escapes.expect_no_survivor();
     assert!(!zen.has_ended("beside"));
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2); // of the one that has killed its reaper
-    assert_eq!(outcome.status("beside"), "completed", "{}", outcome.everything());
+    assert_eq!(outcome.status("beside"), "completed", "{}", outcome.dump());
     assert_eq!(outcome.error("reaper-killed"), "claude ended with signal 9 without a result");
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
 }
 
 fn after_a_timeout(escapes: &Escapes) {
     for seconds in TIMEOUTS {
         let mut instances = escapes.instances("[[hang]]");
         instances.iter_mut().for_each(|instance| instance["timeout"] = json!(seconds));
-        let outcome = escapes.place.run(&escapes.config(&instances), &["--grace", "0.5"]).expect_code(2);
+        let outcome = escapes.sandbox.run(&escapes.config(&instances), &["--grace", "0.5"]).expect_code(2);
         escapes.expect_no_survivor();
-        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
         if escapes.are_ready(&instances) {
             return;
         }
@@ -155,23 +155,23 @@ fn after_a_timeout(escapes: &Escapes) {
 
 fn after_ctrl_c(escapes: &Escapes) {
     let instances = escapes.instances("[[hang]]");
-    let zen = escapes.place.start(&escapes.config(&instances), &["--grace", "0.5"]);
+    let zen = escapes.sandbox.start(&escapes.config(&instances), &["--grace", "0.5"]);
     wait_until("all", || escapes.are_ready(&instances));
     zen.signal(Signal::SIGINT);
     let outcome = zen.outcome().expect_code(130);
     escapes.expect_no_survivor();
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
 }
 
 fn after_sigkill_of_zen(escapes: &Escapes) {
     let instances = escapes.instances("[[hang]]");
-    let zen = escapes.place.start(&escapes.config(&instances), &[]);
+    let zen = escapes.sandbox.start(&escapes.config(&instances), &[]);
     wait_until("all", || escapes.are_ready(&instances));
     // What a killed reaper has left, zen has killed by then: that is the end of its instance.
     wait_until("the end of one", || zen.has_ended("reaper-killed"));
     zen.kill();
     let killed = Instant::now();
-    wait_until("all to end", || escapes.survivors().is_empty() && escapes.place.survivors().is_empty());
+    wait_until("all to end", || escapes.survivors().is_empty() && escapes.sandbox.survivors().is_empty());
     assert!(killed.elapsed() < AT_MOST, "it took {:?}", killed.elapsed());
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::real_cli::on_each_generation;
-use harness::Place;
+use harness::Sandbox;
 
 /// Climbs from the tool to claude, and at each process writes a usage limit and a result to its stdin and stdout, and reads
 /// its stdin. The first argument is the file for a line about each try.
@@ -46,10 +46,10 @@ print("reached", name(pid), file=log)
 "#;
 
 /// An instance whose tool forges, and one that starts after it.
-fn instances(place: &Place) -> Value {
-    fs::write(place.workspace().join("forge.py"), FORGE).expect("a script");
+fn instances(sandbox: &Sandbox) -> Value {
+    fs::write(sandbox.workspace().join("forge.py"), FORGE).expect("a script");
     let reset = zen::run::epoch_ms() / 1000 + 3600;
-    let command = format!("python3 forge.py {} {reset}", place.path("tries").display());
+    let command = format!("python3 forge.py {} {reset}", sandbox.path("tries").display());
     let tool = json!({"command": command, "description": "x"});
     json!([
         {"name": "forger", "prompt": format!("Go. [[tool Bash {tool}]] [[say Honest.]]")},
@@ -58,42 +58,42 @@ fn instances(place: &Place) -> Value {
 }
 
 /// Each try reached claude, and failed on a socket.
-fn assert_tries_failed(place: &Place, everything: &str) {
-    let tries = fs::read_to_string(place.path("tries")).expect("the tool has run");
-    assert!(tries.ends_with("reached instance-reaper\n"), "{tries}\n{everything}");
+fn assert_tries_failed(sandbox: &Sandbox, dump: &str) {
+    let tries = fs::read_to_string(sandbox.path("tries")).expect("the tool has run");
+    assert!(tries.ends_with("reached instance-reaper\n"), "{tries}\n{dump}");
     for fd in ["0", "1"] {
         let is_refused =
             |line: &str| line.starts_with(&format!("{fd} socket:")) && line.ends_with("No such device or address");
-        assert!(tries.lines().any(is_refused), "{fd}\n{tries}\n{everything}");
+        assert!(tries.lines().any(is_refused), "{fd}\n{tries}\n{dump}");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn tool_cannot_write_lines_in_claude_s_name() {
-    let place = Place::new();
-    let config = place.config(&json!({ "instances": instances(&place) }).to_string());
-    let outcome = place.run(&config, &["--max-parallel", "1"]).expect_code(0);
-    let everything = outcome.everything();
-    assert_tries_failed(&place, &everything);
-    assert_eq!(outcome.instance("forger")["result"], "Honest.", "{everything}");
-    assert_eq!(outcome.instance("other")["result"], "Started.", "{everything}");
-    assert_eq!(outcome.report["usage_limit"], Value::Null, "{everything}");
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(&json!({ "instances": instances(&sandbox) }).to_string());
+    let outcome = sandbox.run(&config, &["--max-parallel", "1"]).expect_code(0);
+    let dump = outcome.dump();
+    assert_tries_failed(&sandbox, &dump);
+    assert_eq!(outcome.instance("forger")["result"], "Honest.", "{dump}");
+    assert_eq!(outcome.instance("other")["result"], "Started.", "{dump}");
+    assert_eq!(outcome.report["usage_limit"], Value::Null, "{dump}");
     // Two messages of the one, one of the other.
-    assert_eq!(outcome.total_tokens("forger"), 2 * 120, "{everything}");
+    assert_eq!(outcome.total_tokens("forger"), 2 * 120, "{dump}");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn real_tool_cannot_write_lines_in_claude_s_name() {
     on_each_generation(1, |real| {
-        let config = real.place.config(&json!({ "instances": instances(&real.place) }).to_string());
+        let config = real.sandbox.config(&json!({ "instances": instances(&real.sandbox) }).to_string());
         let outcome = real.run(&config, &["--max-parallel", "1"]).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_tries_failed(&real.place, &everything);
-        assert_eq!(outcome.instance("forger")["result"], "Honest.", "{everything}");
-        assert_eq!(outcome.instance("other")["result"], "Started.", "{everything}");
-        assert_eq!(outcome.report["usage_limit"], Value::Null, "{everything}");
+        let dump = real.dump(&outcome);
+        assert_tries_failed(&real.sandbox, &dump);
+        assert_eq!(outcome.instance("forger")["result"], "Honest.", "{dump}");
+        assert_eq!(outcome.instance("other")["result"], "Started.", "{dump}");
+        assert_eq!(outcome.report["usage_limit"], Value::Null, "{dump}");
         real.assert_books_balance(&outcome);
     });
 }

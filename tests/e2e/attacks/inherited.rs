@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use harness::{Place, Running, TEST_VARIABLE, processes_with, wait_for, wait_until, with_default_signals};
+use harness::{Running, Sandbox, TEST_VARIABLE, processes_with, wait_for, wait_until, with_default_signals};
 
 /// The variable by which the test finds what zen inherits. It takes the place of the variable of the test's own processes.
 const INHERITED_VARIABLE: &str = "ZEN_TEST_INHERITED";
@@ -29,16 +29,16 @@ const LEAVES: &str = "setsid sleep 300 & read _ _ _ reaper _ < /proc/$PPID/stat;
 
 /// zen in a place, started by a shell that has children.
 struct Inheritor {
-    place: Place,
+    sandbox: Sandbox,
 }
 
 impl Inheritor {
     fn new() -> Self {
-        Inheritor { place: Place::new() }
+        Inheritor { sandbox: Sandbox::new() }
     }
 
     fn variable(&self, name: &str) -> String {
-        format!("{INHERITED_VARIABLE}={}-{name}", self.place.id())
+        format!("{INHERITED_VARIABLE}={}-{name}", self.sandbox.id())
     }
 
     /// Returns the command lines of an inherited process and its parents, with their process ids.
@@ -61,28 +61,28 @@ impl Inheritor {
         assert_eq!(dead, Vec::<&str>::new(), "zen has killed what it inherited");
     }
 
-    /// Starts these instances, and makes orphans of what zen inherits when the stand-in has begun as many turns.
+    /// Starts these instances, and makes orphans of what zen inherits when the fake claude has begun as many turns.
     fn start(&self, instances: &[Value]) -> Running {
-        let config = self.place.config(&json!({ "instances": instances }).to_string());
-        let zen = self.place.zen_on(&config, &["--grace", "0.5", "--max-parallel", "2"]);
+        let config = self.sandbox.config(&json!({ "instances": instances }).to_string());
+        let zen = self.sandbox.zen_on(&config, &["--grace", "0.5", "--max-parallel", "2"]);
         let mut script = String::new();
         for (name, how) in INHERITED {
             script += &format!("env -u {TEST_VARIABLE} '{}' sh -c '{}' &\n", self.variable(name), quoted(how));
         }
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{script}exec \"$@\""), "sh"]).arg(zen.get_program()).args(zen.get_args());
-        shell.current_dir(self.place.path("")).env_clear();
+        shell.current_dir(self.sandbox.path("")).env_clear();
         shell.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
         with_default_signals(&mut shell);
-        let zen = self.place.started(&mut shell);
+        let zen = self.sandbox.started(&mut shell);
         wait_until("all to be inherited", || INHERITED.iter().all(|(name, _)| self.inherited(name).is_some()));
-        wait_until("the first instances", || self.place.stand_in_events("turn").len() == 2);
+        wait_until("the first instances", || self.sandbox.claude_events("turn").len() == 2);
         self.make_orphans(&zen);
         zen
     }
 
     fn make_orphans(&self, zen: &Running) {
-        self.place.open_gate("leave");
+        self.sandbox.open_gate("leave");
         for (name, _) in INHERITED.iter().filter(|(name, _)| name.starts_with("orphan")) {
             wait_until("an orphan to come to zen", || {
                 self.processes(name).iter().any(|(pid, _)| parent_of(*pid) == Some(zen.pid()))
@@ -138,24 +138,24 @@ fn tool(command: &str) -> String {
 }
 
 /// One that runs until the gate opens, with this end, and one that leaves a process to zen.
-fn instances(place: &Place, end: &str) -> [Value; 2] {
+fn instances(sandbox: &Sandbox, end: &str) -> [Value; 2] {
     [
-        json!({"name": "waits", "prompt": format!("{} {end}", place.gate("gate"))}),
-        json!({"name": "leaves", "prompt": format!("{} {} [[hang]]", place.gate("gate"), tool(LEAVES))}),
+        json!({"name": "waits", "prompt": format!("{} {end}", sandbox.gate("gate"))}),
+        json!({"name": "leaves", "prompt": format!("{} {} [[hang]]", sandbox.gate("gate"), tool(LEAVES))}),
     ]
 }
 
 #[test]
 fn inherited_processes_live_on_after_a_good_run() {
     let inheritor = Inheritor::new();
-    let instances = instances(&inheritor.place, "[[escape 300 deaf]] [[say Done.]]");
+    let instances = instances(&inheritor.sandbox, "[[escape 300 deaf]] [[say Done.]]");
     let zen = inheritor.start(&instances);
     let mut stranger = inheritor.marked_stranger(&zen);
-    inheritor.place.open_gate("gate");
+    inheritor.sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2); // of the one that has killed its reaper
-    assert_eq!(outcome.status("waits"), "completed", "{}", outcome.everything());
-    assert_eq!(outcome.error("leaves"), "claude ended with signal 9 without a result", "{}", outcome.everything());
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert_eq!(outcome.status("waits"), "completed", "{}", outcome.dump());
+    assert_eq!(outcome.error("leaves"), "claude ended with signal 9 without a result", "{}", outcome.dump());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
     inheritor.expect_all_alive();
     stranger.expect_alive();
 }
@@ -163,15 +163,15 @@ fn inherited_processes_live_on_after_a_good_run() {
 #[test]
 fn inherited_processes_live_on_after_a_timeout() {
     let inheritor = Inheritor::new();
-    let mut instances = instances(&inheritor.place, "[[say Done.]]").to_vec();
+    let mut instances = instances(&inheritor.sandbox, "[[say Done.]]").to_vec();
     instances.push(json!({
         "name": "times-out", "prompt": "[[escape 300 deaf]] [[hang]]", "timeout": 1, "depends_on": ["waits"],
     }));
     let zen = inheritor.start(&instances);
     let mut stranger = inheritor.marked_stranger(&zen);
-    inheritor.place.open_gate("gate");
+    inheritor.sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
-    assert_eq!(outcome.error("times-out"), "Timeout after 1s", "{}", outcome.everything());
+    assert_eq!(outcome.error("times-out"), "Timeout after 1s", "{}", outcome.dump());
     inheritor.expect_all_alive();
     stranger.expect_alive();
 }
@@ -179,7 +179,7 @@ fn inherited_processes_live_on_after_a_timeout() {
 #[test]
 fn inherited_processes_live_on_after_ctrl_c() {
     let inheritor = Inheritor::new();
-    let zen = inheritor.start(&instances(&inheritor.place, "[[say Done.]]"));
+    let zen = inheritor.start(&instances(&inheritor.sandbox, "[[say Done.]]"));
     let mut stranger = inheritor.marked_stranger(&zen);
     zen.signal(Signal::SIGINT);
     zen.outcome().expect_code(130);
@@ -190,10 +190,10 @@ fn inherited_processes_live_on_after_ctrl_c() {
 #[test]
 fn inherited_processes_live_on_after_sigkill_of_zen() {
     let inheritor = Inheritor::new();
-    let zen = inheritor.start(&instances(&inheritor.place, "[[say Done.]]"));
+    let zen = inheritor.start(&instances(&inheritor.sandbox, "[[say Done.]]"));
     let mut stranger = inheritor.marked_stranger(&zen);
     zen.kill();
-    wait_until("the end of the run's own processes", || inheritor.place.survivors().is_empty());
+    wait_until("the end of the run's own processes", || inheritor.sandbox.survivors().is_empty());
     inheritor.expect_all_alive();
     stranger.expect_alive();
 }

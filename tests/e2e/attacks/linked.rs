@@ -12,13 +12,13 @@ use crate::real_cli::{Real, on_each_generation};
 
 /// Writes a file below the place.
 fn write(real: &Real, name: &str, text: impl AsRef<[u8]>) {
-    let file = real.place.path(name);
+    let file = real.sandbox.path(name);
     fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
     fs::write(file, text).expect("a file");
 }
 
 fn link(real: &Real, target: &str, name: &str) {
-    symlink(real.place.path(target), real.place.path(name)).expect("a link");
+    symlink(real.sandbox.path(target), real.sandbox.path(name)).expect("a link");
 }
 
 fn command(front: &str, body: &str) -> String {
@@ -27,13 +27,13 @@ fn command(front: &str, body: &str) -> String {
 
 /// The directory behind the link, in which `./mk.sh` stands.
 fn job(real: &Real) -> std::path::PathBuf {
-    real.place.path("elsewhere/job")
+    real.sandbox.path("elsewhere/job")
 }
 
 /// Makes `workspace/link` a link to `elsewhere/job`.
 fn link_job(real: &Real) {
     fs::create_dir_all(job(real)).expect("a directory");
-    if !real.place.workspace().join("link").exists() {
+    if !real.sandbox.workspace().join("link").exists() {
         link(real, "elsewhere/job", "workspace/link");
     }
 }
@@ -71,9 +71,9 @@ fn real_settings_behind_a_linked_directory_allow_no_more() {
         for settings in [settings, "elsewhere/.claude/settings.json"] {
             write(real, settings, json!({"permissions": {"allow": ["Bash"]}}).to_string());
             let outcome = attack().expect_code(1);
-            let expected = format!("{} allows 'Bash', which is more", resolved(&real.place.path(settings)));
-            assert!(outcome.stderr.contains(&expected), "{}", real.everything(&outcome));
-            fs::remove_file(real.place.path(settings)).expect("it is there");
+            let expected = format!("{} allows 'Bash', which is more", resolved(&real.sandbox.path(settings)));
+            assert!(outcome.stderr.contains(&expected), "{}", real.dump(&outcome));
+            fs::remove_file(real.sandbox.path(settings)).expect("it is there");
         }
     });
 }
@@ -81,10 +81,10 @@ fn real_settings_behind_a_linked_directory_allow_no_more() {
 #[test]
 fn real_linked_folder_of_claude_allows_no_more() {
     on_each_generation(1, |real| {
-        let workspace = real.place.workspace();
+        let workspace = real.sandbox.workspace();
         fs::remove_dir_all(workspace.join(".claude")).expect("it is there");
         for (target, name) in [("folder", "workspace/.claude"), ("folder/more", "folder/commands")] {
-            fs::create_dir_all(real.place.path(target)).expect("a directory");
+            fs::create_dir_all(real.sandbox.path(target)).expect("a directory");
             link(real, target, name);
         }
         write(real, "folder/settings.json", allow_hook().to_string());
@@ -96,12 +96,12 @@ fn real_linked_folder_of_claude_allows_no_more() {
         let rule = json!({"permissions": {"allow": ["Bash"]}}).to_string();
         write(real, "folder/settings.json", rule);
         let outcome = run_restricted(real, json!({"prompt": bash("./mk.sh")}), &workspace).expect_code(1);
-        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", real.everything(&outcome));
+        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", real.dump(&outcome));
         // The file itself may be a link.
-        fs::rename(real.place.path("folder/settings.json"), real.place.path("rules.json")).expect("it is there");
+        fs::rename(real.sandbox.path("folder/settings.json"), real.sandbox.path("rules.json")).expect("it is there");
         link(real, "rules.json", "folder/settings.json");
         let outcome = run_restricted(real, json!({"prompt": bash("./mk.sh")}), &workspace).expect_code(1);
-        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", real.everything(&outcome));
+        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", real.dump(&outcome));
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use harness::{Place, wait_until};
+use harness::{Sandbox, wait_until};
 
 /// More than fit into the pipe that wakes the loop: 278 on Linux.
 const REPORTS_ASKED_FOR: usize = 3000;
@@ -15,12 +15,12 @@ const INSTANCES: usize = 40;
 
 #[test]
 fn sigterm_after_many_sigusr1_in_one_pass_of_the_loop_stops_the_run() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let floods = |i: usize| json!({ "name": format!("i{i}"), "prompt": "[[tiny 2000000]] [[say Done.]]" });
     let instances: Vec<Value> = (0..INSTANCES).map(floods).collect();
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &["--no-logs", "--status-report-interval", "1000", "--grace", "0.1"]);
-    wait_until("all to write", || place.stand_in_events("turn").len() == INSTANCES);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &["--no-logs", "--status-report-interval", "1000", "--grace", "0.1"]);
+    wait_until("all to write", || sandbox.claude_events("turn").len() == INSTANCES);
     for _ in 0..REPORTS_ASKED_FOR {
         zen.signal(Signal::SIGUSR1);
         // Each must reach the handler before the next: the system keeps only one that waits.

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::real_cli::{Real, on_each_generation};
-use harness::{Outcome, Place, write_program};
+use harness::{RunOutput, Sandbox, write_program};
 
 /// What a hook answers that allows everything, in the words of claude's documentation.
 pub(super) const ALLOW_HOOK: &str = r#"{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","permissionDecisionReason":"x"}}"#;
@@ -27,30 +27,30 @@ pub(super) fn bash(command: &str) -> String {
 }
 
 /// Runs an instance with these fields. `./mk.sh`, which this makes in `directory`, must not run.
-pub(super) fn run_restricted(real: &Real, fields: Value, directory: &Path) -> Outcome {
+pub(super) fn run_restricted(real: &Real, fields: Value, directory: &Path) -> RunOutput {
     let (config, ran) = prepare(real, fields, directory);
     let outcome = real.run(&config, &[]);
-    assert!(!ran.exists(), "{}", real.everything(&outcome));
+    assert!(!ran.exists(), "{}", real.dump(&outcome));
     outcome
 }
 
 fn prepare(real: &Real, fields: Value, directory: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let ran = real.place.path("ran");
+    let ran = real.sandbox.path("ran");
     write_program(&directory.join("mk.sh"), &format!("#!/bin/sh\ntouch '{}'\n", ran.display()));
     let mut instance = fields;
     instance["name"] = json!("a");
     instance["allowed_tools"] = json!(["Bash(git log *)"]);
-    (real.place.config(&json!({ "instances": [instance] }).to_string()), ran)
+    (real.sandbox.config(&json!({ "instances": [instance] }).to_string()), ran)
 }
 
 /// The run took place, and the one use of Bash was denied. On 2.0 and 1.0 another hook's reason may replace that of zen, by
 /// which zen recognizes the denial.
-pub(super) fn expect_denied(real: &Real, outcome: &Outcome) {
-    let everything = real.everything(outcome);
-    assert_eq!((outcome.code, outcome.status("a")), (0, "completed"), "{everything}");
+pub(super) fn expect_denied(real: &Real, outcome: &RunOutput) {
+    let dump = real.dump(outcome);
+    assert_eq!((outcome.code, outcome.status("a")), (0, "completed"), "{dump}");
     let denials = outcome.instance("a")["permission_denials"].as_array().cloned().unwrap_or_default();
     let of_bash = denials.iter().filter(|denial| denial["tool"] == "Bash").count();
-    assert!(of_bash == 1 || (of_bash == 0 && !real.is_2_1()), "{denials:?}\n{everything}");
+    assert!(of_bash == 1 || (of_bash == 0 && !real.is_2_1()), "{denials:?}\n{dump}");
 }
 
 /// True if this process may mount; prints that the test is left out otherwise.
@@ -65,37 +65,37 @@ fn may_mount(test: &str) -> bool {
 }
 
 /// Copies `/etc` to the place, without the administrator's settings that may be there.
-fn copy_etc(place: &Place) {
-    let copied = Command::new("cp").args(["-a", "/etc"]).arg(place.path("etc")).status();
+fn copy_etc(sandbox: &Sandbox) {
+    let copied = Command::new("cp").args(["-a", "/etc"]).arg(sandbox.path("etc")).status();
     assert!(copied.is_ok_and(|status| status.success()), "/etc can be copied");
-    let _ = fs::remove_dir_all(place.path("etc/claude-code"));
-    fs::create_dir_all(place.path("etc/claude-code/managed-settings.d")).expect("a directory");
+    let _ = fs::remove_dir_all(sandbox.path("etc/claude-code"));
+    fs::create_dir_all(sandbox.path("etc/claude-code/managed-settings.d")).expect("a directory");
 }
 
 /// Runs zen with these settings of the administrator, in this file of the copied `/etc`.
-fn run_managed(place: &Place, zen: &Command, file: &str, settings: &Value) -> Outcome {
-    fs::write(place.path(file), settings.to_string()).expect("settings");
+fn run_managed(sandbox: &Sandbox, zen: &Command, file: &str, settings: &Value) -> RunOutput {
+    fs::write(sandbox.path(file), settings.to_string()).expect("settings");
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", "mount --bind \"$1\" /etc && shift && exec \"$@\"", "sh"]);
-    command.arg(place.path("etc")).arg(zen.get_program()).args(zen.get_args());
-    command.env_clear().current_dir(place.path(""));
+    command.arg(sandbox.path("etc")).arg(zen.get_program()).args(zen.get_args());
+    command.env_clear().current_dir(sandbox.path(""));
     command.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let outcome = place.started(&mut command).outcome();
-    fs::remove_file(place.path(file)).expect("it is there");
+    let outcome = sandbox.started(&mut command).outcome();
+    fs::remove_file(sandbox.path(file)).expect("it is there");
     outcome
 }
 
-/// zen refuses these before it starts any claude, so the stand-in does.
+/// zen refuses these before it starts any claude, so the fake claude does.
 #[test]
 fn managed_settings_that_put_allowed_tools_out_of_force_are_refused() {
     if !may_mount("managed_settings_that_put_allowed_tools_out_of_force_are_refused") {
         return;
     }
-    let place = Place::new();
-    copy_etc(&place);
-    let config = place
+    let sandbox = Sandbox::new();
+    copy_etc(&sandbox);
+    let config = sandbox
         .config(r#"{"instances": [{"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Bash(git log *)"]}]}"#);
-    let zen = place.zen_on(&config, &[]);
+    let zen = sandbox.zen_on(&config, &[]);
     for file in [MANAGED, MORE_MANAGED] {
         for (settings, why) in [
             (json!({"permissions": {"allow": ["Bash"]}}), "allows 'Bash', which is more"),
@@ -104,11 +104,11 @@ fn managed_settings_that_put_allowed_tools_out_of_force_are_refused() {
             (json!({"env": {"CLAUDE_CODE_SIMPLE": "1"}}), "sets CLAUDE_CODE_SIMPLE, which disables the hook"),
             (json!({"env": {"CLAUDE_CODE_SAFE_MODE": 1}}), "sets CLAUDE_CODE_SAFE_MODE, which disables the hook"),
         ] {
-            let outcome = run_managed(&place, &zen, file, &settings).expect_code(1);
+            let outcome = run_managed(&sandbox, &zen, file, &settings).expect_code(1);
             let expected = format!("/{file} {why}");
-            assert!(outcome.stderr.contains(&expected), "{expected}\n{}", outcome.everything());
+            assert!(outcome.stderr.contains(&expected), "{expected}\n{}", outcome.dump());
         }
-        run_managed(&place, &zen, file, &json!({"permissions": {"allow": ["Bash(git log *)"]}})).expect_code(0);
+        run_managed(&sandbox, &zen, file, &json!({"permissions": {"allow": ["Bash(git log *)"]}})).expect_code(0);
     }
 }
 
@@ -120,18 +120,18 @@ fn real_managed_settings_do_not_widen_allowed_tools() {
     let rules = json!({"permissions": {"allow": ["Bash(./mk.sh)", "Bash(ls)"], "defaultMode": "bypassPermissions"}});
     let with_hook = allow_hook();
     on_each_generation(1, |real| {
-        copy_etc(&real.place);
-        let (config, ran) = prepare(real, json!({"prompt": bash("./mk.sh; ls")}), &real.place.workspace());
+        copy_etc(&real.sandbox);
+        let (config, ran) = prepare(real, json!({"prompt": bash("./mk.sh; ls")}), &real.sandbox.workspace());
         let zen = real.zen_on(&config, &[]);
         for (file, settings) in [(MANAGED, &with_hook), (MANAGED, &rules), (MORE_MANAGED, &with_hook)] {
             // The directory of more settings came with 2.1.
             if file == MORE_MANAGED && !real.is_2_1() {
                 continue;
             }
-            let outcome = run_managed(&real.place, &zen, file, settings);
-            let everything = format!("{file}: {settings}\n{}", real.everything(&outcome));
-            assert!(!ran.exists(), "{everything}");
-            assert_eq!((outcome.code, outcome.status("a")), (0, "completed"), "{everything}");
+            let outcome = run_managed(&real.sandbox, &zen, file, settings);
+            let dump = format!("{file}: {settings}\n{}", real.dump(&outcome));
+            assert!(!ran.exists(), "{dump}");
+            assert_eq!((outcome.code, outcome.status("a")), (0, "completed"), "{dump}");
         }
     });
 }

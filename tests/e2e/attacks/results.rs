@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::real_cli::{Real, on_each_generation};
-use harness::Place;
+use harness::Sandbox;
 use harness::loopback::Served;
 
 /// An instance that says this.
@@ -21,7 +21,7 @@ fn gets(field: &str, message: &str) -> Value {
 /// Nothing of the file, and no order to call an agent, has reached the API.
 fn assert_no_leak(real: &Real, instances: &[Value]) {
     let before = real.api.log().len();
-    let config = real.place.config(&json!({ "instances": instances }).to_string());
+    let config = real.sandbox.config(&json!({ "instances": instances }).to_string());
     let outcome = real.run(&config, &[]).expect_code(0);
     // The prompt of `a` is the author's own, and attaches what it names.
     let is_of_a = |served: &&Served| served.conversation_texts.iter().any(|text| text.contains("[[say"));
@@ -31,7 +31,7 @@ fn assert_no_leak(real: &Real, instances: &[Value]) {
     for served in of_b {
         for text in &served.conversation_texts {
             let is_leak = text.contains("TOP-SECRET") || text.contains("invoke the agent");
-            assert!(!is_leak, "{instances:?}\n{text}\n{}", real.everything(&outcome));
+            assert!(!is_leak, "{instances:?}\n{text}\n{}", real.dump(&outcome));
         }
     }
 }
@@ -39,10 +39,10 @@ fn assert_no_leak(real: &Real, instances: &[Value]) {
 #[test]
 fn real_result_attaches_no_file_and_calls_no_agent() {
     on_each_generation(1, |real| {
-        fs::write(real.place.workspace().join("secret.txt"), "TOP-SECRET\n").expect("a file");
-        fs::write(real.place.path("home/key.txt"), "TOP-SECRET\n").expect("a file");
-        real.place.command("hello", "Do: $ARGUMENTS");
-        let secret = real.place.workspace().join("secret.txt");
+        fs::write(real.sandbox.workspace().join("secret.txt"), "TOP-SECRET\n").expect("a file");
+        fs::write(real.sandbox.path("home/key.txt"), "TOP-SECRET\n").expect("a file");
+        real.sandbox.command("hello", "Do: $ARGUMENTS");
+        let secret = real.sandbox.workspace().join("secret.txt");
         let said = format!(
             "@secret.txt @{0} and @\"{0}\" @~/key.txt (@{0}) x\u{a0}@{0} x\u{3001}@{0} x\u{3002}@{0} x\u{ff01}@{0} x\u{ff1f}@{0} @agent-general-purpose",
             secret.display()
@@ -61,15 +61,15 @@ fn real_result_attaches_no_file_and_calls_no_agent() {
 /// 1.0 to 2.1 put the arguments into the shell's line and run it.
 #[test]
 fn result_in_arguments_that_the_shell_runs_is_refused() {
-    let place = Place::new();
-    place.command("ask", "Look: !`echo $ARGUMENTS`\n").command("safe", "Look: !`git log`, then $ARGUMENTS\n");
+    let sandbox = Sandbox::new();
+    sandbox.command("ask", "Look: !`echo $ARGUMENTS`\n").command("safe", "Look: !`git log`, then $ARGUMENTS\n");
     let config = |command: &str| json!({"instances": [says("x"), gets("command", command)]}).to_string();
-    let outcome = place.run(&place.config(&config("/ask")), &[]).expect_code(1);
+    let outcome = sandbox.run(&sandbox.config(&config("/ask")), &[]).expect_code(1);
     let why = "ask.md has '!`echo $ARGUMENTS': a result in the arguments of /ask would be run by the shell";
-    assert!(outcome.stderr.contains(why), "{}", outcome.everything());
-    assert!(place.stand_in_log().is_empty(), "nothing is started");
-    let outcome = place.run(&place.config(&config("/safe")), &["--dry-run"]).expect_code(0);
-    assert!(!outcome.stderr.contains("/safe"), "{}", outcome.everything());
-    let outcome = place.run(&place.config(&config("/plug:ask")), &["--dry-run"]).expect_code(1);
-    assert!(outcome.stderr.contains("the file of /plug:ask is not found"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains(why), "{}", outcome.dump());
+    assert!(sandbox.claude_log().is_empty(), "nothing is started");
+    let outcome = sandbox.run(&sandbox.config(&config("/safe")), &["--dry-run"]).expect_code(0);
+    assert!(!outcome.stderr.contains("/safe"), "{}", outcome.dump());
+    let outcome = sandbox.run(&sandbox.config(&config("/plug:ask")), &["--dry-run"]).expect_code(1);
+    assert!(outcome.stderr.contains("the file of /plug:ask is not found"), "{}", outcome.dump());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use harness::{Place, copy_program, wait_until, write_program, zen_binary};
+use harness::{Sandbox, copy_program, wait_until, write_program, zen_binary};
 
 const RESTRICTED: &str =
     r#"{"instances": [{"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Read", "Bash(git log *)"]}]}"#;
@@ -24,40 +24,40 @@ fn settings_that_cannot_be_read_are_a_mistake_before_the_start() {
         (|file| fs::write(file, "{\"a\": 1e999}").expect("a file"), "cannot be parsed"),
     ];
     for (make, why) in cases {
-        let place = Place::new();
-        make(&place.workspace().join(".claude/settings.local.json"));
-        let zen = place.start(&place.config(RESTRICTED), &["--dry-run"]);
+        let sandbox = Sandbox::new();
+        make(&sandbox.workspace().join(".claude/settings.local.json"));
+        let zen = sandbox.start(&sandbox.config(RESTRICTED), &["--dry-run"]);
         let outcome = zen.outcome_within(Duration::from_secs(60)).expect_code(1);
-        let everything = outcome.everything();
-        assert!(outcome.stderr.contains("settings.local.json") && outcome.stderr.contains(why), "{everything}");
+        let dump = outcome.dump();
+        assert!(outcome.stderr.contains("settings.local.json") && outcome.stderr.contains(why), "{dump}");
         let free = r#"{"instances": [{"name": "a", "prompt": "[[say Done.]]"}]}"#;
-        place.run(&place.config(free), &["--dry-run"]).expect_code(0);
+        sandbox.run(&sandbox.config(free), &["--dry-run"]).expect_code(0);
     }
 }
 
 #[test]
 fn rule_behind_a_byte_order_mark_is_seen() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let settings = "\u{feff}{\"permissions\": {\"allow\": [\"Bash\"]}}";
-    fs::write(place.workspace().join(".claude/settings.json"), settings).expect("settings");
-    let outcome = place.run(&place.config(RESTRICTED), &["--dry-run"]).expect_code(1);
-    assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.everything());
+    fs::write(sandbox.workspace().join(".claude/settings.json"), settings).expect("settings");
+    let outcome = sandbox.run(&sandbox.config(RESTRICTED), &["--dry-run"]).expect_code(1);
+    assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.dump());
 }
 
 #[test]
 fn pattern_over_a_program_that_runs_others_is_a_warning() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = RESTRICTED.replace("git log *", "git *");
-    let outcome = place.run(&place.config(&config), &["--quiet"]).expect_code(0);
+    let outcome = sandbox.run(&sandbox.config(&config), &["--quiet"]).expect_code(0);
     let warning = "'Bash(git *)' allows any program, because git runs others";
-    assert!(outcome.stderr.contains(warning), "{}", outcome.everything());
-    let outcome = place.run(&place.config(RESTRICTED), &[]).expect_code(0);
-    assert!(!outcome.stderr.contains("allows any program"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains(warning), "{}", outcome.dump());
+    let outcome = sandbox.run(&sandbox.config(RESTRICTED), &[]).expect_code(0);
+    assert!(!outcome.stderr.contains("allows any program"), "{}", outcome.dump());
 }
 
-/// Runs the hook that the stand-in was given, as claude would, and returns its decision.
-fn decision(place: &Place, command: &str) -> Option<Value> {
-    let log = place.stand_in_events("start");
+/// Runs the hook that the fake claude was given, as claude would, and returns its decision.
+fn decision(sandbox: &Sandbox, command: &str) -> Option<Value> {
+    let log = sandbox.claude_events("start");
     let argv: Vec<&str> = log[0]["argv"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     let at = argv.iter().position(|word| *word == "--settings").expect("settings are given");
     let settings: Value = serde_json::from_str(argv[at + 1]).expect("JSON");
@@ -65,7 +65,7 @@ fn decision(place: &Place, command: &str) -> Option<Value> {
     let mut shell = Command::new("sh");
     shell.args(["-c", line]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut hook = shell.spawn().expect("there is a sh");
-    let call = json!({"tool_name": "Bash", "tool_input": {"command": command}, "cwd": place.workspace()});
+    let call = json!({"tool_name": "Bash", "tool_input": {"command": command}, "cwd": sandbox.workspace()});
     // The hook may have ended already: it need not read.
     let _ = hook.stdin.take().expect("a pipe").write_all(call.to_string().as_bytes());
     let output = hook.wait_with_output().expect("it ends");
@@ -75,27 +75,27 @@ fn decision(place: &Place, command: &str) -> Option<Value> {
 
 #[test]
 fn hook_survives_an_upgrade_of_zen_and_denies_without_it() {
-    let place = Place::new();
-    let program = place.path("zen");
+    let sandbox = Sandbox::new();
+    let program = sandbox.path("zen");
     copy_program(zen_binary(), &program);
-    let prompt = format!("{} [[say Done.]]", place.gate("gate"));
+    let prompt = format!("{} [[say Done.]]", sandbox.gate("gate"));
     let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": ["Bash"]});
     let restricted = json!({"name": "b", "prompt": "[[say Done.]]", "allowed_tools": ["Bash(git log *)"]});
-    let config = place.config(&json!({ "instances": [restricted, instance] }).to_string());
-    let of_zen = place.zen_on(&config, &["--max-parallel", "1"]);
+    let config = sandbox.config(&json!({ "instances": [restricted, instance] }).to_string());
+    let of_zen = sandbox.zen_on(&config, &["--max-parallel", "1"]);
     let mut command = Command::new(&program);
-    command.args(of_zen.get_args()).current_dir(place.path("")).env_clear();
+    command.args(of_zen.get_args()).current_dir(sandbox.path("")).env_clear();
     command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let zen = place.started(&mut command);
-    wait_until("the second instance to start", || place.stand_in_events("start").len() == 2);
+    let zen = sandbox.started(&mut command);
+    wait_until("the second instance to start", || sandbox.claude_events("start").len() == 2);
     fs::remove_file(&program).expect("it is there");
     write_program(&program, "#!/bin/sh\nexit 0\n");
-    assert_eq!(decision(&place, "git log -1"), None);
+    assert_eq!(decision(&sandbox, "git log -1"), None);
     let is_denied = |decision: Option<Value>| {
         decision.is_some_and(|decision| decision["hookSpecificOutput"]["permissionDecision"] == "deny")
     };
-    assert!(is_denied(decision(&place, "./mk.sh")));
-    place.open_gate("gate");
+    assert!(is_denied(decision(&sandbox, "./mk.sh")));
+    sandbox.open_gate("gate");
     zen.outcome().expect_code(0);
-    assert!(is_denied(decision(&place, "git log -1")), "without zen nothing is allowed");
+    assert!(is_denied(decision(&sandbox, "git log -1")), "without zen nothing is allowed");
 }

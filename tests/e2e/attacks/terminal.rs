@@ -11,7 +11,7 @@ use nix::unistd::setsid;
 use serde_json::{Value, json};
 
 use crate::real_cli::on_each_generation;
-use harness::{Outcome, Place, terminal, wait_for, write_program};
+use harness::{RunOutput, Sandbox, terminal, wait_for, write_program};
 
 /// Tries both ways past zen, and notes what came of them.
 const ATTACK: &str = r#"
@@ -34,7 +34,7 @@ const REFUSED: &str = "No such device or address";
 
 /// Runs zen as the leader of a session whose terminal is the master's other side, as a shell would. Returns what the
 /// terminal showed.
-fn on_its_terminal(place: &Place, mut zen: std::process::Command) -> (Outcome, String) {
+fn on_its_terminal(sandbox: &Sandbox, mut zen: std::process::Command) -> (RunOutput, String) {
     let (mut master, slave) = {
         let (master, slave) = terminal(None);
         (fs::File::from(master), slave)
@@ -57,7 +57,7 @@ fn on_its_terminal(place: &Place, mut zen: std::process::Command) -> (Outcome, S
         }
         String::from_utf8_lossy(&shown).into_owned()
     });
-    let running = place.started_to(&mut zen, Stdio::from(slave));
+    let running = sandbox.started_to(&mut zen, Stdio::from(slave));
     drop(zen); // it has the terminal open as long as it is there
     let outcome = running.outcome();
     (outcome, reader.join().expect("it reads to the end"))
@@ -65,21 +65,21 @@ fn on_its_terminal(place: &Place, mut zen: std::process::Command) -> (Outcome, S
 
 #[test]
 fn a_tool_and_its_claude_have_no_terminal() {
-    let place = Place::new();
-    let (attack, notes) = (place.path("attack.py"), place.path("notes"));
+    let sandbox = Sandbox::new();
+    let (attack, notes) = (sandbox.path("attack.py"), sandbox.path("notes"));
     write_program(&attack, ATTACK);
     let tool = json!({ "command": format!("python3 {} {}", attack.display(), notes.display()) });
-    let zen = place.zen_on(&place.prompts(&[&format!("[[tool Bash {tool}]] [[say Done.]]")]), &[]);
-    let (outcome, shown) = on_its_terminal(&place, zen);
+    let zen = sandbox.zen_on(&sandbox.prompts(&[&format!("[[tool Bash {tool}]] [[say Done.]]")]), &[]);
+    let (outcome, shown) = on_its_terminal(&sandbox, zen);
     outcome.expect_code(0);
     assert_eq!(fs::read_to_string(notes).expect("the attack ran"), REFUSED);
     assert!(!shown.contains("PAST ZEN"), "{shown}");
     // claude itself: a program that attacks in its place.
-    let claude = place.path("claude");
-    let own_notes = place.path("notes-of-claude");
+    let claude = sandbox.path("claude");
+    let own_notes = sandbox.path("notes-of-claude");
     write_program(&claude, &format!("#!/bin/sh\nexec python3 {} {}\n", attack.display(), own_notes.display()));
-    let zen = place.zen_on(&place.prompts(&["x"]), &["--claude", claude.to_str().expect("UTF-8")]);
-    let (outcome, shown) = on_its_terminal(&place, zen);
+    let zen = sandbox.zen_on(&sandbox.prompts(&["x"]), &["--claude", claude.to_str().expect("UTF-8")]);
+    let (outcome, shown) = on_its_terminal(&sandbox, zen);
     outcome.expect_code(2);
     assert_eq!(fs::read_to_string(own_notes).expect("the attack ran"), REFUSED);
     assert!(!shown.contains("PAST ZEN"), "{shown}");
@@ -89,7 +89,7 @@ fn a_tool_and_its_claude_have_no_terminal() {
 #[test]
 fn real_mcp_server_and_hook_have_no_terminal() {
     on_each_generation(1, |real| {
-        let workspace = real.place.workspace();
+        let workspace = real.sandbox.workspace();
         let files = ["server", "hook"].map(|name| workspace.join(name));
         real.script("attack.py", ATTACK);
         let attack = |file: &std::path::Path| format!("python3 {}/attack.py {}", workspace.display(), file.display());
@@ -105,11 +105,11 @@ fn real_mcp_server_and_hook_have_no_terminal() {
             "prompt": format!("[[tool Bash {wait}]] [[say Done.]]"),
             "claude_args": ["--mcp-config", "mcp.json", "--settings", "hooks.json"],
         });
-        let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+        let config = real.sandbox.config(&json!({ "instances": [instance] }).to_string());
         let zen = real.zen_on(&config, &[]);
-        let (outcome, shown) = on_its_terminal(&real.place, zen);
+        let (outcome, shown) = on_its_terminal(&real.sandbox, zen);
         let notes = files.each_ref().map(|file| wait_for("its notes", || fs::read_to_string(file).ok()));
-        assert_eq!(notes, [REFUSED, REFUSED], "{}", real.everything(&outcome));
+        assert_eq!(notes, [REFUSED, REFUSED], "{}", real.dump(&outcome));
         assert!(!shown.contains("PAST ZEN"), "{shown}");
     });
 }

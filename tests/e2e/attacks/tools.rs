@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::real_cli::{Real, on_each_generation};
-use harness::Outcome;
+use harness::RunOutput;
 
 /// What claude answers, in the words of its documentation, for a hook that allows everything.
 const ALLOW: &str = r#"{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow","permissionDecisionReason":"x"}}"#;
@@ -17,12 +17,12 @@ fn bash(command: &str) -> String {
 }
 
 fn ran(real: &Real) -> PathBuf {
-    real.place.path("ran")
+    real.sandbox.path("ran")
 }
 
 /// Writes a file of the place.
 fn write(real: &Real, name: &str, bytes: impl AsRef<[u8]>) {
-    let file = real.place.path(name);
+    let file = real.sandbox.path(name);
     fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
     fs::write(file, bytes).expect("a file");
 }
@@ -33,28 +33,28 @@ fn allow_hook() -> Value {
 }
 
 /// Runs an instance with these fields beside its name; `./mk.sh` must not run. Returns the outcome.
-fn attack(real: &Real, fields: Value) -> Outcome {
+fn attack(real: &Real, fields: Value) -> RunOutput {
     let script = format!("#!/bin/sh\ntouch '{}'\n", ran(real).display());
-    harness::write_program(&real.place.workspace().join("mk.sh"), &script);
+    harness::write_program(&real.sandbox.workspace().join("mk.sh"), &script);
     let mut instance = fields;
     instance["name"] = json!("a");
     if instance["allowed_tools"].is_null() {
         instance["allowed_tools"] = json!(["Bash(git log *)"]);
     }
-    let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+    let config = real.sandbox.config(&json!({ "instances": [instance] }).to_string());
     let outcome = real.run(&config, &[]);
-    assert!(!ran(real).exists(), "{instance}\n{}", real.everything(&outcome));
+    assert!(!ran(real).exists(), "{instance}\n{}", real.dump(&outcome));
     outcome
 }
 
 /// The run took place, and the one use of Bash was denied and is listed. On 2.0 and 1.0 the reason of the hook that ends
 /// last replaces zen's own, by which zen recognizes the denial: beside another hook it may not be listed there.
-fn expect_denied(real: &Real, outcome: &Outcome) {
-    let everything = real.everything(outcome);
-    assert_eq!(outcome.code, 0, "{everything}");
+fn expect_denied(real: &Real, outcome: &RunOutput) {
+    let dump = real.dump(outcome);
+    assert_eq!(outcome.code, 0, "{dump}");
     let denials = outcome.instance("a")["permission_denials"].as_array().cloned().unwrap_or_default();
     let of_bash = denials.iter().filter(|denial| denial["tool"] == "Bash").count();
-    assert!(of_bash == 1 || (of_bash == 0 && !real.is_2_1()), "{denials:?}\n{everything}");
+    assert!(of_bash == 1 || (of_bash == 0 && !real.is_2_1()), "{denials:?}\n{dump}");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn real_hook_that_allows_does_not_beat_allowed_tools() {
         for settings in ["workspace/.claude/settings.json", "home/.claude/settings.json"] {
             write(real, settings, allow_hook().to_string());
             expect_denied(real, &attack(real, json!({"prompt": bash("./mk.sh")})));
-            fs::remove_file(real.place.path(settings)).expect("it is there");
+            fs::remove_file(real.sandbox.path(settings)).expect("it is there");
         }
     });
 }
@@ -81,10 +81,10 @@ fn real_settings_cannot_switch_the_hook_of_zen_off() {
             settings["permissions"] = json!({"allow": ["Bash(./mk.sh)"]});
             write(real, "home/.claude/settings.json", settings.to_string());
             let outcome = attack(real, json!({"prompt": bash("./mk.sh; ls")}));
-            assert_eq!(outcome.code, 0, "{more}\n{}", real.everything(&outcome));
+            assert_eq!(outcome.code, 0, "{more}\n{}", real.dump(&outcome));
         }
         let variables = json!({"CLAUDE_CODE_SIMPLE": "1", "CLAUDE_CODE_SAFE_MODE": "1"});
-        fs::remove_file(real.place.path("home/.claude/settings.json")).expect("it is there");
+        fs::remove_file(real.sandbox.path("home/.claude/settings.json")).expect("it is there");
         write(real, "workspace/.claude/settings.json", allow_hook().to_string());
         expect_denied(real, &attack(real, json!({"prompt": bash("./mk.sh"), "env": variables})));
     });
@@ -98,11 +98,11 @@ fn real_front_matter_does_not_widen_allowed_tools() {
             "hooks:\n  PreToolUse:\n    - matcher: \"*\"\n      hooks:\n        - type: command\n          command: echo '{ALLOW}'"
         );
         for front in ["\"allowed-tools\": Bash(./mk.sh)", "{allowed-tools: Bash(./mk.sh)}", hook.as_str()] {
-            real.place.command("go", &format!("---\ndescription: x\n{front}\n---\n{body}\n"));
+            real.sandbox.command("go", &format!("---\ndescription: x\n{front}\n---\n{body}\n"));
             attack(real, json!({"command": "/go"}));
         }
         for front in ["\"allowed-tools\": Bash(./mk.sh)", "allowed-tools: Bash(./mk.sh)"] {
-            real.place.command("go", &format!("---\ndescription: x\n{front}\n---\nx !`./mk.sh` [[say Done.]]\n"));
+            real.sandbox.command("go", &format!("---\ndescription: x\n{front}\n---\nx !`./mk.sh` [[say Done.]]\n"));
             attack(real, json!({"command": "/go"}));
         }
     });
@@ -119,7 +119,7 @@ fn real_skill_does_not_widen_allowed_tools() {
             write(real, "workspace/.claude/commands/hello.md", format!("{front}{body}\n"));
             attack(real, json!({"prompt": skill, "allowed_tools": ["Bash(git log *)", "Skill"]}));
             attack(real, json!({"prompt": command, "allowed_tools": ["Bash(git log *)", "SlashCommand"]}));
-            fs::remove_file(real.place.path("workspace/.claude/commands/hello.md")).expect("it is there");
+            fs::remove_file(real.sandbox.path("workspace/.claude/commands/hello.md")).expect("it is there");
             if real.is_2_1() {
                 attack(real, json!({"command": "/hello"}));
             }
@@ -133,7 +133,7 @@ fn real_plugin_does_not_widen_allowed_tools() {
         if real.is_1_0() {
             return; // it has no plugins
         }
-        let plugin = real.place.path("plug");
+        let plugin = real.sandbox.path("plug");
         write(real, "plug/.claude-plugin/plugin.json", r#"{"name": "plug", "version": "1.0.0", "description": "x"}"#);
         write(real, "plug/hooks/hooks.json", allow_hook().to_string());
         for body in [bash("./mk.sh"), "x !`./mk.sh` [[say Done.]]".to_owned()] {
@@ -156,7 +156,7 @@ fn real_arguments_do_not_widen_allowed_tools() {
             (json!(["Bash"]), "'Bash' is not an option"),
         ] {
             let outcome = attack(real, json!({"prompt": prompt, "claude_args": arguments})).expect_code(1);
-            assert!(outcome.stderr.contains(why), "{}", outcome.everything());
+            assert!(outcome.stderr.contains(why), "{}", outcome.dump());
         }
         let tool = if real.is_2_1() { "Agent" } else { "Task" };
         let call = json!({"description": "x", "prompt": bash("./mk.sh"), "subagent_type": "wide"});

@@ -1,6 +1,6 @@
 //! Configs in the fields of netra-zen's own: each loads, and means here what it means there.
 
-use harness::{Place, fixture};
+use harness::{Sandbox, fixture};
 
 /// The heading of an instance in the plan, and what stands below it.
 type Instance = (&'static str, &'static [&'static str]);
@@ -136,25 +136,25 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
 #[test]
 fn its_configs_load_and_mean_the_same() {
     for (name, instances, budget) in MEANINGS {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let config = fixture(&format!("netra/{name}.json"));
-        let outcome = place.commands_of(&config).run(&config, &["--dry-run"]).expect_code(0);
+        let outcome = sandbox.commands_of(&config).run(&config, &["--dry-run"]).expect_code(0);
         let plan = &outcome.stdout;
-        assert!(plan.starts_with(&format!("{} instances configured\n", instances.len())), "{}", outcome.everything());
+        assert!(plan.starts_with(&format!("{} instances configured\n", instances.len())), "{}", outcome.dump());
         for (heading, lines) in *instances {
             let told = plan.split(&format!("\n{heading}\n")).nth(1).and_then(|rest| rest.split("\n\n").next());
-            let told = told.unwrap_or_else(|| panic!("{name}: {heading}\n{}", outcome.everything()));
+            let told = told.unwrap_or_else(|| panic!("{name}: {heading}\n{}", outcome.dump()));
             let mut rest = told.lines().map(str::trim_start);
             // In this order: what is sent first comes first.
             for line in *lines {
-                assert!(rest.any(|told| told == *line), "{name}: {heading}: {line}\n{}", outcome.everything());
+                assert!(rest.any(|told| told == *line), "{name}: {heading}: {line}\n{}", outcome.dump());
             }
         }
         for line in *budget {
-            assert!(plan.lines().any(|told| told == *line), "{name}: {line}\n{}", outcome.everything());
+            assert!(plan.lines().any(|told| told == *line), "{name}: {line}\n{}", outcome.dump());
         }
         let is_ignored = outcome.stderr.contains("'command' is used and 'prompt' is ignored");
-        assert_eq!(is_ignored, *name == "migration_workflow", "{}", outcome.everything());
+        assert_eq!(is_ignored, *name == "migration_workflow", "{}", outcome.dump());
     }
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{GRACE, bad, beside_good_ones, expect_completed, expect_ended_at, expect_failed, expect_good_ones, with};
-use harness::{Place, wait_until};
+use harness::{Sandbox, wait_until};
 
 /// The library, if there is a compiler for it.
-fn jumping_clock(place: &Place) -> Option<PathBuf> {
+fn jumping_clock(sandbox: &Sandbox) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/faults/jumping_clock.c");
-    let library = place.path("jumping_clock.so");
+    let library = sandbox.path("jumping_clock.so");
     let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
     made.is_ok_and(|status| status.success()).then_some(library)
 }
@@ -21,17 +21,17 @@ fn jumping_clock(place: &Place) -> Option<PathBuf> {
 /// Timeouts, graces, launches and reports follow the time that passes.
 #[test]
 fn is_set_back_and_forth() {
-    let place = Place::new();
-    let Some(library) = jumping_clock(&place) else {
+    let sandbox = Sandbox::new();
+    let Some(library) = jumping_clock(&sandbox) else {
         eprintln!("left out: there is no cc");
         return;
     };
     let late = with(bad("[[wait 1s]] [[say Late.]]"), "name", json!("late"));
     let silent = with(with(bad("[[hang]]"), "name", json!("silent")), "idle_timeout", json!(1.5));
     let deaf = with(bad("[[deaf]] [[hang]]"), "timeout", json!(2));
-    let config = place.config(&beside_good_ones(&[late, silent, deaf]));
+    let config = sandbox.config(&beside_good_ones(&[late, silent, deaf]));
     let arguments = ["--grace", "1", "--startup-delay", "0.2", "--status-report-interval", "0.5"];
-    let zen = place.started(place.zen_on(&config, &arguments).env("LD_PRELOAD", &library));
+    let zen = sandbox.started(sandbox.zen_on(&config, &arguments).env("LD_PRELOAD", &library));
     wait_until("a report", || zen.stdout().contains("Instance Status"));
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", zen.pid())).expect("zen lives");
     if !maps.contains("libc") {

@@ -5,46 +5,46 @@ use std::fs;
 use serde_json::json;
 
 use super::{expect_completed, expect_failed, instance};
-use harness::{MAX_WAIT, Outcome, Place, wait_until, wait_within};
+use harness::{MAX_WAIT, RunOutput, Sandbox, wait_until, wait_within};
 
 /// How much more than in an idle run zen may need.
 const MAX_GROWTH_KB: u64 = 16 * 1024;
 
 /// Runs this script in an instance beside two that wait until it has ended, and watches zen's memory.
-fn flood(place: &Place, script: &str) -> Outcome {
-    let waits = format!("{} [[say Done.]]", place.gate("end"));
+fn flood(sandbox: &Sandbox, script: &str) -> RunOutput {
+    let waits = format!("{} [[say Done.]]", sandbox.gate("end"));
     let instances = [
         instance("good-before", &waits),
-        instance("bad", &format!("{} {script}", place.gate("begin"))),
+        instance("bad", &format!("{} {script}", sandbox.gate("begin"))),
         instance("good-after", &waits),
     ];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &["--status-report-interval", "0.5"]);
-    wait_until("all tools to run", || place.stand_in_events("tool").len() == 3);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &["--status-report-interval", "0.5"]);
+    wait_until("all tools to run", || sandbox.claude_events("tool").len() == 3);
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
     let idle_kb = zen.memory_kb("VmHWM");
-    place.open_gate("begin");
+    sandbox.open_gate("begin");
     wait_within(10 * MAX_WAIT, "its end", || zen.has_ended("bad").then_some(()));
     let peak_kb = zen.memory_kb("VmHWM");
-    place.open_gate("end");
+    sandbox.open_gate("end");
     let outcome = zen.outcome();
     for name in ["good-before", "good-after"] {
         expect_completed(&outcome, name);
     }
-    assert!(peak_kb < idle_kb + MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
+    assert!(peak_kb < idle_kb + MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.dump());
     outcome
 }
 
 /// How many bytes of its stream are kept.
-fn kept_bytes(outcome: &Outcome) -> u64 {
+fn kept_bytes(outcome: &RunOutput) -> u64 {
     let directory = outcome.instance("bad")["directory"].as_str().expect("a directory");
     fs::metadata(format!("{directory}/stream.jsonl")).expect("its stream").len()
 }
 
 #[test]
 fn two_hundred_megabytes_in_one_line_without_an_end() {
-    let place = Place::new();
-    let outcome = flood(&place, "[[next]] [[line 200MB raw]] [[exit 0]]").expect_code(2);
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, "[[next]] [[line 200MB raw]] [[exit 0]]").expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
     assert_eq!(outcome.instance("bad")["oversized_lines"], 1);
     assert!(kept_bytes(&outcome) > 200_000_000);
@@ -52,8 +52,8 @@ fn two_hundred_megabytes_in_one_line_without_an_end() {
 
 #[test]
 fn two_hundred_megabytes_in_one_event() {
-    let place = Place::new();
-    let outcome = flood(&place, "[[next]] [[line 200MB]] [[say Fine.]]").expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, "[[next]] [[line 200MB]] [[say Fine.]]").expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["result"], "Fine.");
     assert_eq!(outcome.instance("bad")["oversized_lines"], 1);
@@ -62,19 +62,19 @@ fn two_hundred_megabytes_in_one_event() {
 /// Within the bound of a line, and again and again.
 #[test]
 fn answers_of_three_megabytes() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let answers = "[[line 3MB]] ".repeat(5);
-    let outcome = flood(&place, &format!("[[next]] {answers} [[say Fine.]]")).expect_code(0);
+    let outcome = flood(&sandbox, &format!("[[next]] {answers} [[say Fine.]]")).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["oversized_lines"], 0);
 }
 
 /// Whatever is kept of an instance has a bound; `report.json`, which is written again and again, too.
-fn swell(script: &str) -> Outcome {
-    let place = Place::new();
-    let outcome = flood(&place, &format!("[[next]] {script} [[say Fine.]]"));
-    let report = fs::metadata(place.path("state/zen/latest/report.json")).expect("a report").len();
-    assert!(report < 1_000_000, "{report} bytes\n{}", outcome.everything());
+fn swell(script: &str) -> RunOutput {
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, &format!("[[next]] {script} [[say Fine.]]"));
+    let report = fs::metadata(sandbox.path("state/zen/latest/report.json")).expect("a report").len();
+    assert!(report < 1_000_000, "{report} bytes\n{}", outcome.dump());
     outcome
 }
 
@@ -93,9 +93,9 @@ fn a_hundred_denials_of_four_megabytes() {
 fn large_denials(count: u64, size: &str) {
     let outcome = swell(&format!("[[swell denials {count} {size}]]")).expect_code(0);
     let bad = outcome.instance("bad");
-    assert_eq!(bad["permission_denials"].as_array().map(Vec::len), Some(100), "{}", outcome.everything());
+    assert_eq!(bad["permission_denials"].as_array().map(Vec::len), Some(100), "{}", outcome.dump());
     assert_eq!(bad["more_permission_denials"], count - 100);
-    assert!(outcome.stdout.contains(&format!("bad: {} more\n", count - 3)), "{}", outcome.everything());
+    assert!(outcome.stdout.contains(&format!("bad: {} more\n", count - 3)), "{}", outcome.dump());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_million_tools_that_never_end() {
 #[test]
 fn four_thousand_models_in_each_result() {
     let outcome = swell("[[swell models 10]] [[tiny 5000]]").expect_code(0);
-    assert!(outcome.total_tokens("bad") >= 8_000, "{}", outcome.everything());
+    assert!(outcome.total_tokens("bad") >= 8_000, "{}", outcome.dump());
 }
 
 #[test]
@@ -134,38 +134,38 @@ fn forty_results_of_four_megabytes() {
 
 /// Each instance ends with such a result, one after the other. What is left of it in memory is its beginning.
 fn large_results(count: usize) {
-    let place = Place::new();
-    let waits = format!("{} [[say Done.]]", place.gate("end"));
-    place.command("large", &format!("{} [[say {}]]", place.gate("begin"), "x".repeat(3_900_000)));
+    let sandbox = Sandbox::new();
+    let waits = format!("{} [[say Done.]]", sandbox.gate("end"));
+    sandbox.command("large", &format!("{} [[say {}]]", sandbox.gate("begin"), "x".repeat(3_900_000)));
     let large = |i: usize| json!({ "name": format!("large-{i}"), "command": "/large" });
     let mut instances = vec![instance("good", &waits)];
     instances.extend((0..count).map(large));
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.5"]);
-    wait_until("two tools to run", || place.stand_in_events("tool").len() == 2);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &["--max-parallel", "2", "--status-report-interval", "0.5"]);
+    wait_until("two tools to run", || sandbox.claude_events("tool").len() == 2);
     wait_until("two reports", || zen.stdout().matches("Instance Status").count() >= 2);
     let idle_kb = zen.memory_kb("VmHWM");
-    place.open_gate("begin");
+    sandbox.open_gate("begin");
     let last = format!("large-{}", count - 1);
     wait_within(10 * MAX_WAIT, "their end", || zen.has_ended(&last).then_some(()));
     let peak_kb = zen.memory_kb("VmHWM");
-    place.open_gate("end");
+    sandbox.open_gate("end");
     let outcome = zen.outcome().expect_code(0);
     // One such line is read, decoded, told and written: five times its size for a moment.
-    assert!(peak_kb < idle_kb + 2 * MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.everything());
+    assert!(peak_kb < idle_kb + 2 * MAX_GROWTH_KB, "from {idle_kb} kB to {peak_kb} kB\n{}", outcome.dump());
     let last = outcome.instance(&last);
     let directory = last["directory"].as_str().expect("a directory");
     assert!(fs::metadata(format!("{directory}/result.txt")).expect("a result").len() > 3_800_000);
     let result = last["result"].as_str().expect("a result");
     assert!(result.len() <= 100_000 && result.ends_with(" bytes more, left out]"), "{}", result.len());
-    let report = fs::metadata(place.path("state/zen/latest/report.json")).expect("a report").len();
+    let report = fs::metadata(sandbox.path("state/zen/latest/report.json")).expect("a report").len();
     assert!(report < 110_000 * count as u64, "{report}");
 }
 
 #[test]
 fn thirty_megabytes_in_short_lines() {
-    let place = Place::new();
-    let outcome = flood(&place, "[[next]] [[print 30MB]] [[say Fine.]]").expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, "[[next]] [[print 30MB]] [[say Fine.]]").expect_code(0);
     expect_completed(&outcome, "bad");
     assert!(kept_bytes(&outcome) > 29_000_000);
 }
@@ -183,8 +183,8 @@ fn ten_million_tiny_lines() {
 }
 
 fn tiny_lines(count: u64) {
-    let place = Place::new();
-    let outcome = flood(&place, &format!("[[next]] [[tiny {count}]] [[say Fine.]]")).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, &format!("[[next]] [[tiny {count}]] [[say Fine.]]")).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["result"], "Fine.");
     assert_eq!(outcome.instance("bad")["invalid_lines"], count);
@@ -194,8 +194,8 @@ fn tiny_lines(count: u64) {
 #[test]
 #[ignore = "long"]
 fn one_gigabyte_in_short_lines() {
-    let place = Place::new();
-    let outcome = flood(&place, "[[next]] [[print 1GB]] [[say Fine.]]").expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = flood(&sandbox, "[[next]] [[print 1GB]] [[say Fine.]]").expect_code(0);
     expect_completed(&outcome, "bad");
     assert!(kept_bytes(&outcome) > 999_000_000);
 }
@@ -203,9 +203,9 @@ fn one_gigabyte_in_short_lines() {
 /// Standard error has no form at all.
 #[test]
 fn fifty_megabytes_on_standard_error() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let command = "head -c 50000000 /dev/zero > /proc/$PPID/fd/2";
     let tool = format!("[[tool Bash {}]]", json!({ "command": command }));
-    let outcome = flood(&place, &format!("{tool} [[say Fine.]]")).expect_code(0);
+    let outcome = flood(&sandbox, &format!("{tool} [[say Fine.]]")).expect_code(0);
     expect_completed(&outcome, "bad");
 }

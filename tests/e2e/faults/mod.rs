@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use harness::{Outcome, Place, copy_program, zen_binary};
+use harness::{RunOutput, Sandbox, copy_program, zen_binary};
 
 /// The grace of these runs, unless a test says otherwise.
 const GRACE: Duration = Duration::from_secs(1);
@@ -54,22 +54,22 @@ fn with(mut instance: Value, field: &str, value: Value) -> Value {
     instance
 }
 
-/// This instance, whose stand-in does this before it listens.
+/// This instance, whose fake claude does this before it listens.
 fn at_start(instance: Value, script: &str) -> Value {
-    with(instance, "env", json!({ "STAND_IN_AT_START": script }))
+    with(instance, "env", json!({ "FAKE_CLAUDE_AT_START": script }))
 }
 
 /// zen, run by a user who has no rights, on a copy of this claude: what `of_zen` says otherwise holds for it too.
-fn as_user(place: &Place, user: u32, of_zen: &Command, claude: &Path) -> Command {
+fn as_user(sandbox: &Sandbox, user: u32, of_zen: &Command, claude: &Path) -> Command {
     for name in ["", "home", "state", "workspace"] {
-        fs::set_permissions(place.path(name), Permissions::from_mode(0o777)).expect("permissions");
+        fs::set_permissions(sandbox.path(name), Permissions::from_mode(0o777)).expect("permissions");
     }
-    let (zen, claude_of_user) = (place.path("zen"), place.path("claude"));
+    let (zen, claude_of_user) = (sandbox.path("zen"), sandbox.path("claude"));
     copy_program(zen_binary(), &zen);
     copy_program(claude, &claude_of_user);
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]).arg(&zen);
-    command.args(of_zen.get_args()).env_clear().current_dir(place.path(""));
+    command.args(of_zen.get_args()).env_clear().current_dir(sandbox.path(""));
     command.envs(of_zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("ZEN_CLAUDE", claude_of_user);
     command
@@ -84,37 +84,37 @@ fn beside_good_ones(instances: &[Value]) -> String {
 }
 
 /// Runs these between two good ones, and holds the good ones to what they have to come to.
-fn run(place: &Place, instances: &[Value], arguments: &[&str]) -> Outcome {
-    let config = place.config(&beside_good_ones(instances));
+fn run(sandbox: &Sandbox, instances: &[Value], arguments: &[&str]) -> RunOutput {
+    let config = sandbox.config(&beside_good_ones(instances));
     let mut all = vec!["--grace", "1"];
     all.extend(arguments);
-    let outcome = place.run(&config, &all);
+    let outcome = sandbox.run(&config, &all);
     expect_good_ones(&outcome);
     outcome
 }
 
 /// The good ones have completed and have noticed nothing.
-fn expect_good_ones(outcome: &Outcome) {
+fn expect_good_ones(outcome: &RunOutput) {
     for name in ["good-before", "good-after"] {
         expect_completed(outcome, name);
-        assert_eq!(outcome.total_tokens(name), GOOD_TOKENS, "{}", outcome.everything());
+        assert_eq!(outcome.total_tokens(name), GOOD_TOKENS, "{}", outcome.dump());
         let ran = outcome.ran(name);
-        assert!(ran < GOOD_AT_MOST, "{name} was held up: {ran:?}\n{}", outcome.everything());
+        assert!(ran < GOOD_AT_MOST, "{name} was held up: {ran:?}\n{}", outcome.dump());
     }
 }
 
-fn expect_completed(outcome: &Outcome, name: &str) {
-    assert_eq!(outcome.status(name), "completed", "{name}: {}\n{}", outcome.error(name), outcome.everything());
+fn expect_completed(outcome: &RunOutput, name: &str) {
+    assert_eq!(outcome.status(name), "completed", "{name}: {}\n{}", outcome.error(name), outcome.dump());
 }
 
-fn expect_failed(outcome: &Outcome, name: &str, reason: &str, error: &str) {
+fn expect_failed(outcome: &RunOutput, name: &str, reason: &str, error: &str) {
     let told = (outcome.status(name), outcome.reason(name), outcome.error(name));
-    assert_eq!(told, ("failed", reason, error), "{name}\n{}", outcome.everything());
+    assert_eq!(told, ("failed", reason, error), "{name}\n{}", outcome.dump());
 }
 
 /// It has ended at this deadline, or so much later as a busy machine is.
-fn expect_ended_at(outcome: &Outcome, name: &str, deadline: Duration) {
+fn expect_ended_at(outcome: &RunOutput, name: &str, deadline: Duration) {
     let ran = outcome.ran(name);
-    assert!(ran >= deadline, "{name} ended after {ran:?}, before {deadline:?}\n{}", outcome.everything());
-    assert!(ran < deadline + SLACK, "{name} ended after {ran:?}, not at {deadline:?}\n{}", outcome.everything());
+    assert!(ran >= deadline, "{name} ended after {ran:?}, before {deadline:?}\n{}", outcome.dump());
+    assert!(ran < deadline + SLACK, "{name} ended after {ran:?}, not at {deadline:?}\n{}", outcome.dump());
 }

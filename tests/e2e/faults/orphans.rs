@@ -7,12 +7,12 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{SLACK, bad, expect_completed, expect_failed, instance, run, with};
-use harness::{Place, exists, is_alive, wait_for, wait_until, write_program};
+use harness::{Sandbox, exists, is_alive, wait_for, wait_until, write_program};
 
-/// The processes that the stand-ins have left behind, by their log.
-fn left_behind(place: &Place) -> Vec<i32> {
+/// The processes that the fake claudes have left behind, by their log.
+fn left_behind(sandbox: &Sandbox) -> Vec<i32> {
     let pid = |event: &Value| i32::try_from(event["child_pid"].as_i64()?).ok();
-    let log = place.stand_in_log();
+    let log = sandbox.claude_log();
     log.iter().filter(|e| e["event"] == "escape" || e["event"] == "hold-pipe").filter_map(pid).collect()
 }
 
@@ -23,28 +23,28 @@ fn expect_none_alive(pids: &[i32]) {
 
 /// Each leaves one process of this kind behind, ends, and is over long before the others of the run are.
 fn is_gone_with_its_instance(script: &str) {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [
         bad(&format!("{script} [[say Fine.]]")),
         instance("crashes", &format!("{script} [[say Begun.]] [[die KILL]]")),
-        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+        instance("runs-on", &format!("{} [[say Done.]]", sandbox.gate("gate"))),
     ];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &[]);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &[]);
     wait_until("the end of both", || zen.has_ended("bad") && zen.has_ended("crashes"));
-    let pids = left_behind(&place);
+    let pids = left_behind(&sandbox);
     assert_eq!(pids.len(), 2);
     expect_none_alive(&pids);
     assert!(!zen.has_ended("runs-on"));
     wait_until("all that has ended to be reaped", || zen.zombies().is_empty());
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     expect_completed(&outcome, "bad");
     expect_failed(&outcome, "crashes", "error", "claude ended with signal 9 without a result");
     expect_completed(&outcome, "runs-on");
     for name in ["bad", "crashes"] {
         let ran = outcome.ran(name);
-        assert!(ran < SLACK, "{name} was held up by what it left: {ran:?}\n{}", outcome.everything());
+        assert!(ran < SLACK, "{name} was held up by what it left: {ran:?}\n{}", outcome.dump());
     }
 }
 
@@ -66,47 +66,47 @@ fn one_in_a_session_of_its_own_that_is_deaf_and_holds_the_pipes() {
 /// Without a mark nobody can say whose it is while others run.
 #[test]
 fn one_with_its_environment_cleared_is_gone_with_zen() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let script = "[[escape 300 env-cleared deaf]] [[escape 300 env-cleared deaf keep-pipes]] [[say Fine.]]";
-    let outcome = run(&place, &[bad(script)], &[]).expect_code(0);
+    let outcome = run(&sandbox, &[bad(script)], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert!(outcome.ran("bad") < Duration::from_secs(2) + SLACK, "{:?}", outcome.ran("bad"));
-    let pids = left_behind(&place);
+    let pids = left_behind(&sandbox);
     assert_eq!(pids.len(), 2);
     expect_none_alive(&pids);
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
 }
 
 /// The same, when its instance is the last one and is timed out.
 #[test]
 fn one_with_its_environment_cleared_of_an_instance_that_is_stopped() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let script = "[[escape 300 env-cleared deaf keep-pipes]] [[deaf]] [[hang]]";
-    let outcome = run(&place, &[with(bad(script), "timeout", json!(1))], &[]).expect_code(4);
+    let outcome = run(&sandbox, &[with(bad(script), "timeout", json!(1))], &[]).expect_code(4);
     expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
-    expect_none_alive(&left_behind(&place));
+    expect_none_alive(&left_behind(&sandbox));
 }
 
 /// The tools of the real ones run in sessions of their own.
 #[test]
 fn a_tool_whose_claude_was_killed() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [
         bad("[[tool Bash {\"command\": \"sleep 300 & sleep 300\"}]]"),
-        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+        instance("runs-on", &format!("{} [[say Done.]]", sandbox.gate("gate"))),
     ];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &[]);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &[]);
     let (claude, tool) = wait_for("the tool", || {
         let is_it = |e: &Value| e["command"].as_str().is_some_and(|command| command.starts_with("sleep"));
-        let tool = place.stand_in_events("tool").into_iter().find(is_it)?;
+        let tool = sandbox.claude_events("tool").into_iter().find(is_it)?;
         let number = |name: &str| i32::try_from(tool[name].as_i64()?).ok();
         number("pid").zip(number("tool_pid"))
     });
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(claude), nix::sys::signal::Signal::SIGKILL).expect("it lives");
     wait_until("its end", || zen.has_ended("bad"));
     assert!(!is_alive(tool), "the tool lives on");
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended with signal 9 without a result");
     expect_completed(&outcome, "runs-on");
@@ -115,25 +115,25 @@ fn a_tool_whose_claude_was_killed() {
 /// A process that knows what it would be looked for by: another run's mark, or a first thread that is no more.
 #[test]
 fn one_that_passes_for_somebody_else_s() {
-    let place = Place::new();
-    let files = ["marked", "threads"].map(|name| place.path(name));
+    let sandbox = Sandbox::new();
+    let files = ["marked", "threads"].map(|name| sandbox.path(name));
     let commands = [
         format!("ZEN_RUN=another setsid -f sh -c 'echo $$ >{}; exec sleep 300'", files[0].display()),
         format!("setsid -f python3 -c '{LOSE_FIRST_THREAD}' {}", files[1].display()),
     ];
     let tools = commands.map(|command| format!("[[tool Bash {}]]", json!({ "command": command })));
-    let instances = [bad(&format!("{} {} {} [[say Fine.]]", tools[0], tools[1], place.gate("known")))];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &[]);
+    let instances = [bad(&format!("{} {} {} [[say Fine.]]", tools[0], tools[1], sandbox.gate("known")))];
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &[]);
     let pids = files
         .each_ref()
         .map(|file| wait_for("its number", || std::fs::read_to_string(file).ok()?.trim().parse::<i32>().ok()));
     let threads = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     wait_until("its first thread to end", || stat(pids[1]).contains(") Z "));
-    place.open_gate("known");
+    sandbox.open_gate("known");
     let outcome = zen.outcome().expect_code(0);
-    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
     expect_none_alive(&pids[..1]);
     assert_eq!(threads(pids[1]), 0, "it lives on, though its first thread does not");
 }
@@ -149,16 +149,16 @@ ctypes.CDLL(None).syscall({\"x86_64\": 60}.get(os.uname().machine, 93), 0)
 /// Signals to it go to its group. As the leader of a session it cannot leave that.
 #[test]
 fn a_claude_that_tries_to_join_the_group_of_zen() {
-    let place = Place::new();
-    let claude = place.path("claude");
+    let sandbox = Sandbox::new();
+    let claude = sandbox.path("claude");
     write_program(
         &claude,
         "#!/usr/bin/env python3\nimport os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
          try:\n    os.setpgid(0, os.getpgid(os.getppid()))\nexcept OSError:\n    time.sleep(300)\n",
     );
-    let config = place.config(&json!({"instances": [{"name": "bad", "prompt": "x", "timeout": 1}]}).to_string());
+    let config = sandbox.config(&json!({"instances": [{"name": "bad", "prompt": "x", "timeout": 1}]}).to_string());
     let arguments = ["--claude", claude.to_str().expect("UTF-8"), "--grace", "0.5"];
-    let outcome = place.run(&config, &arguments).expect_code(4);
+    let outcome = sandbox.run(&config, &arguments).expect_code(4);
     expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
     assert!(outcome.ran("bad") < Duration::from_secs(4) + SLACK, "{:?}", outcome.ran("bad"));
 }
@@ -166,21 +166,21 @@ fn a_claude_that_tries_to_join_the_group_of_zen() {
 /// The kernel takes its time to give so much memory back, and meanwhile the process shows no environment.
 #[test]
 fn one_that_takes_long_to_be_gone() {
-    let place = Place::new();
-    let files = ["first", "second"].map(|name| place.path(name));
+    let sandbox = Sandbox::new();
+    let files = ["first", "second"].map(|name| sandbox.path(name));
     let hold = |file: &std::path::Path, rest: &str| {
         let command = format!("setsid -f python3 -c '{HOLD_MEMORY}' {}", file.display());
-        format!("[[tool Bash {}]] {} {rest}", json!({ "command": command }), place.gate("known"))
+        format!("[[tool Bash {}]] {} {rest}", json!({ "command": command }), sandbox.gate("known"))
     };
     let instances = [
         bad(&hold(&files[0], "[[say Fine.]]")),
         with(instance("stopped", &hold(&files[1], "[[hang]]")), "depends_on", json!(["bad"])),
     ];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &[]);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &[]);
     let pid_in = |file: &std::path::PathBuf| std::fs::read_to_string(file).ok()?.trim().parse::<i32>().ok();
     let first = wait_for("the first", || pid_in(&files[0]));
-    place.open_gate("known");
+    sandbox.open_gate("known");
     wait_until("its instance's end", || zen.has_ended("bad"));
     assert!(!is_alive(first), "it lives on");
     let second = wait_for("the second", || pid_in(&files[1]));
@@ -207,22 +207,22 @@ time.sleep(300)
 /// What a tool leaves in the background is gone as well.
 #[test]
 fn a_tool_that_leaves_something_in_the_background() {
-    let place = Place::new();
-    let file = place.path("pid");
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("pid");
     let command = format!("setsid -f sh -c 'echo $$ > {}; sleep 300'", file.display());
     let tool = format!("[[tool Bash {}]]", json!({ "command": command }));
     let instances = [
-        bad(&format!("{tool} {} [[say Fine.]]", place.gate("known"))),
-        instance("runs-on", &format!("{} [[say Done.]]", place.gate("gate"))),
+        bad(&format!("{tool} {} [[say Fine.]]", sandbox.gate("known"))),
+        instance("runs-on", &format!("{} [[say Done.]]", sandbox.gate("gate"))),
     ];
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let zen = place.start(&config, &[]);
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let zen = sandbox.start(&config, &[]);
     let pid = wait_for("its pid", || std::fs::read_to_string(&file).ok()?.trim().parse::<i32>().ok());
     assert!(is_alive(pid));
-    place.open_gate("known");
+    sandbox.open_gate("known");
     wait_until("its end", || zen.has_ended("bad"));
     assert!(!is_alive(pid), "it lives on");
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(0);
     expect_completed(&outcome, "bad");
 }

@@ -8,45 +8,45 @@ use super::{
     GOOD, bad, beside_good_ones, expect_completed, expect_ended_at, expect_failed, expect_good_ones, instance, run,
     with,
 };
-use harness::{Place, wait_until};
+use harness::{Sandbox, wait_until};
 
 fn initializes(how: &str) -> serde_json::Value {
-    with(bad("[[say Fine.]]"), "env", json!({ "STAND_IN_INITIALIZE": how }))
+    with(bad("[[say Fine.]]"), "env", json!({ "FAKE_CLAUDE_INITIALIZE": how }))
 }
 
 #[test]
 fn answers_initialize_twice() {
-    let place = Place::new();
-    let outcome = run(&place, &[initializes("twice")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[initializes("twice")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
-    let turns = place.stand_in_events("turn").iter().filter(|turn| turn["text"] == "[[say Fine.]]").count();
+    let turns = sandbox.claude_events("turn").iter().filter(|turn| turn["text"] == "[[say Fine.]]").count();
     assert_eq!(turns, 1, "it is asked once");
 }
 
 /// Answers to questions that nobody has asked, before and after the one that counts.
 #[test]
 fn answers_what_was_not_asked() {
-    let place = Place::new();
-    let outcome = run(&place, &[initializes("disordered")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[initializes("disordered")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
-    let turns = place.stand_in_events("turn").iter().filter(|turn| turn["text"] == "[[say Fine.]]").count();
+    let turns = sandbox.claude_events("turn").iter().filter(|turn| turn["text"] == "[[say Fine.]]").count();
     assert_eq!(turns, 1, "it is asked once");
 }
 
 #[test]
 fn answers_initialize_late() {
-    let place = Place::new();
-    let outcome = run(&place, &[initializes("late:1500")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[initializes("late:1500")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert!(outcome.ran("bad") >= Duration::from_millis(1500));
 }
 
 #[test]
 fn never_answers_initialize() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let by_timeout = with(initializes("never"), "timeout", json!(1));
     let by_silence = with(with(initializes("never"), "idle_timeout", json!(1)), "name", json!("silent"));
-    let outcome = run(&place, &[by_timeout, by_silence], &[]).expect_code(4);
+    let outcome = run(&sandbox, &[by_timeout, by_silence], &[]).expect_code(4);
     expect_failed(&outcome, "bad", "timeout", "Timeout after 1s");
     expect_failed(&outcome, "silent", "timeout", "Timeout: no output for 1s");
     expect_ended_at(&outcome, "bad", Duration::from_secs(1));
@@ -56,51 +56,51 @@ fn never_answers_initialize() {
 
 #[test]
 fn answers_initialize_with_an_error() {
-    let place = Place::new();
-    let outcome = run(&place, &[initializes("error")], &[]).expect_code(2);
-    expect_failed(&outcome, "bad", "error", "claude did not initialize: the stand-in refuses to initialize");
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[initializes("error")], &[]).expect_code(2);
+    expect_failed(&outcome, "bad", "error", "claude did not initialize: the fake claude refuses to initialize");
     assert_eq!(outcome.total_tokens("bad"), 0);
 }
 
 #[test]
 fn prints_garbage() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (generation, name) in [("2.1", "before the answer"), ("2.0", "after it"), ("1.0", "around it")] {
         let script = "[[garbage 42]] [[say Fine.]] [[garbage 42]]";
-        let garbles = with(bad(script), "env", json!({ "STAND_IN_GENERATION": generation }));
-        let outcome = run(&place, &[garbles], &[]).expect_code(0);
+        let garbles = with(bad(script), "env", json!({ "FAKE_CLAUDE_GENERATION": generation }));
+        let outcome = run(&sandbox, &[garbles], &[]).expect_code(0);
         expect_completed(&outcome, "bad");
         assert_eq!(outcome.instance("bad")["result"], "Fine.", "{name}");
         assert_eq!(outcome.total_tokens("bad"), 120, "{name}");
         assert!(outcome.instance("bad")["invalid_lines"].as_u64().is_some_and(|count| count >= 12), "{name}");
-        assert!(!outcome.stdout.contains(['\u{1b}', '\u{7}', '\0']), "{}", outcome.everything());
+        assert!(!outcome.stdout.contains(['\u{1b}', '\u{7}', '\0']), "{}", outcome.dump());
     }
 }
 
 #[test]
 fn prints_garbage_before_it_is_asked() {
-    let place = Place::new();
-    let outcome = run(&place, &[super::at_start(bad("[[say Fine.]]"), "[[garbage 28]]")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[super::at_start(bad("[[say Fine.]]"), "[[garbage 28]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
 }
 
 #[test]
 fn prints_garbage_and_ends() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     // The last line of it is half a result, without a newline.
-    let outcome = run(&place, &[bad("[[garbage 14]] [[line 700 raw]] [[exit 0]]")], &[]).expect_code(2);
+    let outcome = run(&sandbox, &[bad("[[garbage 14]] [[line 700 raw]] [[exit 0]]")], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
 }
 
 /// What is nested so deep is not looked at; of a result that is said at once, for no other one comes.
 #[test]
 fn prints_what_is_nested_beyond_reason() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let kinds = ["assistant", "user", "system", "stream_event", "control_response"];
     let nests: String = kinds.iter().map(|kind| format!("[[nest 100000 {kind}]] ")).collect();
     let result = instance("result", "[[say Begun.]] [[nest 100000 result]] [[hang]]");
-    let outcome = run(&place, &[bad(&format!("{nests} [[say Fine.]]")), result], &[]).expect_code(2);
+    let outcome = run(&sandbox, &[bad(&format!("{nests} [[say Fine.]]")), result], &[]).expect_code(2);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
     expect_failed(&outcome, "result", "error", "claude's result is JSON that zen cannot read");
@@ -109,8 +109,8 @@ fn prints_what_is_nested_beyond_reason() {
 
 #[test]
 fn prints_unknown_events() {
-    let place = Place::new();
-    let outcome = run(&place, &[bad("[[unknown-events 60]] [[say Fine.]] [[unknown-events 6]]")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[bad("[[unknown-events 60]] [[say Fine.]] [[unknown-events 6]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
     assert_eq!(outcome.instance("bad")["invalid_lines"], 0, "unknown is not broken");
@@ -118,8 +118,8 @@ fn prints_unknown_events() {
 
 #[test]
 fn tells_its_result_twice() {
-    let place = Place::new();
-    let outcome = run(&place, &[bad("[[usage in=900 out=100]] [[say Fine.]] [[result-twice]]")], &[]).expect_code(0);
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &[bad("[[usage in=900 out=100]] [[say Fine.]] [[result-twice]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 1000, "it is paid for once");
     assert_eq!(outcome.instance("bad")["turns_done"], 1);
@@ -128,19 +128,19 @@ fn tells_its_result_twice() {
 /// The second copy is not the next turn's result.
 #[test]
 fn tells_a_result_twice_before_its_last_turn() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let twice = "[[usage in=900 out=100]] [[say First.]] [[result-twice]]";
     let twice = with(bad("[[wait 300ms]] [[error The work failed.]]"), "pre_commands", json!([twice]));
-    let outcome = run(&place, &[twice], &[]).expect_code(2);
+    let outcome = run(&sandbox, &[twice], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "The work failed.");
     assert_eq!(outcome.instance("bad")["turns_done"], 1);
 }
 
 #[test]
 fn tells_of_an_error() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [bad("[[error Out of ideas.]]"), instance("max-turns", "[[say x]] [[subtype error_max_turns]]")];
-    let outcome = run(&place, &instances, &[]).expect_code(2);
+    let outcome = run(&sandbox, &instances, &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "Out of ideas.");
     assert_eq!(outcome.reason("max-turns"), "error");
     assert!(outcome.error("max-turns").starts_with("error_max_turns"), "{}", outcome.error("max-turns"));
@@ -148,16 +148,16 @@ fn tells_of_an_error() {
 
 #[test]
 fn retries_and_the_report_says_so() {
-    let place = Place::new();
-    let retries = with(bad("[[status 529 x3]] [[say Fine.]]"), "env", json!({ "STAND_IN_RETRY_MS": "500" }));
-    let config = place.config(&beside_good_ones(&[retries]));
-    let zen = place.start(&config, &["--status-report-interval", "0.1"]);
+    let sandbox = Sandbox::new();
+    let retries = with(bad("[[status 529 x3]] [[say Fine.]]"), "env", json!({ "FAKE_CLAUDE_RETRY_MS": "500" }));
+    let config = sandbox.config(&beside_good_ones(&[retries]));
+    let zen = sandbox.start(&config, &["--status-report-interval", "0.1"]);
     wait_until("a report of a retry", || zen.stdout().contains("bad: retry 2 of 10 after "));
     let outcome = zen.outcome().expect_code(0);
     expect_good_ones(&outcome);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.instance("bad")["retries"], 3);
-    assert!(outcome.stdout.contains("(529 overloaded)"), "{}", outcome.everything());
+    assert!(outcome.stdout.contains("(529 overloaded)"), "{}", outcome.dump());
     let last = outcome.stdout.rsplit("ZEN Orchestrator - Instance Status").next().expect("a report");
     assert!(!last.contains("retry "), "it waits for nothing any more\n{last}");
 }
@@ -165,23 +165,23 @@ fn retries_and_the_report_says_so() {
 /// claude would go on for minutes.
 #[test]
 fn is_not_logged_in() {
-    let place = Place::new();
-    let retries = with(bad("[[status 401 x11]]"), "env", json!({ "STAND_IN_RETRY_MS": "300" }));
-    let outcome = run(&place, &[retries], &[]).expect_code(2);
+    let sandbox = Sandbox::new();
+    let retries = with(bad("[[status 401 x11]]"), "env", json!({ "FAKE_CLAUDE_RETRY_MS": "300" }));
+    let outcome = run(&sandbox, &[retries], &[]).expect_code(2);
     let error = "Authentication failed: the API answered 401 4 times: log in (run claude once and type /login) \
                  or set ANTHROPIC_API_KEY";
     expect_failed(&outcome, "bad", "account", error);
     assert!(outcome.ran("bad") < Duration::from_secs(25), "{:?}", outcome.ran("bad"));
-    assert!(outcome.stdout.contains(error), "{}", outcome.everything());
+    assert!(outcome.stdout.contains(error), "{}", outcome.dump());
 }
 
 /// 2.1 has a field for it. The older generations say it in words alone, and words decide nothing.
 #[test]
 fn has_used_up_its_plan() {
     for (generation, reason, code) in [("2.1", "limit", 75), ("2.0", "error", 2), ("1.0", "error", 2)] {
-        let place = Place::new();
-        let limited = with(bad("[[limit 3600]]"), "env", json!({ "STAND_IN_GENERATION": generation }));
-        let outcome = run(&place, &[limited], &[]).expect_code(code);
+        let sandbox = Sandbox::new();
+        let limited = with(bad("[[limit 3600]]"), "env", json!({ "FAKE_CLAUDE_GENERATION": generation }));
+        let outcome = run(&sandbox, &[limited], &[]).expect_code(code);
         assert_eq!((outcome.status("bad"), outcome.reason("bad")), ("failed", reason), "{generation}");
         assert!(outcome.error("bad").contains("limit"), "{generation}: {}", outcome.error("bad"));
     }
@@ -190,9 +190,9 @@ fn has_used_up_its_plan() {
 /// A throttle that does not end is an error, and no plan that is used up.
 #[test]
 fn is_throttled_for_good() {
-    let place = Place::new();
-    let throttled = with(bad("[[status 429 x11]]"), "env", json!({ "STAND_IN_RETRY_MS": "10" }));
-    let outcome = run(&place, &[throttled, instance("other", GOOD)], &[]).expect_code(2);
-    assert_eq!((outcome.status("bad"), outcome.reason("bad")), ("failed", "error"), "{}", outcome.everything());
+    let sandbox = Sandbox::new();
+    let throttled = with(bad("[[status 429 x11]]"), "env", json!({ "FAKE_CLAUDE_RETRY_MS": "10" }));
+    let outcome = run(&sandbox, &[throttled, instance("other", GOOD)], &[]).expect_code(2);
+    assert_eq!((outcome.status("bad"), outcome.reason("bad")), ("failed", "error"), "{}", outcome.dump());
     expect_completed(&outcome, "other");
 }

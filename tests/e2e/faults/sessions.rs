@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{bad, expect_completed, instance, run, with};
-use harness::Place;
+use harness::Sandbox;
 
 #[test]
 fn a_session_that_is_there_is_gone_on_with() {
     for generation in ["1.0", "2.0", "2.1"] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let of_night = |prompt| {
             let instance = with(bad(prompt), "session_id", json!("night"));
-            with(instance, "env", json!({ "STAND_IN_GENERATION": generation }))
+            with(instance, "env", json!({ "FAKE_CLAUDE_GENERATION": generation }))
         };
-        let first = run(&place, &[of_night("[[say Noted.]] remember the lighthouse")], &[]).expect_code(0);
-        let second = run(&place, &[of_night("[[recall]]")], &[]).expect_code(0);
+        let first = run(&sandbox, &[of_night("[[say Noted.]] remember the lighthouse")], &[]).expect_code(0);
+        let second = run(&sandbox, &[of_night("[[recall]]")], &[]).expect_code(0);
         for outcome in [&first, &second] {
             expect_completed(outcome, "bad");
             assert_eq!(outcome.total_tokens("bad"), 120, "{generation}: each run counts its own");
@@ -22,7 +22,7 @@ fn a_session_that_is_there_is_gone_on_with() {
         let recalled = second.instance("bad")["result"].as_str().unwrap_or("").to_owned();
         assert!(recalled.contains("remember the lighthouse"), "{generation}: {recalled}");
         assert_eq!(first.instance("bad")["session_id"], second.instance("bad")["session_id"], "{generation}");
-        let last = place.stand_in_events("start").into_iter().rfind(|e| e["env"]["ZEN_INSTANCE"] == "bad");
+        let last = sandbox.claude_events("start").into_iter().rfind(|e| e["env"]["ZEN_INSTANCE"] == "bad");
         let argv = last.expect("a start")["argv"].clone();
         assert!(argv.as_array().is_some_and(|argv| argv.contains(&json!("--resume"))), "{generation}: {argv}");
     }
@@ -30,17 +30,17 @@ fn a_session_that_is_there_is_gone_on_with() {
 
 #[test]
 fn one_session_is_never_in_two_processes_at_once() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let same = |name: &str, prompt: &str| with(instance(name, prompt), "session_id", json!("shared"));
     let instances =
         [same("first", "[[wait 500ms]] [[say One.]]"), same("second", "[[wait 300ms]]"), same("third", "[[recall]]")];
-    let outcome = run(&place, &instances, &[]).expect_code(0);
+    let outcome = run(&sandbox, &instances, &[]).expect_code(0);
     for name in ["first", "second", "third"] {
         expect_completed(&outcome, name);
     }
     let recalled = outcome.instance("third")["result"].as_str().unwrap_or("");
     assert!(recalled.contains("[[wait 500ms]]") && recalled.contains("[[wait 300ms]]"), "no turn is lost: {recalled}");
-    let log = place.stand_in_log();
+    let log = sandbox.claude_log();
     let of_session: Vec<&Value> = log
         .iter()
         .filter(|e| e["event"] == "start")
@@ -57,17 +57,17 @@ fn one_session_is_never_in_two_processes_at_once() {
 #[test]
 fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
     for generation in ["1.0", "2.0", "2.1"] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let of_night = |prompt, pre_commands: &[&str]| {
             let instance = with(bad(prompt), "session_id", json!("night"));
             let instance = with(instance, "pre_commands", json!(pre_commands));
-            with(instance, "env", json!({ "STAND_IN_GENERATION": generation }))
+            with(instance, "env", json!({ "FAKE_CLAUDE_GENERATION": generation }))
         };
         let recalled = |instance| {
-            let outcome = run(&place, &[instance], &[]).expect_code(0);
+            let outcome = run(&sandbox, &[instance], &[]).expect_code(0);
             let bad = outcome.instance("bad").clone();
-            assert_eq!(bad["turns"], bad["turns_done"], "{generation}\n{}", outcome.everything());
-            assert_eq!(bad["attempts"], 1, "two processes are one attempt\n{}", outcome.everything());
+            assert_eq!(bad["turns"], bad["turns_done"], "{generation}\n{}", outcome.dump());
+            assert_eq!(bad["attempts"], 1, "two processes are one attempt\n{}", outcome.dump());
             bad["result"].as_str().unwrap_or("").to_owned()
         };
         recalled(of_night("remember the lighthouse", &[]));
@@ -90,16 +90,16 @@ fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
 #[test]
 fn a_session_in_which_nothing_was_said_is_passed_over() {
     for generation in ["1.0", "2.0", "2.1"] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let of_night = |prompt| {
             let instance = with(bad(prompt), "session_id", json!("night"));
-            with(instance, "env", json!({ "STAND_IN_GENERATION": generation }))
+            with(instance, "env", json!({ "FAKE_CLAUDE_GENERATION": generation }))
         };
         let mut gone = of_night("x");
         gone["command"] = json!("/gone");
-        run(&place, &[gone], &[]).expect_code(2);
-        run(&place, &[of_night("remember the lighthouse")], &[]).expect_code(0);
-        let outcome = run(&place, &[of_night("[[recall]]")], &[]).expect_code(0);
+        run(&sandbox, &[gone], &[]).expect_code(2);
+        run(&sandbox, &[of_night("remember the lighthouse")], &[]).expect_code(0);
+        let outcome = run(&sandbox, &[of_night("[[recall]]")], &[]).expect_code(0);
         let recalled = outcome.instance("bad")["result"].as_str().unwrap_or("");
         assert!(recalled.contains("lighthouse"), "{generation}: {recalled}");
     }
@@ -108,9 +108,9 @@ fn a_session_in_which_nothing_was_said_is_passed_over() {
 /// A stop between two processes of one instance: no other one is started.
 #[test]
 fn a_pre_command_that_fails_ends_the_instance_before_the_conversation_is_cleared() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instance = with(bad("[[say Done.]]"), "pre_commands", json!(["[[error It went wrong.]]", "/clear"]));
-    let outcome = run(&place, &[instance], &[]).expect_code(2);
-    assert_eq!(outcome.instance("bad")["turns_done"], 0, "{}", outcome.everything());
-    assert_eq!(outcome.instance("bad")["attempts"], 1, "{}", outcome.everything());
+    let outcome = run(&sandbox, &[instance], &[]).expect_code(2);
+    assert_eq!(outcome.instance("bad")["turns_done"], 0, "{}", outcome.dump());
+    assert_eq!(outcome.instance("bad")["attempts"], 1, "{}", outcome.dump());
 }

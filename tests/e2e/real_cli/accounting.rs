@@ -8,8 +8,8 @@
 use serde_json::{Value, json};
 
 use super::{PATIENCES, Real, on_each_generation, read_tool, sum, tokens_of, told};
-use harness::Outcome;
-use harness::loopback::{Kind, Outcome as End, Served, TokenCount};
+use harness::RunOutput;
+use harness::loopback::{Kind, Outcome, Served, TokenCount};
 
 /// A model, by the beginning of its name, and micro-dollars per million of its tokens.
 struct Rate {
@@ -74,7 +74,7 @@ impl<'a> Expected<'a> {
     }
 
     /// Holds an entry of the report to it.
-    fn assert_on_the_books(&self, entry: &Value, outcome: &Outcome) {
+    fn assert_on_the_books(&self, entry: &Value, outcome: &RunOutput) {
         let booked = tokens_of(entry);
         let subsets = 0..1_usize << self.own_calls.len();
         let told = subsets.map(|subset| self.with(subset)).find(|served| tokens(served) == booked);
@@ -87,7 +87,7 @@ impl<'a> Expected<'a> {
         self.show(&untold.collect::<Vec<_>>(), outcome);
     }
 
-    fn assert_certainty(&self, entry: &Value, outcome: &Outcome) {
+    fn assert_certainty(&self, entry: &Value, outcome: &RunOutput) {
         for field in ["tokens_certainty", "cost_certainty"] {
             assert_eq!(entry[field], self.real.certainty(), "{}: {field}\n{}", self.case, self.all_of(outcome));
         }
@@ -107,7 +107,7 @@ impl<'a> Expected<'a> {
 
     /// Says which calls claude has kept to itself. It may do so only with what was served after the last message had been
     /// asked for: whatever was there before, the result has.
-    fn show(&self, untold: &[&Served], outcome: &Outcome) {
+    fn show(&self, untold: &[&Served], outcome: &RunOutput) {
         let last = self.asked.iter().map(|served| served.arrived_epoch_ms).max().unwrap_or(0);
         for call in untold {
             let ended = call.arrived_epoch_ms + call.took_ms;
@@ -121,8 +121,8 @@ impl<'a> Expected<'a> {
         }
     }
 
-    fn all_of(&self, outcome: &Outcome) -> String {
-        self.real.everything(outcome)
+    fn all_of(&self, outcome: &RunOutput) -> String {
+        self.real.dump(outcome)
     }
 }
 
@@ -131,11 +131,11 @@ fn tokens(served: &[&Served]) -> TokenCount {
 }
 
 fn kinds(log: &[Served], kind: Kind) -> usize {
-    log.iter().filter(|served| served.kind == kind && served.outcome == End::Complete).count()
+    log.iter().filter(|served| served.kind == kind && served.outcome == Outcome::Complete).count()
 }
 
-fn run(real: &Real, instance: &Value) -> Outcome {
-    real.run(&real.place.config(&json!({ "instances": [instance] }).to_string()), &[])
+fn run(real: &Real, instance: &Value) -> RunOutput {
+    real.run(&real.sandbox.config(&json!({ "instances": [instance] }).to_string()), &[])
 }
 
 #[test]
@@ -147,14 +147,14 @@ fn real_books_of_two_instances_side_by_side() {
             {"name": "b", "prompt": "Two. [[usage in=11 out=301 write_1h=1009]] [[say Two.]]",
                 "model": "claude-sonnet-4-20250514"},
         ]});
-        let outcome = real.run(&real.place.config(&config.to_string()), &[]).expect_code(0);
-        let everything = real.everything(&outcome);
+        let outcome = real.run(&real.sandbox.config(&config.to_string()), &[]).expect_code(0);
+        let dump = real.dump(&outcome);
         let log = real.api.log();
         for name in ["a", "b"] {
             let instance = outcome.instance(name);
             let is_its = |served: &&Served| served.session_id.as_deref() == instance["session_id"].as_str();
             let own: Vec<Served> = log.iter().filter(is_its).cloned().collect();
-            assert_eq!(kinds(&own, Kind::Conversation), 1, "{everything}");
+            assert_eq!(kinds(&own, Kind::Conversation), 1, "{dump}");
             let expected =
                 Expected { lasts_an_hour: name == "b", ..Expected::of(real, "one turn, of two side by side", own) };
             expected.assert_on_the_books(instance, &outcome);
@@ -164,7 +164,7 @@ fn real_books_of_two_instances_side_by_side() {
             ["a", "b"].iter().map(|name| outcome.instance(name)["tokens"][field].as_u64().expect("a count")).sum()
         };
         for field in ["input", "output", "cache_creation", "cache_read", "total"] {
-            assert_eq!(outcome.report["totals"]["tokens"][field], of(field), "{everything}");
+            assert_eq!(outcome.report["totals"]["tokens"][field], of(field), "{dump}");
         }
     });
 }
@@ -182,7 +182,7 @@ fn real_books_of_several_turns_with_tool_rounds() {
             ["First. [[usage in=901 out=90]] [[say One.]]", "Second. [[usage in=1 out=1 read=997]] [[say Two.]]"];
         let outcome = run(real, &json!({"name": "a", "pre_commands": turns, "prompt": prompt})).expect_code(0);
         let expected = Expected::all(real, "three turns and two rounds of tools");
-        assert_eq!(expected.asked.len(), 5, "{}", real.everything(&outcome));
+        assert_eq!(expected.asked.len(), 5, "{}", real.dump(&outcome));
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
         expected.assert_on_the_books(&outcome.report["totals"], &outcome);
@@ -203,11 +203,11 @@ fn real_books_of_two_subagents() {
         let (one, two) = (agent("Count", "in=53 out=17 write=29"), agent("Weigh", "in=59 out=19"));
         let prompt = format!("Ask. [[usage in=409 out=43]] {one} {two} [[usage in=503 out=5]] [[say Asked.]]");
         let outcome = run(real, &json!({"name": "a", "prompt": prompt})).expect_code(0);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         let expected = Expected::all(real, "two subagents");
         let of_agents =
             |served: &&Served| ["Count.", "Weigh."].iter().any(|word| served.last_user_text.starts_with(word));
-        assert_eq!(expected.asked.iter().filter(of_agents).count(), 4, "{everything}");
+        assert_eq!(expected.asked.iter().filter(of_agents).count(), 4, "{dump}");
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
     });
@@ -227,9 +227,9 @@ fn real_books_of_a_resumed_session_that_is_compacted() {
         let second = json!({"name": "a", "session_id": "diary", "compact_history": true,
             "prompt": "Go on. [[usage in=307 out=31 read=89]] [[say Gone on.]]"});
         let outcome = run(real, &second).expect_code(0);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         let log = real.api.log()[before..].to_vec();
-        assert_eq!((kinds(&log, Kind::Compaction), kinds(&log, Kind::Conversation)), (1, 1), "{everything}");
+        assert_eq!((kinds(&log, Kind::Compaction), kinds(&log, Kind::Conversation)), (1, 1), "{dump}");
         let expected = Expected::of(real, "a resumed session, compacted", log);
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
@@ -246,7 +246,7 @@ fn real_books_of_a_turn_that_ran_out_of_time() {
             "Hold. [[usage in=701 out=31 read=53]] {} [[usage in=3 out=7 write=61]] [[tool Bash {hold}]]",
             read_tool(real)
         );
-        let held = real.place.workspace().join("held");
+        let held = real.sandbox.workspace().join("held");
         let (first, outcome) = PATIENCES
             .into_iter()
             .find_map(|seconds| {
@@ -256,7 +256,7 @@ fn real_books_of_a_turn_that_ran_out_of_time() {
             })
             .expect("the tool runs in one of them");
         let expected = Expected::of(real, "interrupted while a tool runs", real.api.log()[first..].to_vec());
-        assert_eq!(expected.asked.len(), 2, "{}", real.everything(&outcome));
+        assert_eq!(expected.asked.len(), 2, "{}", real.dump(&outcome));
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
     });
@@ -272,11 +272,11 @@ fn real_books_of_a_retry() {
             read_tool(real)
         );
         let outcome = run(real, &json!({"name": "a", "prompt": prompt})).expect_code(0);
-        let everything = real.everything(&outcome);
-        let refused = real.api.log().iter().filter(|served| served.outcome == End::Refused(529)).count();
-        assert_eq!(refused, 2, "{everything}");
+        let dump = real.dump(&outcome);
+        let refused = real.api.log().iter().filter(|served| served.outcome == Outcome::Refused(529)).count();
+        assert_eq!(refused, 2, "{dump}");
         let expected = Expected::all(real, "refused twice and tried again");
-        assert_eq!(expected.asked.len(), 4, "{everything}");
+        assert_eq!(expected.asked.len(), 4, "{dump}");
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
     });
@@ -289,7 +289,7 @@ fn real_books_of_an_instance_that_asked_nothing() {
         real.api.tell_own_calls_apart();
         let outcome = run(real, &json!({"name": "a", "command": "/help"})).expect_code(0);
         let expected = Expected::all(real, "a command of claude itself");
-        assert!(expected.asked.is_empty(), "{}", real.everything(&outcome));
+        assert!(expected.asked.is_empty(), "{}", real.dump(&outcome));
         assert_eq!(tokens_of(outcome.instance("a")), TokenCount::default());
         expected.assert_on_the_books(outcome.instance("a"), &outcome);
         expected.assert_certainty(outcome.instance("a"), &outcome);
@@ -304,11 +304,11 @@ fn real_message_that_was_cut_or_refused_counts_once() {
             let before = real.api.log().len();
             let prompt = format!("[[usage in=5500 out=50]] [[say Half.]] [[stop {reason}]]");
             let outcome = real.run_prompt(&prompt);
-            let everything = real.everything(&outcome);
+            let dump = real.dump(&outcome);
             let cut: Vec<Served> = real.api.log()[before..].to_vec();
-            assert!(cut.iter().any(|served| super::total(served.announced) == 5550), "{reason}\n{everything}");
+            assert!(cut.iter().any(|served| super::total(served.announced) == 5550), "{reason}\n{dump}");
             real.assert_books_balance_since(&outcome, before);
-            assert_eq!(outcome.instance("a")["tokens_certainty"], real.certainty(), "{reason}\n{everything}");
+            assert_eq!(outcome.instance("a")["tokens_certainty"], real.certainty(), "{reason}\n{dump}");
         }
     });
 }

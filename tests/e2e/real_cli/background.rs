@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, on_the_newest};
-use harness::{MAX_WAIT, Outcome};
+use harness::{MAX_WAIT, RunOutput};
 
 /// Both versions of 2.1: only they report what runs in the background.
 fn on_2_1(test: impl Fn(&Real) + Sync) {
@@ -14,20 +14,20 @@ fn on_2_1(test: impl Fn(&Real) + Sync) {
     });
 }
 
-fn run(real: &Real, tool: &str, input: &Value, fields: &Value) -> Outcome {
+fn run(real: &Real, tool: &str, input: &Value, fields: &Value) -> RunOutput {
     let script = format!("Go. [[tool {tool} {input}]] [[say Started.]] [[next]] [[say It has ended.]]");
     let mut instance = json!({"name": "build", "prompt": script});
     for (name, value) in fields.as_object().expect("fields") {
         instance[name] = value.clone();
     }
-    real.run(&real.place.config(&json!({ "instances": [instance] }).to_string()), &[])
+    real.run(&real.sandbox.config(&json!({ "instances": [instance] }).to_string()), &[])
 }
 
-fn assert_stopped(real: &Real, outcome: &Outcome, command: &str) {
-    let everything = real.everything(outcome);
-    assert_eq!(outcome.instance("build")["background_stopped"], json!([command]), "{everything}");
+fn assert_stopped(real: &Real, outcome: &RunOutput, command: &str) {
+    let dump = real.dump(outcome);
+    assert_eq!(outcome.instance("build")["background_stopped"], json!([command]), "{dump}");
     let line = format!(", 1 background command was stopped: {command}\n");
-    assert!(outcome.stdout.contains(&line), "{everything}");
+    assert!(outcome.stdout.contains(&line), "{dump}");
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn real_background_command_is_waited_for() {
     on_2_1(|real| {
         let input = json!({"command": "sleep 2; echo hi > done.txt", "run_in_background": true});
         let outcome = run(real, "Bash", &input, &json!({})).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.instance("build")["result"], "It has ended.", "{everything}");
-        assert!(real.place.workspace().join("done.txt").exists(), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.instance("build")["result"], "It has ended.", "{dump}");
+        assert!(real.sandbox.workspace().join("done.txt").exists(), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -52,10 +52,10 @@ fn real_command_that_passes_its_timeout_and_monitor_are_waited_for() {
             ("Monitor", json!({"command": command, "description": "Watch", "timeout_ms": 60_000})),
         ] {
             let outcome = run(real, tool, &input, &fields).expect_code(0);
-            let everything = real.everything(&outcome);
-            assert_eq!(outcome.instance("build")["result"], "It has ended.", "{tool}\n{everything}");
-            let done = real.place.workspace().join("done.txt");
-            std::fs::remove_file(done).unwrap_or_else(|_| panic!("{tool} did not end\n{everything}"));
+            let dump = real.dump(&outcome);
+            assert_eq!(outcome.instance("build")["result"], "It has ended.", "{tool}\n{dump}");
+            let done = real.sandbox.workspace().join("done.txt");
+            std::fs::remove_file(done).unwrap_or_else(|_| panic!("{tool} did not end\n{dump}"));
         }
     });
 }
@@ -70,7 +70,7 @@ fn real_background_command_is_stopped_and_listed() {
         assert_stopped(real, &outcome, "sleep 600; echo hi");
         real.assert_tokens(&outcome, "build", 240);
         let outcome = run(real, "Bash", &input, &json!({"background": "fail"})).expect_code(2);
-        assert_eq!(outcome.reason("build"), "unfinished", "{}", real.everything(&outcome));
+        assert_eq!(outcome.reason("build"), "unfinished", "{}", real.dump(&outcome));
         assert_stopped(real, &outcome, "sleep 600; echo hi");
     });
 }
@@ -84,7 +84,7 @@ fn real_wakeup_is_background_work_and_cron_is_refused() {
         let input = json!({"cron": "0 0 * * *", "prompt": "hi", "recurring": true});
         let outcome = run(real, "CronCreate", &input, &json!({})).expect_code(0);
         let denials = &outcome.instance("build")["permission_denials"];
-        assert_eq!(denials, &json!([{"tool": "CronCreate", "input": "hi"}]), "{}", real.everything(&outcome));
+        assert_eq!(denials, &json!([{"tool": "CronCreate", "input": "hi"}]), "{}", real.dump(&outcome));
     });
 }
 
@@ -94,10 +94,10 @@ fn real_wakeup_is_waited_for() {
     on_the_newest(1, |real| {
         let input = json!({"delaySeconds": 60, "prompt": "Look again.", "reason": "a build"});
         let prompt = format!("Go. [[tool ScheduleWakeup {input}]] [[say Later.]] [[next]] [[say Looked.]]");
-        let outcome = real.start(&real.place.prompts(&[&prompt]), &[]).outcome_within(3 * MAX_WAIT).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.instance("a")["result"], "Looked.", "{everything}");
-        assert!(real.conversation().iter().any(|served| served.last_user_text.contains("Look again.")), "{everything}");
+        let outcome = real.start(&real.sandbox.prompts(&[&prompt]), &[]).outcome_within(3 * MAX_WAIT).expect_code(0);
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.instance("a")["result"], "Looked.", "{dump}");
+        assert!(real.conversation().iter().any(|served| served.last_user_text.contains("Look again.")), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -112,7 +112,7 @@ fn real_older_generations_stop_background_commands_and_list_them() {
         let outcome = run(real, "Bash", &input, &json!({})).expect_code(0);
         assert_stopped(real, &outcome, "sleep 600; echo hi");
         let outcome = run(real, "Bash", &input, &json!({"background": "fail"})).expect_code(2);
-        assert_eq!(outcome.reason("build"), "unfinished", "{}", real.everything(&outcome));
+        assert_eq!(outcome.reason("build"), "unfinished", "{}", real.dump(&outcome));
     });
 }
 
@@ -122,8 +122,8 @@ fn real_retry_after_unfinished_continues_the_conversation() {
         let input = json!({"command": "sleep 600; echo hi", "run_in_background": true});
         let fields = json!({"background": "fail", "retries": 1, "retry_delay": 0.1});
         let outcome = run(real, "Bash", &input, &fields).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.instance("build")["result"], "It has ended.", "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.instance("build")["result"], "It has ended.", "{dump}");
         let last = real.conversation().pop().expect("a request").conversation_texts.join("\n");
         assert!(last.contains("Started.") && last.contains("Continue from where you left off."), "{last}");
         real.assert_books_balance(&outcome);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Real, on_each_generation, on_the_newest, read_tool, total};
 use crate::budget::{budget_error, is_far_over, limit};
 use harness::loopback::Served;
-use harness::{Outcome, fixture, wait_until};
+use harness::{RunOutput, fixture, wait_until};
 
 /// What the API has served of what instances asked. What the older claudes ask for themselves, a limit cannot hold back.
 fn served(real: &Real) -> Vec<Served> {
@@ -27,20 +27,20 @@ fn sessions(real: &Real) -> usize {
     ids.len()
 }
 
-fn used(outcome: &Outcome, scope: &str) -> f64 {
+fn used(outcome: &RunOutput, scope: &str) -> f64 {
     limit(outcome, scope)["used"].as_f64().expect("a number")
 }
 
-fn assert_never_started(outcome: &Outcome, name: &str) {
+fn assert_never_started(outcome: &RunOutput, name: &str) {
     let instance = outcome.instance(name);
-    assert_eq!((&instance["pid"], &instance["attempts"]), (&Value::Null, &json!(0)), "{}", outcome.everything());
+    assert_eq!((&instance["pid"], &instance["attempts"]), (&Value::Null, &json!(0)), "{}", outcome.dump());
 }
 
 /// What is over the limit is at most the messages that were under way when it was reached.
-fn assert_over_by_at_most(real: &Real, outcome: &Outcome, limit_tokens: u64, messages: u64) {
-    let everything = real.everything(outcome);
+fn assert_over_by_at_most(real: &Real, outcome: &RunOutput, limit_tokens: u64, messages: u64) {
+    let dump = real.dump(outcome);
     let over = served_tokens(real).saturating_sub(limit_tokens);
-    assert!(over < messages * ROUND_TOKENS, "{over} over a limit of {limit_tokens}\n{everything}");
+    assert!(over < messages * ROUND_TOKENS, "{over} over a limit of {limit_tokens}\n{dump}");
 }
 
 const ROUND_TOKENS: u64 = 600;
@@ -67,10 +67,10 @@ fn many(count: usize, instance: impl Fn(usize) -> Value, limit_tokens: u64) -> S
 #[test]
 fn real_test_4_1_overall_budget_enforcement_block_mode() {
     on_each_generation(1, |real| {
-        real.place.command("help", "[[usage in=5000 out=1000]] [[say Done.]]");
+        real.sandbox.command("help", "[[usage in=5000 out=1000]] [[say Done.]]");
         let outcome = real.run(&fixture("budget_block_test.json"), &["--max-parallel", "1"]).expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.status("instance-1"), "completed", "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.status("instance-1"), "completed", "{dump}");
         real.assert_tokens(&outcome, "instance-1", 6000);
         // 6000, and what 2.0 has told of its own warm-ups by then.
         let at = outcome.total_tokens("instance-1");
@@ -80,13 +80,13 @@ fn real_test_4_1_overall_budget_enforcement_block_mode() {
         );
         let last = "🚫 BLOCK MODE: Budget exceeded for instance instance-3: Overall budget exceeded. Skipping.";
         for line in [skipped.as_str(), last] {
-            assert!(outcome.stderr.lines().any(|l| l == line), "{line}\n{everything}");
+            assert!(outcome.stderr.lines().any(|l| l == line), "{line}\n{dump}");
         }
         for name in ["instance-2", "instance-3"] {
-            assert!(budget_error(&outcome, name).starts_with("Budget exceeded"), "{everything}");
+            assert!(budget_error(&outcome, name).starts_with("Budget exceeded"), "{dump}");
             assert_never_started(&outcome, name);
         }
-        assert_eq!((served(real).len(), served_tokens(real)), (1, 6000), "{everything}");
+        assert_eq!((served(real).len(), served_tokens(real)), (1, 6000), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -94,20 +94,20 @@ fn real_test_4_1_overall_budget_enforcement_block_mode() {
 #[test]
 fn real_test_4_2_per_command_budget_tracking() {
     on_each_generation(2, |real| {
-        real.place.command("analyze-code", "[[usage in=3500 out=500]] [[say Done.]]");
+        real.sandbox.command("analyze-code", "[[usage in=3500 out=500]] [[say Done.]]");
         let outcome = real.run(&fixture("per_command_budget.json"), &[]).expect_code(3);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         for name in ["analysis-1", "analysis-2"] {
-            assert_eq!(outcome.status(name), "completed", "{everything}");
+            assert_eq!(outcome.status(name), "completed", "{dump}");
             real.assert_tokens(&outcome, name, 4000);
         }
         let error = budget_error(&outcome, "analysis-3");
         let expected = "Estimated 4000 tokens would exceed /analyze-code budget of 10000 (currently at ";
-        assert!(error.contains(expected), "{everything}");
+        assert!(error.contains(expected), "{dump}");
         assert_never_started(&outcome, "analysis-3");
         let sum = outcome.total_tokens("analysis-1") + outcome.total_tokens("analysis-2");
-        assert_eq!(limit(&outcome, "command")["used"], sum, "{everything}");
-        assert_eq!((served(real).len(), served_tokens(real)), (2, 8000), "{everything}");
+        assert_eq!(limit(&outcome, "command")["used"], sum, "{dump}");
+        assert_eq!((served(real).len(), served_tokens(real)), (2, 8000), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -119,15 +119,15 @@ fn real_test_4_3_cost_budget_vs_token_budget() {
     on_each_generation(1, |real| {
         real.api.think_beyond((5 + 3) * 110_000, THINKS);
         let outcome = run_test_4_3(real, "[[usage in=80000 out=30000]]").expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.status("expensive-task-1"), "completed", "{everything}");
-        assert!(outcome.stdout.contains("$3.45 / $5.00"), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.status("expensive-task-1"), "completed", "{dump}");
+        assert!(outcome.stdout.contains("$3.45 / $5.00"), "{dump}");
         budget_error(&outcome, "expensive-task-2");
         assert_eq!(limit(&outcome, "overall")["unit"], "usd");
         let begun = served(real).iter().filter(|served| total(served.announced) > 0).count();
-        assert_eq!(begun, 5 + 3, "{everything}");
+        assert_eq!(begun, 5 + 3, "{dump}");
         // Warm-ups and the like cost less than a cent.
-        assert!((5.52..5.53).contains(&used(&outcome, "overall")), "{everything}");
+        assert!((5.52..5.53).contains(&used(&outcome, "overall")), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -137,28 +137,28 @@ fn real_test_4_3_cost_budget_vs_token_budget() {
 fn real_test_4_3_blocks_when_the_dollars_are_used() {
     on_the_newest(1, |real| {
         let outcome = run_test_4_3(real, "[[usage in=80000 out=50000]]").expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.status("expensive-task-1"), "completed", "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.status("expensive-task-1"), "completed", "{dump}");
         let line = "BLOCK MODE: Budget exceeded for instance expensive-task-2: Estimated $0.16 would exceed overall cost \
                     budget of $5.00 (currently at $4.95). Skipping.";
-        assert!(outcome.stderr.contains(line), "{everything}");
-        assert!(budget_error(&outcome, "expensive-task-2").starts_with("Budget exceeded"), "{everything}");
+        assert!(outcome.stderr.contains(line), "{dump}");
+        assert!(budget_error(&outcome, "expensive-task-2").starts_with("Budget exceeded"), "{dump}");
         assert_never_started(&outcome, "expensive-task-2");
-        assert!(outcome.stdout.contains("$4.95 / $5.00"), "{everything}");
-        assert_eq!(served(real).len(), 5, "{everything}");
+        assert!(outcome.stdout.contains("$4.95 / $5.00"), "{dump}");
+        assert_eq!(served(real).len(), 5, "{dump}");
     });
 }
 
-fn run_test_4_3(real: &Real, usage: &str) -> Outcome {
+fn run_test_4_3(real: &Real, usage: &str) -> RunOutput {
     let messages = format!("{usage} {} ", read_tool(real)).repeat(4);
-    real.place.command("help", &format!("{messages} {usage} [[say Done.]]"));
+    real.sandbox.command("help", &format!("{messages} {usage} [[say Done.]]"));
     let text = std::fs::read_to_string(fixture("cost_budget_test.json")).expect("a fixture");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
     config["defaults"] = json!({"model": "claude-sonnet-4-20250514"});
-    let config = real.place.config(&config.to_string());
+    let config = real.sandbox.config(&config.to_string());
     let outcome = real.run(&config, &["--max-parallel", "1", "--status-report-interval", "0.2"]);
     let is_sonnet_4 = |served: &Served| served.model == "claude-sonnet-4-20250514";
-    assert!(served(real).iter().all(is_sonnet_4), "{}", real.everything(&outcome));
+    assert!(served(real).iter().all(is_sonnet_4), "{}", real.dump(&outcome));
     outcome
 }
 
@@ -169,16 +169,16 @@ fn real_ten_that_announce_the_limit_overshoot_by_one_message_at_most() {
         real.api.think_beyond(6500, THINKS);
         let prompt = format!("[[usage in=5000 out=100]] {} {}", read_tool(real), rounds(real, 9));
         let instance = |i| json!({"name": format!("i{i}"), "prompt": prompt, "max_tokens_per_command": 6500});
-        let outcome = real.run(&real.place.config(&many(10, instance, 6500)), &[]).expect_code(3);
-        let everything = real.everything(&outcome);
+        let outcome = real.run(&real.sandbox.config(&many(10, instance, 6500)), &[]).expect_code(3);
+        let dump = real.dump(&outcome);
         assert_over_by_at_most(real, &outcome, 6500, 1);
         let names: Vec<String> = (0..10).map(|i| format!("i{i}")).collect();
         let started = names.iter().filter(|name| outcome.instance(name)["attempts"] != 0).count();
-        assert_eq!((started, sessions(real)), (1, 1), "{everything}");
+        assert_eq!((started, sessions(real)), (1, 1), "{dump}");
         for name in &names {
             budget_error(&outcome, name);
         }
-        assert!(!is_far_over(served_tokens(real), 6500), "{everything}");
+        assert!(!is_far_over(served_tokens(real), 6500), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -193,17 +193,17 @@ fn real_many_that_announce_nothing_overshoot_by_the_messages_under_way() {
         let first = format!("[[usage in=4000 out=100]] {} [[until all have used that]]", read_tool(real));
         let prompt = format!("{first} {}", rounds(real, 30));
         let instance = |i| json!({"name": format!("i{i}"), "prompt": prompt});
-        let run = real.start(&real.place.config(&many(names.len(), instance, limit_tokens)), &[]);
+        let run = real.start(&real.sandbox.config(&many(names.len(), instance, limit_tokens)), &[]);
         wait_until("a message of each", || served_tokens(real) == count * 4100);
         real.api.open("all have used that");
         let outcome = run.outcome().expect_code(3);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         assert_over_by_at_most(real, &outcome, limit_tokens, count);
-        assert_eq!(sessions(real), names.len(), "{everything}");
+        assert_eq!(sessions(real), names.len(), "{dump}");
         for name in &names {
-            assert!(budget_error(&outcome, name).contains("Overall budget reached"), "{everything}");
+            assert!(budget_error(&outcome, name).contains("Overall budget reached"), "{dump}");
         }
-        assert!(!is_far_over(served_tokens(real), limit_tokens), "{everything}");
+        assert!(!is_far_over(served_tokens(real), limit_tokens), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -222,18 +222,18 @@ fn real_instance_whose_last_message_is_under_way_completes() {
                 "prompt": "[[usage in=100 out=50]] [[say Begun.]] [[until reached]] [[say Done.]]"},
             {"name": "glutton", "prompt": format!("[[usage in=10 out=31000]] [[until begun]] {}", hold_tool(real))},
         ]});
-        let run = real.start(&real.place.config(&config.to_string()), &[]);
-        let stream = real.place.path("state/zen/latest/01-last-message/stream.jsonl");
+        let run = real.start(&real.sandbox.config(&config.to_string()), &[]);
+        let stream = real.sandbox.path("state/zen/latest/01-last-message/stream.jsonl");
         let has_begun = |text: String| text.contains("content_block_stop");
         wait_until("its last message", || std::fs::read_to_string(&stream).is_ok_and(has_begun));
         real.api.open("begun");
         wait_until("the limit", || run.stderr().contains("Overall budget reached"));
         real.api.open("reached");
         let outcome = run.outcome().expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.status("last-message"), "completed", "{everything}");
-        assert_eq!(outcome.instance("last-message")["result"], "Done.", "{everything}");
-        assert!(budget_error(&outcome, "glutton").contains("Overall budget reached"), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.status("last-message"), "completed", "{dump}");
+        assert_eq!(outcome.instance("last-message")["result"], "Done.", "{dump}");
+        assert!(budget_error(&outcome, "glutton").contains("Overall budget reached"), "{dump}");
         real.assert_tokens(&outcome, "last-message", 150);
         real.assert_books_balance(&outcome);
     });
@@ -245,12 +245,12 @@ fn real_last_message_that_costs_more_than_is_left_completes() {
     on_each_generation(1, |real| {
         let config = json!({"budget": {"overall_cost_budget": 0.25}, "instances": [
             {"name": "a", "model": "claude-sonnet-4-20250514", "prompt": "[[usage in=100000 out=10]] [[say Done.]]"}]});
-        let outcome = real.run(&real.place.config(&config.to_string()), &[]).expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.status("a"), "completed", "{everything}");
-        assert_eq!(outcome.instance("a")["result"], "Done.", "{everything}");
-        assert!(outcome.stdout.contains(" of $0.25 (over budget by $0.05)"), "{everything}");
-        assert!((0.30..0.31).contains(&used(&outcome, "overall")), "{everything}");
+        let outcome = real.run(&real.sandbox.config(&config.to_string()), &[]).expect_code(3);
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.status("a"), "completed", "{dump}");
+        assert_eq!(outcome.instance("a")["result"], "Done.", "{dump}");
+        assert!(outcome.stdout.contains(" of $0.25 (over budget by $0.05)"), "{dump}");
+        assert!((0.30..0.31).contains(&used(&outcome, "overall")), "{dump}");
     });
 }
 
@@ -260,9 +260,9 @@ fn real_alert_of_the_seed_takes_a_message_larger_than_the_limit() {
     on_each_generation(1, |real| {
         let prompt = format!("[[usage in=9000 out=2500]] {} {}", hold_tool(real), rounds(real, 9));
         let instance = |i| json!({"name": format!("i{i}"), "prompt": prompt, "max_tokens_per_command": 10_000});
-        let outcome = real.run(&real.place.config(&many(2, instance, 10_000)), &[]).expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!((served(real).len(), served_tokens(real)), (1, 11_500), "{everything}");
+        let outcome = real.run(&real.sandbox.config(&many(2, instance, 10_000)), &[]).expect_code(3);
+        let dump = real.dump(&outcome);
+        assert_eq!((served(real).len(), served_tokens(real)), (1, 11_500), "{dump}");
         assert!(is_far_over(served_tokens(real), 10_000));
         budget_error(&outcome, "i0");
         assert_never_started(&outcome, "i1");
@@ -279,19 +279,15 @@ fn real_second_fence_is_claude_s_own() {
             "pricing": {"claude": {"input": 0.000_001, "output": 0.000_001}},
             "budget": {"overall_cost_budget": 0.4},
             "instances": [{"name": "a", "model": "claude-sonnet-4-20250514", "prompt": messages}]});
-        let outcome = real.run(&real.place.config(&config.to_string()), &[]);
-        let everything = real.everything(&outcome);
+        let outcome = real.run(&real.sandbox.config(&config.to_string()), &[]);
+        let dump = real.dump(&outcome);
         if real.is_1_0() {
-            assert_eq!(
-                (outcome.status("a"), served(real).len()),
-                ("completed", 5),
-                "it has no such fence\n{everything}"
-            );
+            assert_eq!((outcome.status("a"), served(real).len()), ("completed", 5), "it has no such fence\n{dump}");
         } else {
-            assert_eq!(served(real).len(), 1, "{everything}");
-            assert!(budget_error(&outcome, "a").contains("error_max_budget_usd"), "{everything}");
+            assert_eq!(served(real).len(), 1, "{dump}");
+            assert!(budget_error(&outcome, "a").contains("error_max_budget_usd"), "{dump}");
         }
-        assert!((0.45..0.47).contains(&used(&outcome, "overall")), "{everything}");
+        assert!((0.45..0.47).contains(&used(&outcome, "overall")), "{dump}");
     });
 }
 
@@ -300,17 +296,17 @@ fn real_second_fence_is_claude_s_own() {
 fn real_ten_that_announce_nothing_stay_within_the_limit() {
     on_each_generation(4, |real| {
         let instance = |i| json!({"name": format!("i{i}"), "prompt": "[[usage in=12500 out=200]] [[say Done.]]"});
-        let outcome = real.run(&real.place.config(&many(10, instance, 50_000)), &[]).expect_code(3);
-        let everything = real.everything(&outcome);
-        assert_eq!((served(real).len(), served_tokens(real)), (3, 38_100), "{everything}");
+        let outcome = real.run(&real.sandbox.config(&many(10, instance, 50_000)), &[]).expect_code(3);
+        let dump = real.dump(&outcome);
+        assert_eq!((served(real).len(), served_tokens(real)), (3, 38_100), "{dump}");
         for i in 0..10 {
             let name = format!("i{i}");
             match i {
-                0..3 => assert_eq!(outcome.status(&name), "completed", "{everything}"),
-                _ => assert!(budget_error(&outcome, &name).starts_with("Budget exceeded"), "{everything}"),
+                0..3 => assert_eq!(outcome.status(&name), "completed", "{dump}"),
+                _ => assert!(budget_error(&outcome, &name).starts_with("Budget exceeded"), "{dump}"),
             }
         }
-        assert!(outcome.stderr.contains("Estimated 12700 tokens would exceed overall budget of 50000"), "{everything}");
+        assert!(outcome.stderr.contains("Estimated 12700 tokens would exceed overall budget of 50000"), "{dump}");
         real.assert_books_balance(&outcome);
     });
 }

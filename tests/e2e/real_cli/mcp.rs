@@ -7,21 +7,21 @@ use super::on_each_generation;
 #[test]
 fn real_failed_mcp_server_is_reported_and_fails_on_request() {
     on_each_generation(1, |real| {
-        let servers = real.place.path("mcp.json");
+        let servers = real.sandbox.path("mcp.json");
         let broken = json!({"mcpServers": {"broken": {"command": "/no/such/server", "args": []}}});
         std::fs::write(&servers, broken.to_string()).expect("a file");
         let fields = json!({"name": "a", "prompt": "[[say Done.]]", "claude_args": ["--mcp-config", servers]});
         let run = |fields: &serde_json::Value| {
-            let config = real.place.config(&json!({ "instances": [fields] }).to_string());
+            let config = real.sandbox.config(&json!({ "instances": [fields] }).to_string());
             real.run(&config, &[])
         };
         let outcome = run(&fields).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.instance("a")["mcp_failed"], json!(["broken"]), "{everything}");
-        assert!(outcome.stderr.contains("zen: a: MCP server failed: broken\n"), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.instance("a")["mcp_failed"], json!(["broken"]), "{dump}");
+        assert!(outcome.stderr.contains("zen: a: MCP server failed: broken\n"), "{dump}");
         let mut strict = fields.clone();
         strict["fail_on_mcp"] = json!(true);
         let outcome = run(&strict).expect_code(2);
-        assert_eq!(outcome.error("a"), "MCP server failed: broken", "{}", real.everything(&outcome));
+        assert_eq!(outcome.error("a"), "MCP server failed: broken", "{}", real.dump(&outcome));
     });
 }

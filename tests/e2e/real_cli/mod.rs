@@ -33,8 +33,8 @@ use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use harness::loopback::{Kind, LoopbackApi, Outcome as End, Served, TokenCount};
-use harness::{MAX_WAIT, Outcome, Place, Running};
+use harness::loopback::{Kind, LoopbackApi, Outcome, Served, TokenCount};
+use harness::{MAX_WAIT, RunOutput, Running, Sandbox};
 
 const VERSIONS: &str = include_str!("../../real_cli_versions.txt");
 
@@ -48,7 +48,7 @@ pub const PATIENCES: [u64; 3] = [8, 25, 80];
 /// One generation of claude, with a place and an API of its own.
 pub struct Real {
     pub version: &'static str,
-    pub place: Place,
+    pub sandbox: Sandbox,
     pub api: LoopbackApi,
     cli: PathBuf,
 }
@@ -69,11 +69,11 @@ impl Deref for RealRun<'_> {
 
 impl RealRun<'_> {
     /// Waits for its end as [`Running::outcome`] does.
-    pub fn outcome(self) -> Outcome {
+    pub fn outcome(self) -> RunOutput {
         self.outcome_within(MAX_WAIT)
     }
 
-    pub fn outcome_within(self, bound: Duration) -> Outcome {
+    pub fn outcome_within(self, bound: Duration) -> RunOutput {
         let outcome = self.zen.outcome_within(bound);
         // Nobody of it lives, but the API may not have seen its last client go.
         self.api.settle(MAX_WAIT);
@@ -147,17 +147,17 @@ fn run_on(version: &'static str, cli: PathBuf, processes: usize, test: impl Fn(&
     let _seats = Seats::take(processes);
     // A thread has a network of its own, and what it starts inherits that.
     enter_own_network();
-    let place = Place::new();
-    keep_conversations(&place);
-    test(&Real { version, place, api: LoopbackApi::start(), cli });
+    let sandbox = Sandbox::new();
+    keep_conversations(&sandbox);
+    test(&Real { version, sandbox, api: LoopbackApi::start(), cli });
 }
 
 /// 2.0 removes the directory of a project's conversations at its start if it is empty, also between the moment in which
 /// another claude makes it and that in which it opens its first file there; that one then dies.
-fn keep_conversations(place: &Place) {
+fn keep_conversations(sandbox: &Sandbox) {
     let project =
-        place.workspace().to_str().expect("a path in UTF-8").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    let directory = place.path("home/.claude/projects").join(project);
+        sandbox.workspace().to_str().expect("a path in UTF-8").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let directory = sandbox.path("home/.claude/projects").join(project);
     std::fs::create_dir_all(&directory).expect("a directory");
     std::fs::write(directory.join("keep"), "").expect("a file");
 }
@@ -178,11 +178,11 @@ impl Real {
 
     /// zen, in this place, on this claude and this API; not started.
     pub fn zen(&self, arguments: &[&str]) -> Command {
-        let mut command = self.place.zen(arguments);
-        for name in ["STAND_IN_LOG", "STAND_IN_RETRY_MS"] {
+        let mut command = self.sandbox.zen(arguments);
+        for name in ["FAKE_CLAUDE_LOG", "FAKE_CLAUDE_RETRY_MS"] {
             command.env_remove(name);
         }
-        command.env("ZEN_CLAUDE", &self.cli).env("TMPDIR", self.place.path("")).envs([
+        command.env("ZEN_CLAUDE", &self.cli).env("TMPDIR", self.sandbox.path("")).envs([
             ("ANTHROPIC_BASE_URL", self.api.base_url().as_str()),
             ("ANTHROPIC_API_KEY", "anything"),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
@@ -194,13 +194,13 @@ impl Real {
     }
 
     /// Runs this config as [`Place::run`] does.
-    pub fn run(&self, config: &Path, arguments: &[&str]) -> Outcome {
+    pub fn run(&self, config: &Path, arguments: &[&str]) -> RunOutput {
         self.start(config, arguments).outcome()
     }
 
     /// Starts the same, and does not wait for it.
     pub fn start(&self, config: &Path, arguments: &[&str]) -> RealRun<'_> {
-        RealRun { zen: self.place.started(&mut self.zen_on(config, arguments)), api: &self.api }
+        RealRun { zen: self.sandbox.started(&mut self.zen_on(config, arguments)), api: &self.api }
     }
 
     /// The same, not started.
@@ -212,8 +212,8 @@ impl Real {
     }
 
     /// Runs one prompt, named `a`.
-    pub fn run_prompt(&self, prompt: &str) -> Outcome {
-        self.run(&self.place.prompts(&[prompt]), &[])
+    pub fn run_prompt(&self, prompt: &str) -> RunOutput {
+        self.run(&self.sandbox.prompts(&[prompt]), &[])
     }
 
     /// What the API was asked in conversations, and has answered to the end.
@@ -222,10 +222,10 @@ impl Real {
     }
 
     /// The tokens of an instance are these, and, on 1.0 and 2.0, those of small calls of claude's own.
-    pub fn assert_tokens(&self, outcome: &Outcome, name: &str, tokens: u64) {
+    pub fn assert_tokens(&self, outcome: &RunOutput, name: &str, tokens: u64) {
         let more = outcome.total_tokens(name).checked_sub(tokens);
         let is_small_calls = more.is_some_and(|more| more == 0 || (!self.is_2_1() && more % total(SMALL_CALL) == 0));
-        assert!(is_small_calls, "{name} is to have {tokens} tokens\n{}", self.everything(outcome));
+        assert!(is_small_calls, "{name} is to have {tokens} tokens\n{}", self.dump(outcome));
     }
 
     /// Whether claude made this request for itself; 2.1 makes none that it does not tell of.
@@ -234,7 +234,7 @@ impl Real {
     }
 
     /// zen's totals are what the API has served, to the token.
-    pub fn assert_books_balance(&self, outcome: &Outcome) {
+    pub fn assert_books_balance(&self, outcome: &RunOutput) {
         self.assert_books_balance_since(outcome, 0);
     }
 
@@ -242,11 +242,11 @@ impl Real {
     ///
     /// 2.0 warms up two subagents in every process, and both older ones make titles for other processes' sessions and the
     /// like. They tell what that cost only if it is done before the result; what is not told is said here.
-    pub fn assert_books_balance_since(&self, outcome: &Outcome, first: usize) {
+    pub fn assert_books_balance_since(&self, outcome: &RunOutput, first: usize) {
         let log = self.api.log();
         let (small, others): (Vec<_>, Vec<_>) = log[first..].iter().partition(|served| self.is_small_call(served));
         let (whole, cut): (Vec<&Served>, Vec<&Served>) =
-            others.iter().partition(|served| !matches!(served.outcome, End::ClientWentAway | End::Broken));
+            others.iter().partition(|served| !matches!(served.outcome, Outcome::ClientWentAway | Outcome::Broken));
         // claude may or may not have read what the API wrote of a message that was interrupted or broken off; the books
         // must not claim to be exact then. Of a broken message, 2.1 guesses the output.
         let mut wholes = vec![whole.iter().map(|served| served.announced).fold(TokenCount::default(), sum)];
@@ -255,7 +255,7 @@ impl Real {
         }
         let guesses: u64 = cut
             .iter()
-            .filter(|served| served.outcome == End::Broken)
+            .filter(|served| served.outcome == Outcome::Broken)
             .map(|served| served.usage.output_tokens - served.announced.output_tokens)
             .sum();
         let booked = tokens_of(&outcome.report["totals"]);
@@ -274,9 +274,9 @@ impl Real {
                 balanced.iter_mut().for_each(|sums| *sums = sum(*sums, call.announced));
             }
         }
-        let told = told.unwrap_or_else(|| panic!("{booked:?} is not what was served\n{}", self.everything(outcome)));
+        let told = told.unwrap_or_else(|| panic!("{booked:?} is not what was served\n{}", self.dump(outcome)));
         if !cut.is_empty() {
-            assert_eq!(outcome.report["totals"]["tokens_certainty"], "at_least", "{}", self.everything(outcome));
+            assert_eq!(outcome.report["totals"]["tokens_certainty"], "at_least", "{}", self.dump(outcome));
         }
         if told < small.len() {
             eprintln!(
@@ -290,20 +290,20 @@ impl Real {
 
     /// A program for the Bash tool, in Python. It runs in the workspace.
     pub fn script(&self, name: &str, text: &str) -> &Self {
-        std::fs::write(self.place.workspace().join(name), text).expect("a script");
+        std::fs::write(self.sandbox.workspace().join(name), text).expect("a script");
         self
     }
 
     /// The result, and everything that helps to understand it.
-    pub fn everything(&self, outcome: &Outcome) -> String {
+    pub fn dump(&self, outcome: &RunOutput) -> String {
         let log: Vec<String> = self.api.log().iter().map(told).collect();
-        format!("claude {}\n{}\n--- API\n{}\n", self.version, outcome.everything(), log.join("\n"))
+        format!("claude {}\n{}\n--- API\n{}\n", self.version, outcome.dump(), log.join("\n"))
     }
 }
 
 /// A use of the tool `Read`, which costs no small call of claude's own.
 fn read_tool(real: &Real) -> String {
-    let file = real.place.workspace().join("notes.txt");
+    let file = real.sandbox.workspace().join("notes.txt");
     std::fs::write(&file, "Nothing of note.\n").expect("a file");
     format!("[[tool Read {}]]", serde_json::json!({ "file_path": file }))
 }

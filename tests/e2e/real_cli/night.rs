@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_the_newest};
-use harness::{MAX_WAIT, Outcome};
+use harness::{MAX_WAIT, RunOutput};
 
 /// The verdict that an instance must have: the exit of its work, and words of its error.
 struct Row {
@@ -26,7 +26,7 @@ fn completes(name: &'static str, prompt: &str, words: &'static str) -> Row {
 
 /// A folder whose settings block each prompt.
 fn hooked(real: &Real) -> String {
-    let folder = real.place.path("hooked");
+    let folder = real.sandbox.path("hooked");
     std::fs::create_dir_all(folder.join(".claude")).expect("a directory");
     let hook = json!({"type": "command", "command": "echo not tonight >&2; exit 2"});
     let settings = json!({"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}});
@@ -35,7 +35,7 @@ fn hooked(real: &Real) -> String {
 }
 
 fn rows(real: &Real) -> Vec<Row> {
-    real.place.command("fails", "The state is: !`exit 3`\n\nGo on.");
+    real.sandbox.command("fails", "The state is: !`exit 3`\n\nGo on.");
     let background = json!({"command": "sleep 3", "run_in_background": true, "description": "x"});
     let denied = json!({"command": "touch made-by-night", "description": "x"});
     let wake_up = json!({"delaySeconds": 60, "reason": "x", "prompt": "Look again."});
@@ -98,26 +98,26 @@ fn real_night_has_right_verdicts() {
                 instance
             })
             .collect();
-        let config = real.place.config(&json!({ "instances": instances }).to_string());
+        let config = real.sandbox.config(&json!({ "instances": instances }).to_string());
         let run = real.start(&config, &["--max-parallel", "4"]);
         let outcome = run.outcome_within(2 * MAX_WAIT).expect_code(2);
         let wrong: Vec<String> = rows.iter().filter_map(|row| wrong(row, &outcome)).collect();
-        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), real.everything(&outcome));
+        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), real.dump(&outcome));
         // claude 2.1.332 itself sends the same request six times.
-        assert_eq!(outcome.instance("refused")["attempts"], 1, "{}", real.everything(&outcome));
+        assert_eq!(outcome.instance("refused")["attempts"], 1, "{}", real.dump(&outcome));
         let stopped = &outcome.instance("wake-up")["background_stopped"];
-        assert_eq!(stopped, &json!(["wake-up: Look again."]), "{}", real.everything(&outcome));
+        assert_eq!(stopped, &json!(["wake-up: Look again."]), "{}", real.dump(&outcome));
         for name in ["reset", "garbled"] {
             let certainty = &outcome.instance(name)["tokens_certainty"];
-            assert_eq!(certainty, "at_least", "{name}\n{}", real.everything(&outcome));
+            assert_eq!(certainty, "at_least", "{name}\n{}", real.dump(&outcome));
         }
-        assert!(!real.place.workspace().join("made-by-night").exists());
+        assert!(!real.sandbox.workspace().join("made-by-night").exists());
         real.assert_books_balance(&outcome);
     });
 }
 
 /// Returns in words how an instance's verdict differs from the right one.
-fn wrong(row: &Row, outcome: &Outcome) -> Option<String> {
+fn wrong(row: &Row, outcome: &RunOutput) -> Option<String> {
     let instance = outcome.instance(row.name);
     let (status, reason) = (outcome.status(row.name), outcome.reason(row.name));
     let text = if status == "completed" { instance["result"].as_str().unwrap_or("") } else { outcome.error(row.name) };

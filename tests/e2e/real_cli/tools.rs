@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{Real, on_each_generation, on_the_newest};
-use harness::Outcome;
+use harness::RunOutput;
 
 /// Lets the model call these tools one after the other, and gives what zen says of the instance.
-fn run_tools(real: &Real, fields: &Value, calls: &[(&str, Value)]) -> Outcome {
+fn run_tools(real: &Real, fields: &Value, calls: &[(&str, Value)]) -> RunOutput {
     let calls: String = calls.iter().map(|(tool, input)| format!("[[tool {tool} {input}]] [[say On.]] ")).collect();
     let mut instance = fields.clone();
     instance["name"] = json!("a");
     instance["prompt"] = json!(format!("Go. {calls} [[say That is all.]]"));
-    let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+    let config = real.sandbox.config(&json!({ "instances": [instance] }).to_string());
     real.run(&config, &[])
 }
 
@@ -20,12 +20,12 @@ fn bash(command: &str) -> (&'static str, Value) {
 }
 
 fn write(real: &Real, name: &str) -> (&'static str, Value) {
-    ("Write", json!({"file_path": real.place.workspace().join(name), "content": "x"}))
+    ("Write", json!({"file_path": real.sandbox.workspace().join(name), "content": "x"}))
 }
 
 /// The files of the workspace that a test has made, by their names' beginning.
 fn made(real: &Real) -> Vec<String> {
-    let entries = std::fs::read_dir(real.place.workspace()).expect("the workspace").flatten();
+    let entries = std::fs::read_dir(real.sandbox.workspace()).expect("the workspace").flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| name.starts_with("made-"));
     names.sort();
@@ -47,11 +47,11 @@ fn real_pattern_allows_that_much_and_no_more_in_any_mode() {
                 write(real, "made-by-write"),
             ];
             let outcome = run_tools(real, &fields, &calls).expect_code(0);
-            let everything = format!("{mode}\n{}", real.everything(&outcome));
+            let dump = format!("{mode}\n{}", real.dump(&outcome));
             let expected: Vec<String> = (0..=n).map(|n| format!("made-{n}")).collect();
-            assert_eq!(made(real), expected, "{everything}");
+            assert_eq!(made(real), expected, "{dump}");
             let denials = outcome.instance("a")["permission_denials"].as_array().expect("a list");
-            assert!(denials.iter().filter(|d| d["tool"] == "Bash").count() == 4, "{everything}");
+            assert!(denials.iter().filter(|d| d["tool"] == "Bash").count() == 4, "{dump}");
         }
     });
 }
@@ -63,9 +63,9 @@ fn real_edit_pattern_allows_one_directory() {
             let fields = json!({"permission_mode": mode, "allowed_tools": ["Read", "Write(docs/**)"]});
             let calls = [write(real, &format!("docs/{mode}")), write(real, "made-outside")];
             let outcome = run_tools(real, &fields, &calls).expect_code(0);
-            let everything = real.everything(&outcome);
-            assert!(real.place.workspace().join("docs").join(mode).exists(), "{everything}");
-            assert!(made(real).is_empty(), "{everything}");
+            let dump = real.dump(&outcome);
+            assert!(real.sandbox.workspace().join("docs").join(mode).exists(), "{dump}");
+            assert!(made(real).is_empty(), "{dump}");
         }
     });
 }
@@ -75,7 +75,7 @@ fn real_plan_writes_nothing_whatever_is_allowed() {
     on_each_generation(1, |real| {
         let fields = json!({"permission_mode": "plan", "allowed_tools": ["Read", "Write"]});
         let outcome = run_tools(real, &fields, &[write(real, "made-in-a-plan")]).expect_code(0);
-        assert!(made(real).is_empty(), "{}", real.everything(&outcome));
+        assert!(made(real).is_empty(), "{}", real.dump(&outcome));
     });
 }
 
@@ -91,11 +91,11 @@ fn real_refused_patterns_hold_in_a_mode_that_asks_nobody() {
             write(real, "made-by-write"),
         ];
         let outcome = run_tools(real, &fields, &calls).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(made(real), ["made-by-mkdir", "made-by-write"], "{everything}");
-        assert!(!real.place.workspace().join("docs/made").exists(), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(made(real), ["made-by-mkdir", "made-by-write"], "{dump}");
+        assert!(!real.sandbox.workspace().join("docs/made").exists(), "{dump}");
         let offered = &real.conversation()[0].offered_tools;
-        assert!(!offered.iter().any(|tool| tool == "WebFetch"), "{everything}");
+        assert!(!offered.iter().any(|tool| tool == "WebFetch"), "{dump}");
     });
 }
 
@@ -132,7 +132,7 @@ fn real_mcp_tools_are_allowed_by_name() {
             let fields = json!({"allowed_tools": allowed, "claude_args": ["--mcp-config", server]});
             let calls = [("mcp__s__look", json!({})), ("mcp__s__change", json!({}))];
             let outcome = run_tools(real, &fields, &calls).expect_code(0);
-            assert_eq!(made(real), expected, "{allowed}\n{}", real.everything(&outcome));
+            assert_eq!(made(real), expected, "{allowed}\n{}", real.dump(&outcome));
         }
     });
 }
@@ -153,9 +153,9 @@ fn real_subagent_may_use_no_more_than_its_instance() {
         // With a tool that writes, 2.0 need not refuse all writing for the sake of its redirections.
         let allowed_tools = json!(["Task", "NotebookEdit", "Bash(mkdir *)"]);
         let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": allowed_tools});
-        let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+        let config = real.sandbox.config(&json!({ "instances": [instance] }).to_string());
         let outcome = real.run(&config, &[]).expect_code(0);
-        assert_eq!(made(real), ["made-by-mkdir"], "{}", real.everything(&outcome));
+        assert_eq!(made(real), ["made-by-mkdir"], "{}", real.dump(&outcome));
     });
 }
 
@@ -164,9 +164,9 @@ fn real_refused_tool_is_a_failure_where_it_may_not_be() {
     on_each_generation(1, |real| {
         let fields = json!({"permission_mode": "default", "fail_on_denied": true});
         let outcome = run_tools(real, &fields, &[write(real, "made-by-write")]).expect_code(2);
-        let everything = real.everything(&outcome);
-        assert_eq!((outcome.reason("a"), outcome.error("a")), ("error", "Permission denied: Write"), "{everything}");
-        assert_eq!(outcome.instance("a")["result"], "That is all.", "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!((outcome.reason("a"), outcome.error("a")), ("error", "Permission denied: Write"), "{dump}");
+        assert_eq!(outcome.instance("a")["result"], "That is all.", "{dump}");
         real.assert_books_balance(&outcome);
     });
 }
@@ -181,12 +181,12 @@ fn real_tool_that_is_kept_back_is_refused_and_an_invented_one_is_not() {
             fields["fail_on_denied"] = json!(true);
             fields["retries"] = json!(2);
             let outcome = run_tools(real, &fields, &[invented.clone(), write(real, "made-by-write")]).expect_code(2);
-            let (a, everything) = (outcome.instance("a"), real.everything(&outcome));
-            assert_eq!(outcome.error("a"), "Permission denied: Write", "{everything}");
-            assert_eq!((&a["attempts"], &a["result"]), (&json!(1), &json!("That is all.")), "{everything}");
+            let (a, dump) = (outcome.instance("a"), real.dump(&outcome));
+            assert_eq!(outcome.error("a"), "Permission denied: Write", "{dump}");
+            assert_eq!((&a["attempts"], &a["result"]), (&json!(1), &json!("That is all.")), "{dump}");
             let denials = a["permission_denials"].as_array().expect("a list");
             assert!(denials.len() == 1 && denials[0]["input"].as_str().is_some_and(|on| on.ends_with("made-by-write")));
-            assert!(made(real).is_empty(), "{everything}");
+            assert!(made(real).is_empty(), "{dump}");
         }
         let fields = json!({"allowed_tools": ["Read"], "fail_on_denied": true});
         run_tools(real, &fields, &[invented]).expect_code(0);
@@ -199,31 +199,32 @@ fn real_rules_of_others_allow_no_more() {
     on_each_generation(1, |real| {
         let settings = |rule: &str| {
             let text = json!({"permissions": {"allow": [rule]}}).to_string();
-            std::fs::create_dir_all(real.place.path("home/.claude")).expect("a directory");
-            std::fs::write(real.place.path("home/.claude/settings.json"), text).expect("settings");
+            std::fs::create_dir_all(real.sandbox.path("home/.claude")).expect("a directory");
+            std::fs::write(real.sandbox.path("home/.claude/settings.json"), text).expect("settings");
         };
         let calls: String = [bash("touch made-by-touch"), bash("mkdir made-by-mkdir")]
             .iter()
             .map(|(tool, input)| format!("[[tool {tool} {input}]] [[say On.]] "))
             .collect();
-        real.place.command("go", &format!("---\nallowed-tools: Bash(mkdir:*)\n---\nGo. {calls} [[say That is all.]]"));
+        real.sandbox
+            .command("go", &format!("---\nallowed-tools: Bash(mkdir:*)\n---\nGo. {calls} [[say That is all.]]"));
         let config = json!({"instances": [{"name": "a", "command": "/go", "allowed_tools": ["Read", "Bash(git *)"]}]});
-        let config = real.place.config(&config.to_string());
+        let config = real.sandbox.config(&config.to_string());
         settings("Bash(touch:*)");
         let outcome = real.run(&config, &[]).expect_code(0);
-        let everything = real.everything(&outcome);
-        assert_eq!(made(real), Vec::<String>::new(), "{everything}");
-        assert_eq!(outcome.instance("a")["permission_denials"].as_array().map(Vec::len), Some(2), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(made(real), Vec::<String>::new(), "{dump}");
+        assert_eq!(outcome.instance("a")["permission_denials"].as_array().map(Vec::len), Some(2), "{dump}");
         settings("Bash");
         let outcome = real.run(&config, &[]).expect_code(1);
-        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.everything());
+        assert!(outcome.stderr.contains("settings.json allows 'Bash', which is more"), "{}", outcome.dump());
     });
 }
 
 #[test]
 fn real_agent_with_a_mode_of_its_own_can_do_no_more() {
     on_each_generation(1, |real| {
-        let agents = real.place.workspace().join(".claude/agents");
+        let agents = real.sandbox.workspace().join(".claude/agents");
         std::fs::create_dir_all(&agents).expect("a directory");
         let agent = "---\nname: wide\ndescription: does all\npermissionMode: bypassPermissions\n---\nYou do all.\n";
         std::fs::write(agents.join("wide.md"), agent).expect("an agent");
@@ -234,18 +235,18 @@ fn real_agent_with_a_mode_of_its_own_can_do_no_more() {
         let prompt = format!("Ask one. [[tool {tool} {call}]] [[say I have asked.]] [[next]] [[say That is all.]]");
         let allowed_tools = json!(["Task", "NotebookEdit", "Bash(git *)"]);
         let instance = json!({"name": "a", "prompt": prompt, "allowed_tools": allowed_tools});
-        let config = real.place.config(&json!({ "instances": [instance] }).to_string());
+        let config = real.sandbox.config(&json!({ "instances": [instance] }).to_string());
         let outcome = real.run(&config, &[]).expect_code(if real.version.starts_with("2.0.") { 1 } else { 0 });
-        assert!(made(real).is_empty(), "{}", outcome.everything());
+        assert!(made(real).is_empty(), "{}", outcome.dump());
     });
 }
 
 fn write_settings(real: &Real, text: &str) {
-    std::fs::create_dir_all(real.place.workspace().join(".claude")).expect("a directory");
-    std::fs::write(real.place.workspace().join(".claude/settings.json"), text).expect("settings");
+    std::fs::create_dir_all(real.sandbox.workspace().join(".claude")).expect("a directory");
+    std::fs::write(real.sandbox.workspace().join(".claude/settings.json"), text).expect("settings");
 }
 
-fn denied(outcome: &Outcome) -> Vec<&str> {
+fn denied(outcome: &RunOutput) -> Vec<&str> {
     let denials = outcome.instance("a")["permission_denials"].as_array().expect("a list");
     denials.iter().filter_map(|denial| denial["tool"].as_str()).collect()
 }
@@ -259,15 +260,15 @@ fn real_tool_that_settings_deny_is_refused_and_an_invented_one_is_not() {
         write_settings(real, &deny);
         let fields = json!({"fail_on_denied": true, "retries": 2});
         let outcome = run_tools(real, &fields, &[invented.clone(), write(real, "made-by-write")]).expect_code(2);
-        let everything = real.everything(&outcome);
-        assert_eq!(outcome.error("a"), "Permission denied: Write", "{everything}");
-        assert_eq!((denied(&outcome), &outcome.instance("a")["attempts"]), (vec!["Write"], &json!(1)), "{everything}");
-        assert!(outcome.stdout.contains("Permissions refused:\n- a: Write "), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(outcome.error("a"), "Permission denied: Write", "{dump}");
+        assert_eq!((denied(&outcome), &outcome.instance("a")["attempts"]), (vec!["Write"], &json!(1)), "{dump}");
+        assert!(outcome.stdout.contains("Permissions refused:\n- a: Write "), "{dump}");
         write_settings(real, "{}");
         let fields = json!({"claude_args": ["--settings", deny]});
         let outcome = run_tools(real, &fields, &[invented, write(real, "made-by-write")]).expect_code(0);
-        assert_eq!(denied(&outcome), ["Write"], "{}", real.everything(&outcome));
-        assert!(made(real).is_empty(), "{}", real.everything(&outcome));
+        assert_eq!(denied(&outcome), ["Write"], "{}", real.dump(&outcome));
+        assert!(made(real).is_empty(), "{}", real.dump(&outcome));
     });
 }
 
@@ -276,14 +277,14 @@ fn real_tool_that_settings_deny_is_refused_and_an_invented_one_is_not() {
 fn real_file_that_settings_deny_is_refused_once() {
     on_each_generation(1, |real| {
         write_settings(real, r#"{"permissions": {"deny": ["Edit(made-secret*)", "Read(./secret.txt)"]}}"#);
-        std::fs::write(real.place.workspace().join("secret.txt"), "s").expect("a file");
-        let read = ("Read", json!({"file_path": real.place.workspace().join("secret.txt")}));
+        std::fs::write(real.sandbox.workspace().join("secret.txt"), "s").expect("a file");
+        let read = ("Read", json!({"file_path": real.sandbox.workspace().join("secret.txt")}));
         let fields = json!({"fail_on_denied": true});
         let outcome = run_tools(real, &fields, &[read, write(real, "made-secret")]).expect_code(2);
-        let everything = real.everything(&outcome);
-        assert_eq!(denied(&outcome), ["Read", "Write"], "{everything}");
-        assert_eq!(outcome.error("a"), "Permission denied: Read, Write", "{everything}");
-        assert!(made(real).is_empty(), "{everything}");
+        let dump = real.dump(&outcome);
+        assert_eq!(denied(&outcome), ["Read", "Write"], "{dump}");
+        assert_eq!(outcome.error("a"), "Permission denied: Read, Write", "{dump}");
+        assert!(made(real).is_empty(), "{dump}");
     });
 }
 
@@ -291,25 +292,25 @@ fn real_file_that_settings_deny_is_refused_once() {
 fn real_permission_mode_that_settings_forbid_is_reported() {
     on_each_generation(1, |real| {
         let outcome = run_tools(real, &json!({}), &[]).expect_code(0);
-        let mode = |outcome: &Outcome| outcome.instance("a")["permission_mode"].clone();
-        assert_eq!(mode(&outcome), json!("bypassPermissions"), "{}", real.everything(&outcome));
-        assert!(!outcome.stderr.contains("permission mode"), "{}", real.everything(&outcome));
+        let mode = |outcome: &RunOutput| outcome.instance("a")["permission_mode"].clone();
+        assert_eq!(mode(&outcome), json!("bypassPermissions"), "{}", real.dump(&outcome));
+        assert!(!outcome.stderr.contains("permission mode"), "{}", real.dump(&outcome));
         write_settings(real, r#"{"permissions": {"disableBypassPermissionsMode": "disable"}}"#);
         let outcome = run_tools(real, &json!({}), &[write(real, "made-by-write")]).expect_code(0);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         let notice = "a: claude runs in permission mode default instead of bypassPermissions";
-        assert_eq!(outcome.stderr.matches(notice).count(), 1, "{everything}");
-        assert_eq!(outcome.instance("a")["permission_mode_differs"], true, "{everything}");
-        assert!(outcome.stdout.contains("- a: default instead of bypassPermissions\n"), "{everything}");
-        assert!(made(real).is_empty(), "{everything}");
+        assert_eq!(outcome.stderr.matches(notice).count(), 1, "{dump}");
+        assert_eq!(outcome.instance("a")["permission_mode_differs"], true, "{dump}");
+        assert!(outcome.stdout.contains("- a: default instead of bypassPermissions\n"), "{dump}");
+        assert!(made(real).is_empty(), "{dump}");
         write_settings(real, "{}");
         for mode in ["default", "acceptEdits", "plan"] {
             let outcome = run_tools(real, &json!({ "permission_mode": mode }), &[]).expect_code(0);
-            assert!(!outcome.stderr.contains("permission mode"), "{mode}\n{}", real.everything(&outcome));
+            assert!(!outcome.stderr.contains("permission mode"), "{mode}\n{}", real.dump(&outcome));
         }
         let strict = json!({"permission_mode": "bypassPermissions", "allowed_tools": ["Read"]});
         let outcome = run_tools(real, &strict, &[]).expect_code(0);
-        assert!(!outcome.stderr.contains("permission mode default instead"), "{}", real.everything(&outcome));
+        assert!(!outcome.stderr.contains("permission mode default instead"), "{}", real.dump(&outcome));
     });
 }
 
@@ -317,14 +318,14 @@ fn real_permission_mode_that_settings_forbid_is_reported() {
 fn real_manual_is_the_default_permission_mode() {
     on_the_newest(1, |real| {
         let outcome = run_tools(real, &json!({"permission_mode": "manual"}), &[]).expect_code(0);
-        let everything = real.everything(&outcome);
+        let dump = real.dump(&outcome);
         let a = outcome.instance("a");
         assert_eq!(
             (&a["permission_mode"], &a["permission_mode_differs"]),
             (&json!("default"), &json!(false)),
-            "{everything}"
+            "{dump}"
         );
-        assert!(!outcome.stderr.contains("claude runs in permission mode"), "{everything}");
+        assert!(!outcome.stderr.contains("claude runs in permission mode"), "{dump}");
     });
 }
 
@@ -343,14 +344,14 @@ fn real_settings_that_claude_cannot_parse_are_reported() {
             write_settings(real, text);
             let name = format!("made-{n}");
             let outcome = run_tools(real, &json!({}), &[write(real, &name)]).expect_code(0);
-            let everything = format!("{text}\n{}", real.everything(&outcome));
-            assert_eq!(outcome.stderr.matches("settings.json is not valid JSON").count(), 1, "{everything}");
-            assert!(made(real).contains(&name), "{everything}");
+            let dump = format!("{text}\n{}", real.dump(&outcome));
+            assert_eq!(outcome.stderr.matches("settings.json is not valid JSON").count(), 1, "{dump}");
+            assert!(made(real).contains(&name), "{dump}");
         }
         for text in ["", "\u{feff}{}", r#"{"x": 1e999, "permissions": {"deny": ["Write"]}, "y": "\ud83d"}"#] {
             write_settings(real, text);
             let outcome = run_tools(real, &json!({}), &[]).expect_code(0);
-            assert!(!outcome.stderr.contains("settings.json"), "{text}\n{}", real.everything(&outcome));
+            assert!(!outcome.stderr.contains("settings.json"), "{text}\n{}", real.dump(&outcome));
         }
         let deny = r#"{"x": "\ud83d", "permissions": {"deny": ["Write"]}}"#;
         let with_bom = format!("\u{feff}{deny}");
@@ -363,9 +364,9 @@ fn real_settings_that_claude_cannot_parse_are_reported() {
                 denied(&outcome),
                 if is_read { vec!["Write"] } else { vec![] },
                 "{text}\n{}",
-                real.everything(&outcome)
+                real.dump(&outcome)
             );
-            std::fs::remove_file(real.place.workspace().join("made-x")).ok();
+            std::fs::remove_file(real.sandbox.workspace().join("made-x")).ok();
         }
     });
 }

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use harness::Place;
+use harness::Sandbox;
 use std::time::Duration;
 
-/// What the stand-in was told, in order.
-fn told(place: &Place) -> Vec<String> {
+/// What the fake claude was told, in order.
+fn told(sandbox: &Sandbox) -> Vec<String> {
     let text = |turn: &Value| turn["text"].as_str().expect("a text").to_owned();
-    place.stand_in_events("turn").iter().map(text).collect()
+    sandbox.claude_events("turn").iter().map(text).collect()
 }
 
 #[test]
 fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = json!({"instances": [
         {"name": "a", "prompt": "[[error it broke]]"},
         {"name": "b", "prompt": "x", "depends_on": ["a"]},
@@ -21,12 +21,12 @@ fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
         {"name": "any", "prompt": "[[say all the same]]", "depends_on": [{"name": "c", "when": "done"}]},
         {"name": "other", "prompt": "[[say beside it]]"},
     ]});
-    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(2);
+    let outcome = sandbox.run(&sandbox.config(&config.to_string()), &[]).expect_code(2);
     assert_eq!(outcome.error("b"), "depends on a, which failed");
     assert_eq!(outcome.error("c"), "depends on b, which was skipped because a failed");
     assert_eq!(outcome.instance("c")["skipped_due_to"], "b");
     for (name, status) in [("b", "skipped"), ("c", "skipped"), ("any", "completed"), ("other", "completed")] {
-        assert_eq!(outcome.status(name), status, "{}", outcome.everything());
+        assert_eq!(outcome.status(name), status, "{}", outcome.dump());
     }
     for line in [
         "zen: stage 1 of 4 ended after ",
@@ -35,15 +35,15 @@ fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
         ": 1 completed, 1 failed",
         ": 1 skipped",
     ] {
-        assert!(outcome.stderr.contains(line), "{line}\n{}", outcome.everything());
+        assert!(outcome.stderr.contains(line), "{line}\n{}", outcome.dump());
     }
     assert!(outcome.stdout.contains("Skipped Instances:\n- b: depends on a, which failed\n"));
 }
 
 #[test]
 fn a_result_goes_to_whoever_depends_on_it() {
-    let place = Place::new();
-    place.command("sum", "$ARGUMENTS [[say summed]]");
+    let sandbox = Sandbox::new();
+    sandbox.command("sum", "$ARGUMENTS [[say summed]]");
     let config = json!({"instances": [
         {"name": "numbers", "prompt": "[[say {{result:sum}} 1 2 3]]".replace("{{result:sum}}", "(result)")},
         {"name": "silent", "prompt": "[[exit 3]]"},
@@ -52,51 +52,51 @@ fn a_result_goes_to_whoever_depends_on_it() {
         {"name": "last", "prompt": "<{{result:silent}}{{result:numbers}}{{result:sum}}>",
          "depends_on": ["sum", {"name": "silent", "when": "done"}]},
     ]});
-    let outcome = place.run(&place.config(&config.to_string()), &["--max-parallel", "1"]).expect_code(2);
-    let told = told(&place);
+    let outcome = sandbox.run(&sandbox.config(&config.to_string()), &["--max-parallel", "1"]).expect_code(2);
+    let told = told(&sandbox);
     assert_eq!(
         told[2..],
         ["Read <(result) 1 2 3> [[say read]]", "/sum (result) 1 2 3", "<(result) 1 2 3summed>"],
         "{}",
-        outcome.everything()
+        outcome.dump()
     );
     assert_eq!(outcome.instance("sum")["result"], "summed");
 }
 
 #[test]
 fn a_result_becomes_neither_a_command_nor_a_template() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = json!({"instances": [
         {"name": "a", "prompt": "[[say /compact {{resul]]".replace("{{resul", "now")},
         {"name": "b", "prompt": "[[say {{result:a}}]]", "depends_on": ["a"]},
         {"name": "c", "prompt": "{{result:a}}", "depends_on": ["b"]},
     ]});
-    let outcome = place.run(&place.config(&config.to_string()), &[]).expect_code(0);
-    assert_eq!(told(&place)[1..], ["[[say /compact now]]", "Result of a:\n/compact now"], "{}", outcome.everything());
+    let outcome = sandbox.run(&sandbox.config(&config.to_string()), &[]).expect_code(0);
+    assert_eq!(told(&sandbox)[1..], ["[[say /compact now]]", "Result of a:\n/compact now"], "{}", outcome.dump());
     let wrong = json!({"instances": [
         {"name": "a", "prompt": "x"},
         {"name": "b", "command": "/{{result:a}}", "depends_on": ["a"]},
         {"name": "c", "command": "{{result:A}} {{result:}}"},
     ]});
-    let outcome = place.run(&place.config(&wrong.to_string()), &[]).expect_code(1);
+    let outcome = sandbox.run(&sandbox.config(&wrong.to_string()), &[]).expect_code(1);
     for expected in [
         "3 mistakes, nothing was launched",
         "instance 'b': command: '{{result:a}}' must not be part of the command's name",
         "instance 'c': command: '{{result:A}}': unknown instance 'A', did you mean 'a'?",
         "instance 'c': command: '{{result:}}' names no instance",
     ] {
-        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.everything());
+        assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_dry_run_shows_the_placeholder() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let config = json!({"instances": [
         {"name": "a", "prompt": "x"}, {"name": "b", "prompt": "Sum up {{result:a}}.", "depends_on": ["a"]},
     ]});
-    let outcome = place.run(&place.config(&config.to_string()), &["--dry-run"]).expect_code(0);
-    assert!(outcome.stdout.contains("text Sum up {{result:a}}.\n"), "{}", outcome.everything());
+    let outcome = sandbox.run(&sandbox.config(&config.to_string()), &["--dry-run"]).expect_code(0);
+    assert!(outcome.stdout.contains("text Sum up {{result:a}}.\n"), "{}", outcome.dump());
 }
 
 /// One first, one last, 198 in layers of eleven between them, each depending on three of the layer before.
@@ -138,14 +138,14 @@ fn a_diamond_of_200_ends_as_its_graph_says() {
         json!({"name": format!("i{i}"), "prompt": prompt, "depends_on": after})
     };
     let instances: Vec<Value> = (0..200).map(instance).collect();
-    let place = Place::new();
-    let config = place.config(&json!({ "instances": instances }).to_string());
-    let run = place.start(&config, &["--max-parallel", "8"]);
+    let sandbox = Sandbox::new();
+    let config = sandbox.config(&json!({ "instances": instances }).to_string());
+    let run = sandbox.start(&config, &["--max-parallel", "8"]);
     let outcome = run.outcome_within(Duration::from_secs(300)).expect_code(2);
     for (i, expected) in expected.iter().enumerate() {
-        assert_eq!(outcome.status(&format!("i{i}")), *expected, "i{i}\n{}", outcome.everything());
+        assert_eq!(outcome.status(&format!("i{i}")), *expected, "i{i}\n{}", outcome.dump());
     }
     let starts = expected.iter().filter(|expected| **expected != "skipped").count();
-    assert_eq!(place.stand_in_events("start").len(), starts);
-    assert!(outcome.stdout.contains("Stages:\n- 1 of 20: 1 completed ("), "{}", outcome.everything());
+    assert_eq!(sandbox.claude_events("start").len(), starts);
+    assert!(outcome.stdout.contains("Stages:\n- 1 of 20: 1 completed ("), "{}", outcome.dump());
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use harness::{Place, is_alive};
+use harness::{Sandbox, is_alive};
 
 const STOPPING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
@@ -21,29 +21,29 @@ const SPENDS: &str =
     "[[usage in=900 out=100]] [[say Begun.]] [[tool Bash {\"command\": \"sleep 300 & sleep 300\"}]] [[say Done.]]";
 
 /// A config of these instances.
-fn config(place: &Place, instances: &[Value]) -> PathBuf {
-    place.config(&json!({ "instances": instances }).to_string())
+fn config(sandbox: &Sandbox, instances: &[Value]) -> PathBuf {
+    sandbox.config(&json!({ "instances": instances }).to_string())
 }
 
 fn instance(name: &str, prompt: &str) -> Value {
     json!({ "name": name, "prompt": prompt })
 }
 
-/// An instance on a stand-in with this environment.
+/// An instance on a fake claude with this environment.
 fn with_env(mut instance: Value, env: Value) -> Value {
     instance["env"] = env;
     instance
 }
 
-/// Whether the stand-in has logged this so often.
-fn has_logged(place: &Place, kind: &str, count: usize) -> bool {
-    place.stand_in_events(kind).len() == count
+/// Whether the fake claude has logged this so often.
+fn has_logged(sandbox: &Sandbox, kind: &str, count: usize) -> bool {
+    sandbox.claude_events(kind).len() == count
 }
 
-/// The processes in the stand-ins' log that live: claudes, tools, and what escaped.
-fn alive(place: &Place) -> Vec<i32> {
+/// The processes in the log of the fake claudes that live: claudes, tools, and what escaped.
+fn alive(sandbox: &Sandbox) -> Vec<i32> {
     let names = ["pid", "tool_pid", "child_pid"];
-    let log = place.stand_in_log();
+    let log = sandbox.claude_log();
     let pids = log.iter().flat_map(|event| names.map(|name| event[name].as_i64())).flatten();
     let mut pids: Vec<i32> = pids.filter_map(|pid| i32::try_from(pid).ok()).filter(|&pid| is_alive(pid)).collect();
     pids.dedup();

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{config, has_logged, instance};
-use harness::{Outcome, Place, Running, terminal, wait_until};
+use harness::{RunOutput, Running, Sandbox, terminal, wait_until};
 
 fn stdout_of(writer: PipeWriter) -> Stdio {
     Stdio::from(OwnedFd::from(writer))
@@ -21,20 +21,20 @@ fn stdout_of(writer: PipeWriter) -> Stdio {
 #[test]
 fn a_reader_that_goes_away() {
     for (script, code) in [("[[say Done.]]", 0), ("[[error Out of ideas.]]", 2)] {
-        let place = Place::new();
-        let instances = [instance("a", &format!("{} {script}", place.gate("gate")))];
+        let sandbox = Sandbox::new();
+        let instances = [instance("a", &format!("{} {script}", sandbox.gate("gate")))];
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
-        let zen = place.started_to(&mut command, stdout_of(writer));
+        let mut command = sandbox.zen_on(&config(&sandbox, &instances), &["--status-report-interval", "0.1"]);
+        let zen = sandbox.started_to(&mut command, stdout_of(writer));
         drop(command); // it holds the other end of the pipe
         let mut line = String::new();
         let mut reader = BufReader::new(reader);
         reader.read_line(&mut line).expect("a line");
         drop(reader);
-        wait_until("the instance", || has_logged(&place, "tool", 1));
-        place.open_gate("gate");
+        wait_until("the instance", || has_logged(&sandbox, "tool", 1));
+        sandbox.open_gate("gate");
         let outcome = zen.outcome().expect_code(code);
-        assert_eq!(outcome.report["exit_code"], code, "{}", outcome.everything());
+        assert_eq!(outcome.report["exit_code"], code, "{}", outcome.dump());
         let complaints = outcome.stderr.lines().filter(|line| !line.contains("Out of ideas.")).count();
         assert_eq!(complaints, 0, "a reader that has read enough is nothing to complain about\n{}", outcome.stderr);
     }
@@ -43,12 +43,12 @@ fn a_reader_that_goes_away() {
 /// The same for both outputs.
 #[test]
 fn nobody_reads_anything() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [instance("a", "[[wait 500ms]] [[say Done.]]"), instance("b", "[[error Out of ideas.]]")];
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
-    let zen = place.started_to(&mut command, stdout_of(writer));
+    let mut command = sandbox.zen_on(&config(&sandbox, &instances), &["--status-report-interval", "0.1"]);
+    let zen = sandbox.started_to(&mut command, stdout_of(writer));
     let outcome = zen.outcome().expect_code(2);
     assert_eq!(outcome.status("a"), "completed");
 }
@@ -56,9 +56,9 @@ fn nobody_reads_anything() {
 /// As in `zen <&- >&- 2>&-`: what zen opens first must not be taken for its output.
 #[test]
 fn nothing_is_open_at_the_start() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [instance("a", "[[wait 500ms]] [[say Done.]]"), instance("b", "[[error Out of ideas.]]")];
-    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+    let mut command = sandbox.zen_on(&config(&sandbox, &instances), &["--status-report-interval", "0.1"]);
     // SAFETY: close is async-signal-safe, and nothing of the child's is in use before exec.
     unsafe {
         command.pre_exec(|| {
@@ -68,28 +68,28 @@ fn nothing_is_open_at_the_start() {
             Ok(())
         })
     };
-    let outcome = place.started(&mut command).outcome().expect_code(2);
+    let outcome = sandbox.started(&mut command).outcome().expect_code(2);
     assert_eq!(outcome.status("a"), "completed");
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
-    let stream = std::fs::read_to_string(place.path("state/zen/latest/01-a/stream.jsonl")).expect("a stream");
+    let stream = std::fs::read_to_string(sandbox.path("state/zen/latest/01-a/stream.jsonl")).expect("a stream");
     assert!(stream.lines().all(|line| line.starts_with('{')), "nothing but claude's own lines are in it");
 }
 
 /// A run of which nobody reads a word: one that completes, one that is timed out.
-fn unread(place: &Place) -> (Running, PipeReader) {
+fn unread(sandbox: &Sandbox) -> (Running, PipeReader) {
     let mut hangs = instance("hangs", "[[hang]]");
     hangs["timeout"] = json!(1);
     let instances = [instance("a", "[[wait 1500ms]] [[say Done.]]"), hangs];
     let (reader, writer) = std::io::pipe().expect("a pipe");
     fcntl(writer.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
-    let mut command = place.zen_on(&config(place, &instances), &["--status-report-interval", "0.1"]);
-    let zen = place.started_to(&mut command, stdout_of(writer));
+    let mut command = sandbox.zen_on(&config(sandbox, &instances), &["--status-report-interval", "0.1"]);
+    let zen = sandbox.started_to(&mut command, stdout_of(writer));
     drop(command);
     wait_until("the end of the run, by its files", || zen.report()["exit_code"].is_number());
     (zen, reader)
 }
 
-fn expect_supervised(outcome: &Outcome) {
+fn expect_supervised(outcome: &RunOutput) {
     assert_eq!(outcome.status("a"), "completed");
     assert_eq!(outcome.error("hangs"), "Timeout after 1s");
     let ran = outcome.ran("hangs").as_secs_f64();
@@ -98,8 +98,8 @@ fn expect_supervised(outcome: &Outcome) {
 
 #[test]
 fn a_reader_that_reads_at_last() {
-    let place = Place::new();
-    let (zen, mut reader) = unread(&place);
+    let sandbox = Sandbox::new();
+    let (zen, mut reader) = unread(&sandbox);
     zen.signal(Signal::SIGUSR1); // asks for a report, and is no reason to give up
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("UTF-8");
@@ -111,8 +111,8 @@ fn a_reader_that_reads_at_last() {
 
 #[test]
 fn a_reader_that_never_reads_and_a_signal() {
-    let place = Place::new();
-    let (zen, reader) = unread(&place);
+    let sandbox = Sandbox::new();
+    let (zen, reader) = unread(&sandbox);
     zen.signal(Signal::SIGTERM);
     // The first may come while zen still looks for what is left.
     wait_until("zen to end", || {
@@ -128,13 +128,13 @@ fn a_reader_that_never_reads_and_a_signal() {
 /// The other side of a terminal that does not read: a connection that has stalled.
 #[test]
 fn a_terminal_that_nobody_reads() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let mut hangs = instance("hangs", "[[hang]]");
     hangs["timeout"] = json!(2);
-    let config = config(&place, &[instance("a", "[[wait 1500ms]] [[say Done.]]"), hangs]);
+    let config = config(&sandbox, &[instance("a", "[[wait 1500ms]] [[say Done.]]"), hangs]);
     let (master, slave) = terminal(None);
-    let mut command = place.zen_on(&config, &["--status-report-interval", "0.01"]);
-    let zen = place.started_to(&mut command, slave.into());
+    let mut command = sandbox.zen_on(&config, &["--status-report-interval", "0.01"]);
+    let zen = sandbox.started_to(&mut command, slave.into());
     drop(command);
     wait_until("the end of the run, by its files", || zen.report()["exit_code"].is_number());
     zen.signal(Signal::SIGTERM);
@@ -152,11 +152,11 @@ fn a_terminal_that_nobody_reads() {
 /// A full disk under standard output.
 #[test]
 fn an_output_that_is_full() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let instances = [instance("a", "[[wait 500ms]] [[say Done.]]")];
-    let mut command = place.zen_on(&config(&place, &instances), &["--status-report-interval", "0.1"]);
+    let mut command = sandbox.zen_on(&config(&sandbox, &instances), &["--status-report-interval", "0.1"]);
     let full = File::options().write(true).open("/dev/full").expect("/dev/full is there");
-    let outcome = place.started_to(&mut command, Stdio::from(full)).outcome().expect_code(0);
+    let outcome = sandbox.started_to(&mut command, Stdio::from(full)).outcome().expect_code(0);
     assert_eq!(outcome.status("a"), "completed");
     assert_eq!(outcome.stderr.matches("No space left on device").count(), 1, "{}", outcome.stderr);
 }

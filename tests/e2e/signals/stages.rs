@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{SPENDS, STOPPING, alive, config, has_logged, instance, with_env};
-use harness::{Outcome, Place, Running, wait_until};
+use harness::{RunOutput, Running, Sandbox, wait_until};
 
 /// Longer than any test may take: what ends before has not waited for it.
 const LONG_GRACE: [&str; 2] = ["--grace", "300"];
@@ -19,13 +19,13 @@ struct Stage {
     instances: Vec<Value>,
     arguments: &'static [&'static str],
     /// Whether it is reached.
-    is_reached: fn(&Place, &Running) -> bool,
+    is_reached: fn(&Sandbox, &Running) -> bool,
 }
 
 /// A run that was stopped.
 struct Stopped {
-    place: Place,
-    outcome: Outcome,
+    sandbox: Sandbox,
+    outcome: RunOutput,
     signal: Signal,
     /// From the last signal to the end.
     took: Duration,
@@ -43,9 +43,9 @@ impl Stage {
     }
 
     fn stop_with(&self, signal: Signal, times: usize) -> Stopped {
-        let place = Place::new();
-        let zen = place.start(&config(&place, &self.instances), self.arguments);
-        wait_until("the stage", || (self.is_reached)(&place, &zen));
+        let sandbox = Sandbox::new();
+        let zen = sandbox.start(&config(&sandbox, &self.instances), self.arguments);
+        wait_until("the stage", || (self.is_reached)(&sandbox, &zen));
         let mut sent = Instant::now();
         zen.signal(signal);
         if times == 2 {
@@ -55,8 +55,8 @@ impl Stage {
         }
         let outcome = zen.outcome();
         let took = sent.elapsed();
-        assert_eq!(alive(&place), Vec::<i32>::new(), "{}", outcome.everything());
-        let stopped = Stopped { place, outcome: outcome.expect_code(128 + signal as i32), signal, took };
+        assert_eq!(alive(&sandbox), Vec::<i32>::new(), "{}", outcome.dump());
+        let stopped = Stopped { sandbox, outcome: outcome.expect_code(128 + signal as i32), signal, took };
         stopped.expect_to_be_told();
         stopped
     }
@@ -69,20 +69,20 @@ impl Stopped {
         assert_eq!(outcome.report["stopped_by"], name);
         assert!(outcome.report["ended_at"].is_string());
         let title = format!("Orchestration Stopped by {name} - Results");
-        assert!(outcome.stdout.contains(&title), "{}", outcome.everything());
-        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.everything());
+        assert!(outcome.stdout.contains(&title), "{}", outcome.dump());
+        assert!(outcome.stdout.contains("Left running: nothing"), "{}", outcome.dump());
     }
 
     fn expect_interrupted(&self, name: &str, error: &str) {
         let outcome = &self.outcome;
         let told = (outcome.status(name), outcome.reason(name), outcome.error(name));
         let error = error.replace("SIGNAL", self.signal.as_str());
-        assert_eq!(told, ("failed", "interrupted", error.as_str()), "{name}\n{}", outcome.everything());
+        assert_eq!(told, ("failed", "interrupted", error.as_str()), "{name}\n{}", outcome.dump());
     }
 
     /// zen has on its books what was served, to the token and the micro-dollar.
     fn expect_exact_books(&self) {
-        let served = self.place.stand_in_events("served");
+        let served = self.sandbox.claude_events("served");
         let sum: u64 = served.iter().filter_map(|e| e["total_tokens"].as_u64()).sum();
         let mut by_process: Vec<(u64, f64)> = Vec::new();
         for event in &served {
@@ -93,19 +93,19 @@ impl Stopped {
         let usd: f64 = by_process.iter().map(|(_, usd)| usd).sum();
         let totals = &self.outcome.report["totals"];
         assert!(sum > 0, "something was served");
-        assert_eq!(totals["tokens"]["total"].as_u64(), Some(sum), "{}", self.outcome.everything());
+        assert_eq!(totals["tokens"]["total"].as_u64(), Some(sum), "{}", self.outcome.dump());
         let told = totals["cost_usd"].as_f64().expect("dollars");
-        assert!((told - usd).abs() < 2e-6, "{told} instead of {usd}\n{}", self.outcome.everything());
+        assert!((told - usd).abs() < 2e-6, "{told} instead of {usd}\n{}", self.outcome.dump());
     }
 }
 
 /// Two that have not answered `initialize`, and take in what else is said to them.
 fn asking() -> Stage {
-    let silent = |name| with_env(instance(name, "never asked"), json!({ "STAND_IN_INITIALIZE": "never" }));
+    let silent = |name| with_env(instance(name, "never asked"), json!({ "FAKE_CLAUDE_INITIALIZE": "never" }));
     Stage {
         instances: vec![silent("a"), silent("b")],
         arguments: &LONG_GRACE,
-        is_reached: |place, _| has_logged(place, "start", 2),
+        is_reached: |sandbox, _| has_logged(sandbox, "start", 2),
     }
 }
 
@@ -122,7 +122,7 @@ fn once_before_the_first_answer() {
 
 #[test]
 fn twice_before_the_first_answer() {
-    let deaf = |name| with_env(instance(name, "never asked"), json!({ "STAND_IN_AT_START": "[[deaf]] [[hang]]" }));
+    let deaf = |name| with_env(instance(name, "never asked"), json!({ "FAKE_CLAUDE_AT_START": "[[deaf]] [[hang]]" }));
     let stage = Stage { instances: vec![deaf("a"), deaf("b")], ..asking() };
     stage.stop(2, |stopped| {
         for name in ["a", "b"] {
@@ -135,11 +135,11 @@ fn twice_before_the_first_answer() {
 
 /// One of each generation, each with a tool that runs in a session of its own.
 fn in_a_turn() -> Stage {
-    let of = |generation: &str| with_env(instance(generation, SPENDS), json!({ "STAND_IN_GENERATION": generation }));
+    let of = |generation: &str| with_env(instance(generation, SPENDS), json!({ "FAKE_CLAUDE_GENERATION": generation }));
     Stage {
         instances: vec![of("2.1"), of("2.0"), of("1.0")],
         arguments: &LONG_GRACE,
-        is_reached: |place, _| has_logged(place, "tool", 3),
+        is_reached: |sandbox, _| has_logged(sandbox, "tool", 3),
     }
 }
 
@@ -161,7 +161,7 @@ fn once_in_a_turn() {
 fn twice_in_a_turn() {
     let deaf = |generation: &str| {
         let script = format!("[[deaf]] {SPENDS}");
-        with_env(instance(generation, &script), json!({ "STAND_IN_GENERATION": generation }))
+        with_env(instance(generation, &script), json!({ "FAKE_CLAUDE_GENERATION": generation }))
     };
     let stage = Stage { instances: vec![deaf("2.1"), deaf("2.0"), deaf("1.0")], ..in_a_turn() };
     stage.stop(2, |stopped| {
@@ -179,7 +179,7 @@ fn twice_in_a_turn() {
 fn once_in_the_middle_of_a_message() {
     let script =
         "[[usage in=900 out=100]] [[say First.]] [[tool Read {}]] [[usage in=500 out=90]] [[say Half]] [[hang]]";
-    let of = |generation: &str| with_env(instance(generation, script), json!({ "STAND_IN_GENERATION": generation }));
+    let of = |generation: &str| with_env(instance(generation, script), json!({ "FAKE_CLAUDE_GENERATION": generation }));
     let stage = Stage {
         instances: vec![of("2.1"), of("2.0"), of("1.0")],
         arguments: &["--grace", "300", "--status-report-interval", "0.1"],
@@ -189,7 +189,7 @@ fn once_in_the_middle_of_a_message() {
         for name in ["2.1", "2.0", "1.0"] {
             stopped.expect_interrupted(name, "Stopped by SIGNAL");
             let tokens = stopped.outcome.total_tokens(name);
-            assert!((1501..=1590).contains(&tokens), "{name}: {tokens}\n{}", stopped.outcome.everything());
+            assert!((1501..=1590).contains(&tokens), "{name}: {tokens}\n{}", stopped.outcome.dump());
         }
         assert!(stopped.took < AT_ONCE, "{:?}", stopped.took);
     });
@@ -203,7 +203,7 @@ fn in_the_grace_of_a_stop(arguments: &'static [&'static str]) -> Stage {
         instances: vec![timed_out, instance("works", SPENDS)],
         arguments,
         // The deadlines of a second are passed before its report is printed.
-        is_reached: |place, zen| has_logged(place, "tool", 2) && seconds_elapsed(&zen.stdout()) >= Some(5),
+        is_reached: |sandbox, zen| has_logged(sandbox, "tool", 2) && seconds_elapsed(&zen.stdout()) >= Some(5),
     }
 }
 
@@ -243,11 +243,11 @@ fn two_different_ones() {
     let stage = Stage {
         instances: vec![instance("deaf", &format!("[[deaf]] {SPENDS}"))],
         arguments: &LONG_GRACE,
-        is_reached: |place, _| has_logged(place, "tool", 1),
+        is_reached: |sandbox, _| has_logged(sandbox, "tool", 1),
     };
-    let place = Place::new();
-    let zen = place.start(&config(&place, &stage.instances), stage.arguments);
-    wait_until("the stage", || (stage.is_reached)(&place, &zen));
+    let sandbox = Sandbox::new();
+    let zen = sandbox.start(&config(&sandbox, &stage.instances), stage.arguments);
+    wait_until("the stage", || (stage.is_reached)(&sandbox, &zen));
     zen.signal(Signal::SIGTERM);
     wait_until("word of the first", || zen.stderr().contains("SIGTERM came"));
     zen.signal(Signal::SIGINT);
@@ -260,7 +260,7 @@ fn between_launches(first: &str, times: usize, look: impl Fn(&Stopped) + Sync) {
     let stage = Stage {
         instances: vec![instance("first", first), instance("b", "never"), instance("c", "never")],
         arguments: &["--grace", "300", "--startup-delay", "100"],
-        is_reached: |place, zen| has_logged(place, "tool", 1) || zen.has_ended("first"),
+        is_reached: |sandbox, zen| has_logged(sandbox, "tool", 1) || zen.has_ended("first"),
     };
     stage.stop(times, |stopped| {
         for name in ["b", "c"] {
@@ -268,7 +268,7 @@ fn between_launches(first: &str, times: usize, look: impl Fn(&Stopped) + Sync) {
             assert!(stopped.outcome.instance(name)["pid"].is_null());
             assert!(stopped.outcome.instance(name)["started_at"].is_null());
         }
-        assert!(has_logged(&stopped.place, "start", 1), "nothing is started any more");
+        assert!(has_logged(&stopped.sandbox, "start", 1), "nothing is started any more");
         assert!(stopped.took < AT_ONCE, "{:?}", stopped.took);
         look(stopped);
     });
@@ -306,7 +306,7 @@ fn after_a_result(grace: &'static [&'static str]) -> Stage {
         ],
         arguments: grace,
         // As much of a bar as an instance has that has answered and not ended.
-        is_reached: |place, zen| has_logged(place, "tool", 1) && zen.stdout().contains("███████░"),
+        is_reached: |sandbox, zen| has_logged(sandbox, "tool", 1) && zen.stdout().contains("███████░"),
     }
 }
 
@@ -314,7 +314,7 @@ fn after_a_result(grace: &'static [&'static str]) -> Stage {
 #[test]
 fn once_after_a_result() {
     after_a_result(&["--grace", "1", "--status-report-interval", "0.1"]).stop(1, |stopped| {
-        assert_eq!(stopped.outcome.status("done"), "completed", "{}", stopped.outcome.everything());
+        assert_eq!(stopped.outcome.status("done"), "completed", "{}", stopped.outcome.dump());
         stopped.expect_interrupted("works", "Stopped by SIGNAL");
         stopped.expect_exact_books();
     });
@@ -323,7 +323,7 @@ fn once_after_a_result() {
 #[test]
 fn twice_after_a_result() {
     after_a_result(&["--grace", "300", "--status-report-interval", "0.1"]).stop(2, |stopped| {
-        assert_eq!(stopped.outcome.status("done"), "completed", "{}", stopped.outcome.everything());
+        assert_eq!(stopped.outcome.status("done"), "completed", "{}", stopped.outcome.dump());
         assert_eq!(stopped.outcome.instance("done")["exit_signal"], 9);
         stopped.expect_interrupted("works", "Stopped by SIGNAL");
         assert!(stopped.took < AT_ONCE, "{:?}", stopped.took);

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, setsid};
 use serde_json::{Value, json};
 
 use super::{alive, config, has_logged, instance};
-use harness::{Outcome, Place, Running, terminal, wait_until, zen_binary};
+use harness::{RunOutput, Running, Sandbox, terminal, wait_until, zen_binary};
 
 /// Longer than an instance works in these tests, on a loaded machine too.
 const TIMEOUT_S: u64 = 15;
@@ -32,26 +32,26 @@ fn are_stopped(pids: &[i32]) -> bool {
     pids.iter().all(|&pid| state(pid) == 'T')
 }
 
-fn waits_at_gate(place: &Place) -> Value {
-    let mut waits = instance("a", &format!("{} [[say Done.]]", place.gate("gate")));
+fn waits_at_gate(sandbox: &Sandbox) -> Value {
+    let mut waits = instance("a", &format!("{} [[say Done.]]", sandbox.gate("gate")));
     waits["timeout"] = json!(TIMEOUT_S);
     waits["idle_timeout"] = json!(TIMEOUT_S);
     waits
 }
 
 /// Starts zen as a job of a shell is started, and waits until its instance is at the gate.
-fn started(place: &Place) -> Running {
-    let mut command = place.zen_on(&config(place, &[waits_at_gate(place)]), &[]);
+fn started(sandbox: &Sandbox) -> Running {
+    let mut command = sandbox.zen_on(&config(sandbox, &[waits_at_gate(sandbox)]), &[]);
     // The system stops no process group that has nothing of its session outside.
     command.process_group(0);
-    let zen = place.started(&mut command);
-    wait_until("the instance", || has_logged(place, "tool", 1));
+    let zen = sandbox.started(&mut command);
+    wait_until("the instance", || has_logged(sandbox, "tool", 1));
     zen
 }
 
-fn expect_deadlines_moved(outcome: &Outcome) {
-    let everything = outcome.everything();
-    assert_eq!(outcome.status("a"), "completed", "{everything}");
+fn expect_deadlines_moved(outcome: &RunOutput) {
+    let dump = outcome.dump();
+    assert_eq!(outcome.status("a"), "completed", "{dump}");
     let seconds = |name: &str| outcome.report[name].as_f64().expect("a number");
     assert!(seconds("paused_seconds") >= PAUSE.as_secs_f64() - 1.5, "{}", outcome.report);
     assert!(seconds("duration_seconds") < PAUSE.as_secs_f64(), "{}", outcome.report);
@@ -62,9 +62,9 @@ fn expect_deadlines_moved(outcome: &Outcome) {
 
 #[test]
 fn sigtstp_stops_the_instances_and_moves_the_deadlines() {
-    let place = Place::new();
-    let zen = started(&place);
-    let pids = alive(&place);
+    let sandbox = Sandbox::new();
+    let zen = started(&sandbox);
+    let pids = alive(&sandbox);
     assert!(pids.len() >= 2, "claude and its tool: {pids:?}");
     zen.signal(Signal::SIGTSTP);
     wait_until("zen to stop", || state(zen.pid()) == 'T');
@@ -74,18 +74,18 @@ fn sigtstp_stops_the_instances_and_moves_the_deadlines() {
     zen.signal(Signal::SIGCONT);
     wait_until("word of it", || zen.stderr().contains("zen: continued after "));
     assert!(pids.iter().all(|&pid| state(pid) != 'T'), "{pids:?}");
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(0);
-    assert!(outcome.stderr.contains("zen: received SIGTSTP"), "{}", outcome.everything());
+    assert!(outcome.stderr.contains("zen: received SIGTSTP"), "{}", outcome.dump());
     expect_deadlines_moved(&outcome);
 }
 
 /// As `docker pause`, a batch system, or `kill -STOP` of the whole tree does it.
 #[test]
 fn a_tree_that_is_frozen_as_a_whole_misses_no_deadline() {
-    let place = Place::new();
-    let zen = started(&place);
-    let mut pids = alive(&place);
+    let sandbox = Sandbox::new();
+    let zen = started(&sandbox);
+    let mut pids = alive(&sandbox);
     pids.insert(0, zen.pid());
     let signal_all = |signal| pids.iter().for_each(|&pid| kill(Pid::from_raw(pid), signal).expect("it lives"));
     // A pause is detected by a wait that took too long, so zen must be waiting.
@@ -94,7 +94,7 @@ fn a_tree_that_is_frozen_as_a_whole_misses_no_deadline() {
     sleep(PAUSE);
     signal_all(Signal::SIGCONT);
     wait_until("word of it", || zen.stderr().contains("zen: was not running for "));
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     expect_deadlines_moved(&zen.outcome().expect_code(0));
 }
 
@@ -102,25 +102,25 @@ fn a_tree_that_is_frozen_as_a_whole_misses_no_deadline() {
 #[test]
 fn a_stopped_run_can_be_interrupted() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let place = Place::new();
-        let zen = started(&place);
+        let sandbox = Sandbox::new();
+        let zen = started(&sandbox);
         zen.signal(Signal::SIGTSTP);
         wait_until("zen to stop", || state(zen.pid()) == 'T');
         zen.signal(signal);
         zen.signal(Signal::SIGCONT);
         let outcome = zen.outcome().expect_code(128 + signal as i32);
-        assert_eq!(outcome.reason("a"), "interrupted", "{}", outcome.everything());
+        assert_eq!(outcome.reason("a"), "interrupted", "{}", outcome.dump());
     }
 }
 
 #[test]
 fn a_stopped_run_that_is_killed_leaves_nothing_behind() {
-    let place = Place::new();
-    let zen = started(&place);
+    let sandbox = Sandbox::new();
+    let zen = started(&sandbox);
     zen.signal(Signal::SIGTSTP);
     wait_until("zen to stop", || state(zen.pid()) == 'T');
     zen.kill();
-    wait_until("the end of all", || place.survivors().is_empty());
+    wait_until("the end of all", || sandbox.survivors().is_empty());
 }
 
 /// Ctrl-Z at a terminal, on a job of a shell, and `fg`.
@@ -130,16 +130,16 @@ fn ctrl_z_at_a_terminal_suspends_the_job() {
         eprintln!("left out: there is no bash");
         return;
     }
-    let place = Place::new();
-    let file = config(&place, &[waits_at_gate(&place)]);
-    let zen = place.zen_on(&file, &[]);
+    let sandbox = Sandbox::new();
+    let file = config(&sandbox, &[waits_at_gate(&sandbox)]);
+    let zen = sandbox.zen_on(&file, &[]);
     let mut shell = Command::new("bash");
     shell.args([
         "--norc",
         "-c",
         r#"exec 2>/dev/tty; set -m; "$0" "$@"; echo "job: $?"; fg %1 >/dev/null; echo "end: $?""#,
     ]);
-    shell.arg(zen_binary()).args(zen.get_args()).current_dir(place.path("")).env_clear();
+    shell.arg(zen_binary()).args(zen.get_args()).current_dir(sandbox.path("")).env_clear();
     shell.envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let (master, slave) = terminal(None);
     let fd = slave.as_raw_fd();
@@ -164,13 +164,13 @@ fn ctrl_z_at_a_terminal_suspends_the_job() {
         }
     });
     let shows = |text: &str| String::from_utf8_lossy(&shown.lock().expect("a buffer")).contains(text);
-    let running = place.started_to(shell.stdin(Stdio::null()), Stdio::from(slave));
+    let running = sandbox.started_to(shell.stdin(Stdio::null()), Stdio::from(slave));
     drop(shell);
-    wait_until("the instance", || has_logged(&place, "tool", 1));
-    let pids = alive(&place);
+    wait_until("the instance", || has_logged(&sandbox, "tool", 1));
+    let pids = alive(&sandbox);
     master.write_all(b"\x1a").expect("a terminal");
     wait_until("word of it", || shows("zen: continued after"));
-    place.open_gate("gate");
+    sandbox.open_gate("gate");
     running.outcome().expect_code(0);
     reading.join().expect("a reader");
     assert!(shows("zen: received SIGTSTP") && shows("job: 148") && shows("end: 0"), "{shown:?}");

@@ -13,6 +13,6 @@ pub use processes::{exists, is_alive, processes_with};
 pub use programs::{fake_claude, fixture, repository, zen_binary};
 pub use random::Random;
 pub use sandbox::{
-    Outcome, Place, Running, TEST_VARIABLE, copy_program, terminal, with_default_signals, write_program,
+    RunOutput, Running, Sandbox, TEST_VARIABLE, copy_program, terminal, with_default_signals, write_program,
 };
 pub use waiting::{MAX_WAIT, wait_for, wait_until, wait_within};

@@ -24,14 +24,14 @@ use crate::waiting::MAX_WAIT;
 pub const TEST_VARIABLE: &str = "ZEN_TEST";
 
 /// A directory of its own, with what a run needs in it.
-pub struct Place {
+pub struct Sandbox {
     directory: tempfile::TempDir,
 }
 
 /// A run under way.
 pub struct Running {
     child: Child,
-    place_id: String,
+    sandbox_id: String,
     stdout: PathBuf,
     stderr: PathBuf,
     state: PathBuf,
@@ -39,7 +39,7 @@ pub struct Running {
 }
 
 /// A run that has ended.
-pub struct Outcome {
+pub struct RunOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
@@ -48,13 +48,13 @@ pub struct Outcome {
     pub report: Value,
 }
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("zen-test-").tempdir().expect("a temporary directory");
         for name in ["workspace/.claude/commands", "home", "state"] {
             fs::create_dir_all(directory.path().join(name)).expect("a directory");
         }
-        Place { directory }
+        Sandbox { directory }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -100,7 +100,7 @@ impl Place {
         self.config(&serde_json::json!({ "instances": instances }).to_string())
     }
 
-    /// zen, in this place, on the stand-in; not started. Nothing of the caller's environment but PATH is in its own.
+    /// zen, in this place, on the fake claude; not started. Nothing of the caller's environment but PATH is in its own.
     pub fn zen(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(zen_binary());
         command.args(arguments).current_dir(self.directory.path()).env_clear().envs([
@@ -110,8 +110,8 @@ impl Place {
             ("LANG", "C.UTF-8"),
             ("IS_SANDBOX", "1"),
             ("ZEN_CLAUDE", fake_claude().to_str().expect("a path in UTF-8")),
-            ("STAND_IN_LOG", self.path("stand-in.log").to_str().expect("a path in UTF-8")),
-            ("STAND_IN_RETRY_MS", "50"),
+            ("FAKE_CLAUDE_LOG", self.path("fake-claude.log").to_str().expect("a path in UTF-8")),
+            ("FAKE_CLAUDE_RETRY_MS", "50"),
             (TEST_VARIABLE, &self.id()),
         ]);
         // Where coverage is measured, what is run here tells of itself in this file.
@@ -122,7 +122,7 @@ impl Place {
 
     /// Runs this config here, with the workspace of this place and no delay between launches, unless `arguments` say
     /// otherwise.
-    pub fn run(&self, config: &Path, arguments: &[&str]) -> Outcome {
+    pub fn run(&self, config: &Path, arguments: &[&str]) -> RunOutput {
         self.start(config, arguments).outcome()
     }
 
@@ -158,35 +158,35 @@ impl Place {
         // Before it, for zen may have done much by the time that this thread goes on.
         let started = Instant::now();
         let child = command.spawn().expect("zen starts");
-        Running { child, place_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
+        Running { child, sandbox_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
     }
 
-    /// What the stand-in has logged of instances: starts, messages, ends.
-    pub fn stand_in_log(&self) -> Vec<Value> {
-        let log = self.whole_stand_in_log();
+    /// What the fake claude has logged of instances: starts, messages, ends.
+    pub fn claude_log(&self) -> Vec<Value> {
+        let log = self.full_claude_log();
         let asked: Vec<Value> = questions_in(&log).map(|start| start["pid"].clone()).collect();
         log.into_iter().filter(|event| !asked.contains(&event["pid"])).collect()
     }
 
-    /// The starts of the stand-in for a question of zen's own, such as which commands there are.
+    /// The starts of the fake claude for a question of zen's own, such as which commands there are.
     pub fn questions(&self) -> Vec<Value> {
-        questions_in(&self.whole_stand_in_log()).cloned().collect()
+        questions_in(&self.full_claude_log()).cloned().collect()
     }
 
     /// The log with that of questions.
-    pub fn whole_stand_in_log(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("stand-in.log")).unwrap_or_default();
+    pub fn full_claude_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("fake-claude.log")).unwrap_or_default();
         // The last line may be under way.
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
     /// What it has logged of one kind.
-    pub fn stand_in_events(&self, kind: &str) -> Vec<Value> {
-        self.stand_in_log().into_iter().filter(|event| event["event"] == kind).collect()
+    pub fn claude_events(&self, kind: &str) -> Vec<Value> {
+        self.claude_log().into_iter().filter(|event| event["event"] == kind).collect()
     }
 
-    /// A script for the stand-in that waits, in a tool, until this gate is opened.
+    /// A script for the fake claude that waits, in a tool, until this gate is opened.
     pub fn gate(&self, name: &str) -> String {
         let command = format!("while [ ! -e {} ]; do sleep 0.02; done", self.path(name).display());
         format!("[[tool Bash {}]]", serde_json::json!({ "command": command }))
@@ -208,7 +208,7 @@ impl Place {
 }
 
 /// A test that fails leaves no process behind either.
-impl Drop for Place {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         processes::end_all_with(&format!("{TEST_VARIABLE}={}", self.id()));
     }
@@ -274,18 +274,18 @@ impl Running {
     }
 
     /// Waits for its end, which comes within a bound.
-    pub fn outcome(self) -> Outcome {
+    pub fn outcome(self) -> RunOutput {
         self.outcome_within(MAX_WAIT)
     }
 
-    pub fn outcome_within(mut self, bound: Duration) -> Outcome {
+    pub fn outcome_within(mut self, bound: Duration) -> RunOutput {
         let Some(status) = self.child.wait_timeout(bound).expect("it can be waited for") else {
             let _ = self.child.kill();
             let _ = self.child.wait();
             panic!("zen did not end within {bound:?}\n{}\n{}", self.stdout(), self.stderr());
         };
         use std::os::unix::process::ExitStatusExt;
-        let outcome = Outcome {
+        let outcome = RunOutput {
             code: status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)),
             stdout: self.stdout(),
             stderr: self.stderr(),
@@ -293,17 +293,17 @@ impl Running {
             report: self.report(),
         };
         // Everything that zen started ends before zen does.
-        let mark = format!("{TEST_VARIABLE}={}", self.place_id);
-        assert_eq!(processes_with(&mark), Vec::<String>::new(), "processes left behind\n{}", outcome.everything());
+        let mark = format!("{TEST_VARIABLE}={}", self.sandbox_id);
+        assert_eq!(processes_with(&mark), Vec::<String>::new(), "processes left behind\n{}", outcome.dump());
         outcome
     }
 }
 
-impl Outcome {
+impl RunOutput {
     /// The entry of an instance in `report.json`.
     pub fn instance(&self, name: &str) -> &Value {
         let instances = self.report["instances"].as_array().expect("report.json has instances");
-        instances.iter().find(|i| i["name"] == name).unwrap_or_else(|| panic!("no {name}\n{}", self.everything()))
+        instances.iter().find(|i| i["name"] == name).unwrap_or_else(|| panic!("no {name}\n{}", self.dump()))
     }
 
     pub fn status(&self, name: &str) -> &str {
@@ -328,13 +328,13 @@ impl Outcome {
         self.instance(name)["tokens"]["total"].as_u64().expect("a count")
     }
 
-    pub fn everything(&self) -> String {
+    pub fn dump(&self) -> String {
         format!("exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 
     /// Holds the outcome to its exit code, and shows everything if it is another.
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}", self.everything());
+        assert_eq!(self.code, code, "{}", self.dump());
         self
     }
 }

@@ -1,5 +1,5 @@
 //! The script language of the tests: what claude is to do in a turn, written inside the prompt itself or in the body of
-//! a command file, so that a test reads as one piece. The loopback API and the stand-in for claude obey the same script.
+//! a command file, so that a test reads as one piece. The loopback API and the fake claude obey the same script.
 //!
 //! Everything outside `[[verb …]]` is ignored, and so is a `[[` that no lowercase verb follows (`[[ -f x ]]`, `[[1]]`).
 //! A tool call ends its message: whatever follows it, except for another tool call, belongs to the message after the
@@ -44,7 +44,7 @@ pub enum Step {
         input: Map<String, Value>,
     },
     Wait(Duration),
-    /// For the stand-in alone: `[[stand-in VERB ARGS]]`, or any verb unknown here. The API knows `[[until GATE]]` and
+    /// For the fake claude alone: `[[fake-claude VERB ARGS]]`, or any verb unknown here. The API knows `[[until GATE]]` and
     /// `[[stop REASON]]`, and ignores the others.
     Other {
         verb: String,
@@ -142,7 +142,7 @@ pub fn parse(text: &str) -> Result<Script, BadDirective> {
     Ok(Script { messages: builder.messages })
 }
 
-const KNOWN_VERBS: [&str; 9] = ["say", "think", "tool", "next", "usage", "wait", "status", "header", "stand-in"];
+const KNOWN_VERBS: [&str; 9] = ["say", "think", "tool", "next", "usage", "wait", "status", "header", "fake-claude"];
 
 /// The lowercase word the text begins with; empty when that word does not end like a verb.
 fn leading_verb(text: &str) -> &str {
@@ -206,10 +206,10 @@ impl Builder {
                     _ => message.headers.push(header),
                 }
             }
-            "stand-in" => {
+            "fake-claude" => {
                 let (verb, args) = split_word(args);
                 if verb.is_empty() {
-                    return Err("expected `stand-in VERB ARGS`".to_owned());
+                    return Err("expected `fake-claude VERB ARGS`".to_owned());
                 }
                 message.steps.push(Step::Other { verb: verb.to_owned(), args: args.to_owned() });
             }
@@ -394,8 +394,8 @@ mod tests {
     }
 
     #[test]
-    fn other_verbs_are_kept_for_the_stand_in() {
-        let messages = script("[[stand-in exit 3]][[emit {\"a\":[[1]]}]][[crash]]");
+    fn other_verbs_are_kept_for_the_fake_claude() {
+        let messages = script("[[fake-claude exit 3]][[emit {\"a\":[[1]]}]][[crash]]");
         assert_eq!(messages[0].steps, vec![other("exit", "3"), other("emit", "{\"a\":[[1]]}"), other("crash", "")]);
     }
 
@@ -418,7 +418,7 @@ mod tests {
             "[[status 598]]",
             "[[status 529 3]]",
             "[[header x]]",
-            "[[stand-in]]",
+            "[[fake-claude]]",
             "[[say no end",
             "[[tool Bash {\"a\":\"]]",
         ];

@@ -273,9 +273,9 @@ impl Shared {
     }
 
     /// The failure that is due at this place, if one is left.
-    fn next_failure(&self, place: PlaceInScript, failures: &[Failure]) -> Option<Failure> {
+    fn next_failure(&self, sandbox: PlaceInScript, failures: &[Failure]) -> Option<Failure> {
         let mut state = self.lock();
-        let count = state.failures_served.entry(place).or_default();
+        let count = state.failures_served.entry(sandbox).or_default();
         let mut before = 0;
         let due = failures.iter().find(|failure| {
             before += failure.times;
@@ -508,12 +508,12 @@ impl Conversation {
         let Some(mut message) = messages.into_iter().nth(*answers_since) else {
             return Ok(plain("done."));
         };
-        let place = PlaceInScript {
+        let sandbox = PlaceInScript {
             session_id: self.session_id.clone(),
             script: text.clone(),
             messages_before: self.message_count,
         };
-        if let Some(failure) = shared.next_failure(place, &message.failures) {
+        if let Some(failure) = shared.next_failure(sandbox, &message.failures) {
             let Failure { status, headers, .. } = failure;
             return Err(Refusal { status, headers, message: format!("scripted status {status}") });
         }

@@ -98,13 +98,13 @@ impl Claude {
         replace(response, "current_permission_mode", self.permissions.mode.as_str());
         let home = std::env::var("HOME").unwrap_or_default();
         replace(response, "user_output_styles_dir", format!("{home}/.claude/output-styles"));
-        let how = std::env::var("STAND_IN_INITIALIZE").unwrap_or_default();
+        let how = std::env::var("FAKE_CLAUDE_INITIALIZE").unwrap_or_default();
         match how.split_once(':').unwrap_or((&how, "")) {
             ("never", _) => return,
             ("error", _) => {
                 answer = json!({
                     "type": "control_response",
-                    "response": { "subtype": "error", "request_id": id, "error": "the stand-in refuses to initialize" }
+                    "response": { "subtype": "error", "request_id": id, "error": "the fake claude refuses to initialize" }
                 });
             }
             ("late", delay) => std::thread::sleep(Duration::from_millis(delay.parse().unwrap_or(1000))),

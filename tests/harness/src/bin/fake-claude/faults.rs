@@ -45,17 +45,17 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// First argument of a process that `[[escape]]` starts.
-const ESCAPEE: &str = "--stand-in-escapee";
+const ESCAPEE: &str = "--fake-claude-escapee";
 const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 impl Claude {
-    /// `STAND_IN_AT_START`: nothing is heard while it runs, for a real one that hangs at its start hears nothing.
+    /// `FAKE_CLAUDE_AT_START`: nothing is heard while it runs, for a real one that hangs at its start hears nothing.
     pub fn run_at_start(&mut self) {
-        let Ok(text) = std::env::var("STAND_IN_AT_START") else {
+        let Ok(text) = std::env::var("FAKE_CLAUDE_AT_START") else {
             return;
         };
-        let script = script::parse(&text).unwrap_or_else(|error| crate::fail(&format!("claude-stand-in: {error}")));
+        let script = script::parse(&text).unwrap_or_else(|error| crate::fail(&format!("fake-claude: {error}")));
         let mut turn = Turn::new(&self.model.clone(), &text, None);
         for step in script.messages.into_iter().flat_map(|message| message.steps) {
             match step {
@@ -69,7 +69,7 @@ impl Claude {
         }
     }
 
-    /// A verb that is for the stand-in alone.
+    /// A verb that is for the fake claude alone.
     pub fn do_other(&mut self, turn: &mut Turn, tokens: Tokens, verb: &str, args: &str) -> Result<(), Stop> {
         let words: Vec<&str> = args.split_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
@@ -131,7 +131,7 @@ impl Claude {
                 let resets_at = epoch_ms() / 1000 + number(first);
                 return Err(Stop::Verdict(self.hit_limit(resets_at)));
             }
-            _ => crate::fail(&format!("claude-stand-in: unknown verb [[{verb} {args}]]")),
+            _ => crate::fail(&format!("fake-claude: unknown verb [[{verb} {args}]]")),
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Claude {
             }
             "stdout" => dup2_stdout(&null),
             "stderr" => dup2_stderr(&null),
-            _ => crate::fail(&format!("claude-stand-in: [[close {name}]]: not a standard stream")),
+            _ => crate::fail(&format!("fake-claude: [[close {name}]]: not a standard stream")),
         };
         closed.expect("a standard stream can be replaced");
     }
@@ -264,7 +264,7 @@ impl Claude {
                         json!({ "type": "system", "subtype": "init" }),
                     ]
                 }
-                _ => crate::fail(&format!("claude-stand-in: `{kind}` does not swell")),
+                _ => crate::fail(&format!("fake-claude: `{kind}` does not swell")),
             };
             for line in lines {
                 self.out.bytes(format!("{line}\n").as_bytes());
@@ -310,7 +310,7 @@ fn bytes(text: &str) -> usize {
         "kB" | "KB" => 1000,
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
-        other => crate::fail(&format!("claude-stand-in: `{other}` is no unit of size")),
+        other => crate::fail(&format!("fake-claude: `{other}` is no unit of size")),
     };
     digits.parse::<usize>().unwrap_or(1) * unit
 }
@@ -318,7 +318,7 @@ fn bytes(text: &str) -> usize {
 fn signal_named(name: &str) -> Signal {
     let by_number = || name.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
     let by_name = || format!("SIG{}", name.trim_start_matches("SIG")).parse().ok();
-    by_number().or_else(by_name).unwrap_or_else(|| crate::fail(&format!("claude-stand-in: no signal {name}")))
+    by_number().or_else(by_name).unwrap_or_else(|| crate::fail(&format!("fake-claude: no signal {name}")))
 }
 
 /// A child in the same process group that keeps stdout and stderr open.

@@ -1,7 +1,7 @@
-//! The three generations of the CLI that the stand-in plays, and everything in which they differ that is not the shape
+//! The three generations of the CLI that the fake claude plays, and everything in which they differ that is not the shape
 //! of a line (that is recorded: see `templates`). Measured against the real ones.
 
-/// Chosen by `STAND_IN_GENERATION`.
+/// Chosen by `FAKE_CLAUDE_GENERATION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     V1_0,
@@ -13,7 +13,7 @@ impl Generation {
     /// # Errors
     /// The value, when it names no generation: a test that writes one is wrong.
     pub fn from_env() -> Result<Generation, String> {
-        match std::env::var("STAND_IN_GENERATION").as_deref() {
+        match std::env::var("FAKE_CLAUDE_GENERATION").as_deref() {
             Err(_) | Ok("" | "2.1") => Ok(Generation::V2_1),
             Ok("2.0") => Ok(Generation::V2_0),
             Ok("1.0") => Ok(Generation::V1_0),

@@ -1,4 +1,4 @@
-//! `STAND_IN_LOG=FILE`: one JSON line for each start, message served and end, so that a test can compare what zen
+//! `FAKE_CLAUDE_LOG=FILE`: one JSON line for each start, message served and end, so that a test can compare what zen
 //! counted with what was really served.
 
 use serde_json::{Value, json};
@@ -22,14 +22,14 @@ const SHOWN: [&str; 18] = [
     "ANTHROPIC_BASE_URL",
     "DISABLE_AUTOUPDATER",
     "OTEL_RESOURCE_ATTRIBUTES",
-    "STAND_IN_GENERATION",
-    "STAND_IN_AT_START",
-    "STAND_IN_INITIALIZE",
+    "FAKE_CLAUDE_GENERATION",
+    "FAKE_CLAUDE_AT_START",
+    "FAKE_CLAUDE_INITIALIZE",
 ];
 
-/// Appends one event; `fields` is an object. Without `STAND_IN_LOG` nothing happens.
+/// Appends one event; `fields` is an object. Without `FAKE_CLAUDE_LOG` nothing happens.
 pub fn event(name: &str, fields: Value) {
-    let Some(path) = std::env::var_os("STAND_IN_LOG") else {
+    let Some(path) = std::env::var_os("FAKE_CLAUDE_LOG") else {
         return;
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A stand-in for `claude -p --input-format stream-json --output-format stream-json`: the real CLI's behaviour, measured
+//! A fake `claude -p --input-format stream-json --output-format stream-json`: the real CLI's behaviour, measured
 //! on three generations of it, without network and account. What it does in a turn is written in the message it is sent
-//! (see `script`), faults included. `STAND_IN_GENERATION` chooses the generation; the other variables are
-//! `STAND_IN_AT_START`, `STAND_IN_INITIALIZE`, `STAND_IN_LOG`, `STAND_IN_MCP_FAILED` (names of MCP servers that `init`
-//! reports as failed), `STAND_IN_RETRY_MS` and `STAND_IN_WAKEUP_MS` (the time to a scheduled wake-up).
+//! (see `script`), faults included. `FAKE_CLAUDE_GENERATION` chooses the generation; the other variables are
+//! `FAKE_CLAUDE_AT_START`, `FAKE_CLAUDE_INITIALIZE`, `FAKE_CLAUDE_LOG`, `FAKE_CLAUDE_MCP_FAILED` (names of MCP servers that `init`
+//! reports as failed), `FAKE_CLAUDE_RETRY_MS` and `FAKE_CLAUDE_WAKEUP_MS` (the time to a scheduled wake-up).
 
 mod commands;
 mod control;
@@ -98,7 +98,8 @@ fn main() {
         std::process::exit(status);
     }
     signals::block();
-    let generation = Generation::from_env().unwrap_or_else(|name| fail(&format!("unknown STAND_IN_GENERATION {name}")));
+    let generation =
+        Generation::from_env().unwrap_or_else(|name| fail(&format!("unknown FAKE_CLAUDE_GENERATION {name}")));
     let options = Options::parse(generation, templates::help(generation)).unwrap_or_else(|error| fail(&error));
     if options.help {
         print!("{}", templates::help(generation));
@@ -157,7 +158,7 @@ fn main() {
 /// What the real ones check before anything else.
 fn check(options: &Options) {
     if !options.print {
-        fail("claude-stand-in: only --print is played here");
+        fail("fake-claude: only --print is played here");
     }
     if options.output_format == "stream-json" && !options.verbose {
         fail("Error: When using --print, --output-format=stream-json requires --verbose");
@@ -166,7 +167,7 @@ fn check(options: &Options) {
         fail("Error: --input-format=stream-json requires output-format=stream-json.");
     }
     if options.output_format != "stream-json" {
-        fail("claude-stand-in: only --output-format stream-json is played here");
+        fail("fake-claude: only --output-format stream-json is played here");
     }
 }
 

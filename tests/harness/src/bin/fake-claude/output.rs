@@ -43,7 +43,7 @@ impl Output {
             match nix::unistd::write(stdout, rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(nix::errno::Errno::EINTR) => {}
-                // A test may hand over a non-blocking pipe; waiting a moment is good enough for a stand-in.
+                // A test may hand over a non-blocking pipe; waiting a moment is good enough for a fake claude.
                 Err(nix::errno::Errno::EAGAIN) => std::thread::sleep(std::time::Duration::from_millis(1)),
                 Err(_) if self.survives_closing => self.is_closed = true,
                 Err(_) => crate::fail("Error: write EPIPE"),

@@ -48,7 +48,7 @@ impl Claude {
             self.emit(line);
         }
         // A script that will be let through is not to hold up its test; one that will not is to be waited for.
-        let fixed = std::env::var("STAND_IN_RETRY_MS").ok().and_then(|ms| ms.parse().ok());
+        let fixed = std::env::var("FAKE_CLAUDE_RETRY_MS").ok().and_then(|ms| ms.parse().ok());
         let ms = fixed.unwrap_or(if times > MAX_RETRIES { announced_ms } else { 50 });
         self.pause(Duration::from_millis(ms))
     }

@@ -65,7 +65,7 @@ impl Session {
             .and_then(|()| std::fs::write(&temporary, value.to_string()))
             .and_then(|()| std::fs::rename(&temporary, &path));
         if let Err(error) = written {
-            eprintln!("claude-stand-in: {}: {error}", path.display());
+            eprintln!("fake-claude: {}: {error}", path.display());
         }
     }
 }

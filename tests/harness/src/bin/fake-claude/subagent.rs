@@ -234,9 +234,9 @@ impl Claude {
         }
     }
 
-    /// A wake-up that the agent has scheduled comes `STAND_IN_WAKEUP_MS` after it, and not after a minute.
+    /// A wake-up that the agent has scheduled comes `FAKE_CLAUDE_WAKEUP_MS` after it, and not after a minute.
     pub fn schedule_wakeup(&mut self) -> Answer {
-        let delay_ms = std::env::var("STAND_IN_WAKEUP_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(100);
+        let delay_ms = std::env::var("FAKE_CLAUDE_WAKEUP_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(100);
         self.wakeup = Some(std::time::Instant::now() + std::time::Duration::from_millis(delay_ms));
         let details = json!({ "scheduledFor": epoch_ms() + 60_000, "clampedDelaySeconds": 60, "wasClamped": false });
         Answer::with_details("Next wakeup scheduled for 10:50:00 (in 60s).", details)

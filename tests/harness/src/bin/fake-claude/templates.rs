@@ -1,4 +1,4 @@
-//! The lines that the real CLIs printed, as patterns: what the stand-in prints is a recorded line in which only the fields
+//! The lines that the real CLIs printed, as patterns: what the fake claude prints is a recorded line in which only the fields
 //! that have to change are replaced, so that shape and unknown fields stay the real ones.
 
 use crate::generation::Generation;

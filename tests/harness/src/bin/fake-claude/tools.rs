@@ -213,7 +213,7 @@ fn write_file(path: &str, content: &str) -> Answer {
 
 /// A file that is gone with its last descriptor.
 pub fn unnamed_file() -> std::fs::File {
-    let path = std::env::temp_dir().join(format!("stand-in-{}-{}", std::process::id(), templates::epoch_ms()));
+    let path = std::env::temp_dir().join(format!("fake-claude-{}-{}", std::process::id(), templates::epoch_ms()));
     let file = std::fs::OpenOptions::new().read(true).append(true).create_new(true).open(&path);
     let _ = std::fs::remove_file(&path);
     file.expect("the temporary folder is writable")

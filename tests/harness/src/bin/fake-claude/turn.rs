@@ -126,7 +126,7 @@ impl Claude {
         if let Some(tools) = line["tools"].as_array_mut() {
             tools.retain(|tool| self.permissions.offers(tool.as_str().unwrap_or_default()));
         }
-        if let Ok(failed) = std::env::var("STAND_IN_MCP_FAILED") {
+        if let Ok(failed) = std::env::var("FAKE_CLAUDE_MCP_FAILED") {
             let server = |name: &str| json!({ "name": name, "status": "failed", "source": "dynamic" });
             line["mcp_servers"] = failed.split(',').map(server).collect();
         }
@@ -222,7 +222,7 @@ impl Claude {
 
     fn messages_for(&mut self, turn: &Turn) -> VecDeque<Message> {
         let script = script::parse(&turn.text).unwrap_or_else(|error| {
-            crate::fail(&format!("claude-stand-in: {error}"));
+            crate::fail(&format!("fake-claude: {error}"));
         });
         if script.messages.is_empty() && turn.agent.is_none() {
             return std::mem::take(&mut self.rest_of_script);

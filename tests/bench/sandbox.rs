@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use crate::child;
 
 /// A directory of its own, removed at the end.
-pub struct Place {
+pub struct Sandbox {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl Sandbox {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("zen-bench-").tempdir().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("workspace")).expect("a directory");
-        Place { directory }
+        Sandbox { directory }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
