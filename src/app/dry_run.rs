@@ -11,6 +11,7 @@ use crate::engine::budget::Budget;
 use crate::engine::exit_code::ExitCode;
 use crate::plan::Instance;
 use crate::preflight::PreparedRun;
+use crate::report::dry_run::PlannedRun;
 use crate::report::{self, Style};
 use crate::run::{delayed_start, session_entry};
 
@@ -37,8 +38,13 @@ fn plan_text(prepared: &PreparedRun, options: &Options, due_ms: Option<u64>, sty
     for set in &prepared.overrides {
         settings.push(("budget", set.to_string()));
     }
-    let command_lines = command_lines(prepared).into_iter();
-    report::dry_run::plan(&prepared.plan, &prepared.workspace, command_lines, &settings, style)
+    let run = PlannedRun {
+        plan: &prepared.plan,
+        workspace: &prepared.workspace,
+        command_lines: &command_lines(prepared),
+        settings: &settings,
+    };
+    report::dry_run::plan(&run, style)
 }
 
 /// Returns the command line of each instance, in the plan's order.

@@ -6,12 +6,12 @@ use crate::config::{BudgetConfig, BudgetType, TokenBasis};
 
 /// Returns the overall limit in tokens, if it is in effect.
 pub(super) fn overall_tokens(budget: &BudgetConfig) -> Option<u64> {
-    budget.overall_tokens.filter(|_| budget.budget_type != Some(BudgetType::Cost))
+    if budget.budget_type == Some(BudgetType::Cost) { None } else { budget.overall_tokens }
 }
 
 /// Returns the overall limit in micro-dollars, if it is in effect.
 pub(super) fn overall_micros(budget: &BudgetConfig) -> Option<u64> {
-    budget.overall_micros.filter(|_| budget.budget_type != Some(BudgetType::Tokens))
+    if budget.budget_type == Some(BudgetType::Tokens) { None } else { budget.overall_micros }
 }
 
 /// Returns the number of these tokens that count against a limit.

@@ -14,95 +14,119 @@ use crate::plan::{Instance, Plan, Turn};
 const MAX_LINE_COLUMNS: usize = 160;
 const MAX_PATH_COLUMNS: usize = 4096;
 
+/// Run that a dry run describes.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedRun<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Path of the workspace.
+    pub workspace: &'a Path,
+    /// Arguments that each instance would be spawned with, program first, in the plan's order.
+    pub command_lines: &'a [Vec<String>],
+    /// Names and values that apply to the whole run.
+    pub settings: &'a [(&'a str, String)],
+}
+
 /// Returns the text of the plan, with its last newline.
-///
-/// `command_lines` are the arguments that each instance would be spawned with, program first, in the plan's order;
-/// `settings` are names and values that apply to the whole run.
 #[must_use]
-pub fn plan(
-    plan: &Plan,
-    workspace: &Path,
-    mut command_lines: impl Iterator<Item = Vec<String>>,
-    settings: &[(&str, String)],
-    style: Style,
-) -> String {
-    let mut lines = vec![format!("{} configured", counted(plan.instances.len(), "instance", "instances"))];
-    for instance in &plan.instances {
+pub fn plan(run: &PlannedRun, style: Style) -> String {
+    let instances = &run.plan.instances;
+    let mut lines = vec![format!("{} configured", counted(instances.len(), "instance", "instances"))];
+    for (index, instance) in instances.iter().enumerate() {
         lines.push(String::new());
         lines.push(heading(instance, style));
-        lines.extend(details(plan, instance, workspace, style).iter().map(|line| format!("  {line}")));
-        lines.extend(command_lines.next().map(|words| format!("  $ {}", command_line(&words, style))));
+        for line in details(run, instance, style) {
+            lines.push(format!("  {line}"));
+        }
+        if let Some(words) = run.command_lines.get(index) {
+            lines.push(format!("  $ {}", command_line(words, style)));
+        }
     }
     lines.push(String::new());
-    lines.extend(budget_lines(&plan.budget, style));
-    if !settings.is_empty() {
+    lines.extend(budget_lines(&run.plan.budget, style));
+    if !run.settings.is_empty() {
         lines.push(String::new());
-        lines.extend(
-            settings.iter().map(|(name, value)| format!("{name}: {}", style.sanitize(value, MAX_PATH_COLUMNS))),
-        );
+    }
+    for (name, value) in run.settings {
+        lines.push(format!("{name}: {}", style.sanitize(value, MAX_PATH_COLUMNS)));
     }
     lines.join("\n") + "\n"
 }
 
 fn heading(instance: &Instance, style: Style) -> String {
     let name = style.name(&instance.name);
-    match &instance.description {
-        Some(description) => {
-            style.sanitize(&format!("{name}: {}", style.sanitize(description, MAX_LINE_COLUMNS)), MAX_LINE_COLUMNS)
-        }
-        None => name,
-    }
+    let Some(description) = &instance.description else { return name };
+    style.sanitize(&format!("{name}: {}", style.sanitize(description, MAX_LINE_COLUMNS)), MAX_LINE_COLUMNS)
 }
 
 /// Returns the plan of an instance, one line for each detail.
-fn details(plan: &Plan, instance: &Instance, workspace: &Path, style: Style) -> Vec<String> {
-    let shown = |what: &str, text: &str| format!("{what} {}", style.sanitize(text, MAX_LINE_COLUMNS));
-    let list = |what: &str, words: &[String]| shown(what, &words.join(", "));
-    let (set, unset): (Vec<_>, Vec<_>) = instance.invocation.env.iter().partition(|(_, value)| value.is_some());
-    let names = |variables: Vec<(&String, &Option<String>)>| -> Vec<String> {
-        variables.into_iter().map(|(name, _)| name.clone()).collect()
-    };
-    let (set, unset) = (names(set), names(unset));
+fn details(run: &PlannedRun, instance: &Instance, style: Style) -> Vec<String> {
+    let invocation = &instance.invocation;
+    let mut details = Details { lines: Vec::new(), style };
+    for turn in &instance.turns {
+        details.lines.push(turn_line(turn, style));
+    }
+    match &invocation.session {
+        Some(session) => {
+            let name = style.sanitize(&session.name, MAX_LINE_COLUMNS);
+            details.lines.push(format!("session {name} ({})", session.uuid));
+        }
+        None => details.add("session", "new"),
+    }
+    match invocation.allowed_tools.as_deref() {
+        None => details.add("tools", "all"),
+        Some([]) => details.add("tools", "none"),
+        Some(tools) => details.add("tools", &format!("only {}", tools.join(", "))),
+    }
+    details.add_list("denied tools", &invocation.disallowed_tools);
+    let overridden = if permissions::is_mode_overridden(invocation) { "; other tools are denied" } else { "" };
+    details.add("permission mode", &format!("{}{overridden}", invocation.permission_mode));
+    if let Some(model) = &invocation.model {
+        details.add("model", model);
+    }
+    details.add("timeout", &exact_seconds(instance.timeout));
+    if let Some(idle_timeout) = instance.idle_timeout {
+        details.add("idle timeout", &exact_seconds(idle_timeout));
+    }
+    let RetryPolicy { max_retries, initial_delay } = instance.retries;
+    if max_retries > 0 {
+        details.add("retries", &format!("{max_retries}, the first after {}", exact_seconds(initial_delay)));
+    }
+    if let Some(max_tokens) = instance.max_tokens {
+        details.add("max tokens", &text::thousands(max_tokens));
+    }
+    details.add_list("depends on", &dependencies(run.plan, instance));
+    if invocation.cwd != run.workspace {
+        details.lines.push(format!("cwd {}", style.sanitize(&invocation.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
+    }
+    let (set, unset): (Vec<_>, Vec<_>) = invocation.env.iter().partition(|(_, value)| value.is_some());
+    details.add_list("env", &names(&set));
+    details.add_list("unset env", &names(&unset));
+    details.lines
+}
 
-    let mut lines: Vec<String> = instance.turns.iter().map(|turn| turn_line(turn, style)).collect();
-    lines.push(match &instance.invocation.session {
-        Some(session) => format!("{} ({})", shown("session", &session.name), session.uuid),
-        None => "session of its own".into(),
-    });
-    lines.push(match instance.invocation.allowed_tools.as_deref() {
-        None => "tools all".into(),
-        Some([]) => "tools none".into(),
-        Some(tools) => list("tools only", tools),
-    });
-    if !instance.invocation.disallowed_tools.is_empty() {
-        lines.push(list("tools refused", &instance.invocation.disallowed_tools));
+/// Lines about one instance.
+struct Details {
+    lines: Vec<String>,
+    style: Style,
+}
+
+impl Details {
+    fn add(&mut self, name: &str, value: &str) {
+        self.lines.push(format!("{name} {}", self.style.sanitize(value, MAX_LINE_COLUMNS)));
     }
-    let all_the_same = if permissions::is_mode_overridden(&instance.invocation) {
-        "; tools that are not listed are refused all the same"
-    } else {
-        ""
-    };
-    lines.push(shown("permission mode", &instance.invocation.permission_mode) + all_the_same);
-    lines.extend(instance.invocation.model.iter().map(|model| shown("model", model)));
-    lines.push(format!("timeout {}", exact_seconds(instance.timeout)));
-    lines.extend(instance.idle_timeout.map(|idle| format!("idle timeout {}", exact_seconds(idle))));
-    if instance.retries.max_retries > 0 {
-        let RetryPolicy { max_retries: count, initial_delay: first_delay } = instance.retries;
-        lines.push(format!("retries {count}, the first after {}", exact_seconds(first_delay)));
-    }
-    lines.extend(instance.max_tokens.map(|tokens| format!("max tokens {}", text::thousands(tokens))));
-    if !instance.depends_on.is_empty() {
-        lines.push(list("depends on", &dependencies(plan, instance)));
-    }
-    if instance.invocation.cwd != workspace {
-        lines.push(format!("cwd {}", style.sanitize(&instance.invocation.cwd.to_string_lossy(), MAX_PATH_COLUMNS)));
-    }
-    for (what, names) in [("env", &set), ("env without", &unset)] {
-        if !names.is_empty() {
-            lines.push(list(what, names));
+
+    /// Adds a list, unless it is empty.
+    fn add_list(&mut self, name: &str, values: &[String]) {
+        if !values.is_empty() {
+            self.add(name, &values.join(", "));
         }
     }
-    lines
+}
+
+/// Returns the names of these environment variables.
+fn names(variables: &[(&String, &Option<String>)]) -> Vec<String> {
+    variables.iter().map(|(name, _)| name.to_string()).collect()
 }
 
 /// Returns a turn with its kind: `/usr/bin/env` is text.
@@ -112,14 +136,15 @@ fn turn_line(turn: &Turn, style: Style) -> String {
 }
 
 fn dependencies(plan: &Plan, instance: &Instance) -> Vec<String> {
-    let named = instance.depends_on.iter().map(|&(other, when)| {
+    let mut dependencies = Vec::new();
+    for &(other, condition) in &instance.depends_on {
         let name = &plan.instances[other].name;
-        match when {
+        dependencies.push(match condition {
             DependencyCondition::Completed => name.clone(),
             DependencyCondition::Ended => format!("{name} (even if it fails)"),
-        }
-    });
-    named.collect()
+        });
+    }
+    dependencies
 }
 
 /// Returns the seconds as the user wrote them, with the fraction.
@@ -137,44 +162,41 @@ fn budget_lines(budget: &BudgetConfig, style: Style) -> Vec<String> {
     };
     let mode = budget.enforcement.unwrap_or_default().word();
     let kind = budget::effective_type(budget).word();
-    let basis = budget.token_basis.map(|basis| format!("; basis {}", budget::basis_word(basis))).unwrap_or_default();
+    let basis = match budget.token_basis {
+        Some(basis) => format!("; basis {}", budget::basis_word(basis)),
+        None => String::new(),
+    };
     let mut lines = vec![format!("Budget: {overall}; mode {mode}; type {kind}{basis}")];
-    for (command, tokens, micros) in command_limits(budget) {
+    for command in budget.limited_commands() {
+        let tokens = budget.command_tokens.get(command).copied();
+        let micros = budget.command_micros.get(command).copied();
         lines.push(format!("  {}: {}", style.sanitize(command, MAX_LINE_COLUMNS), limits(tokens, micros)));
     }
     lines
 }
 
-/// Returns the commands that have a limit, each once, in order.
-fn command_limits(budget: &BudgetConfig) -> Vec<(&str, Option<u64>, Option<u64>)> {
-    let limits =
-        |command: &str| (budget.command_tokens.get(command).copied(), budget.command_micros.get(command).copied());
-    let commands = budget.limited_commands().into_iter();
-    commands
-        .map(|command| {
-            let (tokens, micros) = limits(command);
-            (command, tokens, micros)
-        })
-        .collect()
-}
-
 /// Returns the limits that are set: `50,000 tokens, $5.00`.
 fn limits(tokens: Option<u64>, micros: Option<u64>) -> String {
-    let tokens = tokens.map(|tokens| format!("{} tokens", text::thousands(tokens)));
-    tokens.into_iter().chain(micros.map(text::dollars)).collect::<Vec<_>>().join(", ")
+    match (tokens, micros) {
+        (Some(tokens), Some(micros)) => format!("{} tokens, {}", text::thousands(tokens), text::dollars(micros)),
+        (Some(tokens), None) => format!("{} tokens", text::thousands(tokens)),
+        (None, Some(micros)) => text::dollars(micros),
+        (None, None) => String::new(),
+    }
 }
 
 /// Returns the arguments quoted for a shell.
 fn command_line(words: &[String], style: Style) -> String {
-    words.iter().map(|word| quoted(word, style)).collect::<Vec<_>>().join(" ")
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word, style)).collect();
+    quoted.join(" ")
 }
 
 fn quoted(word: &str, style: Style) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
-    let is_harmless = text::sanitize_line(word) == word && (style.unicode || word.is_ascii());
-    if !word.is_empty() && word.chars().all(is_plain) {
+    let needs_quotes = |c: char| !c.is_ascii_alphanumeric() && !"@%_+=:,./-".contains(c);
+    let is_printable = text::sanitize_line(word) == word && (style.unicode || word.is_ascii());
+    if !word.is_empty() && !word.contains(needs_quotes) {
         word.to_owned()
-    } else if is_harmless {
+    } else if is_printable {
         format!("'{}'", word.replace('\'', r"'\''"))
     } else {
         format!("$'{}'", escaped(word))
@@ -198,7 +220,7 @@ fn escaped(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{ASCII, UNICODE, hostile, planned, style, without_colours};
+    use super::super::samples::{ASCII, Cases, UNICODE, hostile, planned, style, without_colours};
     use super::*;
     use proptest::prelude::*;
     use std::process::Command;
@@ -219,118 +241,42 @@ mod tests {
             "command_cost_budgets": {"/analyze-code": 0.50}, "budget_type": "mixed", "enforcement_mode": "block",
             "disable_visuals": false}}"#;
 
-    fn told(plan: &Plan, command_lines: &[Vec<String>], style: Style) -> String {
-        super::plan(plan, Path::new("/w"), command_lines.iter().cloned(), &[("startup delay", "5s".into())], style)
+    fn text(plan: &Plan, command_lines: &[Vec<String>], style: Style) -> String {
+        let settings = &[("startup delay", "5s".into())];
+        super::plan(&PlannedRun { plan, workspace: Path::new("/w"), command_lines, settings }, style)
     }
 
     #[test]
-    fn test_1_1_the_seed_s_config_is_shown_whole() {
-        let plan = planned(CONFIG_OF_THE_SEED);
-        let uuids: Vec<&str> =
-            plan.instances.iter().filter_map(|i| Some(i.invocation.session.as_ref()?.uuid.as_str())).collect();
+    fn plans_equal_the_golden_file() {
+        let mut cases = Cases::default();
         let command_lines = [["claude", "--print"].map(String::from).to_vec()];
-        let expected = format!(
-            "\
-3 instances configured
-
-analyzer-1: Analyzes codebase structure
-  command /compact
-  command /clear
-  text Set context: Code analysis mode
-  command /analyze-code
-  session analysis-session-1 ({})
-  tools only Read, Grep, Glob, Task
-  permission mode bypassPermissions; tools that are not listed are refused all the same
-  timeout 10000s
-  max tokens 5,000
-  $ claude --print
-
-analyzer-2: Security vulnerability assessment
-  text What are the security vulnerabilities in this codebase?
-  session security-session-1 ({})
-  tools all
-  permission mode bypassPermissions
-  timeout 10000s
-  max tokens 8,000
-
-reporter
-  command /generate comprehensive report; Include findings from both analyzers
-  session reporting-session ({})
-  tools all
-  permission mode bypassPermissions
-  timeout 10000s
-  max tokens 12,000
-
-Budget: overall 50,000 tokens; mode block; type mixed
-  /analyze-code: 5,000 tokens, $0.50
-  /generate: 12,000 tokens
-
-startup delay: 5s
-",
-            uuids[0], uuids[1], uuids[2]
-        );
-        assert_eq!(told(&plan, &command_lines, UNICODE), expected);
-        assert_eq!(told(&plan, &command_lines, ASCII), expected);
-    }
-
-    #[test]
-    fn everything_that_is_set_is_shown_but_no_secret() {
+        let plan = planned(CONFIG_OF_THE_SEED);
+        assert_eq!(text(&plan, &command_lines, ASCII), text(&plan, &command_lines, UNICODE));
+        cases.add("test 1.1 of the seed", &text(&plan, &command_lines, UNICODE));
         let plan = planned(
             r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "model": "opus",
                 "depends_on": ["a"], "cwd": "sub", "env": {"API_KEY": "s3cret", "HOME": null}, "idle_timeout": 1.5, "retries": 2,
                 "allowed_tools": [], "disallowed_tools": ["Write", "Bash(rm *)"]},
                 {"name": "c", "command": "x", "depends_on": [{"name": "a", "when": "done"}, "b"]}]}"#,
         );
-        let told = told(&plan, &[], UNICODE);
-        assert!(
-            told.contains(
-                "
-b
-  text x
-  session of its own
-  tools none
-  tools refused Write, Bash(rm *)
-  permission mode bypassPermissions; tools that are not listed are refused all the same
-  model opus
-  timeout 10000s
-  idle timeout 1.5s
-  retries 2, the first after 5s
-  depends on a
-  cwd /w/sub
-  env API_KEY
-  env without HOME
-"
-            ),
-            "{told}"
-        );
-        assert!(told.contains("\n  depends on a (even if it fails), b\n"));
-        assert!(told.contains("\nBudget: no budget\n"));
-        assert!(!told.contains("s3cret"));
-    }
-
-    #[test]
-    fn budgets_of_every_kind_are_shown() {
-        let lines = |budget: &str| {
+        let all_fields = text(&plan, &[], UNICODE);
+        assert!(!all_fields.contains("s3cret"));
+        cases.add("all fields", &all_fields);
+        for budget in [
+            r#"{"overall_cost_budget": 5, "enforcement_mode": "warn"}"#,
+            r#"{"overall_budget": 9, "overall_cost_budget": 0.5, "token_basis": "uncached"}"#,
+            r#"{"command_budgets": {"/help": 7000}}"#,
+            "{}",
+        ] {
             let config = format!(r#"{{"budget": {budget}, "instances": [{{"command": "/help"}}]}}"#);
-            budget_lines(&planned(&config).budget, UNICODE)
-        };
-        assert_eq!(
-            lines(r#"{"overall_cost_budget": 5, "enforcement_mode": "warn"}"#),
-            ["Budget: overall $5.00; mode warn; type cost"]
-        );
-        assert_eq!(
-            lines(r#"{"overall_budget": 9, "overall_cost_budget": 0.5, "token_basis": "uncached"}"#),
-            ["Budget: overall 9 tokens, $0.50; mode block; type mixed; basis uncached"]
-        );
-        assert_eq!(
-            lines(r#"{"command_budgets": {"/help": 7000}}"#),
-            ["Budget: no overall limit; mode block; type tokens", "  /help: 7,000 tokens"]
-        );
-        assert_eq!(lines("{}"), ["Budget: no budget"]);
+            let lines = budget_lines(&planned(&config).budget, UNICODE);
+            cases.add(&format!("budget {budget}"), &(lines.join("\n") + "\n"));
+        }
+        cases.assert("dry_run.txt");
     }
 
     #[test]
-    fn words_are_quoted_where_they_must_be() {
+    fn words_are_quoted_if_necessary() {
         let line = |word: &str, style| command_line(&["claude".into(), word.into()], style);
         assert_eq!(line("--model=opus", UNICODE), "claude --model=opus");
         assert_eq!(line("", UNICODE), "claude ''");
@@ -341,7 +287,7 @@ b
     }
 
     #[test]
-    fn bash_reads_each_word_as_it_was() {
+    fn bash_parses_each_quoted_word_to_the_original() {
         for style in [UNICODE, ASCII] {
             for word in ["a b", "it's", "\u{1b}[31mx\n\ty\\'", "日7\u{9b}0", "double  space", "$(x) `y` \"z\""] {
                 let script = format!("printf %s {}", quoted(word, style));
@@ -353,7 +299,7 @@ b
 
     proptest! {
         #[test]
-        fn nothing_hostile_reaches_the_screen(texts in prop::collection::vec(hostile(), 8), style in style()) {
+        fn plan_is_printable_for_any_text(texts in prop::collection::vec(hostile(), 8), style in style()) {
             let mut plan = planned(CONFIG_OF_THE_SEED);
             let [name, description, turn, tool, model, variable, command, word] = &texts[..] else { return Ok(()) };
             let instance = &mut plan.instances[0];
@@ -365,9 +311,9 @@ b
             instance.invocation.env.insert(variable.clone(), None);
             instance.depends_on = vec![(0, DependencyCondition::Ended)];
             plan.budget.command_tokens.insert(command.clone(), 1);
-            let told = told(&plan, &[vec![word.clone()]], style);
-            let plain = without_colours(&told, Style { colour: false, ..style }).map_err(TestCaseError::fail)?;
-            prop_assert_eq!(&plain, &told);
+            let text = text(&plan, &[vec![word.clone()]], style);
+            let plain = without_colours(&text, Style { colour: false, ..style })?;
+            prop_assert_eq!(&plain, &text);
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    pub(super) fn of(status: &Status) -> Self {
+    pub(super) fn new(status: &Status) -> Self {
         match status {
             Status::Pending => Mark::Pending,
             Status::Running => Mark::Running,
@@ -61,7 +61,7 @@ pub(super) struct Glyphs {
 }
 
 impl Glyphs {
-    pub(super) fn of(&self, mark: Mark) -> &'static str {
+    pub(super) fn glyph(&self, mark: Mark) -> &'static str {
         match mark {
             Mark::Pending => self.pending,
             Mark::Running => self.running,

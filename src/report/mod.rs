@@ -107,8 +107,13 @@ impl Counts {
             (self.skipped, "skipped"),
             (self.pending, "pending"),
         ];
-        let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
-        counts.collect::<Vec<_>>().join(", ")
+        let mut words = Vec::new();
+        for (count, word) in counts {
+            if count > 0 {
+                words.push(format!("{count} {word}"));
+            }
+        }
+        words.join(", ")
     }
 }
 
@@ -130,13 +135,13 @@ impl Style {
     #[must_use]
     pub fn sanitize(self, text: &str, max_columns: usize) -> String {
         let ellipsis = self.glyphs().ellipsis;
-        let looked_at = beginning(text, max_columns);
-        let mut cleaned = text::sanitize_line(looked_at);
-        if looked_at.len() < text.len() {
+        let prefix = beginning(text, max_columns);
+        let mut cleaned = text::sanitize_line(prefix);
+        if prefix.len() < text.len() {
             cleaned += ellipsis;
         }
-        let shown = text::truncate(&cleaned, max_columns, ellipsis);
-        if self.unicode { shown.into_owned() } else { text::ascii(&shown).into_owned() }
+        let truncated = text::truncate(&cleaned, max_columns, ellipsis);
+        if self.unicode { truncated.into_owned() } else { text::ascii(&truncated).into_owned() }
     }
 
     fn name(self, name: &str) -> String {
@@ -154,7 +159,7 @@ impl Style {
 
     /// Returns the glyph of a status and its word, coloured if possible.
     fn status_label(self, mark: Mark, word: &str) -> String {
-        let glyph = self.glyphs().of(mark);
+        let glyph = self.glyphs().glyph(mark);
         if !self.colour {
             return format!("{glyph} {word}");
         }
@@ -176,7 +181,10 @@ impl Style {
     fn title_within(self, title: &str, screen: Option<usize>) -> String {
         let Glyphs { corners: [above_left, above_right, below_left, below_right], horizontal, vertical, .. } =
             self.glyphs();
-        let max_columns = screen.map_or(usize::MAX, |screen| screen.saturating_sub(2).max(4));
+        let max_columns = match screen {
+            Some(screen) => screen.saturating_sub(2).max(4),
+            None => usize::MAX,
+        };
         let columns = BOX_COLUMNS.max(text::width(title) + 4).min(max_columns);
         let title = &text::truncate(title, columns - 2, self.glyphs().ellipsis);
         let edge = horizontal.repeat(columns);
@@ -193,7 +201,10 @@ fn beginning(text: &str, max_columns: usize) -> &str {
     if text.len() <= max_chars {
         return text;
     }
-    text.char_indices().nth(max_chars).map_or(text, |(end, _)| &text[..end])
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
 }
 
 /// Returns the number of filled cells for `part` of `whole`. A cell is filled only when all of it is done.
@@ -205,13 +216,13 @@ fn full_cells(part: u64, whole: u64, cells: usize) -> usize {
 }
 
 /// Returns a list item about an instance, with its newline.
-fn listed(name: &str, what: &str, max_columns: usize, style: Style) -> String {
-    style.sanitize(&format!("- {}: {what}", style.name(name)), max_columns) + "\n"
+fn list_item(name: &str, text: &str, max_columns: usize, style: Style) -> String {
+    style.sanitize(&format!("- {}: {text}", style.name(name)), max_columns) + "\n"
 }
 
 /// Returns the description of the usage limit as a sentence with a capital letter.
-fn usage_limit(told: &str) -> String {
-    let rest = told.strip_prefix('u').unwrap_or(told);
+fn usage_limit(description: &str) -> String {
+    let rest = description.strip_prefix('u').unwrap_or(description);
     format!("U{rest}\n")
 }
 

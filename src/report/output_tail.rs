@@ -8,7 +8,7 @@ use crate::base::text;
 use crate::claude::protocol::ContentBlock;
 
 /// Number of lines kept for the summary.
-const LAST_WORDS: usize = 5;
+const LAST_LINES: usize = 5;
 
 /// The newest output lines of one instance.
 #[derive(Clone, Debug)]
@@ -29,12 +29,12 @@ impl OutputTail {
     }
 
     /// Appends a content block: a text or a tool use.
-    pub fn push(&mut self, said: &ContentBlock) {
-        match said {
+    pub fn push(&mut self, block: &ContentBlock) {
+        match block {
             ContentBlock::Text(text) => self.push_text(text),
-            ContentBlock::Tool { name, input_summary: on } if on.trim().is_empty() => self.push_line(name),
-            ContentBlock::Tool { name, input_summary: on } => {
-                self.push_line(&format!("{name}: {}", beginning(on, self.max_line_columns)))
+            ContentBlock::Tool { name, input_summary } if input_summary.trim().is_empty() => self.push_line(name),
+            ContentBlock::Tool { name, input_summary } => {
+                self.push_line(&format!("{name}: {}", beginning(input_summary, self.max_line_columns)))
             }
         }
     }
@@ -43,9 +43,9 @@ impl OutputTail {
     pub fn push_text(&mut self, text: &str) {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         // Of a million lines, only those to be kept are cleaned.
-        let passed_over = lines.clone().count().saturating_sub(self.kept_lines());
-        self.unreported += passed_over;
-        for line in lines.skip(passed_over) {
+        let skipped = lines.clone().count().saturating_sub(self.kept_lines());
+        self.unreported += skipped;
+        for line in lines.skip(skipped) {
             self.push_line(line);
         }
     }
@@ -61,19 +61,19 @@ impl OutputTail {
             return Vec::new();
         }
         let name = style.sanitize(name, MAX_NAME_COLUMNS.min(self.max_line_columns / 2));
-        let more = has_note.then(|| {
-            let count = counted(unreported - shown, "more line", "more lines");
-            format!("{} {count}", style.glyphs().ellipsis)
-        });
-        let lines = self.lines.iter().skip(self.lines.len() - shown);
-        let texts = more.iter().chain(lines);
-        texts.map(|text| style.sanitize(&format!("[{name}] {text}"), self.max_line_columns)).collect()
+        let note = format!("{} {}", style.glyphs().ellipsis, counted(unreported - shown, "more line", "more lines"));
+        let mut lines = Vec::new();
+        let texts = self.lines.iter().skip(self.lines.len() - shown);
+        for text in has_note.then_some(&note).into_iter().chain(texts) {
+            lines.push(style.sanitize(&format!("[{name}] {text}"), self.max_line_columns));
+        }
+        lines
     }
 
     /// Returns the last lines, cleaned, oldest first, reported or not.
     #[must_use]
     pub fn last_words(&self) -> Vec<String> {
-        self.lines.iter().skip(self.lines.len().saturating_sub(LAST_WORDS)).cloned().collect()
+        self.lines.iter().skip(self.lines.len().saturating_sub(LAST_LINES)).cloned().collect()
     }
 
     fn push_line(&mut self, line: &str) {
@@ -91,7 +91,7 @@ impl OutputTail {
     }
 
     fn kept_lines(&self) -> usize {
-        self.max_lines.max(LAST_WORDS)
+        self.max_lines.max(LAST_LINES)
     }
 }
 
@@ -101,21 +101,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said(text: &str) -> ContentBlock {
+    fn text_block(text: &str) -> ContentBlock {
         ContentBlock::Text(text.into())
     }
 
-    fn tool(name: &str, on: &str) -> ContentBlock {
-        ContentBlock::Tool { name: name.into(), input_summary: on.into() }
+    fn tool(name: &str, input: &str) -> ContentBlock {
+        ContentBlock::Tool { name: name.into(), input_summary: input.into() }
     }
 
     #[test]
-    fn text_and_tools_are_told_in_words_line_by_line() {
-        let mut recent = OutputTail::new(5, 500);
-        recent.push(&said("Let me look.\n\n  \n\u{1b}[1mAt all\u{1b}[0m of it.\r\n"));
-        recent.push(&tool("Bash", "cargo test\n  --all"));
-        recent.push(&tool("Read", "src/main.rs"));
-        recent.push(&tool("Stop", " "));
+    fn text_and_tool_uses_are_lines() {
+        let mut tail = OutputTail::new(5, 500);
+        tail.push(&text_block("Let me look.\n\n  \n\u{1b}[1mAt all\u{1b}[0m of it.\r\n"));
+        tail.push(&tool("Bash", "cargo test\n  --all"));
+        tail.push(&tool("Read", "src/main.rs"));
+        tail.push(&tool("Stop", " "));
         let expected = [
             "[a] Let me look.",
             "[a] At all of it.",
@@ -123,74 +123,74 @@ mod tests {
             "[a] Read: src/main.rs",
             "[a] Stop",
         ];
-        assert_eq!(recent.take("a", UNICODE), expected);
-        assert_eq!(recent.take("a", UNICODE), [""; 0]);
-        assert_eq!(recent.last_words().last().map(String::as_str), Some("Stop"), "the last words stay");
+        assert_eq!(tail.take("a", UNICODE), expected);
+        assert_eq!(tail.take("a", UNICODE), [""; 0]);
+        assert_eq!(tail.last_words().last().map(String::as_str), Some("Stop"), "they remain as last output");
     }
 
     #[test]
-    fn what_is_more_is_told_as_a_number() {
-        let mut recent = OutputTail::new(2, 500);
-        recent.push(&said("1\n2\n3"));
-        assert_eq!(recent.take("a", UNICODE), ["[a] … 2 more lines", "[a] 3"]);
-        recent.push(&said(&"x\n".repeat(12)));
-        recent.push(&said("y\nz"));
-        assert_eq!(recent.take("a", ASCII), ["[a] ... 13 more lines", "[a] z"]);
-        recent.push(&said("4"));
-        assert_eq!(recent.take("a", UNICODE), ["[a] 4"], "what a report has shown is not shown again");
-        assert_eq!(recent.last_words(), ["x", "x", "y", "z", "4"][..].to_vec());
+    fn lines_above_the_maximum_are_counted() {
+        let mut tail = OutputTail::new(2, 500);
+        tail.push(&text_block("1\n2\n3"));
+        assert_eq!(tail.take("a", UNICODE), ["[a] … 2 more lines", "[a] 3"]);
+        tail.push(&text_block(&"x\n".repeat(12)));
+        tail.push(&text_block("y\nz"));
+        assert_eq!(tail.take("a", ASCII), ["[a] ... 13 more lines", "[a] z"]);
+        tail.push(&text_block("4"));
+        assert_eq!(tail.take("a", UNICODE), ["[a] 4"], "a line is reported once");
+        assert_eq!(tail.last_words(), ["x", "x", "y", "z", "4"][..].to_vec());
     }
 
     #[test]
-    fn none_shows_none_and_keeps_the_last_words() {
-        let mut recent = OutputTail::new(0, 500);
-        recent.push(&said("1\n2"));
-        assert_eq!(recent.take("a", UNICODE), [""; 0]);
-        assert_eq!(recent.last_words(), ["1", "2"]);
+    fn maximum_of_zero_keeps_the_last_lines_only() {
+        let mut tail = OutputTail::new(0, 500);
+        tail.push(&text_block("1\n2"));
+        assert_eq!(tail.take("a", UNICODE), [""; 0]);
+        assert_eq!(tail.last_words(), ["1", "2"]);
     }
 
     #[test]
-    fn lines_are_cut_with_their_names() {
-        let mut recent = OutputTail::new(5, 20);
-        recent.push(&said("0123456789abcdefghij\n日本日本日本日本日本\nsixteen columns!"));
-        let take = |recent: &OutputTail, style| recent.clone().take("a", style);
-        assert_eq!(take(&recent, UNICODE), ["[a] 0123456789abcde…", "[a] 日本日本日本日…", "[a] sixteen columns!"]);
-        assert_eq!(take(&recent, ASCII), ["[a] 0123456789abc...", "[a] ????????????...", "[a] sixteen columns!"]);
-        assert_eq!(recent.take("a-very-long-name", UNICODE)[2], "[a-very-lo…] sixtee…");
+    fn lines_are_truncated_with_their_names() {
+        let mut tail = OutputTail::new(5, 20);
+        tail.push(&text_block("0123456789abcdefghij\n日本日本日本日本日本\nsixteen columns!"));
+        let take = |tail: &OutputTail, style| tail.clone().take("a", style);
+        assert_eq!(take(&tail, UNICODE), ["[a] 0123456789abcde…", "[a] 日本日本日本日…", "[a] sixteen columns!"]);
+        assert_eq!(take(&tail, ASCII), ["[a] 0123456789abc...", "[a] ????????????...", "[a] sixteen columns!"]);
+        assert_eq!(tail.take("a-very-long-name", UNICODE)[2], "[a-very-lo…] sixtee…");
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
-        let mut recent = OutputTail::new(5, 500);
-        recent.push(&said(&"x".repeat(4 << 20)));
-        recent.push(&said(&"\u{301}".repeat(2 << 20)));
-        recent.push(&said(&" \n".repeat(1 << 20)));
-        recent.push(&said(&"abc\n".repeat(1 << 20)));
-        recent.push(&tool("Bash", &"y".repeat(4 << 20)));
-        recent.push(&said(&"z".repeat(4 << 20)));
-        let bytes: usize = recent.lines.iter().map(String::capacity).sum();
-        assert!(recent.lines.len() == 5 && bytes < 10_000, "{bytes}");
-        let lines = recent.take("a", UNICODE);
+    fn memory_is_bounded() {
+        let mut tail = OutputTail::new(5, 500);
+        tail.push(&text_block(&"x".repeat(4 << 20)));
+        tail.push(&text_block(&"\u{301}".repeat(2 << 20)));
+        tail.push(&text_block(&" \n".repeat(1 << 20)));
+        tail.push(&text_block(&"abc\n".repeat(1 << 20)));
+        tail.push(&tool("Bash", &"y".repeat(4 << 20)));
+        tail.push(&text_block(&"z".repeat(4 << 20)));
+        let bytes: usize = tail.lines.iter().map(String::capacity).sum();
+        assert!(tail.lines.len() == 5 && bytes < 10_000, "{bytes}");
+        let lines = tail.take("a", UNICODE);
         assert_eq!(lines[0], format!("[a] … {} more lines", (1 << 20) + 3 - 4));
         assert!(lines[4].ends_with("zzz…") && text::width(&lines[4]) == 500);
     }
 
     proptest! {
         #[test]
-        fn no_line_is_longer_than_it_may_or_harms_the_screen(
+        fn lines_are_short_and_printable_for_any_text(
             texts in prop::collection::vec((hostile(), hostile()), 0..20), name in hostile(),
             max_lines in 0..8_usize, max_columns in 20..60_usize, style in style(),
         ) {
-            let mut recent = OutputTail::new(max_lines, max_columns);
-            for (text, on) in &texts {
-                recent.push(&said(text));
-                recent.push(&tool(text, on));
+            let mut tail = OutputTail::new(max_lines, max_columns);
+            for (text, input) in &texts {
+                tail.push(&text_block(text));
+                tail.push(&tool(text, input));
             }
-            let lines = recent.take(&name, style);
+            let lines = tail.take(&name, style);
             prop_assert!(lines.len() <= max_lines + 1);
             for line in lines {
                 prop_assert!(text::width(&line) <= max_columns && !line.contains('\n'));
-                prop_assert_eq!(without_colours(&line, Style { colour: false, ..style }), Ok(line));
+                prop_assert_eq!(without_colours(&line, Style { colour: false, ..style })?, line);
             }
         }
     }

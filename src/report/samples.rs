@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::Style;
+use super::{Snapshot, Style};
+use crate::base::golden::assert_golden;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage_meter::Usage;
 use crate::engine::outcome::{Failure, FailureKind, Status};
@@ -12,6 +13,50 @@ use crate::engine::progress::AttemptProgress;
 use crate::engine::record::InstanceRecord;
 use crate::plan::Plan;
 pub(super) use crate::plan::planned;
+use crate::plan::stages::Stages;
+
+/// State of a run.
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) records: Vec<InstanceRecord>,
+    pub(super) elapsed: Duration,
+    stages: Stages,
+}
+
+impl Run {
+    pub(super) fn new((plan, records): (Plan, Vec<InstanceRecord>), elapsed_ms: u64) -> Self {
+        let stages = Stages::new(&plan.instances);
+        Run { plan, records, elapsed: Duration::from_millis(elapsed_ms), stages }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            plan: &self.plan,
+            stages: &self.stages,
+            records: &self.records,
+            elapsed: self.elapsed,
+            limits: &[],
+            refusals: &[],
+            usage_limit: None,
+        }
+    }
+}
+
+/// Text of a golden file: a view in several cases.
+#[derive(Default)]
+pub(super) struct Cases(String);
+
+impl Cases {
+    /// Appends a case.
+    pub(super) fn add(&mut self, title: &str, text: &str) {
+        self.0 += &format!("## {title}\n\n{text}\n");
+    }
+
+    /// Compares the cases with the golden file of this name.
+    pub(super) fn assert(&self, name: &str) {
+        assert_golden(name, &self.0);
+    }
+}
 
 pub(super) const UNICODE: Style = Style { unicode: true, colour: false };
 pub(super) const ASCII: Style = Style { unicode: false, colour: false };
@@ -114,14 +159,14 @@ pub(super) fn style() -> impl Strategy<Value = Style> {
 }
 
 /// Returns the text without colours, or an error if it is not valid output for that style.
-pub(super) fn without_colours(text: &str, style: Style) -> Result<String, String> {
+pub(super) fn without_colours(text: &str, style: Style) -> Result<String, TestCaseError> {
     let mut plain = text.to_owned();
     for code in ["32", "31", "33", "2", "0"] {
         plain = plain.replace(&format!("\u{1b}[{code}m"), "");
     }
     match plain.chars().find(|&c| c.is_control() && c != '\n' || !style.unicode && !c.is_ascii()) {
-        Some(unfit) => Err(format!("{unfit:?} in {text:?}")),
-        None if !style.colour && plain != text => Err(format!("colours in {text:?}")),
+        Some(unfit) => Err(TestCaseError::fail(format!("{unfit:?} in {text:?}"))),
+        None if !style.colour && plain != text => Err(TestCaseError::fail(format!("colours in {text:?}"))),
         None => Ok(plain),
     }
 }

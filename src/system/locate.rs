@@ -18,20 +18,33 @@ const INSTALLED: [&str; 2] = [".local/bin/claude", ".claude/local/claude"];
 /// Returns the problem with the name or the file.
 pub fn program(given: &Path, path: Option<&OsStr>) -> Result<PathBuf, &'static str> {
     if given.as_os_str().as_bytes().contains(&b'/') {
-        return executable_problem(given).map_or_else(|| Ok(absolute(given)), Err);
+        return match executable_problem(given) {
+            Some(problem) => Err(problem),
+            None => Ok(absolute(given)),
+        };
     }
-    let directories = path.into_iter().flat_map(std::env::split_paths);
-    let mut files = directories.map(|directory| directory.join(given));
-    files.find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)).ok_or("is not in PATH")
+    for directory in path.into_iter().flat_map(std::env::split_paths) {
+        let file = directory.join(given);
+        if executable_problem(&file).is_none() {
+            return Ok(absolute(&file));
+        }
+    }
+    Err("is not in PATH")
 }
 
 /// Searches `claude` in PATH, then in the installers' directories, which cron's PATH does not contain.
 #[must_use]
 pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
-    let in_path = program(Path::new("claude"), path).ok();
-    let installed = || INSTALLED.iter().map(|file| home.map(|home| home.join(file)));
-    in_path
-        .or_else(|| installed().flatten().find(|file| executable_problem(file).is_none()).map(|file| absolute(&file)))
+    if let Ok(found) = program(Path::new("claude"), path) {
+        return Some(found);
+    }
+    for installed in INSTALLED {
+        let file = home?.join(installed);
+        if executable_problem(&file).is_none() {
+            return Some(absolute(&file));
+        }
+    }
+    None
 }
 
 /// Returns the ids of the conversations found on disk.
@@ -39,11 +52,16 @@ pub fn claude(path: Option<&OsStr>, home: Option<&Path>) -> Option<PathBuf> {
 /// They are only a hint, because the file layout is internal to claude: its own answer takes precedence.
 #[must_use]
 pub fn conversation_ids(env: &BTreeMap<String, Option<String>>) -> HashSet<String> {
-    let folder = user_config_dir(env);
-    let projects = folder.and_then(|folder| std::fs::read_dir(folder.join("projects")).ok());
-    let projects = projects.into_iter().flatten().flatten();
-    let files = projects.flat_map(|project| std::fs::read_dir(project.path()).into_iter().flatten().flatten());
-    files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())).collect()
+    let mut ids = HashSet::new();
+    for project in projects(env) {
+        for file in entries(&project) {
+            let name = file.file_name().and_then(OsStr::to_str);
+            if let Some(id) = name.and_then(|name| name.strip_suffix(".jsonl")) {
+                ids.insert(id.to_owned());
+            }
+        }
+    }
+    ids
 }
 
 /// State of a conversation's file; a change shows that claude has written to it.
@@ -56,10 +74,24 @@ pub struct ConversationState {
 /// Returns the state of a conversation's file; `None` if there is none.
 #[must_use]
 pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Option<ConversationState> {
-    let projects = std::fs::read_dir(user_config_dir(env)?.join("projects")).ok()?;
     let name = format!("{uuid}.jsonl");
-    let metadata = projects.flatten().find_map(|project| project.path().join(&name).metadata().ok())?;
-    Some(ConversationState { bytes: metadata.len(), modified: metadata.modified().ok() })
+    for project in projects(env) {
+        if let Ok(metadata) = project.join(&name).metadata() {
+            return Some(ConversationState { bytes: metadata.len(), modified: metadata.modified().ok() });
+        }
+    }
+    None
+}
+
+/// Returns the directories in which claude keeps the conversations of projects.
+fn projects(env: &BTreeMap<String, Option<String>>) -> Vec<PathBuf> {
+    user_config_dir(env).map_or_else(Vec::new, |folder| entries(&folder.join("projects")))
+}
+
+/// Returns the paths of a directory's entries; none if it cannot be read.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// Returns claude's configuration directory of the user: `CLAUDE_CONFIG_DIR`, or `~/.claude`.
@@ -67,11 +99,18 @@ pub fn conversation(env: &BTreeMap<String, Option<String>>, uuid: &str) -> Optio
 /// The variables in `env` override zen's own; `None` unsets one.
 #[must_use]
 pub fn user_config_dir(env: &BTreeMap<String, Option<String>>) -> Option<PathBuf> {
-    let variable = |name: &str| {
-        let value = env.get(name).map_or_else(|| std::env::var_os(name), |own| own.as_ref().map(OsString::from));
-        value.filter(|value| !value.is_empty()).map(PathBuf::from)
+    match path_variable(env, "CLAUDE_CONFIG_DIR") {
+        Some(directory) => Some(directory),
+        None => Some(path_variable(env, "HOME")?.join(".claude")),
+    }
+}
+
+fn path_variable(env: &BTreeMap<String, Option<String>>, name: &str) -> Option<PathBuf> {
+    let value = match env.get(name) {
+        Some(own) => own.as_ref().map(OsString::from),
+        None => std::env::var_os(name),
     };
-    variable("CLAUDE_CONFIG_DIR").or_else(|| Some(variable("HOME")?.join(".claude")))
+    value.filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Returns the reason why a file is not executable, if it is not.
@@ -90,7 +129,10 @@ fn executable_problem(file: &Path) -> Option<&'static str> {
 /// One workspace thus has one set of sessions.
 #[must_use]
 pub fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+    match path.canonicalize() {
+        Ok(path) => path,
+        Err(_) => absolute(path),
+    }
 }
 
 /// Returns the absolute path, because instances run in other directories than zen.

@@ -260,7 +260,7 @@ fn comments_nulls_and_defaults() {
     let outcome = sandbox.run(&config, &["--dry-run"]).expect_code(0);
     assert_eq!(outcome.stderr, "", "{}", outcome.dump());
     let (a, b) = outcome.stdout.split_once("\nb\n").expect("two instances");
-    for expected in ["2 instances configured", "timeout 77s", "model opus", "text p", "tools all", "env without GONE"] {
+    for expected in ["2 instances configured", "timeout 77s", "model opus", "text p", "tools all", "unset env GONE"] {
         assert!(a.contains(expected), "{expected}\n{}", outcome.dump());
     }
     for expected in ["timeout 5s", "model haiku", "depends on a", "FROM_DEFAULTS", "OVERRIDDEN", "_UNDERLINED"] {

@@ -84,7 +84,7 @@ fn tool_that_settings_deny_is_refused() {
             let outcome = run(&sandbox, generation, &["Write", "Frobnicate"], &fields).expect_code(0);
             let dump = format!("{generation} {by_file}\n{}", outcome.dump());
             assert_eq!(denied(&outcome), ["Write"], "{dump}");
-            assert!(outcome.stdout.contains("Permissions refused:\n- a: Write made\n"), "{dump}");
+            assert!(outcome.stdout.contains("Permissions denied:\n- a: Write made\n"), "{dump}");
             fields["fail_on_denied"] = json!(true);
             let outcome = run(&sandbox, generation, &["Write"], &fields).expect_code(2);
             assert_eq!(outcome.error("a"), "Permission denied: Write", "{}", outcome.dump());

@@ -57,7 +57,7 @@ fn refused_shell_line_is_a_permission_denial() {
         assert_eq!(denials, &json!([{"tool": "Bash", "input": "date"}]), "{}", outcome.dump());
         assert_eq!(outcome.instance(name)["attempts"], 1, "another attempt would be refused as well");
     }
-    assert!(outcome.stdout.contains("Permissions refused"), "{}", outcome.dump());
+    assert!(outcome.stdout.contains("Permissions denied"), "{}", outcome.dump());
 }
 
 #[test]

@@ -62,12 +62,16 @@ impl RunMetadata {
         let since_start_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
         timestamp::rfc3339_utc(self.started_epoch_ms.saturating_add(since_start_ms))
     }
+
+    fn at_option(&self, since_start: Option<Duration>) -> Option<String> {
+        Some(self.at(since_start?))
+    }
 }
 
 /// Returns the content of the file, with its last newline.
 #[must_use]
 pub fn report(view: &Snapshot, run: &RunMetadata) -> String {
-    escape::to_pretty_string(&Report::of(view, run)) + "\n"
+    escape::to_pretty_string(&Report::new(view, run)) + "\n"
 }
 
 #[derive(Serialize)]
@@ -96,7 +100,7 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(view: &Snapshot<'a>, run: &'a RunMetadata) -> Self {
+    fn new(view: &Snapshot<'a>, run: &'a RunMetadata) -> Self {
         Report {
             schema_version: SCHEMA_VERSION,
             run: &run.run,
@@ -112,13 +116,13 @@ impl<'a> Report<'a> {
             paused_seconds: Seconds(run.pauses.total()),
             stopped_by: run.stopped_by.as_deref(),
             omitted: run.omitted,
-            totals: UsedReport::of(&view.used(), view.counts().running > 0),
-            limits: Limits::of(&view.plan.budget),
-            limits_used: view.limits.iter().map(|limit| LimitUse::of(limit, view)).collect(),
-            refusals: view.refusals.iter().map(|refusal| Refusal::of(refusal, view)).collect(),
-            usage_limit: view.usage_limit.map(|limit| UsageLimitReport::of(&limit, run)),
-            stages: stages::all(view).iter().map(|stage| StageReport::of(stage, run)).collect(),
-            instances: view.instances().enumerate().map(|at| InstanceReport::of(at, view, run)).collect(),
+            totals: UsedReport::new(&view.used(), view.counts().running > 0),
+            limits: Limits::new(&view.plan.budget),
+            limits_used: view.limits.iter().map(|limit| LimitUse::new(limit, view)).collect(),
+            refusals: view.refusals.iter().map(|refusal| Refusal::new(refusal, view)).collect(),
+            usage_limit: view.usage_limit.map(|limit| UsageLimitReport::new(&limit, run)),
+            stages: stages::all(view).iter().map(|stage| StageReport::new(stage, run)).collect(),
+            instances: view.instances().enumerate().map(|at| InstanceReport::new(at, view, run)).collect(),
         }
     }
 }
@@ -135,13 +139,17 @@ struct UsedReport {
 impl UsedReport {
     /// Converts `used`. If an instance is still running, the numbers are lower bounds: it has used more by the time the
     /// file is read, and the file stays as it is if zen is killed.
-    fn of(used: &Usage, is_at_work: bool) -> Self {
-        let word = |certainty: Certainty| if is_at_work { Certainty::AtLeast } else { certainty }.word();
+    fn new(used: &Usage, is_running: bool) -> Self {
+        let (tokens_certainty, cost_certainty) = if is_running {
+            (Certainty::AtLeast, Certainty::AtLeast)
+        } else {
+            (used.tokens_certainty, used.micros_certainty)
+        };
         UsedReport {
-            tokens: TokensReport::of(&used.tokens),
-            tokens_certainty: word(used.tokens_certainty),
+            tokens: TokensReport::new(&used.tokens),
+            tokens_certainty: tokens_certainty.word(),
             cost_usd: Dollars { micros: used.micros },
-            cost_certainty: word(used.micros_certainty),
+            cost_certainty: cost_certainty.word(),
         }
     }
 }
@@ -156,7 +164,7 @@ struct TokensReport {
 }
 
 impl TokensReport {
-    fn of(tokens: &Tokens) -> Self {
+    fn new(tokens: &Tokens) -> Self {
         let Tokens { input, output, cache_creation, cache_read } = *tokens;
         TokensReport { input, output, cache_creation, cache_read, total: tokens.total() }
     }
@@ -173,19 +181,15 @@ struct LimitUse<'a> {
 }
 
 impl<'a> LimitUse<'a> {
-    fn of(limit: &'a LimitUsage, view: &Snapshot<'a>) -> Self {
+    fn new(limit: &'a LimitUsage, view: &Snapshot<'a>) -> Self {
         let (scope, name) = match &limit.scope {
             Scope::Overall => ("overall", None),
             Scope::Command(command) => ("command", Some(command.as_str())),
             Scope::Instance(index) => ("instance", Some(view.plan.instances[*index].name.as_str())),
         };
-        let unit = match limit.unit {
-            Unit::Tokens => "tokens",
-            Unit::Micros => "usd",
-        };
-        let amount = |amount| match limit.unit {
-            Unit::Tokens => Amount::Tokens(amount),
-            Unit::Micros => Amount::Dollars(Dollars { micros: amount }),
+        let (unit, amount): (_, fn(u64) -> Amount) = match limit.unit {
+            Unit::Tokens => ("tokens", Amount::Tokens),
+            Unit::Micros => ("usd", Amount::dollars),
         };
         LimitUse { scope, name, unit, limit: amount(limit.cap), used: amount(limit.used) }
     }
@@ -198,6 +202,12 @@ enum Amount {
     Dollars(Dollars),
 }
 
+impl Amount {
+    fn dollars(micros: u64) -> Self {
+        Amount::Dollars(Dollars { micros })
+    }
+}
+
 /// An instance that a budget denied.
 #[derive(Serialize)]
 struct Refusal<'a> {
@@ -206,7 +216,7 @@ struct Refusal<'a> {
 }
 
 impl<'a> Refusal<'a> {
-    fn of((index, reason): &'a (usize, String), view: &Snapshot<'a>) -> Self {
+    fn new((index, reason): &'a (usize, String), view: &Snapshot<'a>) -> Self {
         Refusal { instance: &view.plan.instances[*index].name, reason }
     }
 }
@@ -220,13 +230,9 @@ struct UsageLimitReport {
 }
 
 impl UsageLimitReport {
-    fn of(limit: &UsageLimit, run: &RunMetadata) -> Self {
-        let reset_ms = limit.resets_at_epoch_s.map(|seconds| seconds.saturating_mul(1000));
-        UsageLimitReport {
-            on_limit: limit.on_limit.word(),
-            resets_at: reset_ms.map(timestamp::rfc3339_utc),
-            resumes_at: limit.resumes_at.map(|at| run.at(at)),
-        }
+    fn new(limit: &UsageLimit, run: &RunMetadata) -> Self {
+        let resets_at = limit.resets_at_epoch_s.map(|seconds| timestamp::rfc3339_utc(seconds.saturating_mul(1000)));
+        UsageLimitReport { on_limit: limit.on_limit.word(), resets_at, resumes_at: run.at_option(limit.resumes_at) }
     }
 }
 
@@ -242,15 +248,15 @@ struct StageReport {
 }
 
 impl StageReport {
-    fn of(stage: &Stage, run: &RunMetadata) -> Self {
+    fn new(stage: &Stage, run: &RunMetadata) -> Self {
         let Stage { counts, started, ended } = stage;
         StageReport {
             instances: counts.all(),
             completed: counts.completed,
             failed: counts.failed,
             skipped: counts.skipped,
-            started_at: started.map(|started| run.at(started)),
-            ended_at: ended.map(|ended| run.at(ended)),
+            started_at: run.at_option(*started),
+            ended_at: run.at_option(*ended),
         }
     }
 }
@@ -269,7 +275,7 @@ struct Limits<'a> {
 }
 
 impl<'a> Limits<'a> {
-    fn of(config: &'a BudgetConfig) -> Self {
+    fn new(config: &'a BudgetConfig) -> Self {
         Limits {
             overall_budget: config.overall_tokens,
             overall_cost_budget: config.overall_micros.map(|micros| Dollars { micros }),
@@ -325,14 +331,14 @@ struct InstanceReport<'a> {
 }
 
 impl<'a> InstanceReport<'a> {
-    fn of(
+    fn new(
         (index, (instance, record)): (usize, (&'a Instance, &'a InstanceRecord)),
         view: &Snapshot<'a>,
         run: &'a RunMetadata,
     ) -> Self {
         let (reason, error) = match &record.status {
             Status::Failed(failure) => (Some(failure.reason.word()), Some(failure.error.as_str())),
-            Status::Skipped(why) => (None, Some(why.as_str())),
+            Status::Skipped(reason) => (None, Some(reason.as_str())),
             Status::Pending | Status::Running | Status::Completed => (None, None),
         };
         let (exit_status, exit_signal) = exit(record.exit);
@@ -349,8 +355,8 @@ impl<'a> InstanceReport<'a> {
             stage: view.stages.has_multiple().then(|| view.stages.of(index) + 1),
             skipped_due_to: record.skipped_due_to.map(|other| view.plan.instances[other].name.as_str()),
             attempts: record.attempt_count(),
-            failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::of(attempt, run)).collect(),
-            next_attempt_at: record.next_attempt_at.map(|at| run.at(at)),
+            failed_attempts: record.failed_attempts.iter().map(|attempt| AttemptReport::new(attempt, run)).collect(),
+            next_attempt_at: run.at_option(record.next_attempt_at),
             blocked_on: record.blocked_on.as_deref(),
             pid: record.pid,
             session_id: record.progress.session_id.as_deref(),
@@ -358,17 +364,17 @@ impl<'a> InstanceReport<'a> {
             model: record.progress.model.as_deref(),
             permission_mode: record.progress.permission_mode.as_deref(),
             permission_mode_differs: record.progress.mode_instead_of.is_some(),
-            used: UsedReport::of(&record.used, record.status == Status::Running),
-            started_at: record.started.map(|started| run.at(started)),
-            ended_at: record.ended.map(|ended| run.at(ended)),
+            used: UsedReport::new(&record.used, record.status == Status::Running),
+            started_at: run.at_option(record.started),
+            ended_at: run.at_option(record.ended),
             duration_seconds: record.elapsed(view.elapsed).map(Seconds),
             exit_status,
             exit_signal,
             turns: instance.turns.len(),
             turns_done: record.progress.turns_done,
-            answers: instance.turns.iter().zip(answers).map(AnswerReport::of).collect(),
+            answers: instance.turns.iter().zip(answers).map(AnswerReport::new).collect(),
             result,
-            permission_denials: record.progress.denials.iter().map(DenialReport::of).collect(),
+            permission_denials: record.progress.denials.iter().map(DenialReport::new).collect(),
             more_permission_denials: record.progress.more_denials,
             mcp_failed: &record.progress.mcp_failed,
             background_stopped: &record.progress.background_stopped,
@@ -397,7 +403,7 @@ struct AttemptReport<'a> {
 }
 
 impl<'a> AttemptReport<'a> {
-    fn of(attempt: &'a FailedAttempt, run: &RunMetadata) -> Self {
+    fn new(attempt: &'a FailedAttempt, run: &RunMetadata) -> Self {
         let (exit_status, exit_signal) = exit(attempt.exit);
         AttemptReport {
             reason: attempt.failure.reason.word(),
@@ -407,7 +413,7 @@ impl<'a> AttemptReport<'a> {
             ended_at: run.at(attempt.ended),
             exit_status,
             exit_signal,
-            used: UsedReport::of(&attempt.used, false),
+            used: UsedReport::new(&attempt.used, false),
         }
     }
 }
@@ -435,14 +441,14 @@ struct DenialReport<'a> {
 }
 
 impl<'a> AnswerReport<'a> {
-    fn of((turn, answer): (&'a Turn, &'a String)) -> Self {
+    fn new((turn, answer): (&'a Turn, &'a String)) -> Self {
         const MAX_TURN_COLUMNS: usize = 200;
         AnswerReport { turn: crate::base::text::truncate(&turn.text, MAX_TURN_COLUMNS, "..."), answer }
     }
 }
 
 impl<'a> DenialReport<'a> {
-    fn of(denial: &'a Denial) -> Self {
+    fn new(denial: &'a Denial) -> Self {
         DenialReport { tool: &denial.tool, input: &denial.input_summary }
     }
 }

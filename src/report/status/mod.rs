@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{MAX_NAME_COLUMNS, Mark, Snapshot, Style, budget, counted, full_cells, stages, usage_limit};
 use crate::base::text;
+use crate::claude::protocol::Retry;
 use crate::engine::budget::{Scope, Unit};
 use crate::engine::outcome::{FailureKind, Status};
 use crate::engine::record::InstanceRecord;
@@ -36,8 +37,8 @@ const MAX_FULL_TABLE: usize = 40;
 /// Number of instances above which a status is only counted; of the failed ones, the first this many have rows.
 const MAX_ROWS_OF_STATUS: usize = 20;
 
-const MAX_RETRIES_SHOWN: usize = 10;
-const MAX_RETRY_ERROR_COLUMNS: usize = 80;
+const MAX_WAITING_SHOWN: usize = 10;
+const MAX_REASON_COLUMNS: usize = 80;
 
 /// Returns the report, with its last newline. The table fits a terminal of `screen` columns; without one its layout is
 /// fixed.
@@ -55,10 +56,11 @@ pub fn status(view: &Snapshot, style: Style, screen: Option<usize>) -> String {
     report += &waiting_for_sessions(view, style);
     report.push('\n');
     report += &stages::lines(view);
-    report += &view
-        .usage_limit
-        .filter(|limit| limit.is_active(view.elapsed))
-        .map_or_else(String::new, |limit| usage_limit(&limit.describe(view.elapsed)));
+    if let Some(limit) = view.usage_limit
+        && limit.is_active(view.elapsed)
+    {
+        report += &usage_limit(&limit.describe(view.elapsed));
+    }
     if rows.len() < view.records.len() {
         let (counts, shown, all) = (view.counts().words(), rows.len(), view.records.len());
         report += &format!("Instances: {counts}; {shown} of {all} shown\n");
@@ -73,8 +75,12 @@ pub fn status(view: &Snapshot, style: Style, screen: Option<usize>) -> String {
 pub fn completion(view: &Snapshot, style: Style, screen: Option<usize>, since: Duration) -> String {
     let rows = rows(view);
     let (_, lines) = table(view, &rows, style, screen);
-    let lines = rows.iter().zip(lines).filter(|((_, record), _)| record.ended.is_some_and(|at| at >= since));
-    let mut text: String = lines.map(|(_, line)| line).collect();
+    let mut text = String::new();
+    for ((_, record), line) in rows.iter().zip(lines) {
+        if record.ended >= Some(since) {
+            text += &line;
+        }
+    }
     text += &used(view, style);
     text
 }
@@ -97,17 +103,21 @@ fn rows<'a>(view: &Snapshot<'a>) -> Vec<(&'a Instance, &'a InstanceRecord)> {
     let counts = view.counts();
     let is_long = view.records.len() > MAX_FULL_TABLE;
     let mut failed = 0;
-    let mut has_row = |status: &Status| match status {
-        Status::Running => true,
-        Status::Pending => counts.pending <= MAX_ROWS_OF_STATUS,
-        Status::Completed => !is_long || counts.completed <= MAX_ROWS_OF_STATUS,
-        Status::Skipped(_) => !is_long || counts.skipped <= MAX_ROWS_OF_STATUS,
-        Status::Failed(_) => {
-            failed += 1;
-            !is_long || failed <= MAX_ROWS_OF_STATUS
+    let mut rows = Vec::new();
+    for (instance, record) in view.instances() {
+        failed += usize::from(matches!(record.status, Status::Failed(_)));
+        let has_row = match record.status {
+            Status::Running => true,
+            Status::Pending => counts.pending <= MAX_ROWS_OF_STATUS,
+            Status::Completed => !is_long || counts.completed <= MAX_ROWS_OF_STATUS,
+            Status::Skipped(_) => !is_long || counts.skipped <= MAX_ROWS_OF_STATUS,
+            Status::Failed(_) => !is_long || failed <= MAX_ROWS_OF_STATUS,
+        };
+        if has_row {
+            rows.push((instance, record));
         }
-    };
-    view.instances().filter(|(_, record)| has_row(&record.status)).collect()
+    }
+    rows
 }
 
 /// Returns the header of the table, with its rule, and a line for each row.
@@ -117,17 +127,25 @@ fn table(
     style: Style,
     screen: Option<usize>,
 ) -> (String, Vec<String>) {
-    let mut cells: Vec<[String; 6]> =
-        rows.iter().map(|(instance, record)| cells(view, instance, record, style)).collect();
-    let widths = widths(&cells);
-    let layout = screen.map_or_else(Layout::fixed, |screen| Layout::fitted(&widths, screen));
-    for (row, (instance, _)) in cells.iter_mut().zip(rows) {
+    let mut table = Vec::new();
+    for (instance, record) in rows {
+        table.push(cells(view, instance, record, style));
+    }
+    let layout = match screen {
+        Some(screen) => Layout::fitted(&widths(&table), screen),
+        None => Layout::fixed(),
+    };
+    for (row, (instance, _)) in table.iter_mut().zip(rows) {
         row[NAME] = style.sanitize(&instance.name, layout.max_name);
     }
-    let mut widths = self::widths(&cells);
+    let mut widths = widths(&table);
     widths[NAME] = widths[NAME].min(layout.max_name);
     let header = line(&HEADER, &widths, &layout) + &rule(&widths, &layout);
-    (header, cells.iter().map(|row| line(&row.each_ref().map(String::as_str), &widths, &layout)).collect())
+    let mut lines = Vec::new();
+    for row in &table {
+        lines.push(line(&row.each_ref().map(String::as_str), &widths, &layout));
+    }
+    (header, lines)
 }
 
 /// Layout of the table: the visible columns, and the maximum width of a name.
@@ -148,9 +166,12 @@ impl Layout {
         let mut layout = Layout::fixed();
         let mut dispensable = DISPENSABLE.iter();
         loop {
-            let others: usize = layout.shown[1..].iter().map(|&i| SEPARATOR.len() + widths[i]).sum();
-            let rule_end = usize::from(layout.shown.contains(&PROGRESS));
-            let room = screen.saturating_sub(others + rule_end);
+            // The rule is one column wider than the progress column.
+            let mut others = usize::from(layout.shown.contains(&PROGRESS));
+            for &column in &layout.shown[1..] {
+                others += SEPARATOR.len() + widths[column];
+            }
+            let room = screen.saturating_sub(others);
             layout.max_name = room.clamp(1, WIDE_NAME_COLUMNS);
             if room >= MIN_NAME_COLUMNS {
                 return layout;
@@ -162,21 +183,26 @@ impl Layout {
 }
 
 fn cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord, style: Style) -> [String; 6] {
-    let sureness = style.certainty_prefix(record.used.tokens_certainty);
+    const NONE: &str = "-";
+    let pid = match record.pid {
+        Some(pid) if record.status != Status::Pending => pid.to_string(),
+        _ => NONE.to_owned(),
+    };
+    let prefix = style.certainty_prefix(record.used.tokens_certainty);
     [
         String::new(),
         status_cell(&record.status, style),
-        record.pid.filter(|_| record.status != Status::Pending).map_or("-".into(), |pid| pid.to_string()),
-        format!("{sureness}{}", text::thousands(record.used.tokens.total())),
-        record.elapsed(view.elapsed).map_or("-".into(), text::format_duration),
+        pid,
+        format!("{prefix}{}", text::thousands(record.used.tokens.total())),
+        record.elapsed(view.elapsed).map_or(NONE.to_owned(), text::format_duration),
         style.bar(progress_cells(view, instance, record), PROGRESS_CELLS),
     ]
 }
 
 /// Returns the status cell, padded here because the later padding would count colour sequences as columns.
 fn status_cell(status: &Status, style: Style) -> String {
-    let (mark, word) = (Mark::of(status), status.word());
-    let columns = text::width(style.glyphs().of(mark)) + 1 + text::width(word);
+    let (mark, word) = (Mark::new(status), status.word());
+    let columns = text::width(style.glyphs().glyph(mark)) + 1 + text::width(word);
     style.status_label(mark, word) + &" ".repeat(STATUS_COLUMNS.saturating_sub(columns))
 }
 
@@ -198,16 +224,21 @@ fn reached_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) 
         turns => full_cells(record.progress.turns_done as u64, turns as u64, PROGRESS_CELLS),
     };
     let tokens = budget::counted_tokens(&view.plan.budget, &record.used.tokens);
-    let by_tokens = instance.max_tokens.map_or(0, |max_tokens| full_cells(tokens, max_tokens, PROGRESS_CELLS));
-    by_turns.max(by_tokens)
+    match instance.max_tokens {
+        Some(max_tokens) => by_turns.max(full_cells(tokens, max_tokens, PROGRESS_CELLS)),
+        None => by_turns,
+    }
 }
 
 /// Returns the widths of the columns; that of the name is still the minimum.
 fn widths(rows: &[[String; 6]]) -> [usize; 6] {
     let mut widths = MIN_COLUMNS;
     for row in rows {
-        for (i, cell) in row.iter().enumerate().filter(|&(i, _)| i != STATUS) {
-            widths[i] = widths[i].max(text::width(cell));
+        for (i, cell) in row.iter().enumerate() {
+            // Colour sequences in a status would count as columns.
+            if i != STATUS {
+                widths[i] = widths[i].max(text::width(cell));
+            }
         }
     }
     widths
@@ -227,108 +258,107 @@ fn rule(widths: &[usize; 6], layout: &Layout) -> String {
     dashes.join("-|-") + last + "\n"
 }
 
-/// Returns a line for each instance that waits to retry an API request, up to a maximum.
-fn retries(view: &Snapshot, style: Style) -> String {
-    let mut waiting =
-        view.instances().filter(|(_, record)| record.status == Status::Running && record.progress.retry.is_some());
-    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| retry(of, style)).collect();
-    let more = waiting.count();
+/// Returns the lines that are shown, and the number of the others: `  2 more wait for a retry`.
+fn limited(lines: Vec<String>, state: &str) -> String {
+    let more = lines.len().saturating_sub(MAX_WAITING_SHOWN);
+    let mut text: String = lines.into_iter().take(MAX_WAITING_SHOWN).collect();
     if more > 0 {
-        lines += &format!("  {more} more wait for a retry\n");
+        text += &format!("  {more} more {state}\n");
     }
-    lines
+    text
 }
 
-fn retry((instance, record): (&Instance, &InstanceRecord), style: Style) -> Option<String> {
-    let retry = record.progress.retry.as_ref()?;
+/// Returns a line for each instance that waits to retry an API request, up to a maximum.
+fn retries(view: &Snapshot, style: Style) -> String {
+    let mut lines = Vec::new();
+    for (instance, record) in view.instances() {
+        if let Some(retry) = &record.progress.retry
+            && record.status == Status::Running
+        {
+            lines.push(retry_line(&style.name(&instance.name), retry, style));
+        }
+    }
+    limited(lines, "wait for a retry")
+}
+
+/// Returns a line such as `a: retry 3 of 10 after 2.3s (529 overloaded)`.
+fn retry_line(name: &str, retry: &Retry, style: Style) -> String {
     let delay = text::format_duration(Duration::from_millis(retry.delay_ms));
-    let why = format!("{} {}", retry.status.map_or(String::new(), |status| status.to_string()), retry.error);
-    let why = match style.sanitize(&why, MAX_RETRY_ERROR_COLUMNS) {
-        why if why.is_empty() => why,
-        why => format!(" ({why})"),
+    let status = retry.status.map_or(String::new(), |status| status.to_string());
+    let reason = match style.sanitize(&format!("{status} {}", retry.error), MAX_REASON_COLUMNS) {
+        none if none.is_empty() => none,
+        reason => format!(" ({reason})"),
     };
-    let name = style.name(&instance.name);
-    Some(format!("  {name}: retry {} of {} after {delay}{why}\n", retry.attempt, retry.max_retries))
+    format!("  {name}: retry {} of {} after {delay}{reason}\n", retry.attempt, retry.max_retries)
 }
 
 /// Returns lines such as `a: waits for 1 background command: make`. The list of commands is truncated.
 fn awaited(view: &Snapshot, style: Style) -> String {
-    let mut waiting =
-        view.instances().filter(|(_, record)| record.status == Status::Running && !record.progress.awaited.is_empty());
-    let line = |(instance, record): (&Instance, &InstanceRecord)| {
+    let mut lines = Vec::new();
+    for (instance, record) in view.instances() {
         let commands = &record.progress.awaited;
-        let count = counted(commands.len(), "background command", "background commands");
-        let what = style.sanitize(&commands.join("; "), MAX_RETRY_ERROR_COLUMNS);
-        format!("  {}: waits for {count}: {what}\n", style.name(&instance.name))
-    };
-    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(line).collect();
-    let more = waiting.count();
-    if more > 0 {
-        lines += &format!("  {more} more wait for background commands\n");
+        if record.status == Status::Running && !commands.is_empty() {
+            let count = counted(commands.len(), "background command", "background commands");
+            let list = style.sanitize(&commands.join("; "), MAX_REASON_COLUMNS);
+            lines.push(format!("  {}: waits for {count}: {list}\n", style.name(&instance.name)));
+        }
     }
-    lines
+    limited(lines, "wait for background commands")
 }
 
 /// Returns a line for each instance that waits for its next attempt, up to a maximum.
 fn next_attempts(view: &Snapshot, style: Style) -> String {
-    let mut waiting = view.instances().filter(|(_, record)| record.next_attempt_at.is_some());
-    let mut lines: String =
-        waiting.by_ref().take(MAX_RETRIES_SHOWN).filter_map(|of| next_attempt(of, view.elapsed, style)).collect();
-    let more = waiting.count();
-    if more > 0 {
-        lines += &format!("  {more} more wait for another attempt\n");
-    }
-    lines
+    let lines = view.instances().filter_map(|waiting| next_attempt(waiting, view.elapsed, style)).collect();
+    limited(lines, "wait for another attempt")
 }
 
 /// Returns `a: retry 1 of 3 in 12.0s (Timeout after 600s)`.
 fn next_attempt((instance, record): (&Instance, &InstanceRecord), now: Duration, style: Style) -> Option<String> {
-    let left = text::format_duration(record.next_attempt_at?.saturating_sub(now));
-    let why = style.sanitize(&record.failed_attempts.last()?.failure.error, MAX_RETRY_ERROR_COLUMNS);
+    let remaining = text::format_duration(record.next_attempt_at?.saturating_sub(now));
+    let failure = &record.failed_attempts.last()?.failure;
+    let reason = style.sanitize(&failure.error, MAX_REASON_COLUMNS);
     let name = style.name(&instance.name);
-    Some(match record.failed_attempts.last()?.failure.reason {
-        FailureKind::Limit => format!("  {name}: again in {left} ({why})\n"),
-        _ => {
-            format!("  {name}: retry {} of {} in {left} ({why})\n", record.retry_count(), instance.retries.max_retries)
-        }
-    })
+    let number = match failure.reason {
+        FailureKind::Limit => "again".to_owned(),
+        _ => format!("retry {} of {}", record.retry_count(), instance.retries.max_retries),
+    };
+    Some(format!("  {name}: {number} in {remaining} ({reason})\n"))
 }
 
 /// Returns lines such as `a: session diary is in use by another run`, or by another instance.
 fn waiting_for_sessions(view: &Snapshot, style: Style) -> String {
     // Instances enter a shared session in the order of the config.
-    let mut in_session: HashMap<&str, &str> = HashMap::new();
-    let mut waiting = view.instances().filter_map(|(instance, record)| {
-        let session = instance.invocation.session.as_ref()?;
+    let mut users: HashMap<&str, &str> = HashMap::new();
+    let mut lines = Vec::new();
+    for (instance, record) in view.instances() {
+        let Some(session) = &instance.invocation.session else { continue };
         if record.status == Status::Running {
-            in_session.insert(&session.uuid, &instance.name);
-            return None;
+            users.insert(&session.uuid, &instance.name);
+            continue;
         }
-        let because_of = in_session.get(session.uuid.as_str()).filter(|_| record.status == Status::Pending);
-        let in_run = || Some(format!("session {} is in use by {}", session.name, because_of?));
-        Some((instance, record.blocked_on.clone().or_else(in_run)?))
-    });
-    let told = |(instance, what): (&Instance, String)| {
-        format!("  {}: {}\n", style.name(&instance.name), style.sanitize(&what, MAX_RETRY_ERROR_COLUMNS))
-    };
-    let mut lines: String = waiting.by_ref().take(MAX_RETRIES_SHOWN).map(told).collect();
-    let more = waiting.count();
-    if more > 0 {
-        lines += &format!("  {more} more wait for their sessions\n");
+        let reason = match (&record.blocked_on, users.get(session.uuid.as_str())) {
+            (Some(reason), _) => reason.clone(),
+            (None, Some(user)) if record.status == Status::Pending => {
+                format!("session {} is in use by {user}", session.name)
+            }
+            (None, _) => continue,
+        };
+        let reason = style.sanitize(&reason, MAX_REASON_COLUMNS);
+        lines.push(format!("  {}: {reason}\n", style.name(&instance.name)));
     }
-    lines
+    limited(lines, "wait for their sessions")
 }
 
 fn overall(view: &Snapshot, style: Style) -> String {
     let budget = &view.plan.budget;
     let used = view.used();
-    let sureness = style.certainty_prefix(used.tokens_certainty);
+    let prefix = style.certainty_prefix(used.tokens_certainty);
     let Some(limit) = budget::overall_tokens(budget) else {
-        return format!("Overall: {sureness}{} tokens used\n", text::thousands(used.tokens.total()));
+        return format!("Overall: {prefix}{} tokens used\n", text::thousands(used.tokens.total()));
     };
     let counted = budget::counted_tokens(budget, &used.tokens);
     format!(
-        "Overall: {sureness}{} / {} {}tokens used ({})\n",
+        "Overall: {prefix}{} / {} {}tokens used ({})\n",
         text::thousands(counted),
         text::thousands(limit),
         budget::basis_prefix(budget),
@@ -360,14 +390,16 @@ fn spent(view: &Snapshot, style: Style) -> Option<String> {
     let budget = &view.plan.budget;
     let limit = budget::overall_micros(budget)?;
     let used = view.used();
-    let by_tokens = budget::overall_tokens(budget)
-        .map_or(0, |limit| full_cells(budget::counted_tokens(budget, &used.tokens), limit, BUDGET_CELLS));
+    let by_tokens = match budget::overall_tokens(budget) {
+        Some(limit) => full_cells(budget::counted_tokens(budget, &used.tokens), limit, BUDGET_CELLS),
+        None => 0,
+    };
     let bar = match budget.disable_visuals {
         Some(true) => String::new(),
         _ => style.bar(full_cells(used.micros, limit, BUDGET_CELLS).max(by_tokens), BUDGET_CELLS) + " ",
     };
-    let sureness = style.certainty_prefix(used.micros_certainty);
-    Some(format!("Budget: {bar}{sureness}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
+    let prefix = style.certainty_prefix(used.micros_certainty);
+    Some(format!("Budget: {bar}{prefix}{} / {}\n", text::dollars(used.micros), text::dollars(limit)))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
                 "profile-data: Columns, types and gaps of every table",
                 &[
                     "command /profile-data data/",
-                    "session of its own",
+                    "session new",
                     "tools all",
                     "permission mode bypassPermissions",
                     "timeout 10000s",
@@ -26,7 +26,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
                 &[
                     "text Which numbers below data/ have grown over the year, and which have fallen?",
                     "tools only Read, Glob, Grep",
-                    "permission mode bypassPermissions; tools that are not listed are refused all the same",
+                    "permission mode bypassPermissions; other tools are denied",
                     "max tokens 12,000",
                 ],
             ),
@@ -50,7 +50,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
                 &[
                     "command /review-code src/core",
                     "tools only Read, Grep, Glob, Task",
-                    "permission mode acceptEdits; tools that are not listed are refused all the same",
+                    "permission mode acceptEdits; other tools are denied",
                 ],
             ),
         ],
@@ -77,7 +77,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
                     "text Set context: only the unit tests count",
                     "command /list-tests",
                     "command /run-tests unit",
-                    "session of its own",
+                    "session new",
                     "max tokens 20,000",
                 ],
             ),

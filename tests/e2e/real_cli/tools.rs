@@ -263,7 +263,7 @@ fn real_tool_that_settings_deny_is_refused_and_an_invented_one_is_not() {
         let dump = real.dump(&outcome);
         assert_eq!(outcome.error("a"), "Permission denied: Write", "{dump}");
         assert_eq!((denied(&outcome), &outcome.instance("a")["attempts"]), (vec!["Write"], &json!(1)), "{dump}");
-        assert!(outcome.stdout.contains("Permissions refused:\n- a: Write "), "{dump}");
+        assert!(outcome.stdout.contains("Permissions denied:\n- a: Write "), "{dump}");
         write_settings(real, "{}");
         let fields = json!({"claude_args": ["--settings", deny]});
         let outcome = run_tools(real, &fields, &[invented, write(real, "made-by-write")]).expect_code(0);
