@@ -13,6 +13,7 @@ use zen::engine::schedule::{LaunchPolicy, Schedule};
 use zen::plan::{Defaults, HostFiles, Instance, Plan, plan};
 use zen::report;
 use zen::report::Style;
+use zen::report::dry_run::PlannedRun;
 
 const STYLE: Style = Style { unicode: true, colour: false };
 
@@ -64,8 +65,10 @@ fn show(plan: &Plan) {
     let command_line = |instance: &Instance| {
         arguments(&instance.invocation, SessionEntry::open(None, false), Capabilities::newest(), None)
     };
-    let command_lines = plan.instances.iter().map(command_line);
-    hold_to_plain_text(&report::dry_run::plan(plan, Path::new("/workspace"), command_lines, &[], STYLE));
+    let command_lines: Vec<_> = plan.instances.iter().map(command_line).collect();
+    let (workspace, command_lines) = (Path::new("/workspace"), &command_lines);
+    let run = PlannedRun { plan, workspace, command_lines, settings: &[] };
+    hold_to_plain_text(&report::dry_run::plan(&run, STYLE));
 }
 
 /// Every instance has its turn or is told why not, whatever becomes of the others.
