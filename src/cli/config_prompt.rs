@@ -4,38 +4,38 @@ use crate::config;
 use crate::config::{Field, Shape};
 
 const TASK: &str = "\
-Write a config for zen, a program that runs several headless Claude Code instances from one JSON file, where nobody
-watches. Answer with the JSON alone.
+Write a config for zen, a program that runs several headless Claude Code instances from one JSON file, unattended. Answer
+with the JSON only.
 
-What is to be done:
+Task:
 
-    (say it here: the goal, the folders it is about, what must not be touched, how the tests are run)
+    (describe it here: the goal, the directories, files that must not be changed, how to run the tests)
 ";
 
 const RULES: &str = "\
-- One instance does one thing whose outcome can be looked at. Its prompt says which file it writes.
-- Nobody answers questions: a prompt says all that is needed, and what to do when something is missing.
-- Instances run side by side and know nothing of each other. One that needs what another has written names it in
-  `depends_on`; two that change the same files depend on one another.
-- `{{result:NAME}}` in a prompt becomes the answer of an instance that it depends on.
-- One conversation over several instances is a `session_id` that they share.
-- Use `prompt`. `command` is for slash commands that exist (`zen --list-commands`); any other fails.
-- Name the tools that an instance needs in `allowed_tools`, and no more.
-- Give every instance a `timeout`, and the run a budget; leave out `max_tokens_per_command` where you can only guess.
-- No fields but these. Comments are keys that begin with `//`. Names are unique, and `depends_on` has no rings.
+- Give each instance one task with a verifiable result. Name in its prompt the file that it writes.
+- No user answers questions: write all that is needed into the prompt, and the action to take if something is missing.
+- Instances run in parallel and do not see each other. An instance that needs the output of another one lists it in
+  `depends_on`; of two instances that change the same files, one depends on the other.
+- `{{result:NAME}}` in a prompt is replaced by the answer of an instance that this one depends on.
+- Instances with the same `session_id` share one conversation.
+- Use `prompt`. Use `command` only for slash commands that exist (`zen --list-commands`); any other one fails.
+- List the tools that an instance needs in `allowed_tools`, and no others.
+- Give each instance a `timeout`, and the run a budget; omit `max_tokens_per_command` if it would be a guess.
+- Use only these fields. Keys that begin with `//` are comments. Names are unique, and `depends_on` has no cycles.
 ";
 
 /// A config that shows how the parts combine.
 const EXAMPLE: &str = r#"{
-  "//": "Reads the code from two sides, then sums up.",
+  "//": "Reviews the code in two ways, then writes a summary.",
   "budget": {"overall_cost_budget": 5.0},
   "defaults": {"permission_mode": "default", "timeout": 1800, "allowed_tools": ["Read", "Glob", "Grep", "Write"]},
   "instances": [
-    {"name": "errors", "prompt": "Find errors below src/ that nobody handles. List them in review/errors.md."},
-    {"name": "tests", "prompt": "Find behaviour below src/ that no test holds. List it in review/tests.md."},
+    {"name": "errors", "prompt": "Find unhandled errors below src/. List them in review/errors.md."},
+    {"name": "tests", "prompt": "Find untested behaviour below src/. List it in review/tests.md."},
     {
       "name": "summary",
-      "prompt": "Write review/SUMMARY.md from the files in review/, the worst first. If one is missing, say so.",
+      "prompt": "Write review/SUMMARY.md from the files in review/, the most severe first. Name missing files.",
       "depends_on": [{"name": "errors", "when": "done"}, {"name": "tests", "when": "done"}]
     }
   ]
@@ -46,19 +46,23 @@ const EXAMPLE: &str = r#"{
 #[must_use]
 pub fn prompt_template() -> String {
     format!(
-        "{TASK}\n## Form\n\nAn object with `instances` (an array), and, if wanted, `budget` and `defaults` (fields for all \
-         instances).\n\nAn instance has a `prompt` or a `command`, and may have the others:\n\n{}\n`budget` may have:\n\n{}\n\
-         ## Rules\n\n{RULES}\n## Example\n\n```json\n{EXAMPLE}```\n",
+        "{TASK}\n## Format\n\nAn object with `instances` (an array) and, optionally, `budget` and `defaults` (fields of all \
+         instances).\n\nAn instance has a `prompt` or a `command`, and optionally these fields:\n\n{}\nFields of \
+         `budget`:\n\n{}\n## Rules\n\n{RULES}\n## Example\n\n```json\n{EXAMPLE}```\n",
         fields(config::instance_fields()),
         fields(config::budget_fields())
     )
 }
 
 fn fields<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
-    fields.map(|field| format!("- `{}` ({}): {}\n", field.name, in_words(&field.shape), field.about)).collect()
+    let mut list = String::new();
+    for field in fields {
+        list += &format!("- `{}` ({}): {}\n", field.name, type_name(&field.shape), field.about);
+    }
+    list
 }
 
-fn in_words(shape: &Shape) -> String {
+fn type_name(shape: &Shape) -> String {
     match shape {
         Shape::String | Shape::NonEmptyString => "string".to_owned(),
         Shape::Boolean => "true or false".to_owned(),
@@ -79,7 +83,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn every_field_and_its_type_stand_in_it() {
+    fn each_field_is_listed_with_its_type() {
         let template = prompt_template();
         for field in config::instance_fields().chain(config::budget_fields()) {
             assert_eq!(template.matches(&format!("- `{}` (", field.name)).count(), 1, "{}", field.name);
@@ -89,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn its_example_is_a_good_config() {
+    fn example_is_a_valid_config() {
         let template = prompt_template();
         let example = template.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
         let config = Config::read(example).expect("a config");
@@ -99,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_names_is_there() {
+    fn named_flags_exist() {
         let flags = |text: &str| -> Vec<String> {
             text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
                 .filter_map(|word| word.strip_prefix("--"))

@@ -113,7 +113,9 @@ impl Output {
 
     /// Prints the closing line of the fence, if the opening one was printed.
     pub fn close_fence(&mut self) {
-        if let Some(fence) = self.fence.take().filter(|fence| fence.is_open) {
+        if let Some(fence) = self.fence.take()
+            && fence.is_open
+        {
             self.print_always(&format!("::{}::\n", fence.token));
         }
     }
@@ -134,12 +136,14 @@ impl Output {
         if self.is_gone {
             return;
         }
-        if let Some(fence) = self.fence.as_mut().filter(|fence| !fence.is_open) {
+        if let Some(fence) = &mut self.fence
+            && !fence.is_open
+        {
             fence.is_open = true;
             self.waiting.extend(format!("::stop-commands::{}\n", fence.token).as_bytes());
         }
         if self.dropped_texts > 0 {
-            let note = format!("zen: {} reports are left out here: nobody read them\n", self.dropped_texts);
+            let note = format!("zen: {} texts were dropped: the reader is too slow\n", self.dropped_texts);
             self.waiting.extend(note.as_bytes());
             self.dropped_texts = 0;
         }
@@ -163,16 +167,16 @@ impl Output {
     /// Returns true if a stopping signal was received, now or earlier (`is_stopped`).
     pub fn drain(&mut self, signals: &mut Signals, mut is_stopped: bool) -> bool {
         while !self.waiting.is_empty() {
-            let patience = if is_stopped { PollTimeout::ZERO } else { PollTimeout::NONE };
+            let timeout = if is_stopped { PollTimeout::ZERO } else { PollTimeout::NONE };
             let mut fds = [PollFd::new(self.fd(), PollFlags::POLLOUT), PollFd::new(signals.fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, patience) {
+            match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => break,
             }
             let [is_ready, _] = fds.map(|fd| fd.any() == Some(true));
-            let came = signals.drain();
-            is_stopped |= came.iter().any(|&signal| is_termination(signal));
-            if came.contains(&Signal::SIGTSTP) {
+            let received = signals.drain();
+            is_stopped |= received.iter().any(|&signal| is_termination(signal));
+            if received.contains(&Signal::SIGTSTP) {
                 stop_self(Signal::SIGTSTP);
             }
             if is_ready {

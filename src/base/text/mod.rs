@@ -348,14 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn the_width_tables_are_the_generated_ones() {
+    fn width_tables_are_the_generated_ones() {
         let header = "\
-//! How wide characters are: the code points where membership turns on (1st, 3rd, …) and off (2nd, 4th, …). Generated
-//! from the crate `unicode-width` by the test `the_width_tables_are_the_generated_ones` (UPDATE_EXPECTED=1 rewrites it).
+//! Widths of characters: sorted code points, alternately the first of a range and the first after it. Generated from
+//! the crate `unicode-width` by the test `width_tables_are_the_generated_ones` (UPDATE_EXPECTED=1 rewrites them).
 ";
         let source = format!(
             "{header}{}{}",
-            table("ZERO", "Characters that take no column: marks, controls, and what is meant to be invisible.", 0),
+            table("ZERO", "Characters that take no column: marks, controls, and invisible characters.", 0),
             table("WIDE", "Characters that take two columns.", 2),
         );
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/text/widths.rs");

@@ -1,7 +1,7 @@
-//! How wide characters are: the code points where membership turns on (1st, 3rd, …) and off (2nd, 4th, …). Generated
-//! from the crate `unicode-width` by the test `the_width_tables_are_the_generated_ones` (UPDATE_EXPECTED=1 rewrites it).
+//! Widths of characters: sorted code points, alternately the first of a range and the first after it. Generated from
+//! the crate `unicode-width` by the test `width_tables_are_the_generated_ones` (UPDATE_EXPECTED=1 rewrites them).
 
-/// Characters that take no column: marks, controls, and what is meant to be invisible.
+/// Characters that take no column: marks, controls, and invisible characters.
 pub(super) const ZERO: &[u32] = &[
     0x0, 0x20, 0x7f, 0xa0, 0xad, 0xae, 0x300, 0x370, 0x483, 0x48a, 0x591, 0x5be, 0x5bf, 0x5c0, 0x5c1, 0x5c3, 0x5c4,
     0x5c6, 0x5c7, 0x5ca, 0x605, 0x606, 0x610, 0x61b, 0x61c, 0x61d, 0x64b, 0x660, 0x670, 0x671, 0x6d6, 0x6dd, 0x6df,

@@ -19,7 +19,7 @@ pub fn help() -> String {
     for section in Section::ALL {
         text += &format!("\n{}:\n", section.title());
         for flag in section.flags() {
-            text += &entry(&spelled(flag), &explained(flag), FLAG_HELP_COLUMN);
+            text += &entry(&synopsis(flag), &description(flag), FLAG_HELP_COLUMN);
         }
     }
     for (title, table) in [("Exit status", exit_code::TABLE), ("Environment", ENVIRONMENT)] {
@@ -31,13 +31,18 @@ pub fn help() -> String {
     text
 }
 
-fn spelled(flag: &Flag) -> String {
-    let short = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
-    let value = flag.value_name().map_or(String::new(), |name| format!(" {name}"));
-    format!("  {short}--{}{value}", flag.long)
+fn synopsis(flag: &Flag) -> String {
+    let mut synopsis = match flag.short {
+        Some(letter) => format!("  -{letter}, --{}", flag.long),
+        None => format!("      --{}", flag.long),
+    };
+    if let Some(name) = flag.value_name() {
+        synopsis += &format!(" {name}");
+    }
+    synopsis
 }
 
-fn explained(flag: &Flag) -> String {
+fn description(flag: &Flag) -> String {
     match flag.default() {
         Some(default) => format!("{} (default: {default})", flag.help),
         None => flag.help.to_owned(),
@@ -94,7 +99,7 @@ mod tests {
     fn each_flag_has_a_line_of_its_own() {
         let help = help();
         for flag in FLAGS {
-            let lines = help.lines().filter(|line| line.trim_end().starts_with(&spelled(flag))).count();
+            let lines = help.lines().filter(|line| line.trim_end().starts_with(&synopsis(flag))).count();
             assert_eq!(lines, 1, "--{}", flag.long);
         }
     }
