@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::claude::invocation::Invocation;
+use crate::claude::invocation::{Invocation, Restrictions};
 use crate::claude::pricing::Prices;
 use crate::claude::slash_commands;
 use crate::config::halt::Halt;
@@ -161,6 +161,19 @@ impl Instance {
             }
         }
         segments
+    }
+}
+
+impl Plan {
+    /// Returns the plan with the restrictions that claude's own files require, one entry for each instance.
+    #[must_use]
+    pub fn with_restrictions(self, restrictions: Vec<Restrictions>) -> Plan {
+        let mut instances = Vec::with_capacity(self.instances.len());
+        for (instance, restrictions) in self.instances.into_iter().zip(restrictions) {
+            let invocation = instance.invocation.with_restrictions(restrictions);
+            instances.push(Instance { invocation, ..instance });
+        }
+        Plan { instances, ..self }
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::sha256;
 use crate::claude::capabilities::Capabilities;
+use crate::claude::invocation::Restrictions;
 use crate::cli::flags::Options;
 use crate::config::diagnostic::instance_label;
 use crate::config::{Diagnostic, MAX_MISTAKES, Position};
@@ -84,7 +85,7 @@ pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
     };
     let config_name = load_config::config_name(options.config.as_ref());
     let loaded = load(options, &workspace);
-    let Loaded { mut plan, overrides, config_sha256 } = match loaded {
+    let Loaded { plan, overrides, config_sha256 } = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             messages.problems.push(format!("{config_name}: {error}"));
@@ -104,7 +105,7 @@ pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
     for note in &plan.notes {
         messages.notes.push(format!("{config_name}: {note}"));
     }
-    check_plan(&mut plan, abilities, &mut messages);
+    let restrictions = check_plan(&plan, abilities, &mut messages);
     if options.dry_run {
         if let Some(claude) = usable_claude {
             messages.machine_problems.extend(commands_problems(&config_name, &plan, claude));
@@ -121,6 +122,7 @@ pub fn prepare(options: &Options) -> Result<PreparedRun, Vec<String>> {
         None => {}
     }
     let Messages { machine_problems: problems, warnings, notes, .. } = messages;
+    let plan = plan.with_restrictions(restrictions);
     Ok(PreparedRun { plan, config_sha256, workspace, claude, abilities, overrides, warnings, notes, problems })
 }
 
@@ -141,26 +143,28 @@ fn load(options: &Options, workspace: &Path) -> Result<Loaded, load_config::Load
     Ok(Loaded { plan, overrides, config_sha256 })
 }
 
-/// Checks that the plan can be enforced, and restricts its instances where claude's own files would allow more.
-fn check_plan(plan: &mut Plan, abilities: Capabilities, messages: &mut Messages) {
+/// Checks that the plan can be enforced. Returns the restrictions of its instances, where claude's own files would allow
+/// more.
+fn check_plan(plan: &Plan, abilities: Capabilities, messages: &mut Messages) -> Vec<Restrictions> {
     let Messages { problems, machine_problems, warnings, .. } = messages;
     match load_config::ignored_limits(&plan.budget) {
         Some(ignored) if ignored.has_effective_limit => warnings.push(ignored.to_string()),
         Some(ignored) => problems.push(ignored.to_string()),
         None => {}
     }
-    let instances = &mut plan.instances;
+    let instances = &plan.instances;
     let mut reader = Reader::default();
     add(problems, tool_checks::unsupported_rules(instances, abilities));
-    tool_checks::read_denied_tools(instances, &mut reader);
+    let mut restrictions = tool_checks::restrictions_by_settings(instances, &mut reader);
     add(warnings, tool_checks::unusable_settings(instances, &mut reader));
-    add(problems, tool_checks::deny_wider_rules(instances, &mut reader));
-    add(problems, tool_checks::disable_shell_blocks(instances, abilities, &mut reader));
+    add(problems, tool_checks::deny_wider_rules(instances, &mut restrictions, &mut reader));
+    add(problems, tool_checks::disable_shell_blocks(instances, &mut restrictions, abilities, &mut reader));
     let results = tool_checks::results_in_arguments(instances, &mut reader);
     add(problems, results.errors);
     add(warnings, results.warnings);
     add(problems, tool_checks::lenient_agents(instances, abilities, &mut reader));
     add(machine_problems, tool_checks::root_error(instances, abilities));
+    restrictions
 }
 
 /// Returns the missing commands that a dry run finds, as mistakes of the config, and those it could not check.

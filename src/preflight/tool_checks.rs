@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::text;
 use crate::claude::capabilities::Capabilities;
 use crate::claude::environment::is_sandbox;
+use crate::claude::invocation::Restrictions;
 use crate::claude::permissions::{self, UnsupportedRule};
 use crate::claude::settings::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::config::MAX_MISTAKES;
@@ -135,17 +136,20 @@ pub(super) fn unsupported_rules(instances: &[Instance], abilities: Capabilities)
     errors
 }
 
-/// Reads the tools that the settings files deny, to distinguish a denied use from one of a tool that does not exist.
-pub(super) fn read_denied_tools(instances: &mut [Instance], reader: &mut Reader) {
+/// Returns the restrictions of each instance by the tools that the settings files deny, to distinguish a denied use from
+/// one of a tool that does not exist.
+pub(super) fn restrictions_by_settings(instances: &[Instance], reader: &mut Reader) -> Vec<Restrictions> {
     let mut denied: Arc<[String]> = Arc::default();
+    let mut restrictions = Vec::with_capacity(instances.len());
     for instance in instances {
         let tools = reader.denied_tools(instance);
         // Most instances share their settings, and so the list.
         if *denied != *tools {
             denied = tools.into();
         }
-        instance.invocation.denied_by_settings = Arc::clone(&denied);
+        restrictions.push(Restrictions { denied_by_settings: Arc::clone(&denied), ..Restrictions::default() });
     }
+    restrictions
 }
 
 /// A settings file that claude cannot use.
@@ -174,16 +178,21 @@ pub(super) fn unusable_settings(instances: &[Instance], reader: &mut Reader) -> 
 
 /// Denies the permissions in claude's own files that exceed an instance's `allowed_tools`. If one cannot be denied by
 /// itself, or a file cannot be parsed, returns an error.
-pub(super) fn deny_wider_rules(instances: &mut [Instance], reader: &mut Reader) -> Vec<InstanceError> {
+pub(super) fn deny_wider_rules(
+    instances: &[Instance],
+    restrictions: &mut [Restrictions],
+    reader: &mut Reader,
+) -> Vec<InstanceError> {
     let mut errors = Vec::new();
-    for instance in instances {
-        let Some(allowed) = instance.invocation.allowed_tools.clone() else { continue };
+    for (instance, restrictions) in instances.iter().zip(restrictions) {
+        let Some(allowed) = &instance.invocation.allowed_tools else { continue };
         let grants = reader.of_instance(instance);
         for found in grants.grants {
-            match effect(&allowed, &found.rule) {
+            match effect(allowed, &found.rule) {
                 RuleOverlap::Covered => {}
                 RuleOverlap::Deniable if instance.invocation.disallowed_tools.contains(&found.rule) => {}
-                RuleOverlap::Deniable => instance.invocation.disallowed_tools.push(found.rule),
+                RuleOverlap::Deniable if restrictions.denied_rules.contains(&found.rule) => {}
+                RuleOverlap::Deniable => restrictions.denied_rules.push(found.rule),
                 RuleOverlap::Conflicting => errors.push(InstanceError::new(instance, ToolError::WiderRule(found))),
             }
         }
@@ -198,20 +207,21 @@ pub(super) fn deny_wider_rules(instances: &mut [Instance], reader: &mut Reader) 
 /// Prevents commands and skills from running shell blocks that Bash may not run: claude calls no hook for a !`...`.
 /// Version 2.1 can disable all of them; for an older one, returns an error.
 pub(super) fn disable_shell_blocks(
-    instances: &mut [Instance],
+    instances: &[Instance],
+    restrictions: &mut [Restrictions],
     abilities: Capabilities,
     reader: &mut Reader,
 ) -> Vec<InstanceError> {
     let mut errors = Vec::new();
-    for instance in instances {
-        let Some(allowed) = instance.invocation.allowed_tools.clone() else { continue };
-        if !permissions::restrict_bash(&allowed) {
+    for (instance, restrictions) in instances.iter().zip(restrictions) {
+        let Some(allowed) = &instance.invocation.allowed_tools else { continue };
+        if !permissions::restrict_bash(allowed) {
             continue;
         }
         let obscure = obscure_command(instance, reader);
-        let calls_commands = permissions::call_commands(&allowed);
+        let calls_commands = permissions::call_commands(allowed);
         if abilities.wildcards {
-            instance.invocation.disables_shell_blocks = obscure.is_some() || calls_commands;
+            restrictions.disables_shell_blocks = obscure.is_some() || calls_commands;
             continue;
         }
         if calls_commands {

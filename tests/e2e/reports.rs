@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthChar;
 
-use harness::{RunOutput, Sandbox, fake_claude, terminal, wait_until, write_program};
+use harness::{RunOutput, Sandbox, fake_claude, fixture, terminal, wait_until, write_program};
 
 /// Names that try to leave their cell, and what else a name may be.
 const HOSTILE: [&str; 12] = [
@@ -608,4 +609,67 @@ fn the_dry_run_shows_which_instance_resumes_a_session() {
     );
     let plan = sandbox.run(&config, &["-n"]).expect_code(0).stdout;
     assert_eq!((plan.matches("--session-id").count(), plan.matches("--resume").count()), (1, 1), "{plan}");
+}
+
+/// Returns the arguments that a dry run prints for each instance, without the program.
+fn printed_arguments(place: &Place, config: &Path) -> Vec<Vec<String>> {
+    let plan = place.run(config, &["--dry-run"]).expect_code(0).stdout;
+    let lines: Vec<&str> = plan.lines().filter_map(|line| line.strip_prefix("  $ ")).collect();
+    let mut instances = Vec::new();
+    for line in lines {
+        let output = Command::new("bash").args(["-c", &format!("printf '%s\\0' {line}")]).output().expect("bash");
+        let words = String::from_utf8(output.stdout).expect("UTF-8");
+        instances.push(words.split_terminator('\0').skip(1).map(without_pid).collect());
+    }
+    instances
+}
+
+/// Replaces the path of the running zen, which the command line of the hook has.
+fn without_pid(argument: &str) -> String {
+    let (mut kept, mut rest) = (String::new(), argument);
+    while let Some((before, after)) = rest.split_once("/proc/") {
+        kept += before;
+        kept += "/proc/PID";
+        rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    kept + rest
+}
+
+#[test]
+fn dry_run_prints_the_arguments_of_the_run() {
+    let every_option = json!({
+        "defaults": {"timeout": 60, "claude_args": ["--append-system-prompt", "it's \"quoted\" $HOME\n"]},
+        "budget": {"command_cost_budgets": {"/only": 5}},
+        "instances": [
+            {"name": "a", "prompt": "[[say A.]]", "session_id": "s", "model": "opus"},
+            {"name": "b", "prompt": "[[say B.]]", "session_id": "s", "permission_mode": "plan"},
+            {"name": "c", "prompt": "[[say C.]]", "session_id": "t", "clear_history": true},
+            {"name": "d", "prompt": "[[say D.]]", "allowed_tools": ["Read", "Bash(git log *)"]},
+            {"name": "e", "prompt": "[[say E.]]", "disallowed_tools": ["Write"], "permission_mode": "acceptEdits"},
+            {"name": "f", "command": "/only x"},
+        ],
+    });
+    let fixtures = ["valid_complex_config.json", "parallel_workflow.json", "per_command_budget.json"];
+    for config in fixtures.map(fixture).into_iter().map(Some).chain([None]) {
+        let place = Place::new();
+        place.command("only", "[[say Only.]]");
+        let config = match config {
+            Some(fixture) => {
+                place.commands_of(&fixture);
+                fixture
+            }
+            None => place.config(&every_option.to_string()),
+        };
+        let mut printed = printed_arguments(&place, &config);
+        let outcome = place.run(&config, &[]);
+        let starts = place.stand_in_events("start");
+        assert!(!starts.is_empty(), "{}", outcome.everything());
+        for start in starts {
+            let argv = start["argv"].as_array().expect("a list").iter().filter_map(Value::as_str).skip(1);
+            let argv: Vec<String> = argv.map(without_pid).collect();
+            let same = printed.iter().position(|printed| *printed == argv);
+            let same = same.unwrap_or_else(|| panic!("{argv:#?}\nis not in\n{printed:#?}\n{}", outcome.everything()));
+            printed.remove(same);
+        }
+    }
 }
