@@ -57,14 +57,14 @@ impl LineSplitter {
     }
 
     /// Consumes the next piece of the stream and calls the callback for each complete line.
-    pub fn push(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Line)) {
+    pub fn push(&mut self, mut bytes: &[u8], mut on_line: impl FnMut(Line)) {
         while let Some(newline) = find_newline(bytes) {
             let (line, rest) = (&bytes[..newline], &bytes[newline + 1..]);
             if self.partial.is_empty() && self.too_long_bytes.is_none() && line.len() <= self.max_line_bytes {
-                tell(Line::Complete(line)); // the usual case: nothing is copied
+                on_line(Line::Complete(line)); // the usual case: nothing is copied
             } else {
                 self.append(line);
-                self.complete(&mut tell);
+                self.complete(&mut on_line);
             }
             bytes = rest;
         }
@@ -72,9 +72,9 @@ impl LineSplitter {
     }
 
     /// Ends the stream: calls the callback for the rest after the last newline, if any.
-    pub fn finish(&mut self, mut tell: impl FnMut(Line)) {
+    pub fn finish(&mut self, mut on_line: impl FnMut(Line)) {
         if !self.partial.is_empty() {
-            self.complete(&mut tell);
+            self.complete(&mut on_line);
         }
     }
 
@@ -105,10 +105,10 @@ impl LineSplitter {
         }
     }
 
-    fn complete(&mut self, tell: &mut impl FnMut(Line)) {
+    fn complete(&mut self, on_line: &mut impl FnMut(Line)) {
         match self.too_long_bytes.take() {
-            None => tell(Line::Complete(&self.partial)),
-            Some(bytes) => tell(Line::Oversized { head: &self.partial, bytes }),
+            None => on_line(Line::Complete(&self.partial)),
+            Some(bytes) => on_line(Line::Oversized { head: &self.partial, bytes }),
         }
         self.partial.clear();
         if self.partial.capacity() > KEPT_CAPACITY_BYTES {
@@ -124,7 +124,8 @@ impl LineSplitter {
 fn find_newline(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let passed = rest.skip_until(b'\n').ok()?;
-    passed.checked_sub(1).filter(|&last| bytes[last] == b'\n')
+    let last = passed.checked_sub(1)?;
+    if bytes[last] == b'\n' { Some(last) } else { None }
 }
 
 #[cfg(test)]
@@ -133,22 +134,22 @@ mod tests {
 
     fn collect(bound: usize, pieces: &[&[u8]]) -> Vec<String> {
         let mut lines = LineSplitter::with_bound(bound);
-        let mut told = Vec::new();
-        let mut tell = |line: Line| {
-            told.push(match line {
+        let mut found = Vec::new();
+        let mut on_line = |line: Line| {
+            found.push(match line {
                 Line::Complete(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 Line::Oversized { head, bytes } => format!("{}… {bytes}", String::from_utf8_lossy(head)),
             });
         };
         for piece in pieces {
-            lines.push(piece, &mut tell);
+            lines.push(piece, &mut on_line);
         }
-        lines.finish(&mut tell);
-        told
+        lines.finish(&mut on_line);
+        found
     }
 
     #[test]
-    fn lines_come_whole_however_the_stream_is_cut() {
+    fn lines_are_complete_for_any_split_of_the_stream() {
         let text = b"one\n\ntwo\nthree";
         for cut in 0..text.len() {
             assert_eq!(collect(100, &[&text[..cut], &text[cut..]]), ["one", "", "two", "three"]);
@@ -157,34 +158,34 @@ mod tests {
     }
 
     #[test]
-    fn a_line_over_the_bound_is_counted_and_the_next_is_whole() {
+    fn length_of_an_oversized_line_is_counted() {
         let text = b"0123456789\nabc\n012345678\n01234567";
         for cut in 0..text.len() {
-            let told = collect(8, &[&text[..cut], &text[cut..]]);
-            assert_eq!(told, ["01234567… 10", "abc", "01234567… 9", "01234567"], "cut at {cut}");
+            let found = collect(8, &[&text[..cut], &text[cut..]]);
+            assert_eq!(found, ["01234567… 10", "abc", "01234567… 9", "01234567"], "cut at {cut}");
         }
     }
 
     #[test]
-    fn memory_does_not_grow_with_a_line_over_the_bound() {
+    fn oversized_line_takes_bounded_memory() {
         let mut lines = LineSplitter::with_bound(1 << 20);
         let piece = vec![b'x'; 64 * 1024];
         for _ in 0..1000 {
             lines.push(&piece, |_| panic!("no line has ended"));
             assert!(lines.partial.capacity() <= 2 << 20);
         }
-        let mut bytes_told = 0;
+        let mut length = 0;
         lines.push(b"\n", |line| {
             if let Line::Oversized { bytes, .. } = line {
-                bytes_told = bytes;
+                length = bytes;
             }
         });
-        assert_eq!(bytes_told, 1000 * 64 * 1024);
+        assert_eq!(length, 1000 * 64 * 1024);
         assert!(lines.partial.capacity() <= KEPT_CAPACITY_BYTES);
     }
 
     #[test]
-    fn a_long_line_leaves_its_buffer_to_the_next() {
+    fn buffer_of_a_long_line_is_reused() {
         let (mut one, mut other, mut spare) = (LineSplitter::default(), LineSplitter::default(), Vec::new());
         let piece = vec![b'x'; KEPT_CAPACITY_BYTES];
         for lines in [&mut one, &mut other, &mut LineSplitter::default()] {
@@ -203,7 +204,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_cutting_gives_the_same_lines(
+        fn any_split_gives_the_same_lines(
             text in proptest::collection::vec(proptest::sample::select(vec![b'a', b'b', b'\n']), 0..200),
             cuts in proptest::collection::vec(0_usize..200, 0..6),
             bound in 1_usize..12,

@@ -42,7 +42,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Returns `bytes` in lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        digits += &format!("{byte:02x}");
+    }
+    digits
 }
 
 /// Returns the last bytes of a message with the padding: a one bit, zeros, and the length in bits. One block or two.
@@ -93,7 +97,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     #[test]
-    fn the_standard_s_own_examples() {
+    fn examples_of_the_standard() {
         let digest = |text: &str| hex(&sha256(text.as_bytes()));
         assert_eq!(digest(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(digest("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_around_the_edge_of_a_block() {
+    fn every_length_around_a_block_boundary() {
         for length in 0..=2 * BLOCK_BYTES + 1 {
             let bytes = vec![0xa5; length];
             assert_eq!(sha256(&bytes)[..], Sha256::digest(&bytes)[..], "{length} bytes");
@@ -119,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_digest_is_the_one_that_others_compute(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fn digest_equals_that_of_the_sha2_crate(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             prop_assert_eq!(&sha256(&bytes)[..], &Sha256::digest(&bytes)[..]);
         }
     }

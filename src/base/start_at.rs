@@ -1,6 +1,7 @@
 //! Start time of a run, the value of `--start-at`: a delay, or the next time that the local clock shows. Pure: the
 //! clock and the UTC offset are arguments.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Maximum delay: one year.
@@ -26,19 +27,46 @@ pub enum StartAt {
     },
 }
 
+/// Text that is no start time. Its message is a phrase to append to the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAtError {
+    /// Neither a delay nor a time of the clock.
+    NotATime,
+    /// A delay of more than a year.
+    TooFar,
+    /// A minute above 59.
+    Minute,
+    /// An hour above 23, without am or pm.
+    Hour24,
+    /// An hour that is not between 1 and 12, with am or pm.
+    Hour12,
+}
+
+impl fmt::Display for StartAtError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            StartAtError::NotATime => "is not a start time such as 2h, 30m, 45s, 14:30, 1am or 10:30pm",
+            StartAtError::TooFar => "is more than a year away",
+            StartAtError::Minute => "has a minute above 59",
+            StartAtError::Hour24 => "has an hour above 23",
+            StartAtError::Hour12 => "has an hour that is not between 1 and 12",
+        })
+    }
+}
+
 impl StartAt {
     /// Parses `2h`, `30m`, `45s`, `1h30m`, `1.5h`, `14:30`, `1am` or `10:30 pm`, in upper or lower case.
     ///
     /// # Errors
-    /// The problem, as a phrase to append to the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Returns an error if the text has another form, or the time is out of range.
+    pub fn parse(text: &str) -> Result<Self, StartAtError> {
         let text = text.trim().to_ascii_lowercase();
         if let Some(clock) = parse_clock_time(&text) {
             return clock;
         }
         match seconds_of(&text) {
-            None => Err("is no time to start at, such as 2h, 30m, 45s, 14:30, 1am or 10:30pm".to_owned()),
-            Some(seconds) if seconds > MAX_SECONDS => Err("is more than a year away".to_owned()),
+            None => Err(StartAtError::NotATime),
+            Some(seconds) if seconds > MAX_SECONDS => Err(StartAtError::TooFar),
             Some(seconds) => Ok(StartAt::After(Duration::from_secs_f64(seconds))),
         }
     }
@@ -68,23 +96,28 @@ impl StartAt {
 /// Checks the clock minute by minute.
 fn next_shown(time_of_day: i64, now: i64, utc_offset_s: impl Fn(i64) -> i64) -> i64 {
     const MAX_MINUTES: i64 = 3 * DAY_S / MINUTE_S; // a clock has been put back by a whole day
-    let shown = |at: i64| at + utc_offset_s(at);
     let first = now - now.rem_euclid(MINUTE_S);
-    let moments = (0..MAX_MINUTES).filter_map(|minute| {
+    for minute in 0..MAX_MINUTES {
         let (begin, end) = (first + minute * MINUTE_S, first + (minute + 1) * MINUTE_S);
-        let (from, to) = (shown(begin), shown(end));
+        let (from, to) = (begin + utc_offset_s(begin), end + utc_offset_s(end));
         let next = from + 1 + (time_of_day - from - 1).rem_euclid(DAY_S);
-        if next > to {
-            return (to.rem_euclid(DAY_S) == time_of_day).then_some(end);
-        }
         let is_whole_minute = to - from == MINUTE_S;
-        Some(if is_whole_minute { end - (to - next) } else { end })
-    });
-    moments.into_iter().find(|&moment| moment > now).unwrap_or(now + DAY_S)
+        let moment = if next <= to {
+            if is_whole_minute { end - (to - next) } else { end }
+        } else if to.rem_euclid(DAY_S) == time_of_day {
+            end
+        } else {
+            continue;
+        };
+        if moment > now {
+            return moment;
+        }
+    }
+    now + DAY_S
 }
 
 /// Parses `14:30`, `1am` or `10:30pm`. Returns `None` for any other form.
-fn parse_clock_time(text: &str) -> Option<Result<StartAt, String>> {
+fn parse_clock_time(text: &str) -> Option<Result<StartAt, StartAtError>> {
     let (half, digits) = match (text.strip_suffix("am"), text.strip_suffix("pm")) {
         (Some(digits), _) => (Some(0), digits.trim_end()),
         (None, Some(digits)) => (Some(12), digits.trim_end()),
@@ -95,18 +128,22 @@ fn parse_clock_time(text: &str) -> Option<Result<StartAt, String>> {
         None if half.is_some() => (digits, "00"),
         _ => return None,
     };
-    let number = |digits: &str| -> Option<u8> {
-        let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-        is_number.then(|| digits.parse().ok()).flatten()
-    };
-    let (hour, minute) = (number(hour)?, number(minute)?);
+    let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
     Some(match (half, hour, minute) {
-        (_, _, 60..) => Err("has a minute above 59".to_owned()),
+        (_, _, 60..) => Err(StartAtError::Minute),
         (None, 0..=23, _) => Ok(StartAt::Clock { hour, minute }),
-        (None, ..) => Err("has an hour above 23".to_owned()),
+        (None, ..) => Err(StartAtError::Hour24),
         (Some(half), 1..=12, _) => Ok(StartAt::Clock { hour: hour % 12 + half, minute }),
-        (Some(_), ..) => Err("has an hour that is not between 1 and 12".to_owned()),
+        (Some(_), ..) => Err(StartAtError::Hour12),
     })
+}
+
+/// Parses a number of one or two digits.
+fn two_digits(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [b'0'..=b'9'] | [b'0'..=b'9', b'0'..=b'9'] => text.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Parses `1h30m` or `2.5 h` into seconds.
@@ -141,16 +178,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn after(seconds: f64) -> Result<StartAt, String> {
+    fn after(seconds: f64) -> Result<StartAt, StartAtError> {
         Ok(StartAt::After(Duration::from_secs_f64(seconds)))
     }
 
-    fn at(hour: u8, minute: u8) -> Result<StartAt, String> {
+    fn at(hour: u8, minute: u8) -> Result<StartAt, StartAtError> {
         Ok(StartAt::Clock { hour, minute })
     }
 
     #[test]
-    fn a_while() {
+    fn delays_are_parsed() {
         for (text, seconds) in [
             ("2h", 7200.0),
             ("30m", 1800.0),
@@ -166,12 +203,12 @@ mod tests {
             assert_eq!(StartAt::parse(text), after(seconds), "{text}");
         }
         for text in ["8761h", "99999999999999999999999999999999999999s", &format!("{}h", "9".repeat(400))] {
-            assert_eq!(StartAt::parse(text), Err("is more than a year away".into()), "{text}");
+            assert_eq!(StartAt::parse(text), Err(StartAtError::TooFar), "{text}");
         }
     }
 
     #[test]
-    fn a_time_of_the_clock() {
+    fn clock_times_are_parsed() {
         for (text, hour, minute) in [
             ("14:30", 14, 30),
             ("0:00", 0, 0),
@@ -187,19 +224,19 @@ mod tests {
         ] {
             assert_eq!(StartAt::parse(text), at(hour, minute), "{text}");
         }
-        for (text, what) in [
-            ("24:00", "has an hour above 23"),
-            ("14:60", "has a minute above 59"),
-            ("13pm", "has an hour that is not between 1 and 12"),
-            ("0am", "has an hour that is not between 1 and 12"),
-            ("14:30pm", "has an hour that is not between 1 and 12"),
+        for (text, error) in [
+            ("24:00", StartAtError::Hour24),
+            ("14:60", StartAtError::Minute),
+            ("13pm", StartAtError::Hour12),
+            ("0am", StartAtError::Hour12),
+            ("14:30pm", StartAtError::Hour12),
         ] {
-            assert_eq!(StartAt::parse(text), Err(what.into()), "{text}");
+            assert_eq!(StartAt::parse(text), Err(error), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn other_text_is_not_a_time() {
         for text in [
             "",
             " ",
@@ -230,18 +267,18 @@ mod tests {
             "2h,",
             "1 30m",
         ] {
-            assert!(StartAt::parse(text).is_err_and(|what| what.starts_with("is no time")), "{text:?}");
+            assert_eq!(StartAt::parse(text), Err(StartAtError::NotATime), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_text_is_too_strange(text in "(\\PC|[0-9:hmsap. ]){0,12}") {
+        fn no_text_panics(text in "(\\PC|[0-9:hmsap. ]){0,12}") {
             let _ = StartAt::parse(&text);
         }
 
         #[test]
-        fn where_nothing_jumps_it_is_the_next_of_every_day(
+        fn clock_time_is_within_a_day_without_time_changes(
             now_ms in 0_u64..4_000_000_000_000, hour in 0_u8..24, minute in 0_u8..60, offset_s in -50_400_i64..50_400
         ) {
             let due = StartAt::Clock { hour, minute }.epoch_ms(now_ms, |_| offset_s);
@@ -251,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_zone_does_it_is_to_come(
+        fn start_time_is_in_the_future_in_any_zone(
             now_ms in any::<u64>(), hour in 0_u8..24, minute in 0_u8..60, jumps in prop::collection::vec(-90_000_i64..90_000, 1..50)
         ) {
             let offset = |at: i64| jumps[usize::try_from(at.rem_euclid(100_000)).unwrap() % jumps.len()];
@@ -271,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clock_jumps_over_is_the_moment_of_the_jump() {
+    fn skipped_clock_time_is_the_moment_of_the_change() {
         // Berlin, 29 March 2026: at 01:00 UTC the clock goes from 02:00 to 03:00.
         let change = 1_774_746_000;
         let berlin = || zone(change, 3600, 7200);
@@ -292,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clock_shows_twice_is_the_first_to_come() {
+    fn repeated_clock_time_is_the_first_to_come() {
         // New York, 1 November 2026: at 06:00 UTC the clock goes from 02:00 back to 01:00.
         let change = 1_793_512_800;
         let new_york = || zone(change, -14_400, -18_000);
@@ -305,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_is_left_out_or_comes_twice() {
+    fn skipped_and_repeated_days_are_handled() {
         let change = 1_325_239_200; // Samoa had no 30 December 2011
         let samoa = zone(change, -36_000, 50_400);
         assert_eq!(due("9am", change - 3600, samoa), change);
@@ -313,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_said_less_and_less_often_the_longer_it_is() {
-        let mut said = Vec::new();
+    fn countdown_messages_are_rarer_for_long_waits() {
+        let mut marks = Vec::new();
         let mut left = 3 * 3600 + 100;
         while left > 0 {
             left = next_countdown_s(left);
-            said.push(left);
+            marks.push(left);
         }
-        assert_eq!(said, [10_800, 7200, 3600, 1800, 900, 300, 60, 30, 10, 0]);
+        assert_eq!(marks, [10_800, 7200, 3600, 1800, 900, 300, 60, 30, 10, 0]);
     }
 }

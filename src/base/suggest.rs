@@ -5,9 +5,12 @@
 pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     const MIN_BEGINNING_BYTES: usize = 2;
     const MAX_BYTES: usize = 100;
-    let begun = known.clone().into_iter().find(|name| name.starts_with(mistyped));
-    if mistyped.len() >= MIN_BEGINNING_BYTES && begun.is_some() {
-        return begun;
+    if mistyped.len() >= MIN_BEGINNING_BYTES {
+        for name in known.clone() {
+            if name.starts_with(mistyped) {
+                return Some(name);
+            }
+        }
     }
     // Text longer than any name is no typo, and its edit distance is slow to compute.
     if mistyped.len() > MAX_BYTES {
@@ -15,11 +18,17 @@ pub fn closest_match<'a>(mistyped: &str, known: impl IntoIterator<Item = &'a str
     }
     let mistyped: Vec<char> = mistyped.chars().collect();
     let max_edits = 1 + mistyped.len() / 4;
-    let known = known.into_iter().filter(|name| name.len() <= 2 * MAX_BYTES);
-    let distances = known.map(|name| (edits(&mistyped, name), name));
-    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    let mut nearest: Option<(usize, &str)> = None;
+    for name in known {
+        let distance = if name.len() <= 2 * MAX_BYTES { edits(&mistyped, name) } else { usize::MAX };
+        if nearest.is_none_or(|(least, _)| distance < least) {
+            nearest = Some((distance, name));
+        }
+    }
+    let (distance, name) = nearest?;
     // If every character would be replaced, the names are unrelated.
-    (distance <= max_edits && distance < mistyped.len().max(name.chars().count())).then_some(name)
+    let is_similar = distance <= max_edits && distance < mistyped.len().max(name.chars().count());
+    is_similar.then_some(name)
 }
 
 /// Returns up to `max` such names, the nearest first.
@@ -57,7 +66,7 @@ mod tests {
     const KNOWN: [&str; 5] = ["config", "timeout", "idle-timeout", "max-parallel", "max-console-lines"];
 
     #[test]
-    fn a_slip_of_the_finger_is_understood() {
+    fn typo_is_recognized() {
         for (mistyped, meant) in [
             ("confg", "config"),
             ("CONFIG", "config"),
@@ -70,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_understood() {
+    fn prefix_is_recognized() {
         assert_eq!(closest_match("idle", KNOWN), Some("idle-timeout"));
         assert_eq!(closest_match("max-c", KNOWN), Some("max-console-lines"));
     }
 
     #[test]
-    fn the_nearest_come_first_and_each_once() {
+    fn nearest_names_come_first_and_once() {
         assert_eq!(nearest_few("timeot", KNOWN, 3), ["timeout"]);
         assert_eq!(nearest_few("max", KNOWN, 3), ["max-parallel", "max-console-lines"]);
         assert_eq!(nearest_few("ax", ["ab", "a", "abc", "ab", "axe"], 2), ["axe", "ab"]);
@@ -84,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_from_everything_has_no_nearest() {
+    fn unrelated_text_has_no_suggestion() {
         for unlike in ["", "x", "verbose", "parallel-jobs"] {
             assert_eq!(closest_match(unlike, KNOWN), None, "{unlike}");
         }

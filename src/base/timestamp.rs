@@ -33,10 +33,9 @@ pub fn compact_utc(epoch_ms: u64) -> String {
 /// Both arguments are in seconds since 1970.
 #[must_use]
 pub fn minute_utc(epoch_s: u64, now_epoch_s: u64) -> String {
-    let ms = |seconds: u64| seconds.saturating_mul(1000);
-    let minute_ms = ms(epoch_s.div_ceil(60).saturating_mul(60));
+    let minute_ms = epoch_s.div_ceil(60).saturating_mul(60_000);
     let Moment { year, month, day, hour, minute, .. } = moment(minute_ms);
-    if minute_ms / MS_PER_DAY == ms(now_epoch_s) / MS_PER_DAY {
+    if minute_ms / MS_PER_DAY == now_epoch_s.saturating_mul(1000) / MS_PER_DAY {
         format!("{hour:02}:{minute:02} UTC")
     } else {
         format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
@@ -90,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn known_moments() {
+    fn known_times_are_formatted() {
         assert_eq!(rfc3339_utc(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339_utc(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(rfc3339_utc(1_709_251_199_999), "2024-02-29T23:59:59.999Z");
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_has_its_date_where_it_is_another_day() {
+    fn minute_of_another_day_has_its_date() {
         let now = 1_795_343_400; // 2026-11-22 10:30:00
         assert_eq!(minute_utc(now, now), "10:30 UTC");
         assert_eq!(minute_utc(now + 1, now), "10:31 UTC", "at its end, and not before");
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_moment_that_fits_is_no_panic() {
+    fn last_representable_time_is_formatted() {
         assert!(rfc3339_utc(u64::MAX).starts_with("584556019-04-03T"));
     }
 
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_eight_hundred_years() {
+    fn dates_of_800_years_are_correct() {
         for days in 0..2 * DAYS_PER_400_YEARS {
             assert_eq!(date(days), counted_date(days), "day {days}");
         }
@@ -150,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_forms_tell_the_same_moment(epoch_ms in 0..253_402_300_800_000_u64) {
+        fn both_formats_agree(epoch_ms in 0..253_402_300_800_000_u64) {
             let plain = rfc3339_utc(epoch_ms).replace(['-', ':'], "");
             prop_assert_eq!(compact_utc(epoch_ms), format!("{}Z", &plain[..15]));
             prop_assert_eq!(date(epoch_ms / MS_PER_DAY), counted_date(epoch_ms / MS_PER_DAY));

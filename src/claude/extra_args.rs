@@ -392,7 +392,7 @@ mod tests {
 
     /// Each option in the help of some generation is in the table, with the correct arity.
     #[test]
-    fn every_option_of_every_generation_is_decided_upon() {
+    fn every_option_of_every_generation_is_in_the_table() {
         for version in ["1.0.128", "2.0.76", "2.1.330"] {
             let file = format!("{}/fixtures/recorded/{version}/help.txt", env!("CARGO_MANIFEST_DIR"));
             let help = std::fs::read_to_string(file).expect("a recording");
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn other_options_and_their_values_are_passed_on() {
+    fn other_options_and_values_are_accepted() {
         for words in [
             &["--effort", "high", "--add-dir", "a", "b", "--append-system-prompt", "--bg", "--brief"][..],
             &["--settings", "there.json", "--settings", r#"{"a": 1}"#, "--mcp-config", r#"{"mcpServers": {}}"#],

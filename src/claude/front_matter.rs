@@ -24,6 +24,13 @@ pub fn split(text: &str) -> (Vec<(String, String)>, &str) {
     (Vec::new(), text)
 }
 
+/// Returns the first field of this key.
+#[must_use]
+pub fn field(text: &str, key: &str) -> Option<String> {
+    let (fields, _) = split(text);
+    fields.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+}
+
 /// Splits off the first line, without its white space at the end.
 fn next_line(text: &str) -> Option<(&str, &str)> {
     if text.is_empty() {
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_a_key_and_a_value_on_one_line() {
+    fn fields_are_parsed() {
         for (front, key, value) in [
             ("description: Analyze the code", "description", "Analyze the code"),
             ("description:Analyze", "", ""),
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_it_is_the_body() {
+    fn rest_is_the_body() {
         assert_eq!(split("---\na: b\n---\n\nThe body\n").1, "\nThe body\n");
         assert_eq!(split("\u{feff}---\r\na: b\r\n---\r\nThe body").1, "The body");
         assert_eq!(split("---\na: b\n---").1, "");
@@ -170,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_too_strange(text in "(---\n)?([ -]{0,2}[a-z\"'\\[\\]|>#:é-]{0,6}:? ?[^\n]{0,5}\n){0,6}(---\n)?.{0,9}") {
+        fn no_text_panics(text in "(---\n)?([ -]{0,2}[a-z\"'\\[\\]|>#:é-]{0,6}:? ?[^\n]{0,5}\n){0,6}(---\n)?.{0,9}") {
             let (fields, body) = split(&text);
             prop_assert!(text.ends_with(body));
             prop_assert!(fields.iter().all(|(key, value)| !key.is_empty() && !key.contains('\n') && !value.contains('\n')));

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_restricts_in_every_mode() {
+    fn allowed_tools_override_lenient_modes() {
         for (mode, on_1_0, on_2_x) in [
             ("bypassPermissions", "default", "dontAsk"),
             ("acceptEdits", "default", "dontAsk"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_writes_nothing() {
+    fn plan_mode_allows_no_writing_tool() {
         let instance = instance(r#", "permission_mode": "plan", "allowed_tools": ["Read", "Write", "Bash"]"#);
         assert_eq!(permissions(&instance, V2_0).allowed, ["Read", "Bash"]);
     }

@@ -134,18 +134,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sonnet_4_costs_what_the_seed_says() {
+    fn sonnet_4_has_the_prices_of_the_seed() {
         let million = 1_000_000;
-        let of = |tokens: Tokens| Prices::default().estimate_micros("claude-sonnet-4-20250514", &tokens);
-        assert_eq!(of(Tokens { input: million, ..Tokens::default() }), 3_000_000);
-        assert_eq!(of(Tokens { output: million, ..Tokens::default() }), 15_000_000);
-        assert_eq!(of(Tokens { cache_read: million, ..Tokens::default() }), 300_000);
-        assert_eq!(of(Tokens { cache_creation: million, ..Tokens::default() }), 3_750_000);
-        assert_eq!(of(Tokens { input: 1, ..Tokens::default() }), 3);
+        let cost = |tokens: Tokens| Prices::default().estimate_micros("claude-sonnet-4-20250514", &tokens);
+        assert_eq!(cost(Tokens { input: million, ..Tokens::default() }), 3_000_000);
+        assert_eq!(cost(Tokens { output: million, ..Tokens::default() }), 15_000_000);
+        assert_eq!(cost(Tokens { cache_read: million, ..Tokens::default() }), 300_000);
+        assert_eq!(cost(Tokens { cache_creation: million, ..Tokens::default() }), 3_750_000);
+        assert_eq!(cost(Tokens { input: 1, ..Tokens::default() }), 3);
     }
 
     #[test]
-    fn the_longer_name_wins_and_the_user_s_own_beats_all() {
+    fn longer_prefix_and_user_prices_take_precedence() {
         let mut prices = Prices::default();
         assert_eq!(prices.for_model("claude-opus-4-1-20250805").input, 15_000_000);
         assert_eq!(prices.for_model("claude-opus-4-20250514").input, 15_000_000);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_claude_names_does_not_make_cache_reads_dearer_than_they_are() {
+    fn reported_price_keeps_known_cache_prices() {
         let mut prices = Prices::default();
         assert_eq!(prices.for_model("claude-opus-5-5").cache_read, 200_000);
         prices.learn("claude-opus-5-5", dollars(4, 20));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn claude_names_its_prices_in_words() {
+    fn prices_are_parsed_from_descriptions() {
         for (description, price) in [
             ("Opus 5.5 · Best for everyday, complex tasks · $4/$20 per Mtok", Some((4_000_000, 20_000_000))),
             ("Haiku 5.5 · $0.10/$0.50 per Mtok ($0.50/$2.50 for prompts over 100k)", Some((100_000, 500_000))),

@@ -35,9 +35,11 @@ pub fn conversation_uuid(uuid: &str, conversation: u32) -> String {
 pub fn last_conversation(uuid: &str, is_there: impl Fn(&str) -> bool) -> Option<u32> {
     const MAX_GAP: u32 = 4096;
     let (mut last, mut next) = (None, 0);
-    while next < last.map_or(0, |last: u32| last + 1) + MAX_GAP {
+    let mut end = MAX_GAP;
+    while next < end {
         if is_there(&conversation_uuid(uuid, next)) {
             last = Some(next);
+            end = next + 1 + MAX_GAP;
         }
         next += 1;
     }
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_uuid_for_one_workspace() {
+    fn name_has_one_uuid_in_a_directory() {
         let uuid_of_a = uuid("analysis", "/a");
         assert!(is_uuid(&uuid_of_a), "{uuid_of_a}");
         assert_eq!(&uuid_of_a[14..15], "8");
@@ -140,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_stands_for_itself() {
-        let given = "3F2504E0-4F89-41D3-9A0C-0305E82C3301";
-        assert_eq!(uuid(given, "/a"), given.to_ascii_lowercase());
+    fn uuid_is_kept() {
+        let name = "3F2504E0-4F89-41D3-9A0C-0305E82C3301";
+        assert_eq!(uuid(name, "/a"), name.to_ascii_lowercase());
     }
 
     #[test]
-    fn a_cleared_session_goes_on_in_the_next_conversation() {
+    fn cleared_session_continues_in_the_next_conversation() {
         let uuid = uuid("analysis", "/a");
         let there = |numbers: &'static [u32]| {
             let uuids: Vec<String> = numbers.iter().map(|&n| conversation_uuid(&uuid, n)).collect();
@@ -157,7 +159,7 @@ mod tests {
         for (numbers, last) in [(&[][..], None), (&[0], Some(0)), (&[0, 1, 2], Some(2)), (&[900], Some(900))] {
             assert_eq!(there(numbers), last);
         }
-        let entry = |conversation, way| SessionEntry { conversation, open_mode: way };
+        let entry = |conversation, open_mode| SessionEntry { conversation, open_mode };
         for (last, is_cleared, expected) in [
             (None, false, entry(0, OpenMode::CreateOrResume)),
             (None, true, entry(0, OpenMode::Create)),
@@ -169,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn claude_knows_better_which_conversations_there_are() {
-        let entry = |conversation, way| SessionEntry { conversation, open_mode: way };
+    fn claude_decides_which_conversations_exist() {
+        let entry = |conversation, open_mode| SessionEntry { conversation, open_mode };
         let mut tried = vec![entry(1, OpenMode::CreateOrResume)];
         for is_there in [true, false, true, true] {
             tried.extend(tried[tried.len() - 1].fallback(is_there));

@@ -87,8 +87,7 @@ pub fn of_front_matter(text: &str) -> Vec<String> {
 /// Returns the mode in the front matter of an agent, if it does not prompt for everything.
 #[must_use]
 pub fn lenient_mode(text: &str) -> Option<String> {
-    let (fields, _) = front_matter::split(text);
-    let mode = fields.into_iter().find(|(key, _)| key == "permissionMode")?.1;
+    let mode = front_matter::field(text, "permissionMode")?;
     LENIENT_MODES.contains(&mode.as_str()).then_some(mode)
 }
 
@@ -104,8 +103,7 @@ pub fn is_called(name: &str, declared_name: Option<&str>, command: &str) -> bool
 /// Returns the `name` in the front matter of a skill.
 #[must_use]
 pub fn declared_name(text: &str) -> Option<String> {
-    let (fields, _) = front_matter::split(text);
-    fields.into_iter().find(|(key, _)| key == "name").map(|(_, name)| name)
+    front_matter::field(text, "name")
 }
 
 /// Returns true if zen finds all rules in the front matter of this file.
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_read_from_settings_and_front_matter() {
+    fn rules_are_parsed_from_settings_and_front_matter() {
         let settings = r#"{"permissions": {"allow": ["Bash(npm run *)", 7, "mcp__s"], "deny": ["Read"]}}"#;
         assert_eq!(allowed_rules(settings.as_bytes()).expect("JSON"), ["Bash(npm run *)", "mcp__s"]);
         assert!(allowed_rules(b"{").is_err());
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn front_matter_that_is_not_understood_is_known() {
+    fn unsupported_front_matter_is_recognized() {
         for text in ["x", "---\nallowed-tools: Bash(x)\n---\nx", "---\ndescription: y\n---\nallowed-tools hooks"] {
             assert!(is_understood(text), "{text}");
         }
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_of_an_agent_is_read_from_its_front_matter() {
+    fn mode_of_an_agent_is_parsed() {
         for (mode, expected) in [
             ("bypassPermissions", Some("bypassPermissions")),
             ("\"acceptEdits\"", Some("acceptEdits")),
@@ -339,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_widens_where_only_a_part_is_allowed() {
+    fn overlap_of_a_rule_with_allowed_patterns() {
         let allowed = ["Read", "Bash(git *)", "Write(docs/**)", "mcp__s__look", "mcp__all"].map(str::to_owned);
         for rule in ["Bash", "Bash(g*)", "Bash(gi:*)", "Edit(src/**)", "Edit", "mcp__s"] {
             assert_eq!(effect(&allowed, rule), RuleOverlap::Conflicting, "{rule}");

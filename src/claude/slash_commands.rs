@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_what_claude_takes_for_one() {
+    fn message_is_parsed_as_claude_parses_it() {
         for (message, command) in [
             ("/help", Some("help")),
             ("/analyze-code src --deep", Some("analyze-code")),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_the_nearest_name() {
+    fn unknown_command_has_the_nearest_name() {
         let commands = Commands::new(vec!["analyze-code".into(), "compact".into()]);
         assert!(commands.contains("compact") && commands.contains("help") && !commands.contains("clear"));
         assert_eq!(
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_before_a_slash_are_removed_and_no_others() {
+    fn only_blanks_before_a_slash_are_removed() {
         for (text, expected) in [(" \n/help x ", "/help x "), ("/help", "/help"), (" text /x", " text /x"), ("", "")] {
             assert_eq!(trimmed(text), expected);
         }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_of_claude_that_is_not_allowed_is_withheld_and_an_invention_is_not() {
+    fn only_known_tools_count_as_denied() {
         let reads = withheld(Some(&["Read", "Bash(git *)", "Task"]), &[]);
         for (tool, missing, expected) in [
             ("Write", UnavailableTool::Unknown, true),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_by_name_is_withheld() {
+    fn tools_denied_by_name_are_denied() {
         let refused = withheld(None, &["Write", "Bash(touch *)", "Task", "mcp__s", "mcp__t__look", "mcp__u__*"]);
         for tool in ["Write", "Agent", "mcp__s__look", "mcp__t__look", "mcp__u__look"] {
             assert!(refused.has(tool, UnavailableTool::Unknown), "{tool}");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_claude_s_own_words_count() {
+    fn only_errors_of_claude_are_recognized() {
         for (answer, expected) in [
             ("<tool_use_error>Error: No such tool available: Write</tool_use_error>", Some(UnavailableTool::Unknown)),
             (

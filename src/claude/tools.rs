@@ -125,7 +125,15 @@ pub(super) fn command_prefix(tool: &str) -> Option<&str> {
         return None;
     }
     let pattern = pattern(tool)?;
-    Some(pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")).unwrap_or(pattern))
+    Some(prefix_of_pattern(pattern).unwrap_or(pattern))
+}
+
+/// Returns the words before `:*` or ` *` at the end of a pattern.
+pub(super) fn prefix_of_pattern(pattern: &str) -> Option<&str> {
+    if let Some(prefix) = pattern.strip_suffix(":*") {
+        return Some(prefix);
+    }
+    pattern.strip_suffix(" *")
 }
 
 /// Returns true if only a claude that supports `*` anywhere in a rule can parse this one.
@@ -148,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_in_words_that_every_generation_understands() {
+    fn rules_have_a_form_that_every_generation_accepts() {
         for (tool, expected) in [
             ("Bash", "Bash"),
             ("Bash(git *)", "Bash(git:*)"),
@@ -166,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_parts_tools_but_not_in_brackets() {
+    fn list_is_split_at_commas_outside_of_parentheses() {
         let list = ["Grep,Read(src/**)", " Bash(git log, *) ", "Bash(echo (a,b)), LS"].map(str::to_owned);
         assert_eq!(split_list(&list), ["Grep", "Read(src/**)", "Bash(git log, *)", "Bash(echo (a,b))", "LS"]);
     }

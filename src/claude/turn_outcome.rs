@@ -362,15 +362,15 @@ mod tests {
     #[test]
     fn permission_check_that_aborts_is_a_failure_of_its_own() {
         let fields = r#","terminal_reason":"aborted_tools","stopped_by_permission_check":true"#;
-        let judgement = classify(&result(fields), TurnFacts::default());
+        let outcome = classify(&result(fields), TurnFacts::default());
         assert!(
-            matches!(&judgement, TurnOutcome::Failed(failure) if failure.message.contains("permission check")),
-            "{judgement:?}"
+            matches!(&outcome, TurnOutcome::Failed(failure) if failure.message.contains("permission check")),
+            "{outcome:?}"
         );
     }
 
     #[test]
-    fn errors_are_sorted_into_account_permanent_and_passing() {
+    fn errors_are_classified() {
         let word = |api_error| TurnFacts { api_error: Some(api_error), ..TurnFacts::default() };
         let none = TurnFacts::default();
         for (text, status, facts, reason, is_hopeless) in [
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_shell_line_is_read_from_claude_s_text() {
+    fn refused_shell_line_is_parsed() {
         let text =
             "Shell command permission check failed for pattern \"!`date -u`\": Permission to use Bash has been denied.";
         let refused = TurnResult { text: text.to_owned(), ..result("") };

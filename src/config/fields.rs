@@ -32,6 +32,10 @@ pub(super) struct FieldSpec<T: 'static> {
 }
 
 impl<T> FieldSpec<T> {
+    pub(super) fn field(&self) -> &Field {
+        &self.field
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.field.name
     }

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halt_is_parsed_in_gnu_parallel_s_form() {
+    fn halt_is_parsed() {
         for text in ["soon,fail=1", "now,fail=12", "soon,fail=30%", "now,fail=100%"] {
             assert_eq!(Halt::parse(text).map(|halt| halt.to_string()).as_deref(), Ok(text));
         }

@@ -433,21 +433,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_text_ends_at_its_last_line() {
+    fn error_of_an_unclosed_text_is_on_its_last_line() {
         assert_eq!(error("{\"a\": [1, 2").position.line, 1);
         assert_eq!(error("{\n\"a\": [\n").position.line, 3);
         assert_eq!(error("").position, Position { line: 1, column: 1 });
     }
 
     #[test]
-    fn ten_thousand_levels_cost_no_stack() {
+    fn deep_nesting_needs_no_stack() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         let document = Document::parse(&deep).expect("it is valid JSON");
         assert_eq!(document.root().elements().map(|e| e.len()), Some(1));
     }
 
     #[test]
-    fn members_keep_their_order_their_duplicates_and_their_places() {
+    fn members_keep_order_duplicates_and_positions() {
         let text = "{\"a\": 1,\n  \"b\\u0041\": [true, null],\n  \"a\": \"x\\n\"}";
         let document = Document::parse(text).expect("valid");
         let members = document.root().members().expect("an object");
@@ -461,12 +461,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,200}") {
+        fn no_text_panics(text in ".{0,200}") {
             let _ = Document::parse(&text);
         }
 
         #[test]
-        fn no_mangled_json_makes_it_panic(cut in 0_usize..120, junk in "[\\PC\n]{0,3}") {
+        fn no_mangled_json_panics(cut in 0_usize..120, junk in "[\\PC\n]{0,3}") {
             let text = "{\"instances\": [{\"name\": \"é名\", \"command\": \"/help\"}],\n \"budget\": {\"overall_budget\": 1e9}}";
             let cut = floor_char_boundary(text, cut);
             let _ = Document::parse(&format!("{}{junk}{}", &text[..cut], &text[cut..]));

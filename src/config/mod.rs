@@ -21,6 +21,7 @@ use crate::config::halt::Halt;
 pub use budget::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
 pub use diagnostic::{ConfigError, ConfigProblem, Diagnostic};
 pub use fields::Field;
+use fields::FieldSpec;
 pub use json::{Position, SyntaxError};
 pub use schema::schema;
 pub use values::{Shape, budget_command};
@@ -176,12 +177,12 @@ pub const OUTPUT_FORMATS: &[&str] = &["stream-json", "json", "text"];
 
 /// Returns the fields of an instance.
 pub fn instance_fields() -> impl Iterator<Item = &'static Field> {
-    fields::INSTANCE.iter().map(|row| &row.field)
+    fields::INSTANCE.iter().map(FieldSpec::field)
 }
 
 /// Returns the fields of `budget`.
 pub fn budget_fields() -> impl Iterator<Item = &'static Field> {
-    fields::BUDGET.iter().map(|row| &row.field)
+    fields::BUDGET.iter().map(FieldSpec::field)
 }
 
 impl Config {

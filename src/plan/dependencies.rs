@@ -19,7 +19,7 @@ pub(super) fn dependent_pairs(
     }
     let (mut dependent, mut indirect) = (HashSet::new(), Vec::new());
     for (i, others) in others_of {
-        let direct: HashSet<usize> = instances[i].depends_on.iter().map(|&(other, _)| other).collect();
+        let direct: HashSet<usize> = instances[i].dependencies().collect();
         for other in others {
             if direct.contains(&other) {
                 dependent.insert((i, other));
@@ -34,40 +34,74 @@ pub(super) fn dependent_pairs(
     dependent
 }
 
-/// Adds the pairs with an indirect dependency. Each instance has a row with a bit for each target. The rows are filled
-/// in topological order, for a bounded number of targets at a time, so that they take a few megabytes.
+/// Adds the pairs with an indirect dependency, for a bounded number of targets at a time, so that their rows take a few
+/// megabytes.
 fn add_indirect(instances: &[Instance], pairs: Vec<(usize, usize)>, dependent: &mut HashSet<(usize, usize)>) {
     const MAX_WORDS: usize = 16;
-    let Order { dependencies_first, has_cycle } = order(instances);
-    let targets: BTreeSet<usize> = pairs.iter().map(|&(_, target)| target).collect();
-    let targets: Vec<usize> = targets.into_iter().collect();
+    let order = order(instances);
+    let mut targets: Vec<usize> = pairs.iter().map(|&(_, target)| target).collect();
+    targets.sort_unstable();
+    targets.dedup();
     for targets in targets.chunks(MAX_WORDS * 64) {
+        let reach = Reach::new(instances, targets, &order);
+        for &(i, target) in &pairs {
+            if reach.has(i, target) {
+                dependent.insert((i, target));
+            }
+        }
+    }
+}
+
+/// Targets that each instance depends on: a row of bits for each instance, with a bit for each target.
+struct Reach {
+    words: usize,
+    bits: HashMap<usize, usize>,
+    rows: Vec<u64>,
+}
+
+impl Reach {
+    /// Fills the rows in topological order.
+    fn new(instances: &[Instance], targets: &[usize], order: &Order) -> Self {
         let words = targets.len().div_ceil(64);
-        let mut rows = vec![0_u64; instances.len() * words];
-        let bit_of: HashMap<usize, usize> = targets.iter().enumerate().map(|(bit, &target)| (target, bit)).collect();
+        let mut bits = HashMap::with_capacity(targets.len());
+        for (bit, &target) in targets.iter().enumerate() {
+            bits.insert(target, bit);
+        }
+        let mut reach = Reach { words, bits, rows: vec![0; instances.len() * words] };
         let mut row = vec![0_u64; words];
         loop {
             let mut has_changed = false;
-            for &i in &dependencies_first {
-                row.copy_from_slice(&rows[i * words..][..words]);
-                for &(other, _) in &instances[i].depends_on {
-                    row.iter_mut().zip(&rows[other * words..][..words]).for_each(|(bits, more)| *bits |= more);
-                    if let Some(bit) = bit_of.get(&other) {
-                        row[bit / 64] |= 1 << (bit % 64);
-                    }
-                }
-                has_changed |= row[..] != rows[i * words..][..words];
-                rows[i * words..][..words].copy_from_slice(&row);
+            for &i in &order.dependencies_first {
+                has_changed |= reach.extend_row(i, &instances[i], &mut row);
             }
             // Without a cycle, each row was complete before it was read.
-            if !has_cycle || !has_changed {
-                break;
+            if !order.has_cycle || !has_changed {
+                return reach;
             }
         }
-        let holds = |&(i, target): &(usize, usize)| {
-            bit_of.get(&target).is_some_and(|bit| rows[i * words + bit / 64] & (1 << (bit % 64)) != 0)
-        };
-        dependent.extend(pairs.iter().copied().filter(|pair| holds(pair)));
+    }
+
+    /// Adds the rows of an instance's dependencies to its own. Returns true if it has changed. `row` is a buffer.
+    fn extend_row(&mut self, i: usize, instance: &Instance, row: &mut [u64]) -> bool {
+        row.copy_from_slice(&self.rows[i * self.words..][..self.words]);
+        for other in instance.dependencies() {
+            for (word, more) in row.iter_mut().zip(&self.rows[other * self.words..][..self.words]) {
+                *word |= more;
+            }
+            if let Some(bit) = self.bits.get(&other) {
+                row[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        let own = &mut self.rows[i * self.words..][..self.words];
+        let has_changed = row != own;
+        own.copy_from_slice(row);
+        has_changed
+    }
+
+    /// Returns true if an instance depends on a target of this pass.
+    fn has(&self, i: usize, target: usize) -> bool {
+        let Some(bit) = self.bits.get(&target) else { return false };
+        self.rows[i * self.words + bit / 64] & (1 << (bit % 64)) != 0
     }
 }
 
@@ -116,7 +150,7 @@ pub(super) fn cycle_problem(cycle: &[usize], instances: &[Instance]) -> PlanProb
         if names.len() <= MAX_CYCLE_NAMES {
             names.push(instances[i].name.clone());
         }
-        is_by_session |= !instances[i].depends_on.iter().any(|(other, _)| *other == next);
+        is_by_session |= instances[i].dependencies().all(|other| other != next);
     }
     PlanProblem::Cycle { names, is_by_session }
 }
@@ -132,7 +166,7 @@ pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
             followers[other].push(i);
         }
     }
-    let mut rings = Vec::new();
+    let mut cycles_found = Vec::new();
     let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
     let mut first_left = 0;
     loop {
@@ -147,15 +181,15 @@ pub(super) fn cycles(instances: &[Instance]) -> Vec<Vec<usize>> {
                 }
             }
         }
-        let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return rings };
+        let Some(left) = (first_left..instances.len()).find(|&i| open[i] > 0) else { return cycles_found };
         first_left = left;
-        let ring = find_cycle_from(left, &waits_for, &open);
+        let cycle = find_cycle_from(left, &waits_for, &open);
         // The dependents of the cycle can be removed now.
-        for &i in &ring {
+        for &i in &cycle {
             open[i] = 0;
         }
-        free.extend(&ring);
-        rings.push(ring);
+        free.extend(&cycle);
+        cycles_found.push(cycle);
     }
 }
 
@@ -178,7 +212,7 @@ pub fn waits_for(instances: &[Instance]) -> Vec<Vec<usize>> {
     let mut last_of_session: HashMap<&str, usize> = HashMap::new();
     let mut waits_for = Vec::with_capacity(instances.len());
     for (i, instance) in instances.iter().enumerate() {
-        let mut others: Vec<usize> = instance.depends_on.iter().map(|&(other, _)| other).collect();
+        let mut others: Vec<usize> = instance.dependencies().collect();
         if let Some(session) = &instance.invocation.session
             && let Some(before) = last_of_session.insert(&session.uuid, i)
             && !others.contains(&before)
@@ -209,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dependent_pairs_are_those_that_a_walk_finds_in_any_graph(
+        fn dependent_pairs_equal_those_of_a_traversal(
             edges in proptest::collection::vec((0_usize..9, 0_usize..9), 0..20),
         ) {
             let mut instances = planned(&format!(r#"{{"instances": [{}]}}"#, [r#"{"command": "x"}"#; 9].join(","))).instances;
@@ -223,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_more_targets_than_one_pass_takes_are_answered() {
+    fn many_targets_take_several_passes() {
         let count = 3000;
         let instances = vec![r#"{"command": "x"}"#; count].join(",");
         let mut instances = planned(&format!(r#"{{"instances": [{instances}]}}"#)).instances;

@@ -141,6 +141,11 @@ impl Turn {
 }
 
 impl Instance {
+    /// Returns the indices of the instances that it depends on.
+    pub fn dependencies(&self) -> impl Iterator<Item = usize> {
+        self.depends_on.iter().map(|&(other, _)| other)
+    }
+
     /// Returns true if its conversation is cleared before its first turn.
     #[must_use]
     pub fn starts_cleared(&self) -> bool {

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_comes_into_its_place() {
+    fn result_replaces_its_placeholder() {
         assert_eq!(fill("x {{result:a}} y {{result:b c}}{{result:a}}", ["1", "2", ""]), "x 1 y 21");
         assert_eq!(fill("/review {{result:a}}", ["/compact", "", ""]), "/review /compact");
         assert_eq!(fill("{{result:a}}", ["", "", ""]), "");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn no_result_names_a_command() {
+    fn result_never_becomes_a_command() {
         for text in ["/{{result:a}}", "/review-{{result:a}} x", " /{{result:a}}"] {
             let errors = parse(text, find).expect_err(text);
             assert!(matches!(errors[0], PlaceholderError::InCommandName { .. }), "{errors:?}");
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn no_result_runs_anything_in_the_arguments_of_a_command() {
+    fn result_in_arguments_runs_no_shell_block() {
         assert_eq!(fill("/x {{result:a}}", ["see !`date`", "", ""]), "/x see ! `date`");
         assert_eq!(fill("/x {{result:a}}", ["```!\ndate\n```", "", ""]), "/x ``` !\ndate\n```");
         assert_eq!(fill("/x {{result:a}}{{result:b c}}", ["!", "`date`", ""]), "/x ! `date`");
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn at_sign_of_result_refers_to_no_file() {
+    fn at_sign_of_a_result_names_no_file() {
         for (text, result, expected) in [
             ("See {{result:a}}", "@/etc/passwd", "See @ /etc/passwd"),
             ("{{result:a}}", "@/etc/passwd", "@ /etc/passwd"),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_result_is_cut_in_whole_characters_and_says_so() {
+    fn long_result_is_truncated_with_a_note() {
         let long = "é".repeat(MAX_RESULT_BYTES);
         let filled = fill("{{result:a}}.", [&long, "", ""]);
         assert!(filled.ends_with(&format!("é\n[{MAX_RESULT_BYTES} bytes more, left out].")), "{}", filled.len());
@@ -382,7 +382,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_said_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
+        fn result_is_never_a_template_or_a_command(text in "[/ {}\\n:a-c]{0,12}", result in "\\PC{0,9}") {
             for result in [result.as_str(), "{{result:b c}}", "/compact", "}}"] {
                 let whole = format!("{text}{{{{result:a}}}}{text}");
                 let Ok(found) = parse(&whole, find) else { continue };

@@ -19,14 +19,18 @@ impl Stages {
     #[must_use]
     pub fn new(instances: &[Instance]) -> Self {
         let mut of = vec![0; instances.len()];
-        let mut open: Vec<usize> = instances.iter().map(|instance| instance.depends_on.len()).collect();
+        let mut open = Vec::with_capacity(instances.len());
         let mut followers = vec![Vec::new(); instances.len()];
+        let mut free = Vec::new();
         for (i, instance) in instances.iter().enumerate() {
-            for &(other, _) in &instance.depends_on {
+            open.push(instance.depends_on.len());
+            for other in instance.dependencies() {
                 followers[other].push(i);
             }
+            if instance.depends_on.is_empty() {
+                free.push(i);
+            }
         }
-        let mut free: Vec<usize> = (0..instances.len()).filter(|&i| open[i] == 0).collect();
         while let Some(i) = free.pop() {
             for &follower in &followers[i] {
                 of[follower] = of[follower].max(of[i] + 1);
@@ -36,11 +40,12 @@ impl Stages {
                 }
             }
         }
-        let mut members = vec![Vec::new(); of.iter().max().map_or(0, |last| last + 1)];
+        let count = of.iter().max().map_or(0, |last| last + 1);
+        let (mut members, mut open) = (vec![Vec::new(); count], vec![HashSet::new(); count]);
         for (i, &stage) in of.iter().enumerate() {
             members[stage].push(i);
+            open[stage].insert(i);
         }
-        let open = members.iter().map(|members| members.iter().copied().collect()).collect();
         Stages { of, members, open }
     }
 
@@ -82,7 +87,7 @@ mod tests {
     use crate::plan::planned;
 
     #[test]
-    fn an_instance_stands_behind_the_last_that_it_depends_on() {
+    fn stage_is_one_more_than_the_highest_dependency() {
         let plan = planned(
             r#"{"instances": [{"name": "late", "command": "x", "depends_on": ["b", "a"]}, {"name": "a", "command": "x"},
                 {"name": "b", "command": "x", "depends_on": [{"name": "a", "when": "done"}]},
@@ -97,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_dependencies_there_is_nothing_to_tell() {
+    fn without_dependencies_there_is_one_stage() {
         let plan = planned(r#"{"instances": [{"command": "x"}, {"command": "y"}]}"#);
         assert!(!Stages::new(&plan.instances).has_multiple());
     }

@@ -42,7 +42,7 @@ fn names_of(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_missing_name_is_made_from_the_command() {
+fn missing_name_is_derived_from_the_command() {
     let names = names_of(
         r#"{"instances": [{"command": "/help me"}, {"command": "/help"}, {"name": "/help-2", "command": "x"},
             {"prompt": "What are the security vulnerabilities?"}, {"prompt": "a\nb"}]}"#,
@@ -51,7 +51,7 @@ fn a_missing_name_is_made_from_the_command() {
 }
 
 #[test]
-fn turns_are_the_pre_commands_and_then_the_command() {
+fn turns_are_pre_commands_and_command() {
     let plan = planned(
         r#"{"instances": [{"command": "/analyze src", "prompt": "not used", "compact_history": true,
             "pre_commands": ["/clear", "Set context"]}, {"prompt": "/help"}, {"command": " \n/tmp is full"}]}"#,
@@ -99,7 +99,7 @@ fn unknown_dependencies_directories_and_cycles_are_reported_together() {
 }
 
 #[test]
-fn results_are_of_those_that_have_ended_before() {
+fn placeholders_must_name_dependencies() {
     let plan = planned(
         r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
             {"name": "c", "command": "/review {{result:b}} {{result: a }}", "depends_on": ["b"],
@@ -132,7 +132,7 @@ fn results_are_of_those_that_have_ended_before() {
 }
 
 #[test]
-fn turns_are_parted_where_the_conversation_is_cleared() {
+fn turns_are_split_at_clear() {
     let segments = |fields: &str| {
         let plan = planned(&format!(r#"{{"instances": [{{"command": "x"{fields}}}]}}"#)).expect("a plan");
         plan.instances[0]
@@ -154,7 +154,7 @@ fn turns_are_parted_where_the_conversation_is_cleared() {
 }
 
 #[test]
-fn a_session_is_of_one_directory_and_has_something_to_do() {
+fn session_has_one_directory_and_a_turn() {
     let mistakes = mistakes(
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"command": "/clear"},
             {"name": "b", "command": "x", "session_id": "s", "cwd": "sub"}]}"#,
@@ -166,7 +166,7 @@ fn a_session_is_of_one_directory_and_has_something_to_do() {
 }
 
 #[test]
-fn one_session_is_one_queue_and_can_close_a_ring() {
+fn session_can_close_a_cycle() {
     let plan = planned(
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"}, {"name": "b", "command": "x"},
             {"name": "c", "command": "x", "session_id": "s"}]}"#,
@@ -242,7 +242,7 @@ fn aliases_of_clear_clear_unless_a_file_defines_the_command() {
 }
 
 #[test]
-fn an_estimate_above_a_limit_that_blocks_is_a_mistake() {
+fn estimate_above_a_blocking_limit_is_an_error() {
     let instances = r#""instances": [{"command": "/a x", "max_tokens_per_command": 6000},
         {"command": "/b", "max_tokens_per_command": 6000}, {"command": "/a", "max_tokens_per_command": 3000}]"#;
     let problems = |budget: &str| match planned(&format!(r#"{{"budget": {{{budget}}}, {instances}}}"#)) {

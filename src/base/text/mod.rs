@@ -5,6 +5,7 @@ mod widths;
 
 use std::borrow::Cow;
 use std::iter::Peekable;
+use std::ops::RangeInclusive;
 use std::str::Chars;
 use std::time::Duration;
 
@@ -53,11 +54,13 @@ pub fn truncate<'a>(text: &'a str, max_columns: usize, ellipsis: &str) -> Cow<'a
 /// Returns the longest beginning of `text` that fits, with all marks of its last character.
 fn beginning(text: &str, max_columns: usize) -> &str {
     let mut columns = 0;
-    let overflow = text.char_indices().find(|&(_, character)| {
+    for (end, character) in text.char_indices() {
         columns += character_width(character);
-        columns > max_columns
-    });
-    overflow.map_or(text, |(end, _)| &text[..end])
+        if columns > max_columns {
+            return &text[..end];
+        }
+    }
+    text
 }
 
 /// Returns the last character boundary at or before a byte index.
@@ -113,17 +116,22 @@ pub fn sanitize_line(text: &str) -> Cow<'_, str> {
 pub fn quote_input(text: &str) -> String {
     const MAX_COLUMNS: usize = 60;
     const MAX_CHARS: usize = 4 * MAX_COLUMNS;
-    let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
+    let end = end_of_chars(text, MAX_CHARS);
     let mut shown = Cow::Borrowed(&text[..end]);
     if sanitize_line(&shown) != shown.trim_matches(' ') {
-        let is_seen = |c: char| !(c.is_control() || is_invisible(c) || c.is_whitespace() && c != ' ');
         let (mut escaped, mut marks) = (String::new(), MAX_MARKS);
         for c in shown.chars() {
             match c {
                 '\n' => escaped += "\\n",
                 '\t' => escaped += "\\t",
-                c if is_seen(c) => escaped.extend(visible(c, &mut marks)),
-                c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped += &format!("\\u{unit:04x}")),
+                c if c == ' ' || !(c.is_control() || is_invisible(c) || c.is_whitespace()) => {
+                    escaped.extend(visible(c, &mut marks));
+                }
+                c => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        escaped += &format!("\\u{unit:04x}");
+                    }
+                }
             }
         }
         shown = Cow::Owned(escaped);
@@ -132,26 +140,38 @@ pub fn quote_input(text: &str) -> String {
     if end < text.len() && cut.len() == shown.len() { format!("{cut}...") } else { cut.into_owned() }
 }
 
+/// Returns the end of the first `count` characters.
+#[must_use]
+pub fn end_of_chars(text: &str, count: usize) -> usize {
+    match text.char_indices().nth(count) {
+        Some((end, _)) => end,
+        None => text.len(),
+    }
+}
+
 /// Returns the position of the first lone surrogate escape, such as `\ud83d`, in a JSON text.
 ///
 /// Parsers that skip the string accept it, but no Rust string can contain it.
 #[must_use]
 pub fn find_lone_surrogate(json: &str) -> Option<usize> {
-    let unit = |at: usize| {
-        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
     let mut from = 0;
-    while let Some(at) = json.get(from..)?.find('\\').map(|found| from + found) {
+    while let Some(offset) = json.get(from..)?.find('\\') {
+        let at = from + offset;
         // A backslash belongs to the next character, even if that is another backslash.
         from = at + 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8);
-        match unit(at) {
-            Some(0xd800..=0xdbff) if unit(at + 6).is_some_and(|low| (0xdc00..=0xdfff).contains(&low)) => from = at + 12,
+        match utf16_escape(json, at) {
+            Some(0xd800..=0xdbff) if matches!(utf16_escape(json, at + 6), Some(0xdc00..=0xdfff)) => from = at + 12,
             Some(0xd800..=0xdfff) => return Some(at),
             _ => {}
         }
     }
     None
+}
+
+/// Parses the escape `\uXXXX` at a position.
+fn utf16_escape(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 /// Replaces control characters by U+FFFD in output of several lines. Keeps line breaks and indentation.
@@ -162,7 +182,14 @@ pub fn strip_controls(text: &str) -> String {
 
 /// Returns true for printable ASCII with single spaces. If no space is at an end, such text is already clean.
 fn is_plain(text: &[u8]) -> bool {
-    text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !text.windows(2).any(|two| two == b"  ")
+    let mut last = 0;
+    for &byte in text {
+        if !(b' '..=b'~').contains(&byte) || (byte == b' ' && last == b' ') {
+            return false;
+        }
+        last = byte;
+    }
+    true
 }
 
 /// Returns the character to print, if any. `marks` counts the marks since the last base character.
@@ -197,7 +224,7 @@ pub fn is_invisible(character: char) -> bool {
 /// A C1 control is the one-character form of ESC and the character 64 code points before it.
 fn escape_kind(character: char, rest: &mut Peekable<Chars>) -> Option<char> {
     match character {
-        ESCAPE => Some(rest.next_if(|next| (' '..='~').contains(next)).unwrap_or(ESCAPE)),
+        ESCAPE => Some(skip_one(rest, ' '..='~').unwrap_or(ESCAPE)),
         '\u{80}'..='\u{9f}' => char::from_u32(u32::from(character) - 0x40),
         _ => None,
     }
@@ -207,19 +234,28 @@ fn escape_kind(character: char, rest: &mut Peekable<Chars>) -> Option<char> {
 fn skip_escape(kind: char, rest: &mut Peekable<Chars>) {
     match kind {
         '[' => {
-            while rest.next_if(|next| (' '..='?').contains(next)).is_some() {}
-            rest.next_if(|next| ('@'..='~').contains(next));
+            skip_range(rest, ' '..='?');
+            skip_one(rest, '@'..='~');
         }
         ']' | 'P' | 'X' | '^' | '_' => {
             while rest.next_if(|next| !matches!(*next, '\n' | '\r' | ESCAPE | BELL | STRING_TERMINATOR)).is_some() {}
             rest.next_if_eq(&BELL);
         }
         ' '..='/' => {
-            while rest.next_if(|next| (' '..='/').contains(next)).is_some() {}
-            rest.next_if(|next| ('0'..='~').contains(next));
+            skip_range(rest, ' '..='/');
+            skip_one(rest, '0'..='~');
         }
         _ => {}
     }
+}
+
+/// Skips one character of a range, if it is next.
+fn skip_one(rest: &mut Peekable<Chars>, range: RangeInclusive<char>) -> Option<char> {
+    rest.next_if(|next| range.contains(next))
+}
+
+fn skip_range(rest: &mut Peekable<Chars>, range: RangeInclusive<char>) {
+    while skip_one(rest, range.clone()).is_some() {}
 }
 
 /// Converts `text` to ASCII: similar characters where they exist, else a `?` per column, so that the layout is kept.
@@ -366,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_is_as_wide_as_unicode_says() {
+    fn every_character_has_its_unicode_width() {
         for character in '\0'..=char::MAX {
             assert_eq!(character_width(character), expected_width(character), "{:#x}", u32::from(character));
         }
@@ -381,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_keeps_what_fits_and_says_that_it_cut() {
+    fn truncate_adds_an_ellipsis() {
         assert_eq!(truncate("plain", 5, "…"), "plain");
         assert_eq!(truncate("plainer", 5, "…"), "plai…");
         assert_eq!(truncate("plainer", 5, "..."), "pl...");
@@ -392,13 +428,13 @@ mod tests {
     }
 
     #[test]
-    fn pad_fills_up_and_never_cuts() {
+    fn pad_never_truncates() {
         assert_eq!(pad("日本", 6), "日本  ");
         assert_eq!(pad("日本", 3), "日本");
     }
 
     #[test]
-    fn clean_takes_escape_sequences_out_whole() {
+    fn sanitize_removes_whole_escape_sequences() {
         assert_eq!(sanitize_line("\u{1b}[1;31mred\u{1b}[0m \u{1b}[?25lx"), "red x");
         assert_eq!(sanitize_line("\u{1b}]0;title\u{7}a\u{1b}]8;;http://x\u{1b}\\b\u{1b}P1$r\u{9c}c"), "abc");
         assert_eq!(sanitize_line("\u{9b}2Ja\u{9d}0;title\u{9c}b"), "ab");
@@ -410,23 +446,23 @@ mod tests {
     }
 
     #[test]
-    fn clean_puts_everything_on_one_line() {
+    fn sanitize_returns_one_line() {
         assert_eq!(sanitize_line("  one\r\n\ttwo\u{2028}three  "), "one two three");
     }
 
     #[test]
-    fn clean_shows_control_characters_as_what_they_are_not() {
+    fn sanitize_replaces_control_characters() {
         assert_eq!(sanitize_line("a\u{8}\u{0}b\u{7f}"), "a\u{fffd}\u{fffd}b\u{fffd}");
     }
 
     #[test]
-    fn clean_takes_out_what_is_meant_to_be_invisible() {
+    fn sanitize_removes_invisible_characters() {
         assert_eq!(sanitize_line("\u{feff}a\u{202e}b\u{2066}c\u{200f}d\u{200d}e\u{e0041}"), "abcde");
         assert_eq!(sanitize_line("❤\u{fe0f}"), "❤");
     }
 
     #[test]
-    fn clean_leaves_honest_marks_alone_and_stacks_none() {
+    fn sanitize_limits_combining_marks() {
         assert_eq!(sanitize_line("e\u{301}"), "e\u{301}");
         assert_eq!(sanitize_line("\u{301}e"), "e");
         assert_eq!(
@@ -436,19 +472,19 @@ mod tests {
     }
 
     #[test]
-    fn clean_borrows_what_is_clean() {
+    fn sanitize_borrows_plain_text() {
         assert!(matches!(sanitize_line("data-collector – 日本"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn ascii_keeps_the_columns() {
+    fn ascii_keeps_the_width() {
         assert_eq!(ascii("a日e\u{301}✓"), "a??e?");
         assert_eq!(ascii("“it’s” – 1 × 2 — • a → b…"), "\"it's\" - 1 x 2 - * a > b.");
         assert!(matches!(ascii("plain"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn thousands_are_parted_by_commas() {
+    fn thousands_are_separated_by_commas() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1823), "1,823");
@@ -456,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_as_precise_as_they_are_short() {
+    fn durations_have_the_precision_of_their_length() {
         let written = |ms| format_duration(Duration::from_millis(ms));
         assert_eq!(written(0), "0.0s");
         assert_eq!(written(8_150), "8.2s");
@@ -470,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn dollars_are_never_nothing_where_there_was_something() {
+    fn small_amounts_are_not_rounded_to_zero() {
         assert_eq!(dollars(0), "$0.00");
         assert_eq!(dollars(1), "$0.0001");
         assert_eq!(dollars(4_249), "$0.0042");
@@ -508,7 +544,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cut_is_never_wider_and_keeps_a_beginning(
+        fn truncated_text_fits_and_is_a_prefix(
             text in hostile(), max_columns in 0_usize..20, ellipsis in "…|\\.\\.\\.|"
         ) {
             let shown = truncate(&text, max_columns, &ellipsis);
@@ -527,7 +563,7 @@ mod tests {
         }
 
         #[test]
-        fn clean_is_harmless(text in hostile()) {
+        fn sanitized_text_has_no_controls(text in hostile()) {
             let cleaned = sanitize_line(&text);
             prop_assert!(!cleaned.chars().any(|c| c.is_control() || is_invisible(c)));
             prop_assert!(cleaned.chars().all(|c| c == ' ' || !c.is_whitespace()));
@@ -536,13 +572,13 @@ mod tests {
         }
 
         #[test]
-        fn clean_is_idempotent(text in hostile()) {
+        fn sanitize_is_idempotent(text in hostile()) {
             let cleaned = sanitize_line(&text).into_owned();
             prop_assert!(matches!(sanitize_line(&cleaned), Cow::Borrowed(again) if again == cleaned));
         }
 
         #[test]
-        fn ascii_is_as_wide_as_what_it_stands_for(text in hostile()) {
+        fn ascii_has_the_width_of_its_input(text in hostile()) {
             let cleaned = sanitize_line(&text);
             let replaced = ascii(&cleaned);
             prop_assert!(replaced.is_ascii());

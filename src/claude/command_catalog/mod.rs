@@ -82,8 +82,7 @@ impl CommandFile {
     }
 
     fn field(&self, key: &str) -> Option<String> {
-        let (fields, _) = self.parts();
-        fields.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+        front_matter::field(self.text.as_deref().unwrap_or_default(), key)
     }
 
     /// Returns the description of the front matter or else the first line of the body, as claude does.

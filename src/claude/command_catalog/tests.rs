@@ -34,12 +34,12 @@ const OF_FILES: &str = "\
 ";
 
 #[test]
-fn without_claude_the_files_say_what_there_is() {
+fn without_claude_the_files_are_listed() {
     assert_eq!(text::list(&CommandCatalog::new(None, files()), None), OF_FILES);
 }
 
 #[test]
-fn with_claude_its_list_counts_and_the_files_say_where_from() {
+fn list_of_claude_is_joined_with_the_files() {
     let listed = vec![
         listed("analyze", "The user's", CommandSource::Project),
         listed("analyze", "The project's", CommandSource::Project),
@@ -65,14 +65,14 @@ fn with_claude_its_list_counts_and_the_files_say_where_from() {
 }
 
 #[test]
-fn lines_fit_the_screen_in_columns() {
+fn lines_fit_the_screen() {
     let listing = text::list(&CommandCatalog::new(None, files()), Some(28));
     assert!(listing.lines().all(|line| crate::base::text::width(line) <= 28), "{listing}");
     assert!(listing.ends_with("/表示          project   ...\n"), "{listing}");
 }
 
 #[test]
-fn a_command_is_shown_in_full() {
+fn inspection_shows_all_fields() {
     let catalogue = CommandCatalog::new(None, files());
     let shown = |called: &str| text::inspection(catalogue.find(called).expect("it is there"), None);
     let expected = "\
@@ -100,7 +100,7 @@ fn a_command_is_shown_in_full() {
 }
 
 #[test]
-fn a_long_text_is_shown_in_part_with_its_indentation() {
+fn long_text_is_truncated_with_its_indentation() {
     let body = (1..=30).map(|n| format!("    line {n}\n")).collect::<String>();
     let catalogue = CommandCatalog::new(None, vec![file("long", Origin::Project, &format!("first\n{body}"))]);
     let shown = text::inspection(&catalogue.commands()[3], None);
@@ -109,15 +109,15 @@ fn a_long_text_is_shown_in_part_with_its_indentation() {
 }
 
 #[test]
-fn one_that_is_not_there_is_told_with_the_nearest_names() {
+fn unknown_command_has_the_nearest_names() {
     let catalogue = CommandCatalog::new(None, files());
-    for (called, told) in [
+    for (called, expected) in [
         ("/analyse", "Command not found: /analyse (did you mean /analyze?)"),
         ("generate now", "Command not found: /generate (did you mean /sub:generate?)"),
         ("/c", "Command not found: /c (zen --list-commands lists the commands)"),
         ("/\u{1b}[2Jx", "Command not found: /x (zen --list-commands lists the commands)"),
     ] {
-        assert_eq!(catalogue.find(called).map_err(|error| error.to_string()), Err(told.to_owned()));
+        assert_eq!(catalogue.find(called).map_err(|error| error.to_string()), Err(expected.to_owned()));
     }
     let many = CommandCatalog::new(None, ["a1", "a2", "a3", "a4"].map(|n| file(n, Origin::User, "x")).to_vec());
     let error = many.find("a").expect_err("no command of this name");
@@ -125,7 +125,7 @@ fn one_that_is_not_there_is_told_with_the_nearest_names() {
 }
 
 #[test]
-fn what_others_wrote_is_harmless_and_breaks_no_line() {
+fn foreign_text_is_sanitized() {
     let hostile = "\u{1b}[2J\u{1b}]0;title\u{7}a\nb\r\u{202e}c\u{9b}31m";
     let mut bad = file(hostile, Origin::Project, &format!("---\ndescription: \"{hostile}\"\n---\n{hostile}\n"));
     bad.path = PathBuf::from(format!("/{hostile}"));
@@ -152,7 +152,7 @@ fn what_others_wrote_is_harmless_and_breaks_no_line() {
 }
 
 #[test]
-fn a_huge_description_is_shown_in_part() {
+fn huge_description_is_truncated() {
     let catalogue = CommandCatalog::new(None, vec![file("huge", Origin::User, &"é".repeat(100_000))]);
     assert!(text::list(&catalogue, None).len() < 10_000);
 }

@@ -2,7 +2,7 @@
 //! cursor nor break a line.
 
 use super::{Command, CommandCatalog, Origin};
-use crate::base::text::{pad, sanitize_line, truncate, width};
+use crate::base::text::{end_of_chars, pad, sanitize_line, truncate, width};
 
 /// Maximum width of the name column. A longer name shifts only its own line.
 const MAX_NAME_COLUMNS: usize = 32;
@@ -115,7 +115,7 @@ fn fitted(line: &str, columns: Option<usize>) -> String {
 
 /// Sanitizes foreign text to one line of bounded length.
 pub(super) fn shown(text: &str) -> String {
-    let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
+    let end = end_of_chars(text, MAX_CHARS);
     let ellipsis = if end < text.len() { "..." } else { "" };
     format!("{}{ellipsis}", sanitize_line(&text[..end]))
 }

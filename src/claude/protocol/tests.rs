@@ -3,7 +3,7 @@ use crate::claude::tool_denials::UnavailableTool;
 use crate::claude::usage_meter::ReportedUsage;
 
 #[test]
-fn deltas_are_not_decoded_and_unknown_events_are_passed_over() {
+fn deltas_and_unknown_events_are_ignored() {
     for line in [
         r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":"#,
         r#"{"type":"stream_event","event":{"type":"error"}}"#,
@@ -16,7 +16,7 @@ fn deltas_are_not_decoded_and_unknown_events_are_passed_over() {
 }
 
 #[test]
-fn a_command_is_listed_by_all_its_names() {
+fn command_has_all_its_names() {
     let commands = r#"[{"name":"code-review","aliases":["review",7]},{"name":"/a","aliases":null},{}]"#;
     let line = format!(
         r#"{{"type":"control_response","response":{{"subtype":"success","response":{{"commands":{commands}}}}}}}"#
@@ -28,7 +28,7 @@ fn a_command_is_listed_by_all_its_names() {
 }
 
 #[test]
-fn tools_end_with_their_results() {
+fn tool_results_are_decoded() {
     let line = |parent: &str| {
         format!(
             r#"{{"type":"user","parent_tool_use_id":{parent},"message":{{"content":[
@@ -42,7 +42,7 @@ fn tools_end_with_their_results() {
 }
 
 #[test]
-fn a_tool_that_is_missing_is_told_by_its_end() {
+fn unavailable_tool_is_recognized_in_its_result() {
     let why = "<tool_use_error>Error: No such tool available: Write</tool_use_error>";
     for (is_error, expected) in [("true", Some(UnavailableTool::Unknown)), ("false", None), ("null", None)] {
         for beginning in ["{\"type\"", "{ \"type\""] {
@@ -57,7 +57,7 @@ fn a_tool_that_is_missing_is_told_by_its_end() {
 }
 
 #[test]
-fn garbage_is_told_as_such() {
+fn garbage_is_invalid() {
     let nested = format!(r#"{{"type":"result","x":{}"#, "[".repeat(100_000));
     for line in [&b""[..], b"{", b"\xff\xfe", b"null", b"[1]", b"{\"type\":1}", b"text", nested.as_bytes()] {
         assert_eq!(decode(line), Event::Invalid, "{:?}", &line[..line.len().min(40)]);
@@ -65,14 +65,14 @@ fn garbage_is_told_as_such() {
 }
 
 #[test]
-fn a_result_nested_beyond_reason_is_no_garbage() {
+fn deeply_nested_result_is_malformed() {
     let nested = |kind: &str| format!(r#"{{"type":"{kind}","x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
     assert_eq!(decode(nested("result").as_bytes()), Event::MalformedResult);
     assert_eq!(decode(nested("assistant").as_bytes()), Event::Invalid);
 }
 
 #[test]
-fn a_result_is_known_by_its_beginning_on_every_generation() {
+fn result_is_recognized_by_its_head() {
     for (head, is) in [
         (r#"{"type":"result","subtype":"success","result":"aaa"#, true),
         (r#"{"duration_api_ms":47,"stop_reason":"end_turn","session_id":"x","total_cost_usd":0.0008,"usa"#, true),
@@ -118,7 +118,7 @@ fn background_work_is_decoded() {
 }
 
 #[test]
-fn everything_may_be_missing() {
+fn every_field_may_be_missing() {
     for kind in ["control_response", "stream_event", "assistant", "rate_limit_event", "conversation_reset"] {
         assert_ne!(decode(format!(r#"{{"type":"{kind}"}}"#).as_bytes()), Event::Invalid, "{kind}");
     }
@@ -130,7 +130,7 @@ fn everything_may_be_missing() {
 }
 
 #[test]
-fn what_an_agent_says_is_told_in_words() {
+fn content_blocks_are_decoded_for_display() {
     let line = r#"{"type":"assistant","message":{"id":"m","model":"x","content":[
         {"type":"text","text":"Let me look."},{"type":"thinking","thinking":"…"},
         {"type":"tool_use","name":"Bash","input":{"timeout":5,"command":"ls -l"}},
@@ -142,7 +142,7 @@ fn what_an_agent_says_is_told_in_words() {
 }
 
 #[test]
-fn half_a_character_costs_no_line() {
+fn lone_surrogates_are_replaced() {
     let line =
         br#"{"type":"result","subtype":"success","is_error":false,"result":"cut \\ud83d \ud83d","total_cost_usd":1}"#;
     let Event::Result(result) = decode(line) else { panic!("no result") };
@@ -159,7 +159,7 @@ fn half_a_character_costs_no_line() {
 }
 
 #[test]
-fn the_start_of_a_message_says_nothing_yet() {
+fn start_of_a_message_has_no_content() {
     for content in ["[]", r#"[{"type":"tool_use","id":"t","name":"Bash","input":{}}]"#] {
         let start = format!(
             r#"{{"type":"stream_event","event":{{"type":"message_start","message":{{"id":"m","model":"x","content":{content}}}}}}}"#
@@ -171,7 +171,7 @@ fn the_start_of_a_message_says_nothing_yet() {
 
 proptest::proptest! {
     #[test]
-    fn no_line_makes_it_panic(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+    fn no_line_panics(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let _ = decode(&line);
     }
 }

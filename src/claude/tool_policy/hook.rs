@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn call_that_is_not_understood_is_denied() {
+    fn call_that_cannot_be_parsed_is_denied() {
         let allowed = ["Read".to_owned()];
         for (call, allowed) in [
             (&b""[..], Some(&allowed[..])),

@@ -136,7 +136,7 @@ fn covers_url(pattern: &str, url: &str) -> bool {
 /// Returns true if `NAME`, `NAME:*` or `NAME *` covers a call of a skill or a slash command.
 fn covers_command(pattern: &str, called: &str) -> bool {
     let (pattern, called) = (pattern.trim_start_matches('/'), called.trim().trim_start_matches('/'));
-    match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
+    match tools::prefix_of_pattern(pattern) {
         Some(name) => shell::begins_with_words(called, name),
         None => called == pattern,
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn pattern_that_cannot_be_decided_is_known() {
+    fn undecidable_patterns_are_recognized() {
         for rule in ["Bash", "Bash(git *)", "Edit(src/**)", "WebFetch(domain:x)", "Skill(x)", "mcp__s__t"] {
             assert!(can_decide(rule), "{rule}");
         }

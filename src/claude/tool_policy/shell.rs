@@ -1,6 +1,8 @@
 //! Splits a shell command into simple commands and matches each against the patterns of Bash. Denies what it cannot
 //! decide.
 
+use crate::claude::tools::prefix_of_pattern;
+
 /// Programs that only read and run no other program.
 ///
 /// Inside the workspace claude prompts for none of them, so its own rules decide about these. Excluded are all programs
@@ -43,7 +45,7 @@ pub(super) fn denial(patterns: &[&str], command: &str, resolve: &dyn Fn(&str) ->
 
 /// Returns true if a pattern covers a simple command.
 fn covers(pattern: &str, command: &str) -> bool {
-    match pattern.strip_suffix(":*").or_else(|| pattern.strip_suffix(" *")) {
+    match prefix_of_pattern(pattern) {
         Some(prefix) if !prefix.contains('*') => begins_with_words(command, prefix),
         Some(prefix) => matches(prefix, command) || matches(&format!("{prefix} *"), command),
         None => matches(pattern, command),

@@ -16,7 +16,7 @@ fn cumulative(input: u64, output: u64, micros: u64) -> ReportedUsage {
 
 /// No process uses this much, but such a report must neither cause a panic nor reset the counts to 0.
 #[test]
-fn numbers_beyond_reason_stop_at_the_largest() {
+fn huge_numbers_saturate() {
     let all = Tokens { input: u64::MAX, output: u64::MAX, cache_creation: u64::MAX, cache_read: u64::MAX };
     let mut meter = UsageMeter::default();
     meter.set_price(SONNET, Price::from_base_prices(u64::MAX, u64::MAX));
@@ -29,7 +29,7 @@ fn numbers_beyond_reason_stop_at_the_largest() {
 }
 
 #[test]
-fn a_message_counts_once_however_often_it_comes() {
+fn repeated_message_is_counted_once() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 1), false);
     meter.message("m1", SONNET, tokens(100, 1), false);
@@ -57,7 +57,7 @@ fn delta_after_a_synthetic_message_belongs_to_the_message_before() {
 }
 
 #[test]
-fn the_first_message_grows_until_the_second_begins() {
+fn first_message_grows_until_the_second() {
     let mut meter = UsageMeter::default();
     meter.message("sub", SONNET, tokens(9_000, 1), true);
     assert_eq!(meter.first_message(), None, "a subagent's is none");
@@ -73,7 +73,7 @@ fn the_first_message_grows_until_the_second_begins() {
 }
 
 #[test]
-fn a_result_settles_what_was_counted_live() {
+fn result_replaces_live_counts() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 40), false);
     meter.settle(cumulative(150, 60, 1_350));
@@ -85,7 +85,7 @@ fn a_result_settles_what_was_counted_live() {
 }
 
 #[test]
-fn a_turn_of_any_length_is_counted_whole_in_bounded_memory() {
+fn long_turn_is_counted_in_bounded_memory() {
     let mut meter = UsageMeter::default();
     let count = 10 * MAX_LIVE as u64;
     for i in 0..count {
@@ -106,7 +106,7 @@ fn a_turn_of_any_length_is_counted_whole_in_bounded_memory() {
 }
 
 #[test]
-fn a_turn_that_no_model_answered_takes_nothing_back() {
+fn turn_without_a_model_subtracts_nothing() {
     let mut meter = UsageMeter::default();
     meter.settle(cumulative(100, 10, 450));
     meter.settle(ReportedUsage::Cumulative { models: BTreeMap::new(), main: Some(Tokens::default()) });
@@ -115,7 +115,7 @@ fn a_turn_that_no_model_answered_takes_nothing_back() {
 }
 
 #[test]
-fn what_others_used_does_not_hide_a_message_that_is_left_out() {
+fn unreported_message_is_counted_beside_other_usage() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 40), false);
     let main = Some(Tokens::default());
@@ -125,7 +125,7 @@ fn what_others_used_does_not_hide_a_message_that_is_left_out() {
 }
 
 #[test]
-fn a_message_that_a_repeated_request_follows_was_cut_off() {
+fn message_before_a_repeated_request_was_cut_off() {
     let mut meter = UsageMeter::default();
     for id in ["m1", "m2"] {
         meter.message(id, "opus", tokens(100, 1), false);
@@ -138,7 +138,7 @@ fn a_message_that_a_repeated_request_follows_was_cut_off() {
 }
 
 #[test]
-fn a_message_that_a_result_cut_off_is_at_least_what_is_reported_it() {
+fn message_cut_off_by_a_result_is_a_lower_bound() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 1), false);
     meter.stream_begins();
@@ -147,7 +147,7 @@ fn a_message_that_a_result_cut_off_is_at_least_what_is_reported_it() {
 }
 
 #[test]
-fn any_number_of_models_is_counted_whole_in_bounded_memory() {
+fn many_models_are_counted_in_bounded_memory() {
     let mut meter = UsageMeter::default();
     let names: Vec<String> = (0..40_000).map(|i| format!("model-{i}")).collect();
     for round in 1..=3_u64 {
@@ -161,7 +161,7 @@ fn any_number_of_models_is_counted_whole_in_bounded_memory() {
 }
 
 #[test]
-fn a_cleared_conversation_starts_claude_s_sum_again_and_not_ours() {
+fn cleared_conversation_keeps_the_earlier_usage() {
     let mut meter = UsageMeter::default();
     meter.settle(cumulative(100, 10, 450));
     meter.conversation_reset();
@@ -171,7 +171,7 @@ fn a_cleared_conversation_starts_claude_s_sum_again_and_not_ours() {
 }
 
 #[test]
-fn an_increment_is_exact_in_a_resumed_session() {
+fn delta_is_exact_in_a_resumed_session() {
     let mut meter = UsageMeter::default();
     meter.settle(ReportedUsage::Delta(models(5, 5, 90)));
     meter.settle(ReportedUsage::Delta(models(7, 7, 126)));
@@ -179,7 +179,7 @@ fn an_increment_is_exact_in_a_resumed_session() {
 }
 
 #[test]
-fn only_who_tells_of_each_call_is_taken_for_exact() {
+fn only_deltas_are_exact() {
     let certainty = |meter: &UsageMeter| (meter.used().tokens_certainty, meter.used().micros_certainty);
     let mut meter = UsageMeter::default();
     meter.mark_hidden_calls();
@@ -191,7 +191,7 @@ fn only_who_tells_of_each_call_is_taken_for_exact() {
 }
 
 #[test]
-fn what_a_killed_process_had_begun_is_at_least_that() {
+fn killed_process_leaves_a_lower_bound() {
     let mut meter = UsageMeter::default();
     meter.settle(cumulative(100, 10, 450));
     meter.message("m2", SONNET, tokens(30, 1), false);
@@ -202,7 +202,7 @@ fn what_a_killed_process_had_begun_is_at_least_that() {
 }
 
 #[test]
-fn what_a_result_leaves_out_of_an_interrupted_message_stays_on_the_books() {
+fn unreported_part_of_an_interrupted_message_is_kept() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 1), false);
     meter.settle(ReportedUsage::Cumulative { models: BTreeMap::new(), main: None });
@@ -213,7 +213,7 @@ fn what_a_result_leaves_out_of_an_interrupted_message_stays_on_the_books() {
 }
 
 #[test]
-fn a_result_that_names_no_model_takes_nothing_back() {
+fn result_without_models_subtracts_nothing() {
     let mut meter = UsageMeter::default();
     meter.message("m1", SONNET, tokens(100, 40), false);
     meter.settle(ReportedUsage::Absent);

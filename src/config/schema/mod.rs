@@ -4,30 +4,20 @@
 use crate::config::halt;
 use serde_json::{Map, Value, json};
 
-use super::fields::{BUDGET, Field, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
+use super::fields::{BUDGET, Field, FieldSpec, INSTANCE, NEEDED_IN_PRICE, NOT_IN_DEFAULTS, PRICE, SECTIONS};
 use super::{MAX_INSTANCES, Shape};
 use crate::config::values::{COMMENT_MARKS, COMMENT_MARKS_OF_VARIABLES};
 
 /// Returns the schema (JSON Schema draft 2020-12).
 #[must_use]
 pub fn schema() -> Value {
-    let section = |(name, about): &(&'static str, &str)| {
-        let mut section = match *name {
-            "instances" => json!({
-                "type": "array", "items": instance(), "minItems": 1, "maxItems": MAX_INSTANCES
-            }),
-            "budget" => or_null(object(BUDGET.iter().map(|row| &row.field))),
-            "pricing" => or_null(with_comments(json!({ "type": "object", "additionalProperties": price() }))),
-            "halt" => or_null(json!({ "type": "string", "pattern": halt::PATTERN })),
-            _ => {
-                let fields = INSTANCE.iter().map(|row| &row.field);
-                or_null(object(fields.filter(|field| !NOT_IN_DEFAULTS.contains(&field.name))))
-            }
-        };
+    let mut sections = Vec::with_capacity(SECTIONS.len());
+    for (name, about) in SECTIONS {
+        let mut section = section(name);
         section["description"] = (*about).into();
-        ((*name).to_owned(), section)
-    };
-    let mut schema = closed(SECTIONS.iter().map(section));
+        sections.push(((*name).to_owned(), section));
+    }
+    let mut schema = closed(sections);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "A config of zen".into();
     schema["description"] = format!(
@@ -39,19 +29,40 @@ pub fn schema() -> Value {
     schema
 }
 
+/// Returns the schema of a section of the config.
+fn section(name: &str) -> Value {
+    match name {
+        "instances" => json!({ "type": "array", "items": instance(), "minItems": 1, "maxItems": MAX_INSTANCES }),
+        "budget" => or_null(object(fields(BUDGET))),
+        "pricing" => or_null(with_comments(json!({ "type": "object", "additionalProperties": price() }))),
+        "halt" => or_null(json!({ "type": "string", "pattern": halt::PATTERN })),
+        _ => {
+            let mut allowed = fields(INSTANCE);
+            allowed.retain(|field| !NOT_IN_DEFAULTS.contains(&field.name));
+            or_null(object(allowed))
+        }
+    }
+}
+
+fn fields<T>(table: &'static [FieldSpec<T>]) -> Vec<&'static Field> {
+    table.iter().map(FieldSpec::field).collect()
+}
+
 fn instance() -> Value {
-    let mut instance = object(INSTANCE.iter().map(|row| &row.field));
-    let given = |name: &str| {
-        let mut given = json!({ "required": [name] });
-        given["properties"][name] = filled();
-        given
-    };
-    instance["anyOf"] = json!([given("command"), given("prompt")]);
+    let mut instance = object(fields(INSTANCE));
+    instance["anyOf"] = json!([requires("command"), requires("prompt")]);
     instance
 }
 
+/// Returns the schema of an object in which this field is a string that is not blank.
+fn requires(name: &str) -> Value {
+    let mut schema = json!({ "required": [name] });
+    schema["properties"][name] = filled();
+    schema
+}
+
 fn price() -> Value {
-    let mut price = object(PRICE.iter().map(|row| &row.field));
+    let mut price = object(fields(PRICE));
     for name in NEEDED_IN_PRICE {
         price["properties"][name]["type"] = "number".into();
     }
@@ -60,13 +71,14 @@ fn price() -> Value {
 }
 
 /// Returns the schema of an object with these fields and comments.
-fn object<'a>(fields: impl Iterator<Item = &'a Field>) -> Value {
-    let described = |field: &Field| {
+fn object(fields: Vec<&Field>) -> Value {
+    let mut members = Vec::with_capacity(fields.len());
+    for field in fields {
         let mut schema = or_null(of_shape(&field.shape));
         schema["description"] = field.about.replace('`', "").into();
-        (field.name.to_owned(), schema)
-    };
-    closed(fields.map(described))
+        members.push((field.name.to_owned(), schema));
+    }
+    closed(members)
 }
 
 fn closed(members: impl IntoIterator<Item = (String, Value)>) -> Value {

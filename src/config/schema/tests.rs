@@ -23,7 +23,7 @@ fn read(file: &Path) -> Value {
 }
 
 #[test]
-fn it_is_a_schema() {
+fn schema_is_valid() {
     assert!(jsonschema::meta::is_valid(&schema()));
 }
 
@@ -39,7 +39,7 @@ fn every_fixture_and_every_example_is_valid() {
 }
 
 #[test]
-fn every_fixture_without_its_fields_is_refused() {
+fn fixtures_with_missing_fields_are_invalid() {
     let validator = validator();
     let fixtures = files("fixtures/missing_fields");
     assert!(fixtures.len() >= 3);
@@ -49,7 +49,7 @@ fn every_fixture_without_its_fields_is_refused() {
 }
 
 #[test]
-fn every_field_stands_in_it_with_what_it_says() {
+fn every_field_is_described() {
     let schema = schema();
     let instance = &schema["properties"]["instances"]["items"]["properties"];
     for field in crate::config::instance_fields() {

@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
     let utc_offset_s = |at: i64| if at < touched_at { offset(1) } else { offset(2) };
     let start_at = match StartAt::parse(text) {
         Ok(start_at) => start_at,
-        Err(error) => return assert!(!error.is_empty() && !error.chars().any(char::is_control), "{error:?}"),
+        Err(error) => return assert!(!error.to_string().chars().any(char::is_control), "{error:?}"),
     };
     let at_ms = start_at.epoch_ms(now_ms, utc_offset_s);
     assert!(at_ms >= now_ms, "{start_at:?} is not in the past");
