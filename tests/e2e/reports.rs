@@ -612,8 +612,8 @@ fn the_dry_run_shows_which_instance_resumes_a_session() {
 }
 
 /// Returns the arguments that a dry run prints for each instance, without the program.
-fn printed_arguments(place: &Place, config: &Path) -> Vec<Vec<String>> {
-    let plan = place.run(config, &["--dry-run"]).expect_code(0).stdout;
+fn printed_arguments(sandbox: &Sandbox, config: &Path) -> Vec<Vec<String>> {
+    let plan = sandbox.run(config, &["--dry-run"]).expect_code(0).stdout;
     let lines: Vec<&str> = plan.lines().filter_map(|line| line.strip_prefix("  $ ")).collect();
     let mut instances = Vec::new();
     for line in lines {
@@ -660,23 +660,23 @@ fn dry_run_prints_the_arguments_of_the_run() {
     });
     let fixtures = ["valid_complex_config.json", "parallel_workflow.json", "per_command_budget.json"];
     for config in fixtures.map(fixture).into_iter().map(Some).chain([None]) {
-        let place = Place::new();
-        place.command("only", "[[say Only.]]");
+        let sandbox = Sandbox::new();
+        sandbox.command("only", "[[say Only.]]");
         let config = match config {
             Some(fixture) => {
-                place.commands_of(&fixture);
+                sandbox.commands_of(&fixture);
                 fixture
             }
-            None => place.config(&every_option.to_string()),
+            None => sandbox.config(&every_option.to_string()),
         };
-        let mut printed = printed_arguments(&place, &config);
-        let outcome = place.run(&config, &[]);
-        let starts = place.stand_in_events("start");
-        assert!(!starts.is_empty(), "{}", outcome.everything());
+        let mut printed = printed_arguments(&sandbox, &config);
+        let outcome = sandbox.run(&config, &[]);
+        let starts = sandbox.claude_events("start");
+        assert!(!starts.is_empty(), "{}", outcome.dump());
         for start in starts {
             let argv = comparable(start["argv"].as_array().expect("a list").iter().filter_map(Value::as_str).skip(1));
             let same = printed.iter().position(|printed| *printed == argv);
-            let same = same.unwrap_or_else(|| panic!("{argv:#?}\nis not in\n{printed:#?}\n{}", outcome.everything()));
+            let same = same.unwrap_or_else(|| panic!("{argv:#?}\nis not in\n{printed:#?}\n{}", outcome.dump()));
             printed.remove(same);
         }
     }
