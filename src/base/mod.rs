@@ -7,6 +7,20 @@ pub mod suggest;
 pub mod text;
 pub mod timestamp;
 
+/// Numbers of random cases.
+#[cfg(test)]
+pub(crate) mod cases {
+    use proptest::test_runner::Config;
+
+    /// Returns a quarter of the usual number of cases, for properties that take milliseconds each.
+    ///
+    /// The usual number is 256, or `PROPTEST_CASES`, which `make fuzz` sets to several thousand.
+    pub(crate) fn few() -> Config {
+        let usual = Config::default();
+        Config { cases: usual.cases.div_ceil(4), ..usual }
+    }
+}
+
 /// Golden files in `tests/golden`: the expected wording of messages. `UPDATE_EXPECTED=1` rewrites them.
 #[cfg(test)]
 pub(crate) mod golden {

@@ -298,6 +298,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::base::cases::few())]
+
         #[test]
         fn plan_is_printable_for_any_text(texts in prop::collection::vec(hostile(), 8), style in style()) {
             let mut plan = planned(CONFIG_OF_THE_SEED);

@@ -482,6 +482,8 @@ Total Time: 45.3s
     }
 
     proptest! {
+        #![proptest_config(crate::base::cases::few())]
+
         #[test]
         fn summary_is_printable_for_any_text(
             texts in prop::collection::vec(hostile(), 6), is_failed: bool, style in style()

@@ -175,7 +175,8 @@ fn has_duplicate(error: &ValueError) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    // A case is cheap, and most configs of few fields are alike.
+    #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn schema_and_reader_agree(config in config()) {

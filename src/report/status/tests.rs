@@ -256,6 +256,8 @@ fn bars(line: &str) -> Vec<usize> {
 }
 
 proptest! {
+    #![proptest_config(crate::base::cases::few())]
+
     #[test]
     fn table_is_aligned_and_printable_for_any_text(
         names in prop::collection::vec(hostile(), 1..6),
