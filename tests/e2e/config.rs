@@ -378,15 +378,15 @@ fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
         (sandbox.path("workspace"), "is a directory: give the file of the config with --config FILE"),
         (sandbox.path("config/below/nothing"), "cannot be read: No such file or directory"),
         (written("empty", b""), "empty: a config is an object with a list of \"instances\""),
-        (written("white", b" \n\t\r\n"), "is empty"),
-        (written("mark", "\u{feff}".as_bytes()), "is empty"),
+        (written("white", b" \n\t\r\n"), "empty: a config is"),
+        (written("mark", "\u{feff}".as_bytes()), "empty: a config is"),
         (written("latin-1", b"{\n\"caf\xe9\": 1}"), "invalid UTF-8 in line 2"),
         (written("utf-16", b"\xff\xfe{\0}\0"), "encoded in UTF-16: save it as UTF-8"),
         (written("nul", b"\0\0\0\0"), "JSON parsing error at line 1, column 1"),
         (written("binary", &fs::read(fake_claude()).expect("a program")[..1_000_000]), "invalid UTF-8"),
         (sandbox.path("large"), "larger than 32 MB: not a config"),
         (PathBuf::from("/dev/zero"), "larger than 32 MB: not a config"),
-        (PathBuf::from("/dev/null"), "is empty"),
+        (PathBuf::from("/dev/null"), "empty: a config is"),
         (written("deep", deep(10_000).as_bytes()), "instances[0]: must be an object, got an array"),
         (written("deeper", deep(1_000_000).as_bytes()), "instances[0]: must be an object, got an array"),
         (written("open", "[".repeat(1_000_000).as_bytes()), "JSON parsing error at line 1, column 1000000"),
@@ -561,7 +561,7 @@ fn a_dash_reads_standard_input() {
     for (text, expected) in [
         ("{", "zen: standard input: JSON parsing error at line 1, column "),
         ("{\"instances\": []}", "zen: standard input: 1 mistake"),
-        ("", "zen: standard input is empty"),
+        ("", "zen: standard input: empty"),
     ] {
         expect_all(&refused(&sandbox, with_stdin(text, &[])), [expected]);
     }
@@ -719,13 +719,13 @@ fn root_without_a_sandbox_is_told_before_the_start() {
         {"name": "c", "prompt": "x", "permission_mode": "bypassPermissions"}]}"#;
     for (config, is_sandbox, subject) in [
         (one, None, "instance 'a': claude refuses permission_mode bypassPermissions as root: "),
-        (one, Some("0"), "instance 'a' would run"),
-        (one, Some(""), "instance 'a' would run"),
-        (many, None, "2 instances, 'b' the first, would run"),
+        (one, Some("0"), "instance 'a': claude refuses "),
+        (one, Some(""), "instance 'a': claude refuses "),
+        (many, None, "instance 'b' and 1 more: claude refuses "),
         (
             r#"{"instances": [{"name": "a", "prompt": "x", "env": {"IS_SANDBOX": null}}]}"#,
             Some("1"),
-            "instance 'a' would",
+            "instance 'a': claude refuses ",
         ),
     ] {
         let outcome = refused(&sandbox, run(config, is_sandbox));

@@ -106,7 +106,7 @@ fn a_named_lock_holds_whatever_runs() {
 fn without_a_state_directory_it_is_said_and_the_run_goes_on() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say Done.]]"]);
-    for (home, why) in [(Some("/dev/null"), "Not a directory"), (None, "neither XDG_STATE_HOME nor HOME says")] {
+    for (home, why) in [(Some("/dev/null"), "Not a directory"), (None, "neither XDG_STATE_HOME nor HOME is")] {
         let mut command = sandbox.zen_on(&config, &["--no-logs"]);
         command.env_remove("XDG_STATE_HOME").env_remove("HOME").envs(home.map(|home| ("HOME", home)));
         let outcome = sandbox.started(&mut command).outcome().expect_code(0);
