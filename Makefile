@@ -22,8 +22,8 @@ demo:
 # Tests of a few seconds and more, by parts of their names.
 LONG_TESTS = faults::floods:: faults::pipes:: attacks::escapes:: attacks::lost_signals:: attacks::crowded:: \
 	signals::suspended:: a_suspension_longer the_summary_is_never_lost slow_rename large_configs_full layered_config \
-	every_kind_of_example they_hold_up_nobody a_first_message_that_does_not_come a_cleared_session_goes_on \
-	many_that_wait_are_looked_after of_the_stream_with_any_field
+	each_example_config_runs processes_of_another_user_are_reported wait_for_a_first_message_is_bounded cleared_session_continues \
+	many_waiting_instances_share stream_with_any_field_missing_or_wrong
 
 # Uses the same random cases each time; `make fuzz` tries new ones.
 test: export PROPTEST_RNG_SEED ?= 1

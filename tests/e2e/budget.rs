@@ -93,7 +93,7 @@ fn test_4_3_cost_budget_vs_token_budget() {
 }
 
 #[test]
-fn test_1_1_the_budget_holds_in_a_real_run() {
+fn test_1_1_budget_is_enforced_in_a_run() {
     let sandbox = Sandbox::new();
     sandbox.command("analyze-code", "[[usage in=4000 out=500]] [[say Analyzed.]]");
     sandbox.command("generate", "[[usage in=9000 out=1000]] [[say Generated.]]");
@@ -113,7 +113,7 @@ fn round(usage: &str, command: &str) -> String {
 
 /// Ten at once, each saying that it will use all there is, and using more.
 #[test]
-fn ten_at_once_that_announce_the_limit_overshoot_by_one_message_at_most() {
+fn ten_parallel_instances_with_estimates_overshoot_by_at_most_one_message() {
     let sandbox = Sandbox::new();
     let prompt =
         format!("{} {}", round("in=5000 out=1000", QUICK).repeat(9), round("in=5000 out=1000", SLOW).repeat(3));
@@ -129,7 +129,7 @@ fn ten_at_once_that_announce_the_limit_overshoot_by_one_message_at_most() {
 
 /// Ten at once that announce nothing: at most the messages under way go over.
 #[test]
-fn ten_at_once_that_announce_nothing_overshoot_by_the_messages_under_way() {
+fn ten_parallel_instances_without_estimates_overshoot_by_open_messages() {
     let sandbox = Sandbox::new();
     let prompt = format!("{} {}", round("in=500 out=100", QUICK).repeat(9), round("in=500 out=100", SLOW).repeat(11));
     let instances: Vec<Value> = (0..10).map(|i| json!({"name": format!("i{i}"), "prompt": prompt})).collect();
@@ -143,7 +143,7 @@ fn ten_at_once_that_announce_nothing_overshoot_by_the_messages_under_way() {
 }
 
 #[test]
-fn an_instance_whose_last_message_is_under_way_completes() {
+fn instance_in_its_last_message_completes() {
     let sandbox = Sandbox::new();
     let glutton = "[[usage in=6000 out=10]] [[tool Bash {\"command\": \"sleep 300\"}]]";
     let config = json!({"budget": {"overall_budget": 6000}, "instances": [
@@ -163,7 +163,7 @@ fn an_instance_whose_last_message_is_under_way_completes() {
 }
 
 #[test]
-fn warn_says_each_crossing_once_and_runs_everything() {
+fn warn_mode_reports_each_limit_once_and_runs_all() {
     let sandbox = Sandbox::new();
     sandbox.command("help", "[[usage in=5000 out=1000]] [[say Done.]]");
     let arguments = ["--budget-enforcement-mode", "warn"];
@@ -176,7 +176,7 @@ fn warn_says_each_crossing_once_and_runs_everything() {
 }
 
 #[test]
-fn a_flag_beats_the_config_and_the_dry_run_says_so() {
+fn flag_overrides_config_and_dry_run_shows_it() {
     let sandbox = Sandbox::new();
     let arguments = ["--dry-run", "--overall-token-budget", "6500", "--command-budget", "help=7000"];
     let outcome = sandbox.run(&fixture("budget_block_test.json"), &arguments).expect_code(0);
@@ -193,7 +193,7 @@ fn a_flag_beats_the_config_and_the_dry_run_says_so() {
 }
 
 #[test]
-fn the_user_s_own_prices_count() {
+fn configured_prices_are_used() {
     let sandbox = Sandbox::new();
     let config = json!({
         "pricing": {"claude-sonnet-4": {"input": 1000, "output": 1000}},
@@ -205,7 +205,7 @@ fn the_user_s_own_prices_count() {
 }
 
 #[test]
-fn a_limit_that_does_not_count_is_told() {
+fn ignored_limit_is_reported() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "x"}], "budget": {"overall_budget": 100, "budget_type": "cost"}}"#,
@@ -228,7 +228,7 @@ fn a_limit_that_does_not_count_is_told() {
 
 /// Ten at once, each of one message of 12,700 tokens, of 50,000: without a learned estimate all ten run, 254 % of it.
 #[test]
-fn ten_at_once_that_announce_nothing_stay_within_the_limit() {
+fn ten_parallel_instances_without_estimates_keep_the_limit() {
     let sandbox = Sandbox::new();
     let instances: Vec<Value> = (0..10)
         .map(|i| json!({"name": format!("i{i}"), "prompt": "[[usage in=12500 out=200]] [[say Done.]]"}))
@@ -243,7 +243,7 @@ fn ten_at_once_that_announce_nothing_stay_within_the_limit() {
 
 /// Its requests fail, so no first message comes.
 #[test]
-fn a_first_message_that_does_not_come_is_waited_for_with_a_bound() {
+fn wait_for_a_first_message_is_bounded() {
     let sandbox = Sandbox::new();
     let config = json!({"budget": {"overall_budget": 50_000}, "instances": [
         {"name": "silent", "prompt": "[[status 529 x100000]]"}, {"name": "beside", "prompt": "[[say Done.]]"},
@@ -263,7 +263,7 @@ fn a_first_message_that_does_not_come_is_waited_for_with_a_bound() {
 }
 
 #[test]
-fn a_budget_that_was_exceeded_is_exit_code_3_though_all_completed() {
+fn exceeded_budget_exits_with_3_even_if_all_completed() {
     let sandbox = Sandbox::new();
     sandbox.command("work", "[[usage in=5000 out=500]] [[say Done.]]");
     let config =
@@ -282,7 +282,7 @@ fn a_budget_that_was_exceeded_is_exit_code_3_though_all_completed() {
 }
 
 #[test]
-fn an_estimate_above_its_limit_is_found_before_the_start() {
+fn estimate_above_its_limit_is_a_config_error() {
     let sandbox = Sandbox::new();
     let outcome = sandbox.run(&fixture("budget_block_test.json"), &["--overall-token-budget", "5000"]).expect_code(1);
     let expected = "must be at most the overall budget, which is 5000 tokens, got 6000: the instance could never start";
@@ -294,7 +294,7 @@ fn an_estimate_above_its_limit_is_found_before_the_start() {
 
 /// Without the earlier run, the second instance would be launched once the first message of the first one is known.
 #[test]
-fn an_earlier_run_of_the_same_config_is_the_estimate() {
+fn earlier_run_of_the_same_config_provides_the_estimate() {
     let sandbox = Sandbox::new();
     let prompt = format!("{} [[usage in=3900 out=100]] [[say Done.]]", round("in=3900 out=100", "sleep 0.3").repeat(2));
     let config = json!({"budget": {"overall_budget": 20_000}, "instances": [

@@ -21,7 +21,7 @@ fn run(sandbox: &Sandbox, arguments: &[&str]) -> RunOutput {
 }
 
 #[test]
-fn one_command_runs_like_a_config_of_it() {
+fn one_command_runs_like_a_config_with_one_instance() {
     let sandbox = Sandbox::new();
     sandbox.command("analyze-code", "[[usage in=900 out=100]] [[say Analyzed $ARGUMENTS.]]");
     let arguments = ["/analyze-code src lib", "--instance-name", "nightly", "--instance-description", "All of it"];
@@ -36,7 +36,7 @@ fn one_command_runs_like_a_config_of_it() {
 }
 
 #[test]
-fn its_exit_code_tells_how_it_went() {
+fn one_command_exits_with_its_verdict() {
     let sandbox = Sandbox::new();
     sandbox.command("slow", "[[wait 60s]]");
     let outcome = run(&sandbox, &["/no-such-command"]).expect_code(2);
@@ -47,7 +47,7 @@ fn its_exit_code_tells_how_it_went() {
 }
 
 #[test]
-fn without_a_slash_it_is_text() {
+fn command_without_a_slash_is_a_prompt() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &["[[say Nothing.]] What is new?"]).expect_code(0);
     assert_eq!(outcome.report["instances"][0]["result"], "Nothing.", "{}", outcome.dump());
@@ -56,7 +56,7 @@ fn without_a_slash_it_is_text() {
 }
 
 #[test]
-fn its_conversation_goes_on_is_compacted_and_begins_afresh() {
+fn one_command_continues_compacts_and_clears_its_session() {
     let sandbox = Sandbox::new();
     let recalled = |arguments: &[&str]| {
         let mut all = vec!["--session-id", "night"];
@@ -75,7 +75,7 @@ fn its_conversation_goes_on_is_compacted_and_begins_afresh() {
 }
 
 #[test]
-fn a_config_beside_it_gives_limits_prices_and_defaults() {
+fn config_beside_one_command_gives_limits_prices_and_defaults() {
     let sandbox = Sandbox::new();
     sandbox.command("help", "[[usage in=900 out=100]] [[say Done.]]");
     let config = json!({
@@ -97,7 +97,7 @@ fn a_config_beside_it_gives_limits_prices_and_defaults() {
 }
 
 #[test]
-fn a_config_beside_it_needs_no_instances_and_no_mistakes() {
+fn config_beside_one_command_needs_no_instances() {
     let sandbox = Sandbox::new();
     let with = |config: &str| {
         let file = sandbox.config(config);
@@ -118,7 +118,7 @@ fn a_config_beside_it_needs_no_instances_and_no_mistakes() {
 }
 
 #[test]
-fn variables_stand_for_flags_and_flags_beat_them() {
+fn flags_override_environment_variables() {
     let sandbox = Sandbox::new();
     sandbox.prompts(&["[[say Done.]]"]);
     fs::create_dir(sandbox.path("elsewhere")).expect("a directory");
@@ -209,7 +209,7 @@ const NETRA_ZEN_WITH_A_COMMAND: &[&[&str]] = &[
 ];
 
 #[test]
-fn every_flag_of_netra_zen_is_taken() {
+fn each_flag_of_netra_zen_is_accepted() {
     let accepts = |arguments: &[&str]| {
         let parsed = zen::cli::flags::parse(arguments.iter().map(OsString::from), |_| None);
         assert!(parsed.is_ok(), "{arguments:?}: {parsed:?}");
@@ -230,7 +230,7 @@ fn every_flag_of_netra_zen_is_taken() {
 }
 
 #[test]
-fn apex_is_refused() {
+fn apex_is_rejected() {
     let sandbox = Sandbox::new();
     let outcome = sandbox.started(&mut sandbox.zen(&["--apex", "--message", "hello"])).outcome().expect_code(1);
     assert!(outcome.stderr.starts_with("zen: --apex is not supported: ") && outcome.stderr.lines().count() == 1);

@@ -56,7 +56,7 @@ fn mistakes(outcome: &RunOutput) -> Vec<&str> {
 }
 
 #[test]
-fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
+fn all_errors_are_reported_at_once_in_file_order() {
     let outcome = refused_config(
         r#"{
 "instnces": [],
@@ -139,7 +139,7 @@ fn mistakes_of_every_kind_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
-fn every_field_is_told_its_type() {
+fn each_field_reports_its_type() {
     let of_instance = [
         ("name", "string"),
         ("command", "string"),
@@ -202,7 +202,7 @@ fn every_field_is_told_its_type() {
 }
 
 #[test]
-fn numbers_that_cannot_be_meant_are_refused() {
+fn implausible_numbers_are_rejected() {
     for (number, told) in [
         ("0", "got 0"),
         ("-1", "got -1"),
@@ -236,7 +236,7 @@ fn numbers_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
-fn many_mistakes_are_told_in_part() {
+fn many_errors_are_truncated() {
     let outcome = refused_config(&format!("{{\"instances\": [{}{{}}]}}", "{},\n".repeat(999)));
     expect_all(&outcome, ["1000 mistakes", "line 50, column 1: instances[49]: ", "  and 950 more"]);
     assert_eq!(mistakes(&outcome).len(), 51);
@@ -283,7 +283,7 @@ fn a_byte_order_mark_and_carriage_returns_are_no_mistake_and_move_no_line() {
 }
 
 #[test]
-fn a_command_beside_a_prompt_is_used_and_that_is_said() {
+fn command_takes_precedence_over_prompt_with_a_warning() {
     let sandbox = Sandbox::new();
     sandbox.command("help", "[[say from the command]]");
     let config =
@@ -297,7 +297,7 @@ fn a_command_beside_a_prompt_is_used_and_that_is_said() {
 }
 
 #[test]
-fn rings_are_shown_and_long_ones_in_part() {
+fn cycles_are_printed_and_long_ones_truncated() {
     let session = refused_config(
         r#"{"instances": [{"name": "a", "command": "x", "session_id": "s", "depends_on": ["b"]},
             {"name": "b", "command": "x", "session_id": "s"}]}"#,
@@ -311,7 +311,7 @@ fn rings_are_shown_and_long_ones_in_part() {
 }
 
 #[test]
-fn hostile_names_come_out_harmless() {
+fn hostile_names_are_printed_safely() {
     let name = r"\u001b[31mred\nzen: \u202e\u0007\u0000";
     let outcome = refused_config(&format!(
         r#"{{"instances": [{{"name": "{name}", "{name}": 1, "cwd": "{name}", "depends_on": ["{name}"],
@@ -332,7 +332,7 @@ fn hostile_names_come_out_harmless() {
 
 /// Without a locale (cron), a message has ASCII only.
 #[test]
-fn hostile_paths_and_commands_come_out_harmless() {
+fn hostile_paths_and_commands_are_printed_safely() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         &serde_json::json!({"instances": [{"name": "a", "command": "/a\u{1b}[2J"}],
@@ -364,7 +364,7 @@ fn messages_are_ascii_where_the_locale_is() {
 }
 
 #[test]
-fn files_that_are_no_config_are_refused_in_bounded_time_and_memory() {
+fn invalid_files_are_rejected_in_bounded_time_and_memory() {
     let sandbox = Sandbox::new();
     let written = |name: &str, bytes: &[u8]| {
         fs::write(sandbox.path(name), bytes).expect("a file");
@@ -489,7 +489,7 @@ fn layered_config_with_results_is_planned_in_bounded_time() {
 }
 
 #[test]
-fn a_config_that_others_keep_for_themselves_cannot_be_read() {
+fn config_without_read_permission_is_an_error() {
     if !nix::unistd::geteuid().is_root() {
         return; // for who is not root, the workspace of the seed's test 5.2 shows the same
     }
@@ -501,7 +501,7 @@ fn a_config_that_others_keep_for_themselves_cannot_be_read() {
 }
 
 #[test]
-fn a_claude_that_others_keep_for_themselves_is_no_program() {
+fn claude_without_execute_permission_is_an_error() {
     if !nix::unistd::geteuid().is_root() {
         return; // there is nobody to keep it from
     }
@@ -525,7 +525,7 @@ fn as_nobody(sandbox: &Sandbox, arguments: &[&str]) -> RunOutput {
 }
 
 #[test]
-fn a_pipe_that_never_ends_is_refused_and_one_that_ends_is_a_config() {
+fn endless_pipe_is_rejected_and_finite_pipe_is_read() {
     let sandbox = Sandbox::new();
     let pipe = sandbox.path("pipe");
     let write = |text: &'static [u8], times: usize| {
@@ -589,7 +589,7 @@ fn a_config_of_a_megabyte_loads_fast() {
 }
 
 #[test]
-fn claude_is_the_option_s_else_the_variable_s_else_the_path_s() {
+fn claude_is_found_by_flag_then_variable_then_path() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say hello]]"]);
     let config = config.to_str().expect("UTF-8");
@@ -652,7 +652,7 @@ fn claude_is_found_where_its_installers_put_it() {
 }
 
 #[test]
-fn a_claude_that_is_none_is_refused_with_its_reason() {
+fn invalid_claude_is_rejected_with_its_reason() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["x"]);
     let config = config.to_str().expect("UTF-8");
@@ -694,7 +694,7 @@ fn a_claude_that_is_none_is_refused_with_its_reason() {
 
 /// Whether tools can be restricted is asked of claude itself; one that does not answer is not taken for one that can.
 #[test]
-fn a_claude_that_does_not_say_what_it_can_is_refused_where_that_counts() {
+fn claude_without_capabilities_is_rejected_if_they_are_required() {
     let sandbox = Sandbox::new();
     let broken = script(&sandbox, "broken", "echo 'env: node: No such file' >&2; echo >&2; exit 127");
     let config = sandbox.config(r#"{"instances": [{"command": "x", "allowed_tools": ["Read"]}]}"#);
@@ -703,7 +703,7 @@ fn a_claude_that_does_not_say_what_it_can_is_refused_where_that_counts() {
 }
 
 #[test]
-fn root_without_a_sandbox_is_told_before_the_start() {
+fn root_without_a_sandbox_is_rejected_before_the_start() {
     if !nix::unistd::geteuid().is_root() {
         return; // nothing is refused
     }
@@ -783,7 +783,7 @@ fn a_workspace_must_be_a_directory() {
 }
 
 #[test]
-fn mistakes_of_the_command_line_are_told_at_once() {
+fn all_errors_of_the_command_line_are_reported_at_once() {
     let sandbox = Sandbox::new();
     let run = |arguments: &[&str]| refused(&sandbox, sandbox.started(&mut sandbox.zen(arguments)).outcome());
     let outcome = run(&[
@@ -830,7 +830,7 @@ fn mistakes_of_the_command_line_are_told_at_once() {
 }
 
 #[test]
-fn a_plan_that_nobody_takes_is_an_error_unless_the_reader_went_away() {
+fn unwritable_plan_is_an_error_unless_the_pipe_is_closed() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["x"]);
     let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--dry-run"]);

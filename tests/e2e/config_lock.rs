@@ -41,7 +41,7 @@ fn expect_done(command: &mut Command) {
 }
 
 #[test]
-fn a_second_run_of_a_config_is_not_launched() {
+fn second_run_of_a_config_does_not_start() {
     let sandbox = Sandbox::new();
     let (first, config) = started(&sandbox, &[]);
     for arguments in [&[][..], &["--no-logs"], &["--quiet"], &["--log-dir", "elsewhere"]] {
@@ -57,7 +57,7 @@ fn a_second_run_of_a_config_is_not_launched() {
 }
 
 #[test]
-fn what_is_not_the_same_is_not_held_up() {
+fn different_configs_do_not_share_a_lock() {
     let sandbox = Sandbox::new();
     let (first, config) = started(&sandbox, &[]);
     let other = sandbox.path("other.json");
@@ -77,7 +77,7 @@ fn what_is_not_the_same_is_not_held_up() {
 }
 
 #[test]
-fn a_named_lock_holds_whatever_runs() {
+fn named_lock_applies_to_all_configs() {
     let sandbox = Sandbox::new();
     let (first, _) = started(&sandbox, &["--lock", "my.lock"]);
     let command = |arguments: &[&str]| {
@@ -103,7 +103,7 @@ fn a_named_lock_holds_whatever_runs() {
 }
 
 #[test]
-fn without_a_state_directory_it_is_said_and_the_run_goes_on() {
+fn missing_state_directory_is_reported_and_the_run_continues() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say Done.]]"]);
     for (home, why) in [(Some("/dev/null"), "Not a directory"), (None, "neither XDG_STATE_HOME nor HOME is")] {
@@ -117,7 +117,7 @@ fn without_a_state_directory_it_is_said_and_the_run_goes_on() {
 }
 
 #[test]
-fn claude_does_not_have_it() {
+fn claude_does_not_inherit_the_lock() {
     let sandbox = Sandbox::new();
     let (first, _) = started(&sandbox, &["--lock", "my.lock"]);
     let lock = sandbox.path("my.lock").canonicalize().expect("it is there");
@@ -173,7 +173,7 @@ fn lock_that_is_a_symbolic_link_is_refused() {
 
 /// However a run ends; after SIGKILL not before its processes have ended.
 #[test]
-fn it_goes_when_nothing_of_the_run_is_left() {
+fn lock_is_released_after_the_last_process_of_the_run() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let sandbox = Sandbox::new();
         let deaf = "[[deaf]] [[escape 300 deaf]] [[tool Bash {\"command\": \"sleep 300\"}]]";

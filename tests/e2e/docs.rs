@@ -10,14 +10,14 @@ fn read(name: &str) -> String {
 }
 
 #[test]
-fn the_readme_has_the_exit_codes_of_the_table() {
+fn readme_lists_all_exit_codes() {
     let rows: Vec<String> =
         zen::engine::exit_code::TABLE.iter().map(|(code, what)| format!("| {code} | {what} |")).collect();
     assert!(read("README.md").contains(&rows.join("\n")), "{}", rows.join("\n"));
 }
 
 #[test]
-fn every_option_that_the_readme_names_is_there() {
+fn options_in_the_readme_exist() {
     let readme = read("README.md");
     let known: Vec<&str> = zen::cli::flags::FLAGS.iter().map(|flag| flag.long).collect();
     for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).filter(|w| w.starts_with("--")) {
@@ -68,7 +68,7 @@ fn shape(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn readme_s_mail_is_what_a_run_prints() {
+fn mail_in_the_readme_is_what_a_run_prints() {
     let readme = read("README.md");
     let mail = readme.split("plain ASCII; elsewhere").nth(1).and_then(|rest| rest.split("With `--quiet --on").next());
     let (_, mail) = mail.and_then(|mail| mail.split_once('\n')).expect("a mail");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use harness::Sandbox;
 
 #[test]
-fn defaults_of_the_environment_yield_to_the_config() {
+fn config_overrides_default_environment() {
     let sandbox = Sandbox::new();
     let prompt = "[[say Done.]]";
     let config = json!({"instances": [

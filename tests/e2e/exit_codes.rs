@@ -43,7 +43,7 @@ fn hold_to(outcome: &RunOutput, code: i32, meaning: &str) {
 }
 
 #[test]
-fn each_row_of_the_table_is_reached() {
+fn each_exit_code_is_reached() {
     for &(written, meaning) in TABLE {
         match written {
             "1" => {
@@ -83,7 +83,7 @@ fn each_row_of_the_table_is_reached() {
 
 /// The first of 2, 75, 4, 3, 0; whichever instance comes or ends first.
 #[test]
-fn with_cause_for_several_the_worst_code_counts() {
+fn most_severe_of_several_exit_codes_is_used() {
     let order = [2, 75, 4, 3, 0];
     std::thread::scope(|scope| {
         for (i, worse) in order.into_iter().enumerate() {
@@ -100,7 +100,7 @@ fn with_cause_for_several_the_worst_code_counts() {
 }
 
 #[test]
-fn a_signal_counts_more_than_any_failure_before_it() {
+fn signal_outranks_earlier_failures() {
     let sandbox = Sandbox::new();
     let run = sandbox.start(&sandbox.prompts(&["[[error it broke]]", "[[limit 3600]]", "[[hang]]"]), &[]);
     wait_until("two failures", || {
@@ -115,7 +115,7 @@ fn a_signal_counts_more_than_any_failure_before_it() {
 }
 
 #[test]
-fn who_was_skipped_leaves_the_code_to_its_cause() {
+fn skipped_instance_does_not_change_the_exit_code() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "[[hang]]", "timeout": 0.5},
@@ -126,7 +126,7 @@ fn who_was_skipped_leaves_the_code_to_its_cause() {
 }
 
 #[test]
-fn a_question_is_answered_with_0() {
+fn query_exits_with_0() {
     let sandbox = Sandbox::new();
     for question in ["--help", "--version", "-h", "-V"] {
         let outcome = sandbox.started(&mut sandbox.zen(&[question])).outcome().expect_code(0);

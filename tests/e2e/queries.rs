@@ -74,7 +74,7 @@ fn commands_are_listed_as_claude_lists_them() {
 }
 
 #[test]
-fn without_claude_the_files_are_listed_and_that_is_said() {
+fn commands_are_listed_from_files_if_claude_is_missing() {
     let sandbox = furnished();
     let mut zen = sandbox.zen(&["--list-commands", "--workspace", "workspace"]);
     let outcome = run(&sandbox, zen.env_remove("ZEN_CLAUDE").env("PATH", "/nowhere")).expect_code(0);
@@ -85,7 +85,7 @@ fn without_claude_the_files_are_listed_and_that_is_said() {
 }
 
 #[test]
-fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
+fn commands_are_listed_from_files_if_claude_fails() {
     let sandbox = furnished();
     let mut zen = sandbox.zen(&["--list-commands", "--workspace", "workspace"]);
     let outcome = run(&sandbox, zen.env("FAKE_CLAUDE_INITIALIZE", "error")).expect_code(0);
@@ -102,7 +102,7 @@ fn a_claude_that_does_not_answer_well_is_told_and_the_files_are_listed() {
 }
 
 #[test]
-fn an_interrupt_ends_the_question_and_the_claude_that_was_asked() {
+fn interrupt_ends_the_query_and_its_claude() {
     let sandbox = Sandbox::new();
     let mut zen = sandbox.zen(&["--list-commands", "--workspace", "workspace"]);
     let running = sandbox.started(zen.env("FAKE_CLAUDE_INITIALIZE", "never"));
@@ -116,7 +116,7 @@ fn an_interrupt_ends_the_question_and_the_claude_that_was_asked() {
 }
 
 #[test]
-fn a_workspace_that_is_none_has_no_commands() {
+fn invalid_workspace_has_no_commands() {
     let sandbox = Sandbox::new();
     for flag in ["--list-commands", "--inspect-command=/help"] {
         let outcome = run(&sandbox, &mut sandbox.zen(&[flag, "--workspace", "gone"])).expect_code(1);
@@ -148,7 +148,7 @@ fn a_command_is_shown_with_its_front_matter_its_file_and_its_text() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_told_with_the_nearest_names() {
+fn unknown_command_gets_suggestions() {
     let sandbox = furnished();
     for (called, told) in [
         ("/analyse-code", "zen: Command not found: /analyse-code (did you mean /analyze-code?)\n"),
@@ -161,7 +161,7 @@ fn a_command_that_is_not_there_is_told_with_the_nearest_names() {
 }
 
 #[test]
-fn hostile_names_and_texts_move_no_cursor() {
+fn hostile_texts_print_no_control_character() {
     let sandbox = Sandbox::new();
     let folder = sandbox.workspace().join(".claude/commands");
     let front =
@@ -236,7 +236,7 @@ fn status_table_fits_the_terminal() {
 }
 
 #[test]
-fn every_kind_of_example_is_a_config_that_runs() {
+fn each_example_config_runs() {
     let sandbox = Sandbox::new();
     let list = ask(&sandbox, &["--list-examples"]).expect_code(0).stdout;
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
@@ -260,7 +260,7 @@ fn every_kind_of_example_is_a_config_that_runs() {
 }
 
 #[test]
-fn an_unknown_kind_of_example_is_told_the_nearest_and_all() {
+fn unknown_example_gets_a_suggestion_and_the_list() {
     let sandbox = Sandbox::new();
     let outcome = ask(&sandbox, &["--generate-example", "code-reveiw"]).expect_code(1);
     let told = "zen: --generate-example: unknown example 'code-reveiw', did you mean 'code_review'? (available: data_analysis, \

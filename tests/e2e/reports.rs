@@ -53,7 +53,7 @@ fn hostile_config(sandbox: &Sandbox) -> std::path::PathBuf {
 }
 
 #[test]
-fn hostile_names_and_texts_keep_the_columns_and_put_no_control_character_out() {
+fn hostile_texts_keep_columns_and_print_no_control_character() {
     let sandbox = Sandbox::new();
     let arguments = ["--verbose", "--status-report-interval", "0.2", "--max-parallel", "4"];
     let outcome = sandbox.run(&hostile_config(&sandbox), &arguments).expect_code(2);
@@ -116,7 +116,7 @@ fn in_bare_environment(sandbox: &Sandbox, config: &std::path::Path, arguments: &
 }
 
 #[test]
-fn without_a_locale_every_byte_is_ascii() {
+fn output_without_a_locale_is_ascii() {
     for variables in [&[][..], &[("LANG", "C")], &[("LANG", "POSIX")], &[("LC_ALL", "C"), ("LANG", "C.UTF-8")]] {
         let sandbox = Sandbox::new();
         let config = hostile_config(&sandbox);
@@ -159,7 +159,7 @@ fn the_locale_decides_in_its_order_and_in_every_spelling() {
 }
 
 #[test]
-fn colours_are_for_terminals_that_want_them() {
+fn colours_need_a_terminal_that_supports_them() {
     for (variables, has_colours) in [
         (&[("TERM", "xterm-256color")][..], true),
         (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
@@ -217,7 +217,7 @@ fn quiet_prints_errors_and_the_summary() {
 }
 
 #[test]
-fn concise_reports_and_detailed_tells_every_step() {
+fn concise_prints_reports_and_detailed_prints_each_step() {
     let prompts = ["[[say one]] [[wait 500ms]]", "[[exit 3]]"];
     let run = |arguments: &[&str]| {
         let sandbox = Sandbox::new();
@@ -253,7 +253,7 @@ fn lines_of<'a>(stdout: &'a str, name: &str) -> Vec<Vec<&'a str>> {
 }
 
 #[test]
-fn recent_lines_are_as_many_as_asked_for_and_no_longer() {
+fn recent_lines_keep_their_number_and_width() {
     let said: Vec<String> = (1..=10).map(|i| format!("line {i} {}", "wide 語 ".repeat(20))).collect();
     let prompt = format!("[[say {}]]", said.join("\n"));
     for (count, expected) in
@@ -307,7 +307,7 @@ fn the_bound_on_lines_holds_for_each_report() {
 }
 
 #[test]
-fn recent_lines_are_words_and_never_the_stream_itself() {
+fn recent_lines_are_text_and_never_raw_events() {
     let sandbox = Sandbox::new();
     let prompt = "[[say Let me look.]] [[tool Bash {\"command\": \"true\", \"timeout\": 7}]] [[garbage 14]] \
                   [[unknown-events 6]] [[print 100kB 1kB]] [[say Done.]]";
@@ -320,7 +320,7 @@ fn recent_lines_are_words_and_never_the_stream_itself() {
 }
 
 #[test]
-fn reports_come_no_faster_than_asked_for() {
+fn reports_keep_the_interval() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[wait 2s]] [[say done]]"]);
     let outcome = sandbox.run(&config, &["--status-report-interval", "0.5"]).expect_code(0);
@@ -330,7 +330,7 @@ fn reports_come_no_faster_than_asked_for() {
 }
 
 #[test]
-fn the_numbers_are_those_that_were_served() {
+fn reported_tokens_equal_the_served_ones() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         r#"{"budget": {"overall_budget": 15000, "overall_cost_budget": 5.0},
@@ -393,7 +393,7 @@ fn two_hundred_instances_are_reported_in_a_page() {
 }
 
 #[test]
-fn a_long_plan_is_told_in_numbers() {
+fn long_plan_is_summarized_by_counts() {
     let sandbox = Sandbox::new();
     let instance = |i: usize| {
         let prompt = if i.is_multiple_of(20) { "[[error it broke]]" } else { "[[usage in=90 out=10]] [[say ok]]" };
@@ -415,7 +415,7 @@ fn a_long_plan_is_told_in_numbers() {
 }
 
 #[test]
-fn a_reader_that_goes_away_stops_nothing() {
+fn closed_stdout_stops_no_instance() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[wait 300ms]] [[say done]]", "[[say two]]"]);
     let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
@@ -440,7 +440,7 @@ fn a_reader_that_goes_away_stops_nothing() {
 
 /// Where both streams go to one file, messages and reports follow each other line by line.
 #[test]
-fn both_streams_in_one_file_keep_their_lines_whole() {
+fn stdout_and_stderr_in_one_file_keep_whole_lines() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[error it broke]]", "[[wait 500ms]] [[say done]]"]);
     let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace", "-v"]);
@@ -459,7 +459,7 @@ fn both_streams_in_one_file_keep_their_lines_whole() {
 
 /// A pipe that nobody reads for a while holds nobody up; what was printed meanwhile comes later.
 #[test]
-fn a_slow_reader_holds_nobody_up() {
+fn slow_reader_delays_no_instance() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say one]]", "[[say two]]"]);
     let mut command = sandbox.zen(&["--config", config.to_str().expect("UTF-8"), "--workspace", "workspace"]);
@@ -509,7 +509,7 @@ fn the_summary_is_never_lost() {
 
 /// A name or an error of a megabyte is no reason to print a megabyte.
 #[test]
-fn what_is_long_is_cut() {
+fn long_texts_are_truncated() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         &json!({"instances": [
@@ -527,7 +527,7 @@ fn what_is_long_is_cut() {
 
 /// The system says the same of a program that is not there, of an interpreter and of a directory.
 #[test]
-fn a_program_that_cannot_be_started_is_told_with_the_reason() {
+fn spawn_error_is_reported_with_its_reason() {
     let sandbox = Sandbox::new();
     let claude = sandbox.path("claude");
     write_program(&claude, "#!/nonexistent/node\n");
@@ -580,7 +580,7 @@ fn the_first_line_says_how_many_instances_run_and_where_their_files_are() {
 }
 
 #[test]
-fn a_good_night_prints_nothing_if_asked_to() {
+fn successful_run_prints_nothing_on_request() {
     let sandbox = Sandbox::new();
     let arguments = ["--quiet", "--on-success", "silent"];
     let good = sandbox.run(&sandbox.prompts(&["[[say Hi.]]"]), &arguments).expect_code(0);
@@ -590,7 +590,7 @@ fn a_good_night_prints_nothing_if_asked_to() {
 }
 
 #[test]
-fn an_empty_result_that_is_passed_on_is_a_warning() {
+fn empty_result_for_a_dependent_is_a_warning() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(
         r#"{"instances": [{"name": "a", "prompt": "[[say  ]]"},

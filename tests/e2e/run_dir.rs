@@ -39,7 +39,7 @@ fn logs_line(outcome: &RunOutput) -> Option<&str> {
 }
 
 #[test]
-fn files_go_to_the_state_directory_or_where_they_are_sent() {
+fn files_go_to_the_state_directory_or_log_dir() {
     let state = |sandbox: &Sandbox| sandbox.path("xdg").to_str().expect("UTF-8").to_owned();
     for (state_home, arguments, expected) in [
         (Some("absolute"), &[][..], "xdg/zen"),
@@ -156,7 +156,7 @@ fn two_runs_of_one_second_and_one_process_id_have_a_directory_each() {
 }
 
 #[test]
-fn all_is_for_its_owner_only_whatever_the_umask() {
+fn files_are_private_for_any_umask() {
     for mask in [0, 0o022, 0o077, 0o777] {
         let sandbox = Sandbox::new();
         let config = sandbox.prompts(&["[[stderr oops]] [[say hello]]", "[[error it broke]]"]);
@@ -204,7 +204,7 @@ fn all_is_for_its_owner_only_whatever_the_umask() {
 }
 
 #[test]
-fn no_name_leaves_the_directory_or_shares_another_s() {
+fn names_stay_in_the_directory_and_are_unique() {
     let sandbox = Sandbox::new();
     let names = [
         "../../../escaped",
@@ -457,7 +457,7 @@ fn report_json_is_whole_at_every_moment() {
 
 /// Whoever kills zen with SIGKILL shall find in it what was used, though nothing else has changed since.
 #[test]
-fn report_json_tells_what_a_running_instance_has_used() {
+fn report_json_has_the_usage_of_a_running_instance() {
     let sandbox = Sandbox::new();
     let prompt = format!("[[usage in=700 out=30]] {} [[say Done.]]", sandbox.gate("end"));
     let run = sandbox.start(&sandbox.prompts(&[&prompt]), &["--quiet"]);
@@ -472,7 +472,7 @@ fn report_json_tells_what_a_running_instance_has_used() {
 }
 
 #[test]
-fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
+fn unusable_run_directory_is_reported_and_the_run_continues() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say hello]]"]);
     let no_files = "this run writes no files and holds no lock: give a directory with --log-dir DIR\n";
@@ -496,7 +496,7 @@ fn without_a_place_for_files_the_run_goes_on_and_that_is_said() {
 }
 
 #[test]
-fn a_log_dir_that_cannot_be_is_refused_before_the_start() {
+fn unusable_log_dir_is_rejected_before_the_start() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say hello]]"]);
     for (log_dir, expected) in [
@@ -528,7 +528,7 @@ const MUCH: [&str; 3] =
     ["[[print 1MB 1kB]] [[say one]]", "[[print 1MB 1kB]] [[say two]]", "[[print 1MB 1kB]] [[say three]]"];
 
 #[test]
-fn a_limit_on_the_size_of_files_is_said_once_and_stops_nobody() {
+fn file_size_limit_is_reported_once_and_stops_no_instance() {
     let sandbox = Sandbox::new();
     let claude = sandbox.path("claude");
     let body = format!(
@@ -555,7 +555,7 @@ fn a_limit_on_the_size_of_files_is_said_once_and_stops_nobody() {
 }
 
 #[test]
-fn a_directory_that_goes_away_stops_nobody() {
+fn deleted_run_directory_stops_no_instance() {
     let sandbox = Sandbox::new();
     let prompt = "[[say begun]] [[wait 700ms]] [[print 100kB 1kB]] [[say done]]";
     let run = sandbox.start(&sandbox.prompts(&[prompt, prompt, "[[wait 300ms]] [[say done]]"]), &[]);

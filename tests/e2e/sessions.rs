@@ -69,7 +69,7 @@ fn expect_waiting(run: &Running) {
 }
 
 #[test]
-fn the_second_waits_for_the_first_and_no_turn_is_lost() {
+fn second_run_waits_for_the_session_and_loses_no_turn() {
     let two = Two::new();
     let first = two.start_first_in_session();
     let instances =
@@ -90,7 +90,7 @@ fn the_second_waits_for_the_first_and_no_turn_is_lost() {
 
 /// The session's lock, and not the conversation's, of which it has several.
 #[test]
-fn a_cleared_session_is_in_use_as_a_whole() {
+fn cleared_session_is_locked_as_a_whole() {
     let two = Two::new();
     let mut a = in_session("a", &format!("remember the bridge {} [[say Noted.]]", two.first.gate("gate")));
     a["pre_commands"] = json!(["remember the ferry", "/clear"]);
@@ -123,7 +123,7 @@ fn a_signal_ends_the_wait() {
 
 /// When zen is killed, its reapers have the session until nothing of the run is left in it.
 #[test]
-fn after_a_sudden_death_nothing_is_left_in_the_session() {
+fn sigkill_of_a_run_releases_its_session() {
     let two = Two::new();
     let deaf = "[[deaf]] [[escape 300 deaf]] [[tool Bash {\"command\": \"sleep 300\"}]]";
     let first = two.start_first(&json!([in_session("a", deaf)]), &[]);
@@ -140,7 +140,7 @@ fn after_a_sudden_death_nothing_is_left_in_the_session() {
 
 /// A run without its lock is beside another one of its config, but not in a session of that.
 #[test]
-fn without_the_lock_of_the_config_sessions_are_kept_apart_all_the_same() {
+fn sessions_are_locked_without_a_config_lock() {
     let two = Two::new();
     let first = two.start_first_in_session();
     let config = two.second.config(&json!({"instances": [in_session("b", "[[say Done.]]")]}).to_string());
@@ -170,7 +170,7 @@ fn without_the_lock_of_the_config_sessions_are_kept_apart_all_the_same() {
 }
 
 #[test]
-fn between_two_attempts_a_session_is_free() {
+fn session_is_released_between_attempts() {
     let two = Two::new();
     let mut a = in_session("a", "[[error It broke.]]");
     a["retries"] = json!(1);
@@ -208,7 +208,7 @@ fn a_retry_waits_for_its_session() {
 }
 
 #[test]
-fn claude_does_not_have_the_locks() {
+fn claude_does_not_inherit_session_locks() {
     let two = Two::new();
     let first = two.start_first_in_session();
     let locks = two.first.path("state/zen/locks/sessions.lock").canonicalize().expect("it is there");
@@ -228,7 +228,7 @@ fn claude_does_not_have_the_locks() {
 
 /// Hundreds that wait cost one look a second together, and no descriptor each.
 #[test]
-fn many_that_wait_are_looked_after_together() {
+fn many_waiting_instances_share_one_poll() {
     let two = Two::new();
     let sessions = |prompt: &str, count: usize| -> Value {
         let one = |i: usize| json!({"name": format!("i{i}"), "prompt": prompt, "session_id": format!("s{i}")});
@@ -257,7 +257,7 @@ fn many_that_wait_are_looked_after_together() {
 }
 
 #[test]
-fn without_a_state_directory_it_is_said_once_and_the_run_goes_on() {
+fn missing_state_directory_is_reported_once_and_the_run_continues() {
     let sandbox = Sandbox::new();
     let config = json!({"instances": [in_session("a", "x"), in_session("b", "[[say Done.]]")]}).to_string();
     let config = sandbox.config(&config);
@@ -275,7 +275,7 @@ fn without_a_state_directory_it_is_said_once_and_the_run_goes_on() {
 
 /// claude says nothing if it cannot write a conversation to its folder; here a file stands in its place.
 #[test]
-fn session_that_claude_has_not_kept_is_reported() {
+fn session_that_claude_did_not_keep_is_reported() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("home/.claude")).expect("a directory");
     fs::write(sandbox.path("home/.claude/projects"), "").expect("a file");

@@ -16,7 +16,7 @@ fn config(sandbox: &Sandbox, instances: &Value) -> std::path::PathBuf {
 }
 
 #[test]
-fn missing_command_fails_at_the_start_and_everything_else_runs() {
+fn missing_command_fails_its_instance_and_others_run() {
     let sandbox = Sandbox::new();
     sandbox.command("analyze-code", "[[say Analyzed.]]");
     let config = config(
@@ -73,7 +73,7 @@ fn dry_run_reports_all_missing_commands_after_the_plan() {
 
 /// A question costs up to a second of a run that cron has started.
 #[test]
-fn nothing_is_asked_about_commands_that_always_work() {
+fn built_in_commands_need_no_query() {
     let sandbox = Sandbox::new();
     let config = config(
         &sandbox,
@@ -90,7 +90,7 @@ fn nothing_is_asked_about_commands_that_always_work() {
 }
 
 #[test]
-fn each_directory_and_environment_is_asked_once() {
+fn each_directory_and_environment_is_queried_once() {
     let sandbox = Sandbox::new();
     for folder in ["workspace", "workspace/sub"] {
         let commands = sandbox.path(folder).join(".claude/commands");
@@ -114,7 +114,7 @@ fn each_directory_and_environment_is_asked_once() {
 }
 
 #[test]
-fn claude_that_does_not_list_its_commands_does_not_hold_the_run_up() {
+fn claude_without_a_command_list_does_not_block_the_run() {
     let sandbox = Sandbox::new();
     let config =
         config(&sandbox, &json!([{"name": "a", "command": "/zzz-none"}, {"name": "b", "prompt": "[[say x]]"}]));

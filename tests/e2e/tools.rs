@@ -21,7 +21,7 @@ fn denied(outcome: &RunOutput) -> Vec<&str> {
 }
 
 #[test]
-fn a_tool_that_the_config_keeps_back_is_refused() {
+fn disallowed_tool_is_denied() {
     for generation in ["1.0", "2.0", "2.1"] {
         for lists in [json!({"allowed_tools": ["Read"]}), json!({"disallowed_tools": ["Write"]})] {
             let sandbox = Sandbox::new();
@@ -40,7 +40,7 @@ fn a_tool_that_the_config_keeps_back_is_refused() {
 }
 
 #[test]
-fn a_tool_that_there_never_was_is_refused_by_nobody() {
+fn unknown_tool_is_not_a_denial() {
     for generation in ["2.0", "2.1"] {
         let sandbox = Sandbox::new();
         let fields = json!({"allowed_tools": ["Read"], "fail_on_denied": true});
@@ -51,7 +51,7 @@ fn a_tool_that_there_never_was_is_refused_by_nobody() {
 
 /// 2.0 does not hold an agent with a mode of its own to what its instance is allowed.
 #[test]
-fn an_agent_that_could_do_more_is_refused_before_the_start() {
+fn agent_with_more_permissions_is_rejected_before_the_start() {
     for (generation, tools, code) in
         [("2.0", json!(["Task", "Bash(git *)"]), 1), ("2.0", json!(["Bash(git *)"]), 0), ("2.1", json!(["Task"]), 0)]
     {
@@ -71,7 +71,7 @@ fn write_settings(sandbox: &Sandbox, text: &str) {
 }
 
 #[test]
-fn tool_that_settings_deny_is_refused() {
+fn tool_denied_by_settings_is_denied() {
     for generation in ["1.0", "2.0", "2.1"] {
         let deny = json!({"permissions": {"deny": ["Write"]}}).to_string();
         for by_file in [true, false] {
@@ -94,7 +94,7 @@ fn tool_that_settings_deny_is_refused() {
 }
 
 #[test]
-fn file_that_settings_deny_is_refused_once() {
+fn file_denied_by_settings_is_denied_once() {
     for generation in ["1.0", "2.0", "2.1"] {
         let sandbox = Sandbox::new();
         write_settings(&sandbox, r#"{"permissions": {"deny": ["Edit(made*)"]}}"#);

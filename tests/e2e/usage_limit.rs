@@ -19,7 +19,7 @@ fn used_up(seconds_ahead: i64) -> String {
 }
 
 #[test]
-fn by_default_what_has_not_started_does_not_start() {
+fn pending_instances_do_not_start_by_default() {
     let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "running", "prompt": format!("{} [[say done all the same]]", sandbox.gate("go-on"))},
@@ -55,7 +55,7 @@ fn by_default_what_has_not_started_does_not_start() {
 }
 
 #[test]
-fn who_waits_for_the_reset_goes_on_after_it() {
+fn waiting_instances_start_after_the_reset() {
     let sandbox = Sandbox::new();
     // A minute after the reset is in two seconds, and the least pause is five.
     sandbox.command("work", &used_up(-58));
@@ -78,7 +78,7 @@ fn who_waits_for_the_reset_goes_on_after_it() {
 }
 
 #[test]
-fn a_reset_beyond_the_longest_wait_stops_the_run() {
+fn reset_beyond_the_maximum_wait_stops_the_run() {
     let sandbox = Sandbox::new();
     sandbox.command("work", &used_up(7 * 3600));
     let instances = json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "[[say after it]]"}]);
@@ -106,7 +106,7 @@ fn a_reset_in_years_counts_as_unknown() {
 }
 
 #[test]
-fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
+fn instance_over_budget_after_the_reset_fails_with_budget() {
     let sandbox = Sandbox::new();
     sandbox.command("work", &used_up(-58));
     let gate = sandbox.gate("go-on");
@@ -128,7 +128,7 @@ fn whom_a_budget_refuses_after_the_reset_is_the_budget_s() {
 }
 
 #[test]
-fn where_it_is_to_fail_the_others_go_on() {
+fn on_limit_fail_lets_other_instances_continue() {
     let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "prompt": used_up(3600), "retries": 3}, {"name": "b", "prompt": "[[say beside it]]"},
@@ -166,7 +166,7 @@ fn announced_limit_without_a_refused_result_stops_no_instance() {
 }
 
 #[test]
-fn a_limit_ends_the_wait_for_a_retry() {
+fn usage_limit_ends_the_wait_for_a_retry() {
     let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "prompt": "[[error it broke]]", "retries": 1, "retry_delay": 3600},
@@ -187,7 +187,7 @@ fn a_limit_ends_the_wait_for_a_retry() {
 }
 
 #[test]
-fn a_throttle_is_no_usage_limit() {
+fn throttling_is_not_a_usage_limit() {
     let sandbox = Sandbox::new();
     let instances = json!([{"name": "a", "prompt": "[[status 429 x1000]]"}, {"name": "b", "prompt": "[[say done]]"}]);
     let outcome = sandbox.run(&config(&sandbox, instances), &["--max-parallel", "1"]).expect_code(2);

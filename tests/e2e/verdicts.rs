@@ -132,7 +132,7 @@ fn few_refused_logins_are_survived() {
 }
 
 #[test]
-fn refused_account_stops_what_uses_it() {
+fn refused_account_stops_its_instances() {
     for refusal in ["[[error Credit balance is too low]]", "[[status 403]]", "[[status 401 x1000]]"] {
         let sandbox = Sandbox::new();
         let instances = json!([
@@ -154,7 +154,7 @@ fn refused_account_stops_what_uses_it() {
 }
 
 #[test]
-fn errors_that_no_attempt_changes_are_not_retried() {
+fn permanent_errors_are_not_retried() {
     for generation in GENERATIONS {
         let sandbox = Sandbox::new();
         let instance = |name: &str, prompt: &str| json!({"name": name, "prompt": prompt, "retries": 2, "retry_delay": 0.1, "env": on(generation)});

@@ -1,5 +1,4 @@
-//! What the fuzzers begin with, and what they have found: every file of it goes through their targets in each run of the
-//! suite. `make fuzz` lets them look for more.
+//! The fuzz targets on their corpora: the initial inputs, and those that once caused a crash. `make fuzz` searches for more.
 
 mod targets {
     pub mod config;
@@ -44,23 +43,23 @@ fn run_through(target: fn(&[u8]), directories: &[&str]) {
 }
 
 #[test]
-fn of_the_config() {
+fn config_corpus_causes_no_panic() {
     run_through(config::run, &["fuzz/config", "missing_fields", "malformed_json"]);
 }
 
 #[test]
-fn of_the_start_time() {
+fn start_time_corpus_causes_no_panic() {
     run_through(start_time::run, &["fuzz/start_time"]);
 }
 
 #[test]
-fn of_the_stream() {
+fn stream_corpus_causes_no_panic() {
     run_through(stream::run, &["fuzz/stream", "recorded"]);
 }
 
 /// Each kind of event that the real ones have printed, with each of its fields missing, or of another kind.
 #[test]
-fn of_the_stream_with_any_field_missing_or_wrong() {
+fn stream_with_any_field_missing_or_wrong_causes_no_panic() {
     let mut kinds = HashSet::new();
     let mut changed = 0;
     for file in files(&["recorded"]).iter().filter(|file| file.extension().is_some_and(|e| e == "jsonl")) {

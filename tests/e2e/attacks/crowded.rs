@@ -227,7 +227,7 @@ fn environment_of_an_orphan_is_read_up_to_a_bound() {
 
 /// As large as the system allows by default: 2 MiB with the arguments.
 #[test]
-fn claude_with_an_environment_of_two_megabytes_ends_with_all_that_it_left() {
+fn claude_with_an_environment_of_two_megabytes_ends_with_its_descendants() {
     let more: Vec<(String, String)> = (0..16).map(|i| (format!("A_LARGE_{i}"), "x".repeat(120_000))).collect();
     let sandbox = Sandbox::new();
     let ready = sandbox.path("ready").display().to_string();
@@ -238,7 +238,7 @@ fn claude_with_an_environment_of_two_megabytes_ends_with_all_that_it_left() {
 
 /// To follow each of these links would take longer than any night. The fake claude would: it is asked nothing here.
 #[test]
-fn links_among_the_directories_of_a_project_cost_a_bounded_time() {
+fn links_in_a_project_cost_bounded_time() {
     let sandbox = Sandbox::new();
     let claude = sandbox.workspace().join(".claude");
     for folder in ["commands", "agents", "skills"] {

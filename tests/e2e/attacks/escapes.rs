@@ -176,28 +176,28 @@ fn after_sigkill_of_zen(escapes: &Escapes) {
 }
 
 #[test]
-fn none_lives_on_while_another_instance_runs() {
+fn no_escapee_survives_while_another_instance_runs() {
     repeat(RUNS, while_another_instance_runs);
 }
 
 #[test]
-fn none_lives_on_after_a_timeout() {
+fn no_escapee_survives_a_timeout() {
     repeat(RUNS, after_a_timeout);
 }
 
 #[test]
-fn none_lives_on_after_ctrl_c() {
+fn no_escapee_survives_ctrl_c() {
     repeat(RUNS, after_ctrl_c);
 }
 
 #[test]
-fn none_lives_on_after_sigkill_of_zen() {
+fn no_escapee_survives_sigkill_of_zen() {
     repeat(RUNS, after_sigkill_of_zen);
 }
 
 #[test]
 #[ignore = "long"]
-fn none_lives_on_in_twenty_runs_of_each() {
+fn no_escapee_survives_twenty_runs_of_each() {
     for run in [while_another_instance_runs, after_a_timeout, after_ctrl_c, after_sigkill_of_zen] {
         repeat(SOAK_RUNS, run);
     }

@@ -14,7 +14,7 @@ const RESTRICTED: &str =
     r#"{"instances": [{"name": "a", "prompt": "[[say Done.]]", "allowed_tools": ["Read", "Bash(git log *)"]}]}"#;
 
 #[test]
-fn settings_that_cannot_be_read_are_a_mistake_before_the_start() {
+fn unreadable_settings_are_an_error_before_the_start() {
     type Make = fn(&std::path::Path);
     let cases: [(Make, &str); 5] = [
         (|file| symlink("/dev/zero", file).expect("a link"), "is not a regular file"),

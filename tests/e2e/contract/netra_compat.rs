@@ -134,7 +134,7 @@ const MEANINGS: &[(&str, &[Instance], &[&str])] = &[
 ];
 
 #[test]
-fn its_configs_load_and_mean_the_same() {
+fn netra_configs_load_with_the_same_meaning() {
     for (name, instances, budget) in MEANINGS {
         let sandbox = Sandbox::new();
         let config = fixture(&format!("netra/{name}.json"));
@@ -159,7 +159,7 @@ fn its_configs_load_and_mean_the_same() {
 }
 
 #[test]
-fn every_config_of_that_folder_is_looked_at() {
+fn all_netra_configs_are_covered() {
     let mut names: Vec<String> = std::fs::read_dir(fixture("netra"))
         .expect("the fixtures")
         .flatten()

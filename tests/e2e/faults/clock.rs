@@ -20,7 +20,7 @@ fn jumping_clock(sandbox: &Sandbox) -> Option<PathBuf> {
 
 /// Timeouts, graces, launches and reports follow the time that passes.
 #[test]
-fn is_set_back_and_forth() {
+fn clock_that_is_set_back_and_forth_changes_no_timeout() {
     let sandbox = Sandbox::new();
     let Some(library) = jumping_clock(&sandbox) else {
         eprintln!("left out: there is no cc");

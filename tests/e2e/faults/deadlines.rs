@@ -45,7 +45,7 @@ fn hangs_in_a_turn() {
 }
 
 #[test]
-fn says_nothing_more_after_its_words() {
+fn hangs_after_its_text() {
     let sandbox = Sandbox::new();
     let hangs = with(bad("[[say Fine.]] [[no-result]]"), "timeout", json!(2));
     let outcome = run(&sandbox, &[hangs], &[]).expect_code(4);
@@ -64,7 +64,7 @@ fn lingers_after_its_result() {
 }
 
 #[test]
-fn lingers_after_its_result_and_is_deaf() {
+fn lingers_after_its_result_and_ignores_signals() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &[bad("[[deaf]] [[say Fine.]] [[linger 600]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
@@ -73,7 +73,7 @@ fn lingers_after_its_result_and_is_deaf() {
 }
 
 #[test]
-fn is_deaf_before_initialize() {
+fn ignores_signals_before_initialize() {
     let sandbox = Sandbox::new();
     let deaf = with(at_start(bad("never asked"), "[[deaf]] [[hang]]"), "timeout", json!(2));
     let outcome = run(&sandbox, &[deaf], &[]).expect_code(4);
@@ -83,7 +83,7 @@ fn is_deaf_before_initialize() {
 }
 
 #[test]
-fn is_deaf_in_a_turn() {
+fn ignores_signals_in_a_turn() {
     let sandbox = Sandbox::new();
     let script = "[[usage in=900 out=100]] [[deaf]] [[say Begun.]] [[tool Bash {\"command\": \"sleep 300\"}]]";
     let outcome = run(&sandbox, &[with(bad(script), "timeout", json!(2))], &[]).expect_code(4);
@@ -160,7 +160,7 @@ fn is_silent_from_the_start() {
 
 /// It takes longer than it may be silent, and is never silent for that long.
 #[test]
-fn works_on_and_says_so() {
+fn works_with_output() {
     let sandbox = Sandbox::new();
     let works = "[[wait 500ms]] [[say Still here.]] ".repeat(12);
     let outcome = run(&sandbox, &[with(bad(&works), "idle_timeout", json!(5.5))], &[]).expect_code(0);

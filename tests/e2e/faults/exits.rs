@@ -53,7 +53,7 @@ fn killed_by_a_signal_before_initialize() {
 
 /// The API may have served what was asked for, and nobody tells: that is no exact nothing.
 #[test]
-fn killed_when_it_has_asked_and_nothing_has_come() {
+fn killed_before_the_first_response() {
     let sandbox = Sandbox::new();
     let asked = instance("asked", "[[die KILL]]");
     let second = with(instance("second", "[[die KILL]]"), "pre_commands", json!(["[[say x]]"]));
@@ -161,7 +161,7 @@ fn ends_badly_after_a_good_result() {
 }
 
 #[test]
-fn refuses_to_start_and_says_why() {
+fn exits_at_start_with_a_message() {
     let sandbox = Sandbox::new();
     let words = "[[stderr Checking the licence.]] [[stderr The licence has expired.]] [[exit 3]]";
     let outcome = run(&sandbox, &[at_start(bad("never asked"), words)], &[]).expect_code(2);

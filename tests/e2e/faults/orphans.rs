@@ -49,23 +49,23 @@ fn is_gone_with_its_instance(script: &str) {
 }
 
 #[test]
-fn one_that_holds_the_pipes() {
+fn orphan_that_holds_the_pipes() {
     is_gone_with_its_instance("[[hold-pipe 300]]");
 }
 
 #[test]
-fn one_in_a_session_of_its_own() {
+fn orphan_in_its_own_session() {
     is_gone_with_its_instance("[[escape 300]]");
 }
 
 #[test]
-fn one_in_a_session_of_its_own_that_is_deaf_and_holds_the_pipes() {
+fn orphan_in_its_own_session_that_ignores_signals_and_holds_the_pipes() {
     is_gone_with_its_instance("[[escape 300 deaf keep-pipes]]");
 }
 
 /// Without a mark nobody can say whose it is while others run.
 #[test]
-fn one_with_its_environment_cleared_is_gone_with_zen() {
+fn orphan_without_environment_ends_with_zen() {
     let sandbox = Sandbox::new();
     let script = "[[escape 300 env-cleared deaf]] [[escape 300 env-cleared deaf keep-pipes]] [[say Fine.]]";
     let outcome = run(&sandbox, &[bad(script)], &[]).expect_code(0);
@@ -79,7 +79,7 @@ fn one_with_its_environment_cleared_is_gone_with_zen() {
 
 /// The same, when its instance is the last one and is timed out.
 #[test]
-fn one_with_its_environment_cleared_of_an_instance_that_is_stopped() {
+fn orphan_without_environment_of_a_stopped_instance() {
     let sandbox = Sandbox::new();
     let script = "[[escape 300 env-cleared deaf keep-pipes]] [[deaf]] [[hang]]";
     let outcome = run(&sandbox, &[with(bad(script), "timeout", json!(1))], &[]).expect_code(4);
@@ -114,7 +114,7 @@ fn a_tool_whose_claude_was_killed() {
 
 /// A process that knows what it would be looked for by: another run's mark, or a first thread that is no more.
 #[test]
-fn one_that_passes_for_somebody_else_s() {
+fn orphan_with_the_tag_of_another_run() {
     let sandbox = Sandbox::new();
     let files = ["marked", "threads"].map(|name| sandbox.path(name));
     let commands = [
@@ -165,7 +165,7 @@ fn a_claude_that_tries_to_join_the_group_of_zen() {
 
 /// The kernel takes its time to give so much memory back, and meanwhile the process shows no environment.
 #[test]
-fn one_that_takes_long_to_be_gone() {
+fn orphan_that_ends_slowly() {
     let sandbox = Sandbox::new();
     let files = ["first", "second"].map(|name| sandbox.path(name));
     let hold = |file: &std::path::Path, rest: &str| {
@@ -206,7 +206,7 @@ time.sleep(300)
 
 /// What a tool leaves in the background is gone as well.
 #[test]
-fn a_tool_that_leaves_something_in_the_background() {
+fn tool_with_a_background_process() {
     let sandbox = Sandbox::new();
     let file = sandbox.path("pid");
     let command = format!("setsid -f sh -c 'echo $$ > {}; sleep 300'", file.display());

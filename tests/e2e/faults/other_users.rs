@@ -47,7 +47,7 @@ fn survivors(outcome: &RunOutput, name: &str) -> Vec<i32> {
 }
 
 #[test]
-fn they_hold_up_nobody_else_and_are_told() {
+fn processes_of_another_user_are_reported_and_block_no_instance() {
     if !nix::unistd::geteuid().is_root() {
         return; // who may become root without a password is root
     }

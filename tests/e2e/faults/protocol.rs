@@ -25,7 +25,7 @@ fn answers_initialize_twice() {
 
 /// Answers to questions that nobody has asked, before and after the one that counts.
 #[test]
-fn answers_what_was_not_asked() {
+fn answers_an_unknown_request() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &[initializes("disordered")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
@@ -78,7 +78,7 @@ fn prints_garbage() {
 }
 
 #[test]
-fn prints_garbage_before_it_is_asked() {
+fn prints_garbage_before_initialize() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &[super::at_start(bad("[[say Fine.]]"), "[[garbage 28]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
@@ -95,7 +95,7 @@ fn prints_garbage_and_ends() {
 
 /// What is nested so deep is not looked at; of a result that is said at once, for no other one comes.
 #[test]
-fn prints_what_is_nested_beyond_reason() {
+fn prints_deeply_nested_json() {
     let sandbox = Sandbox::new();
     let kinds = ["assistant", "user", "system", "stream_event", "control_response"];
     let nests: String = kinds.iter().map(|kind| format!("[[nest 100000 {kind}]] ")).collect();
@@ -117,7 +117,7 @@ fn prints_unknown_events() {
 }
 
 #[test]
-fn tells_its_result_twice() {
+fn prints_its_result_twice() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &[bad("[[usage in=900 out=100]] [[say Fine.]] [[result-twice]]")], &[]).expect_code(0);
     expect_completed(&outcome, "bad");
@@ -127,7 +127,7 @@ fn tells_its_result_twice() {
 
 /// The second copy is not the next turn's result.
 #[test]
-fn tells_a_result_twice_before_its_last_turn() {
+fn prints_a_result_twice_before_its_last_turn() {
     let sandbox = Sandbox::new();
     let twice = "[[usage in=900 out=100]] [[say First.]] [[result-twice]]";
     let twice = with(bad("[[wait 300ms]] [[error The work failed.]]"), "pre_commands", json!([twice]));
@@ -137,7 +137,7 @@ fn tells_a_result_twice_before_its_last_turn() {
 }
 
 #[test]
-fn tells_of_an_error() {
+fn reports_an_error() {
     let sandbox = Sandbox::new();
     let instances = [bad("[[error Out of ideas.]]"), instance("max-turns", "[[say x]] [[subtype error_max_turns]]")];
     let outcome = run(&sandbox, &instances, &[]).expect_code(2);
@@ -147,7 +147,7 @@ fn tells_of_an_error() {
 }
 
 #[test]
-fn retries_and_the_report_says_so() {
+fn api_retry_is_in_the_report() {
     let sandbox = Sandbox::new();
     let retries = with(bad("[[status 529 x3]] [[say Fine.]]"), "env", json!({ "FAKE_CLAUDE_RETRY_MS": "500" }));
     let config = sandbox.config(&beside_good_ones(&[retries]));

@@ -57,7 +57,7 @@ fn claude_is_replaced_by_one_that_fails() {
 }
 
 #[test]
-fn claude_is_replaced_by_what_is_no_program() {
+fn claude_is_replaced_by_an_invalid_program() {
     const NO_INTERPRETER: &str = "#!/no/such/interpreter\n";
     for (body, mode, why) in [("nothing", 0o644, "Permission denied"), (NO_INTERPRETER, 0o755, "the interpreter")] {
         let sandbox = Sandbox::new();

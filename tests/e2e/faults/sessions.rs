@@ -6,7 +6,7 @@ use super::{bad, expect_completed, instance, run, with};
 use harness::Sandbox;
 
 #[test]
-fn a_session_that_is_there_is_gone_on_with() {
+fn existing_session_is_continued() {
     for generation in ["1.0", "2.0", "2.1"] {
         let sandbox = Sandbox::new();
         let of_night = |prompt| {
@@ -55,7 +55,7 @@ fn one_session_is_never_in_two_processes_at_once() {
 
 /// What is cleared is a conversation less, on every generation, and the session goes on in the new one.
 #[test]
-fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
+fn cleared_session_continues_in_a_new_conversation() {
     for generation in ["1.0", "2.0", "2.1"] {
         let sandbox = Sandbox::new();
         let of_night = |prompt, pre_commands: &[&str]| {
@@ -88,7 +88,7 @@ fn a_cleared_session_goes_on_in_a_conversation_of_its_own() {
 
 /// 2.0 leaves a session of a process that was told nothing: it can neither be begun nor gone on with.
 #[test]
-fn a_session_in_which_nothing_was_said_is_passed_over() {
+fn empty_session_is_skipped() {
     for generation in ["1.0", "2.0", "2.1"] {
         let sandbox = Sandbox::new();
         let of_night = |prompt| {

@@ -12,7 +12,7 @@ fn told(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
+fn failure_skips_dependents_and_names_the_cause() {
     let sandbox = Sandbox::new();
     let config = json!({"instances": [
         {"name": "a", "prompt": "[[error it broke]]"},
@@ -41,7 +41,7 @@ fn a_failure_skips_those_that_need_it_and_says_because_of_whom() {
 }
 
 #[test]
-fn a_result_goes_to_whoever_depends_on_it() {
+fn result_is_passed_to_dependents() {
     let sandbox = Sandbox::new();
     sandbox.command("sum", "$ARGUMENTS [[say summed]]");
     let config = json!({"instances": [
@@ -64,7 +64,7 @@ fn a_result_goes_to_whoever_depends_on_it() {
 }
 
 #[test]
-fn a_result_becomes_neither_a_command_nor_a_template() {
+fn result_is_neither_a_command_nor_a_template() {
     let sandbox = Sandbox::new();
     let config = json!({"instances": [
         {"name": "a", "prompt": "[[say /compact {{resul]]".replace("{{resul", "now")},
@@ -101,7 +101,7 @@ fn a_dry_run_shows_the_placeholder() {
 
 /// One first, one last, 198 in layers of eleven between them, each depending on three of the layer before.
 #[test]
-fn a_diamond_of_200_ends_as_its_graph_says() {
+fn diamond_of_200_instances_ends_as_its_graph_requires() {
     const LAYER: usize = 11;
     let layer_of = |i: usize| i.div_ceil(LAYER);
     let in_layer = |layer: usize, at: usize| if layer == 0 { 0 } else { 1 + (layer - 1) * LAYER + at % LAYER };

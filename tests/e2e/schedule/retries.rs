@@ -27,7 +27,7 @@ fn failed_attempts(outcome: &RunOutput, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_failed_is_tried_again_until_it_completes() {
+fn failed_instance_is_retried_until_it_completes() {
     let sandbox = Sandbox::new();
     sandbox.command("flaky", &broken(900, 100));
     let instances = json!([
@@ -56,7 +56,7 @@ fn what_failed_is_tried_again_until_it_completes() {
 }
 
 #[test]
-fn the_last_attempt_s_failure_is_the_instance_s() {
+fn failure_of_the_last_attempt_is_reported() {
     let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "prompt": broken(40, 2), "retries": 2, "retry_delay": 0.2},
@@ -76,7 +76,7 @@ fn the_last_attempt_s_failure_is_the_instance_s() {
 }
 
 #[test]
-fn what_no_attempt_can_mend_is_not_tried_again() {
+fn permanent_failure_is_not_retried() {
     let sandbox = Sandbox::new();
     let with_retries =
         |name: &str, prompt: Value| json!({"name": name, "command": prompt, "retries": 5, "retry_delay": 0.1});
@@ -97,7 +97,7 @@ fn what_no_attempt_can_mend_is_not_tried_again() {
 
 /// The older generations have no field for it, and announce no retry.
 #[test]
-fn a_refused_login_of_an_older_generation_is_not_tried_again() {
+fn refused_login_of_an_older_generation_is_not_retried() {
     for generation in ["2.0", "1.0"] {
         let sandbox = Sandbox::new();
         let env = json!({"FAKE_CLAUDE_GENERATION": generation, "FAKE_CLAUDE_RETRY_MS": "5"});
@@ -112,7 +112,7 @@ fn a_refused_login_of_an_older_generation_is_not_tried_again() {
 }
 
 #[test]
-fn a_program_that_is_gone_is_not_waited_for() {
+fn missing_program_is_not_retried() {
     let sandbox = Sandbox::new();
     let gone = sandbox.workspace().join("gone");
     fs::create_dir(&gone).expect("a directory");
@@ -129,7 +129,7 @@ fn a_program_that_is_gone_is_not_waited_for() {
 }
 
 #[test]
-fn a_budget_is_of_all_attempts() {
+fn budget_counts_all_attempts() {
     let sandbox = Sandbox::new();
     let instances = json!([
         {"name": "a", "command": broken(599, 1), "retries": 5, "retry_delay": 0.1},
@@ -155,7 +155,7 @@ fn a_budget_is_of_all_attempts() {
 }
 
 #[test]
-fn a_stop_ends_the_wait() {
+fn signal_ends_the_wait_for_a_retry() {
     let sandbox = Sandbox::new();
     let instances = json!([{"name": "a", "prompt": "[[error it broke]]", "retries": 1, "retry_delay": 3600}]);
     let run = sandbox.start(&config(&sandbox, instances), &[]);
@@ -167,7 +167,7 @@ fn a_stop_ends_the_wait() {
 }
 
 #[test]
-fn a_named_session_goes_on_in_the_next_attempt() {
+fn next_attempt_continues_a_named_session() {
     let sandbox = Sandbox::new();
     sandbox.command("flaky", "[[error it broke]]");
     let instances = json!([{"name": "a", "command": "/flaky", "session_id": "s", "retries": 3, "retry_delay": 1}]);

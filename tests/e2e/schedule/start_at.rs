@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use harness::{Sandbox, wait_until};
 
 #[test]
-fn a_run_starts_when_it_is_due() {
+fn run_starts_at_its_time() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say Done.]]"]);
     let began_ms = zen::run::epoch_ms();
@@ -22,7 +22,7 @@ fn a_run_starts_when_it_is_due() {
 }
 
 #[test]
-fn everything_is_checked_before_the_wait() {
+fn config_is_checked_before_the_wait() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(r#"{"instances": [{"comand": "/help"}]}"#);
     let outcome = sandbox.run(&config, &["--start-at", "10h"]).expect_code(1);
@@ -62,7 +62,7 @@ fn a_signal_ends_the_wait_at_once() {
 }
 
 #[test]
-fn what_is_left_is_said_on_demand_and_holds_up_nobody() {
+fn remaining_wait_is_reported_on_demand_without_delay() {
     let sandbox = Sandbox::new();
     let config = sandbox.prompts(&["[[say Done.]]"]);
     let waits = sandbox.start(&config, &["--start-at", "10h"]);
@@ -79,7 +79,7 @@ fn what_is_left_is_said_on_demand_and_holds_up_nobody() {
 
 /// Whoever asks is answered by a quiet one too.
 #[test]
-fn a_quiet_one_says_what_is_left_only_on_demand() {
+fn quiet_run_reports_the_remaining_wait_only_on_demand() {
     let sandbox = Sandbox::new();
     let waits = sandbox.start(&sandbox.prompts(&["[[say Done.]]"]), &["--start-at", "10h", "--quiet"]);
     wait_until("the wait", || catches(waits.pid(), Signal::SIGUSR1));
@@ -99,7 +99,7 @@ fn catches(pid: i32, signal: Signal) -> bool {
 }
 
 #[test]
-fn a_run_that_has_waited_is_stopped_like_any_other() {
+fn delayed_run_can_be_stopped() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let sandbox = Sandbox::new();
         let config = sandbox.prompts(&["[[tool Bash {\"command\": \"sleep 300\"}]]"]);
@@ -114,7 +114,7 @@ fn a_run_that_has_waited_is_stopped_like_any_other() {
 
 /// The pure parts know what clocks do; this is that the system's zones are asked.
 #[test]
-fn it_is_the_local_clock_that_counts() {
+fn start_time_uses_the_local_clock() {
     let has_zones = Path::new("/usr/share/zoneinfo/Europe/Berlin").exists();
     for (zone, offsets) in [
         ("Europe/Berlin", &["+0100", "+0200"][..]),

@@ -61,7 +61,7 @@ fn while_tools_run() {
 }
 
 #[test]
-fn while_tools_of_the_deaf_run() {
+fn while_tools_that_ignore_signals_run() {
     let sandbox = Sandbox::new();
     let zen = sandbox.start(&config(&sandbox, &of_each_generation(&format!("[[deaf]] {SPENDS}"))), &[]);
     wait_until("the tools", || has_logged(&sandbox, "tool", 3));

@@ -13,7 +13,7 @@ use harness::{Sandbox, wait_until};
 const TITLE: &str = "ZEN Orchestrator - Instance Status";
 
 #[test]
-fn sigusr1_is_a_report_now() {
+fn sigusr1_prints_a_report() {
     let sandbox = Sandbox::new();
     let waits = instance("a", &format!("{} [[say Done.]]", sandbox.gate("gate")));
     let zen = sandbox.start(&config(&sandbox, &[waits]), &["--status-report-interval", "1000"]);
@@ -29,7 +29,7 @@ fn sigusr1_is_a_report_now() {
 
 /// As `nohup` does it, for each of them.
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored() {
+fn ignored_signals_stay_ignored() {
     std::thread::scope(|scope| {
         for ignored in STOPPING {
             scope.spawn(move || {

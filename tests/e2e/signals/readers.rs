@@ -19,7 +19,7 @@ fn stdout_of(writer: PipeWriter) -> Stdio {
 
 /// As in `zen | head -1`.
 #[test]
-fn a_reader_that_goes_away() {
+fn reader_closes_the_pipe() {
     for (script, code) in [("[[say Done.]]", 0), ("[[error Out of ideas.]]", 2)] {
         let sandbox = Sandbox::new();
         let instances = [instance("a", &format!("{} {script}", sandbox.gate("gate")))];
@@ -42,7 +42,7 @@ fn a_reader_that_goes_away() {
 
 /// The same for both outputs.
 #[test]
-fn nobody_reads_anything() {
+fn stdout_and_stderr_are_never_read() {
     let sandbox = Sandbox::new();
     let instances = [instance("a", "[[wait 500ms]] [[say Done.]]"), instance("b", "[[error Out of ideas.]]")];
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -97,7 +97,7 @@ fn expect_supervised(outcome: &RunOutput) {
 }
 
 #[test]
-fn a_reader_that_reads_at_last() {
+fn reader_resumes_late() {
     let sandbox = Sandbox::new();
     let (zen, mut reader) = unread(&sandbox);
     zen.signal(Signal::SIGUSR1); // asks for a report, and is no reason to give up
@@ -110,7 +110,7 @@ fn a_reader_that_reads_at_last() {
 }
 
 #[test]
-fn a_reader_that_never_reads_and_a_signal() {
+fn signal_while_the_reader_is_blocked() {
     let sandbox = Sandbox::new();
     let (zen, reader) = unread(&sandbox);
     zen.signal(Signal::SIGTERM);
@@ -127,7 +127,7 @@ fn a_reader_that_never_reads_and_a_signal() {
 
 /// The other side of a terminal that does not read: a connection that has stalled.
 #[test]
-fn a_terminal_that_nobody_reads() {
+fn terminal_is_never_read() {
     let sandbox = Sandbox::new();
     let mut hangs = instance("hangs", "[[hang]]");
     hangs["timeout"] = json!(2);
