@@ -1,5 +1,6 @@
 //! One test for each finding of the security audit: text, files, processes and signals that cross a trust boundary.
 
+mod bounds;
 mod crowded;
 mod descriptors;
 mod escapes;

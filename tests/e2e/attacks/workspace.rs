@@ -68,6 +68,59 @@ fn project_is_looked_for_above_the_target_of_a_link() {
 }
 
 #[test]
+fn removed_current_directory_is_not_the_workspace() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("gone")).expect("a directory");
+    let config = sandbox.prompts(&["[[say Done.]]"]);
+    let zen = sandbox.zen(&["--config", config.to_str().expect("UTF-8")]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "cd gone && rmdir ../gone && exec \"$0\" \"$@\""]);
+    shell.arg(zen.get_program()).args(zen.get_args()).current_dir(sandbox.path(""));
+    shell.env_clear().envs(zen.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let outcome = sandbox.started(&mut shell).outcome().expect_code(1);
+    let expected = "zen: the current directory was removed: change to another one\n";
+    assert_eq!(outcome.stderr, expected, "{}", outcome.dump());
+}
+
+#[test]
+fn log_directory_of_another_user_is_warned_of() {
+    if !is_root("log_directory_of_another_user_is_warned_of") {
+        return;
+    }
+    for (owner, mode, problem) in [
+        (NOBODY, 0o1777, Some("logs belongs to another user")),
+        (0, 0o777, Some("other users can write to")),
+        (0, 0o1777, None),
+        (0, 0o755, None),
+    ] {
+        let sandbox = Sandbox::new();
+        fs::create_dir(sandbox.path("logs")).expect("a directory");
+        chown(sandbox.path("logs"), Some(owner), None).expect("root may");
+        fs::set_permissions(sandbox.path("logs"), Permissions::from_mode(mode)).expect("permissions");
+        let config = sandbox.prompts(&["[[say Done.]]"]);
+        let outcome = sandbox.run(&config, &["--quiet", "--log-dir", "logs"]).expect_code(0);
+        let warning = outcome.stderr.lines().find(|line| line.starts_with("zen: log directory: "));
+        let is_expected = match (warning, problem) {
+            (Some(warning), Some(problem)) => warning.contains(problem) && warning.ends_with("with --log-dir DIR"),
+            (warning, problem) => warning.is_none() && problem.is_none(),
+        };
+        assert!(is_expected, "{owner} {mode:o}\n{}", outcome.dump());
+    }
+}
+
+/// An instance can move its files away and put others in their place.
+#[test]
+fn replaced_directory_of_an_instance_is_reported() {
+    let sandbox = Sandbox::new();
+    let command = "cd \"$HOME/../state/zen/latest\" && mv 01-a moved && mkdir 01-a && echo {} > 01-a/stream.jsonl";
+    let tool = json!({ "command": command });
+    let outcome = sandbox.run(&sandbox.prompts(&[&format!("[[tool Bash {tool}]] [[say Done.]]")]), &[]).expect_code(0);
+    let expected = "/01-a/stream.jsonl: it was moved, removed or replaced";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.dump());
+    assert!(outcome.stdout.contains("stream.jsonl"), "the summary names it\n{}", outcome.dump());
+}
+
+#[test]
 fn real_hook_of_another_user_does_not_run() {
     if !is_root("real_hook_of_another_user_does_not_run") {
         return;
