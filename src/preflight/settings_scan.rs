@@ -69,6 +69,12 @@ pub enum SettingsError {
     Exceeds(Bound),
 }
 
+impl From<std::io::Error> for SettingsError {
+    fn from(error: std::io::Error) -> Self {
+        SettingsError::Unreadable(error_text(&error))
+    }
+}
+
 impl Display for SettingsError {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
@@ -327,23 +333,19 @@ fn read_settings(file: &Path) -> Result<Option<Vec<u8>>, SettingsError> {
     let opened = match options.open(file) {
         Ok(opened) => opened,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(unreadable(&error)),
+        Err(error) => return Err(error.into()),
     };
-    if !opened.metadata().map_err(|error| unreadable(&error))?.is_file() {
+    if !opened.metadata()?.is_file() {
         return Err(SettingsError::NotRegular);
     }
     let mut bytes = Vec::new();
-    opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    opened.take(MAX_SETTINGS_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SETTINGS_BYTES {
         return Err(SettingsError::TooLarge);
     }
     // claude itself creates empty settings files.
     let is_empty = bytes.iter().all(u8::is_ascii_whitespace);
     Ok(if is_empty { None } else { Some(bytes) })
-}
-
-fn unreadable(error: &std::io::Error) -> SettingsError {
-    SettingsError::Unreadable(error_text(error))
 }
 
 /// Author of a settings file.

@@ -89,6 +89,12 @@ pub enum LockProblem {
     System(String),
 }
 
+impl From<io::Error> for LockProblem {
+    fn from(error: io::Error) -> Self {
+        LockProblem::System(error_text(&error))
+    }
+}
+
 impl Display for LockProblem {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
@@ -128,7 +134,7 @@ impl Lock {
             file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => break locked,
                 Err((file, Errno::EWOULDBLOCK)) => file,
-                Err((_, error)) => return Err(LockError::Unusable(system(&error.into()))),
+                Err((_, error)) => return Err(LockError::Unusable(io::Error::from(error).into())),
             };
             let line = recorded.trim().to_owned();
             let is_dead = recorded_pid(&line).is_some_and(is_dead);
@@ -166,7 +172,7 @@ fn open(path: &Path) -> Result<File, LockProblem> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     let file = options.open(path).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::ELOOP) if path.is_symlink() => LockProblem::SymbolicLink,
-        _ => system(&error),
+        _ => error.into(),
     })?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(LockProblem::NotRegular);
@@ -176,13 +182,13 @@ fn open(path: &Path) -> Result<File, LockProblem> {
 
 /// Opens a lock file in a directory, which is created with mode 0700 if it is missing.
 pub(super) fn open_in(directory: &Path, name: &str) -> Result<File, LockProblem> {
-    private().recursive(true).create(directory).map_err(|error| system(&error))?;
+    private().recursive(true).create(directory)?;
     open(&directory.join(name))
 }
 
 /// Reads the line of the last holder. A file with any other content is rejected.
 fn recorded_holder(file: &mut File) -> Result<String, LockProblem> {
-    let line = read(file).map_err(|error| system(&error))?;
+    let line = read(file)?;
     if !line.is_empty() && !line.starts_with(FIRST_WORD) {
         return Err(LockProblem::ForeignContent);
     }
@@ -205,10 +211,6 @@ fn is_dead(pid: i32) -> bool {
     let is_read = file.is_ok_and(|file| file.take(MAX_HOLDER_BYTES).read_to_end(&mut stat).is_ok());
     let state = stat.iter().rposition(|&b| b == b')').and_then(|end| stat.get(end + 2));
     is_read && matches!(state, Some(b'Z' | b'X'))
-}
-
-fn system(error: &io::Error) -> LockProblem {
-    LockProblem::System(error_text(error))
 }
 
 fn read(file: &mut File) -> io::Result<String> {
