@@ -570,7 +570,7 @@ fn text_of_agents_is_fenced_under_github_actions() {
 }
 
 #[test]
-fn the_first_line_says_how_many_instances_run_and_where_their_files_are() {
+fn first_line_has_the_number_of_instances_and_the_run_directory() {
     let sandbox = Sandbox::new();
     let outcome = sandbox.run(&sandbox.prompts(&["[[say Hi.]]", "[[say Hi.]]"]), &[]).expect_code(0);
     let first = outcome.stdout.lines().next().unwrap_or_default();

@@ -44,7 +44,7 @@ fn replace_claude(sandbox: &Sandbox, body: &str, mode: u32) {
 }
 
 #[test]
-fn claude_is_replaced_by_one_that_fails() {
+fn claude_is_replaced_by_a_failing_program() {
     let sandbox = Sandbox::new();
     let zen = start_on_own_claude(&sandbox);
     replace_claude(&sandbox, "#!/bin/sh\necho 'update under way' >&2\nexit 9\n", 0o755);

@@ -215,7 +215,7 @@ fn many_names(real: &Real) -> Vec<String> {
 }
 
 #[test]
-fn real_instance_whose_last_message_is_under_way_completes() {
+fn real_instance_in_its_last_message_completes() {
     on_each_generation(2, |real| {
         let config = json!({"budget": {"overall_budget": 30_000}, "instances": [
             {"name": "last-message",

@@ -8,7 +8,7 @@ use super::on_each_generation;
 use harness::{MAX_WAIT, wait_until};
 
 #[test]
-fn real_result_goes_on_as_text_and_is_no_command() {
+fn real_result_is_passed_as_text_and_is_no_command() {
     on_each_generation(1, |real| {
         real.sandbox.command("sum", "Sum up: $ARGUMENTS [[say summed]]");
         let config = json!({"instances": [

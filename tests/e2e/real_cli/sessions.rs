@@ -14,7 +14,7 @@ fn run_in_session(real: &Real, pre_commands: &[&str], prompt: &str) -> RunOutput
 }
 
 #[test]
-fn real_named_session_goes_on_in_the_next_run() {
+fn real_next_run_continues_a_named_session() {
     on_each_generation(1, |real| {
         let first = run_in_session(real, &[], "The word is heliotrope. [[usage in=900 out=90]] [[say Noted.]]");
         real.assert_books_balance(&first);
@@ -55,7 +55,7 @@ fn told_to_the_model_without_books(real: &Real, fields: &serde_json::Value) -> (
 }
 
 #[test]
-fn real_cleared_session_goes_on_without_what_was_before() {
+fn real_cleared_session_starts_without_history() {
     on_each_generation(1, |real| {
         let session = "3F2504E0-4F89-41D3-9A0C-0305E82C3301";
         told_to_the_model(real, &json!({"prompt": "Heliotrope. [[say One.]]", "session_id": session}));
@@ -98,7 +98,7 @@ fn real_clear_in_the_middle_ends_one_conversation_and_begins_the_next() {
 
 /// 2.0 leaves a file of a session that nothing was said in, and can then neither begin nor resume it.
 #[test]
-fn real_session_in_which_nothing_was_said_can_be_entered() {
+fn real_empty_session_can_be_continued() {
     on_each_generation(1, |real| {
         let config = json!({"instances": [{"name": "a", "command": "/gone", "session_id": "diary"}]}).to_string();
         real.run(&real.sandbox.config(&config), &[]).expect_code(2);

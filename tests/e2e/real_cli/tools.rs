@@ -80,7 +80,7 @@ fn real_plan_writes_nothing_whatever_is_allowed() {
 }
 
 #[test]
-fn real_refused_patterns_hold_in_a_mode_that_asks_nobody() {
+fn real_denied_patterns_hold_in_a_mode_without_prompts() {
     on_each_generation(1, |real| {
         let fields = json!({"disallowed_tools": ["Bash(touch *)", "Write(docs/**)", "WebFetch"]});
         let calls = [
@@ -160,7 +160,7 @@ fn real_subagent_may_use_no_more_than_its_instance() {
 }
 
 #[test]
-fn real_refused_tool_is_a_failure_where_it_may_not_be() {
+fn real_denied_tool_fails_the_instance_if_configured() {
     on_each_generation(1, |real| {
         let fields = json!({"permission_mode": "default", "fail_on_denied": true});
         let outcome = run_tools(real, &fields, &[write(real, "made-by-write")]).expect_code(2);

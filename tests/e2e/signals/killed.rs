@@ -34,7 +34,7 @@ fn before_anything_is_launched() {
 }
 
 #[test]
-fn while_it_launches() {
+fn while_launching() {
     let sandbox = Sandbox::new();
     let many: Vec<Value> = (0..20).map(|i| instance(&format!("i{i}"), SPENDS)).collect();
     let zen = sandbox.start(&config(&sandbox, &many), &[]);
@@ -43,7 +43,7 @@ fn while_it_launches() {
 }
 
 #[test]
-fn while_it_waits_for_the_first_answer() {
+fn while_waiting_for_the_first_response() {
     let sandbox = Sandbox::new();
     let silent = |name, how: &str| with_env(instance(name, "never"), json!({ "FAKE_CLAUDE_AT_START": how }));
     let instances = [silent("hangs", "[[hang]]"), silent("deaf", "[[deaf]] [[hang]]")];

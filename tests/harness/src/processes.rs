@@ -1,13 +1,13 @@
-//! Looks for processes in /proc, by what stands in their environment.
+//! Finds processes in /proc by their environment.
 
 use std::fs;
 
-/// Each living process that has this variable with this value, as "pid: command line". Zombies count: nobody reaped them.
+/// Returns each living process whose environment has this `NAME=VALUE`, as "pid: command line".
 pub fn processes_with(variable: &str) -> Vec<String> {
     pids_with(variable).into_iter().map(|pid| format!("{pid}: {}", command_line(pid))).collect()
 }
 
-/// Whether a process of this id is there and no zombie.
+/// True if the process exists and is no zombie.
 pub fn is_alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
@@ -15,18 +15,18 @@ pub fn is_alive(pid: i32) -> bool {
         .unwrap_or(false)
 }
 
-/// Whether a process of this id is there, a zombie included.
+/// True if the process exists, as a zombie or not.
 pub fn exists(pid: i32) -> bool {
     fs::exists(format!("/proc/{pid}")).expect("/proc is there")
 }
 
-/// The children of a process, zombies included.
+/// Returns the children of a process, zombies included.
 pub fn children_of(pid: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// What a failed test leaves behind.
+/// Kills each process whose environment has this `NAME=VALUE`.
 pub fn end_all_with(variable: &str) {
     for pid in pids_with(variable) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);

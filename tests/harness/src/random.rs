@@ -1,4 +1,4 @@
-//! Random choices that can be made again: a test that fails says its seed.
+//! Random choices that a seed reproduces.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! A place of its own for each test: workspace, home, state directory, and the zen program run in it. Every run is
-//! bounded in time, and after every run it is looked whether a process of it is left.
+//! Directories in which tests run zen: workspace, home and state directory of their own. Each run is bounded in time, and
+//! fails its test if it leaves a process behind.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,15 +20,15 @@ use crate::processes::{self, is_alive, processes_with};
 use crate::programs::{fake_claude, zen_binary};
 use crate::waiting::MAX_WAIT;
 
-/// The variable that every process of one test carries.
+/// Environment variable by which the processes of one test are found.
 pub const TEST_VARIABLE: &str = "ZEN_TEST";
 
-/// A directory of its own, with what a run needs in it.
+/// Temporary directory with everything that a run needs.
 pub struct Sandbox {
     directory: tempfile::TempDir,
 }
 
-/// A run under way.
+/// Run in progress.
 pub struct Running {
     child: Child,
     sandbox_id: String,
@@ -38,7 +38,7 @@ pub struct Running {
     started: Instant,
 }
 
-/// A run that has ended.
+/// Exit code, output and report of a finished run.
 pub struct RunOutput {
     pub code: i32,
     pub stdout: String,
@@ -65,14 +65,14 @@ impl Sandbox {
         self.path("workspace")
     }
 
-    /// A slash command of the workspace, with this body.
+    /// Writes a slash command of the workspace.
     pub fn command(&self, name: &str, body: &str) -> &Self {
         let file = self.workspace().join(format!(".claude/commands/{name}.md"));
         fs::write(file, body).expect("a command file");
         self
     }
 
-    /// Makes every slash command that a config calls.
+    /// Writes every slash command that a config calls.
     pub fn commands_of(&self, config: &Path) -> &Self {
         let text = fs::read_to_string(config).expect("a config");
         for called in text.split("\"/").skip(1) {
@@ -85,14 +85,14 @@ impl Sandbox {
         self
     }
 
-    /// A config file with this text.
+    /// Writes the config file, and returns its path.
     pub fn config(&self, text: &str) -> PathBuf {
         let file = self.path("config.json");
         fs::write(&file, text).expect("a config file");
         file
     }
 
-    /// A config of one prompt for each of these, named `a`, `b`, …
+    /// Writes a config with one instance for each prompt, named `a`, `b`, …
     pub fn prompts(&self, prompts: &[&str]) -> PathBuf {
         let names = ('a'..='z').map(String::from);
         let instances: Vec<Value> =
@@ -100,7 +100,7 @@ impl Sandbox {
         self.config(&serde_json::json!({ "instances": instances }).to_string())
     }
 
-    /// zen, in this place, on the fake claude; not started. Nothing of the caller's environment but PATH is in its own.
+    /// Returns the command that runs zen in this sandbox on the fake claude. Of the caller's environment it has only PATH.
     pub fn zen(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(zen_binary());
         command.args(arguments).current_dir(self.directory.path()).env_clear().envs([
@@ -114,24 +114,23 @@ impl Sandbox {
             ("FAKE_CLAUDE_RETRY_MS", "50"),
             (TEST_VARIABLE, &self.id()),
         ]);
-        // Where coverage is measured, what is run here tells of itself in this file.
+        // Programs that are built for coverage write it to this file.
         command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         with_default_signals(&mut command);
         command
     }
 
-    /// Runs this config here, with the workspace of this place and no delay between launches, unless `arguments` say
-    /// otherwise.
+    /// Runs a config with the workspace of the sandbox and no delay between launches, unless the arguments override them.
     pub fn run(&self, config: &Path, arguments: &[&str]) -> RunOutput {
         self.start(config, arguments).outcome()
     }
 
-    /// Starts the same, and does not wait for it.
+    /// Starts a run like [`run`](Self::run), and does not wait for its end.
     pub fn start(&self, config: &Path, arguments: &[&str]) -> Running {
         self.started(&mut self.zen_on(config, arguments))
     }
 
-    /// The same, not started.
+    /// Returns the command of such a run.
     pub fn zen_on(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut all = vec!["--config", config.to_str().expect("a path in UTF-8"), "--workspace", "workspace"];
         all.extend(["--startup-delay", "0"]);
@@ -139,13 +138,13 @@ impl Sandbox {
         self.zen(&all)
     }
 
-    /// Starts a command of [`zen`](Self::zen)'s kind.
+    /// Starts a command that [`zen`](Self::zen) returned.
     pub fn started(&self, command: &mut Command) -> Running {
         let stdout = File::create(self.path("stdout")).expect("a file");
         self.started_to(command, Stdio::from(stdout))
     }
 
-    /// Starts such a command with its standard output somewhere else.
+    /// Starts such a command with another standard output.
     pub fn started_to(&self, command: &mut Command, stdout: Stdio) -> Running {
         command.stdout(stdout);
         let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
@@ -155,38 +154,38 @@ impl Sandbox {
         } else {
             command.stdin(Stdio::null());
         }
-        // Before it, for zen may have done much by the time that this thread goes on.
+        // Before the spawn: zen may have run for a while when this thread continues.
         let started = Instant::now();
         let child = command.spawn().expect("zen starts");
         Running { child, sandbox_id: self.id(), stdout, stderr, state: self.path("state/zen"), started }
     }
 
-    /// What the fake claude has logged of instances: starts, messages, ends.
+    /// Returns the log of the fake claude about instances: starts, messages, ends.
     pub fn claude_log(&self) -> Vec<Value> {
         let log = self.full_claude_log();
         let asked: Vec<Value> = questions_in(&log).map(|start| start["pid"].clone()).collect();
         log.into_iter().filter(|event| !asked.contains(&event["pid"])).collect()
     }
 
-    /// The starts of the fake claude for a question of zen's own, such as which commands there are.
+    /// Returns the starts of the fake claude for a query of zen itself, such as the list of commands.
     pub fn questions(&self) -> Vec<Value> {
         questions_in(&self.full_claude_log()).cloned().collect()
     }
 
-    /// The log with that of questions.
+    /// Returns the log of the fake claude, queries included.
     pub fn full_claude_log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("fake-claude.log")).unwrap_or_default();
-        // The last line may be under way.
+        // The last line may be incomplete.
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
-    /// What it has logged of one kind.
+    /// Returns the events of one kind from the log about instances.
     pub fn claude_events(&self, kind: &str) -> Vec<Value> {
         self.claude_log().into_iter().filter(|event| event["event"] == kind).collect()
     }
 
-    /// A script for the fake claude that waits, in a tool, until this gate is opened.
+    /// Returns a script that waits in a tool until the gate is opened.
     pub fn gate(&self, name: &str) -> String {
         let command = format!("while [ ! -e {} ]; do sleep 0.02; done", self.path(name).display());
         format!("[[tool Bash {}]]", serde_json::json!({ "command": command }))
@@ -201,13 +200,13 @@ impl Sandbox {
         self.directory.path().file_name().expect("it has a name").to_string_lossy().into_owned()
     }
 
-    /// The processes of this place that live.
+    /// Returns the living processes of this sandbox.
     pub fn survivors(&self) -> Vec<String> {
         processes_with(&format!("{TEST_VARIABLE}={}", self.id()))
     }
 }
 
-/// A test that fails leaves no process behind either.
+/// Kills the processes that a failed test left behind.
 impl Drop for Sandbox {
     fn drop(&mut self) {
         processes::end_all_with(&format!("{TEST_VARIABLE}={}", self.id()));
@@ -236,7 +235,7 @@ impl Running {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("zen lives");
     }
 
-    /// Whether this instance has come to its end, as the report on disk says.
+    /// True if the instance has ended according to the report on disk.
     pub fn has_ended(&self, name: &str) -> bool {
         let report = self.report();
         let instances = report["instances"].as_array().map_or(&[][..], Vec::as_slice);
@@ -244,22 +243,22 @@ impl Running {
         status.is_some_and(|status| !["pending", "running"].contains(&status))
     }
 
-    /// Whether it has ended and was not waited for.
+    /// True if zen has exited and was not reaped.
     pub fn is_zombie(&self) -> bool {
         !is_alive(self.pid())
     }
 
-    /// Its children that have ended and were not reaped.
+    /// Returns the children of zen that are zombies.
     pub fn zombies(&self) -> Vec<i32> {
         processes::children_of(self.pid()).into_iter().filter(|&pid| !is_alive(pid)).collect()
     }
 
-    /// How many descriptors it has open.
+    /// Returns the number of open descriptors of zen.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("zen lives").count()
     }
 
-    /// This line of its status, in kB: `VmRSS` is the memory that it has, `VmHWM` the most that it ever had.
+    /// Returns a line of `/proc/PID/status` in kB: `VmRSS` is the current memory, `VmHWM` the peak.
     pub fn memory_kb(&self, line: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("zen lives");
         let line =
@@ -267,13 +266,13 @@ impl Running {
         line.split_whitespace().next().and_then(|kb| kb.parse().ok()).expect("a number")
     }
 
-    /// Kills it with SIGKILL and reaps it. Whatever it leaves is the caller's to look at.
+    /// Kills zen with SIGKILL and reaps it. The caller checks for leftover processes.
     pub fn kill(mut self) {
         self.child.kill().expect("zen lives");
         self.child.wait().expect("it can be waited for");
     }
 
-    /// Waits for its end, which comes within a bound.
+    /// Waits for the end of the run, at most [`MAX_WAIT`].
     pub fn outcome(self) -> RunOutput {
         self.outcome_within(MAX_WAIT)
     }
@@ -300,7 +299,7 @@ impl Running {
 }
 
 impl RunOutput {
-    /// The entry of an instance in `report.json`.
+    /// Returns the entry of an instance in `report.json`.
     pub fn instance(&self, name: &str) -> &Value {
         let instances = self.report["instances"].as_array().expect("report.json has instances");
         instances.iter().find(|i| i["name"] == name).unwrap_or_else(|| panic!("no {name}\n{}", self.dump()))
@@ -318,7 +317,7 @@ impl RunOutput {
         self.instance(name)["reason"].as_str().unwrap_or("")
     }
 
-    /// How long an instance took, from its start to its end.
+    /// Returns the time from the start of an instance to its end.
     pub fn ran(&self, name: &str) -> Duration {
         let seconds = self.instance(name)["duration_seconds"].as_f64().expect("it was started");
         Duration::from_secs_f64(seconds)
@@ -332,7 +331,7 @@ impl RunOutput {
         format!("exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 
-    /// Holds the outcome to its exit code, and shows everything if it is another.
+    /// Asserts the exit code, and prints the whole output if it differs.
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}", self.dump());
         self
@@ -344,14 +343,16 @@ fn questions_in(log: &[Value]) -> impl Iterator<Item = &Value> {
     log.iter().filter(move |event| event["event"] == "start" && is_question(&event["env"]["ZEN_RUN"]))
 }
 
-/// Copies a program, in a process of its own: where this one had it open for writing, a test beside it might start a child
-/// at that moment, which then has it open too, and the system starts no program that is being written.
+/// Copies a program in a separate process.
+///
+/// If this process wrote it, a child that another test spawns meanwhile would inherit the descriptor, and exec would fail
+/// with ETXTBSY.
 pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
     let status = Command::new("cp").arg(from.as_ref()).arg(to).status().expect("there is a cp");
     assert!(status.success(), "{} can be copied", from.as_ref().display());
 }
 
-/// Writes a program, in a process of its own for the same reason.
+/// Writes a program in a separate process, for the same reason.
 pub fn write_program(to: &Path, text: &str) {
     let mut writer = Command::new("sh");
     writer.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(to).stdin(Stdio::piped());
