@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -87,17 +86,26 @@ pub fn run(instance: &Instance) -> io::Result<Infallible> {
 /// would cost as much as the first fork. Returns its process id after exec(2) has succeeded.
 fn start(instance: &Instance) -> io::Result<pid_t> {
     const STACK_BYTES: usize = 32 * 1024;
-    #[repr(align(16))]
-    struct Stack([MaybeUninit<u8>; STACK_BYTES]);
-    let mut stack = Stack([MaybeUninit::uninit(); STACK_BYTES]);
+    // Not an array in this frame: its stack probe would touch each page, and the reaper would keep them.
+    // SAFETY: a new mapping.
+    let stack = unsafe {
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        libc::mmap(std::ptr::null_mut(), STACK_BYTES, access, flags, -1, 0)
+    };
+    if stack == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
     let mut child = Child { reaper: getpid(), instance, error: Errno::UnknownErrno };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the child runs on a stack of its own, and with CLONE_VFORK this process continues only after the child has
     // left that stack and `child` by exec(2) or _exit(2). The child does not allocate, and all signals are blocked, so no
     // handler runs in it.
     let pid = unsafe {
-        let top = stack.0.as_mut_ptr().add(STACK_BYTES);
-        libc::clone(run_child, top.cast(), flags, (&raw mut child).cast())
+        let pid = libc::clone(run_child, stack.byte_add(STACK_BYTES), flags, (&raw mut child).cast());
+        let error = Errno::last();
+        libc::munmap(stack, STACK_BYTES);
+        error.set();
+        pid
     };
     if pid < 0 {
         return Err(io::Error::last_os_error());
