@@ -10,17 +10,19 @@ use super::{dry_run, tool_hook};
 use crate::base::{text, timestamp};
 use crate::claude::usage_meter::ModelUsage;
 use crate::cli::flags::{ConfigSource, LogDir, Options};
+use crate::engine::RunPolicy;
 use crate::engine::budget::Budget;
 use crate::engine::exit_code::ExitCode;
 use crate::engine::schedule::LaunchPolicy;
 use crate::engine::usage_limit;
-use crate::plan::Plan;
+use crate::plan::{InstanceId, Plan};
 use crate::preflight::workspace::foreign_log_directory;
 use crate::preflight::{PreparedRun, earlier_runs, prepare, probe};
 use crate::report::Style;
 use crate::report::json::RunMetadata;
+use crate::report::notices::no_session_locks;
 use crate::report::verbosity::LogLevel;
-use crate::run::{Settings, Supervisor, delayed_start, epoch_ms, no_session_locks};
+use crate::run::{LaunchSettings, ReportSettings, Resources, Settings, Supervisor, delayed_start, epoch_ms};
 use crate::system::allocator;
 use crate::system::child::raise_descriptor_limit;
 use crate::system::file_lock::{Holder, Lock};
@@ -142,27 +144,34 @@ fn launch(
     let metadata = metadata(&prepared, options, run, started_epoch_ms);
     let earlier_usage = earlier_usage(&prepared.plan, directory.as_ref(), &metadata);
     let settings = Settings {
+        policy: RunPolicy {
+            pace: LaunchPolicy { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
+            grace: options.grace,
+            limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
+            halt: options.halt.or(prepared.plan.halt),
+            capabilities: prepared.abilities,
+        },
         earlier_usage,
-        pace: LaunchPolicy { startup_delay: options.startup_delay, max_parallel: options.max_parallel },
-        grace: options.grace,
-        limit_policy: usage_limit::Policy { on_limit: options.on_limit, max_wait: options.limit_wait_max },
-        halt: options.halt.or(prepared.plan.halt),
-        report_interval: options.status_report_interval,
-        max_console_lines: options.max_console_lines,
-        max_line_columns: options.max_line_length,
-        log_level: options.log_level,
-        on_success: options.on_success,
-        style: streams.style,
-        claude: prepared.claude.unwrap_or_default(),
-        abilities: prepared.abilities,
-        hook: tool_hook::program(),
-        missing_commands: findings.errors(),
-        descriptor_limit: raise_descriptor_limit(),
-        facts: metadata,
+        missing_commands: findings.errors().into_iter().map(|(index, error)| (InstanceId(index), error)).collect(),
+        launch: LaunchSettings {
+            claude: prepared.claude.unwrap_or_default(),
+            capabilities: prepared.abilities,
+            hook: tool_hook::program(),
+            descriptor_limit: raise_descriptor_limit(),
+        },
+        reports: ReportSettings {
+            interval: options.status_report_interval,
+            max_console_lines: options.max_console_lines,
+            max_line_columns: options.max_line_length,
+            log_level: options.log_level,
+            on_success: options.on_success,
+            style: streams.style,
+            metadata,
+        },
     };
     let Streams { stdout, stderr, .. } = streams;
-    let supervisor = Supervisor::new(&prepared.plan, settings, directory, lock, session_locks, stdout, stderr);
-    let supervisor = supervisor.map_err(SetupError::Signals)?;
+    let resources = Resources { directory, lock, session_locks, stdout, stderr };
+    let supervisor = Supervisor::new(&prepared.plan, settings, resources).map_err(SetupError::Signals)?;
     drop(waited); // the supervisor handles the signals from here on
     Ok(supervisor.run())
 }

@@ -54,30 +54,10 @@ impl AttemptProgress {
             self.more_denials = self.more_denials.saturating_add(1);
         }
     }
-
-    /// Returns a copy for the instance's record, with a bounded result: as much as another instance's message can
-    /// insert. The file result.txt has the whole.
-    #[must_use]
-    pub fn for_record(&self) -> AttemptProgress {
-        AttemptProgress {
-            session_id: self.session_id.clone(),
-            model: self.model.clone(),
-            permission_mode: self.permission_mode.clone(),
-            mode_instead_of: self.mode_instead_of.clone(),
-            result: self.result.as_deref().map(beginning),
-            answers: self.answers.clone(),
-            denials: self.denials.clone(),
-            mcp_failed: self.mcp_failed.clone(),
-            awaited: self.awaited.clone(),
-            background_stopped: self.background_stopped.clone(),
-            retry: self.retry.clone(),
-            ..*self
-        }
-    }
 }
 
 /// Truncates a result to [`MAX_RESULT_BYTES`]. A last line then gives the number of bytes left out.
-fn beginning(result: &str) -> String {
+pub(super) fn beginning(result: &str) -> String {
     const LAST_LINE_BYTES: usize = 64;
     if result.len() <= MAX_RESULT_BYTES {
         return result.to_owned();
@@ -91,13 +71,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn record_keeps_the_beginning_of_a_long_result() {
+    fn beginning_of_a_long_result_is_kept() {
         let whole = "x".repeat(MAX_RESULT_BYTES);
-        let told = |result: &str| {
-            AttemptProgress { result: Some(result.to_owned()), ..AttemptProgress::default() }.for_record().result
-        };
-        assert_eq!(told(&whole).as_deref(), Some(whole.as_str()));
-        let cut = told(&"\u{e9}".repeat(2_000_000)).expect("a result");
+        assert_eq!(beginning(&whole), whole);
+        let cut = beginning(&"\u{e9}".repeat(2_000_000));
         assert!(cut.len() <= MAX_RESULT_BYTES, "{}", cut.len());
         assert!(cut.ends_with("\u{e9}\n[3900064 bytes more, left out]"), "{}", &cut[cut.len() - 50..]);
     }

@@ -1,8 +1,10 @@
-//! Record of one instance, written by the event loop and read by all reports.
+//! Record of one instance, written by the engine and read by all reports.
 
 use std::time::Duration;
 
+use crate::claude::session::SessionEntry;
 use crate::claude::usage_meter::Usage;
+use crate::engine::attempt::Attempt;
 use crate::engine::outcome::{ExitStatus, Failure, FailureKind, Status};
 use crate::engine::progress::AttemptProgress;
 
@@ -35,12 +37,58 @@ pub struct InstanceRecord {
     pub exit: Option<ExitStatus>,
     /// Usage of all attempts.
     pub used: Usage,
-    /// Progress of the last attempt.
+    /// Progress of the last attempt that has ended. [`current_progress`](Self::current_progress) includes a running one.
     pub progress: AttemptProgress,
+    /// Attempt in progress.
+    pub(crate) running: Option<Box<RunningAttempt>>,
     /// Last lines of output and of stderr; sanitized, oldest first.
     pub last_output: Vec<String>,
     /// Ids of its processes that could not be killed.
     pub surviving_pids: Vec<i32>,
+}
+
+/// Attempt in progress, with the state of its current process.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningAttempt {
+    pub(super) attempt: Attempt,
+    /// Conversation that the process has opened.
+    pub(super) entry: SessionEntry,
+    /// Number of times that claude refused to create or resume its session.
+    pub(super) refused_entries: u32,
+    /// Process that was requested and not yet spawned, after the last one has ended.
+    pub(super) next_process: Option<NextProcess>,
+    /// True if the process or its descendants are being killed.
+    pub(super) is_cleaning: bool,
+    /// True if the process was given up, because SIGKILL does not end it.
+    pub(super) is_abandoned: bool,
+    /// True if claude has saved the conversation of the named session; `None` if unknown.
+    pub(super) is_conversation_saved: Option<bool>,
+    /// Number of turns with a logged answer.
+    pub(super) answers_logged: usize,
+}
+
+/// Reason for another process of the same attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextProcess {
+    /// claude refused to open the conversation in the requested mode.
+    Retry,
+    /// The conversation is cleared: the next segment runs in a new one.
+    Segment,
+}
+
+impl RunningAttempt {
+    pub(super) fn new(attempt: Attempt, entry: SessionEntry) -> Self {
+        RunningAttempt {
+            answers_logged: attempt.progress.turns_done,
+            attempt,
+            entry,
+            refused_entries: 0,
+            next_process: None,
+            is_cleaning: false,
+            is_abandoned: false,
+            is_conversation_saved: None,
+        }
+    }
 }
 
 /// Failed attempt that another one should follow.
@@ -61,6 +109,12 @@ pub struct FailedAttempt {
 }
 
 impl InstanceRecord {
+    /// Returns the progress of the attempt in progress, or of the last one.
+    #[must_use]
+    pub fn current_progress(&self) -> &AttemptProgress {
+        self.running.as_ref().map_or(&self.progress, |running| &running.attempt.progress)
+    }
+
     /// Returns the usage of the failed attempts together.
     #[must_use]
     pub fn usage_of_failed_attempts(&self) -> Usage {

@@ -3,6 +3,7 @@
 
 mod build;
 mod dependencies;
+mod instance_id;
 mod names;
 pub mod problem;
 pub mod result_template;
@@ -22,6 +23,7 @@ use crate::plan::problem::PlanWarning;
 use crate::plan::result_template::Placeholder;
 pub use build::plan;
 pub use dependencies::waits_for;
+pub use instance_id::InstanceId;
 pub use problem::PlanProblem;
 
 /// Defaults of instances, for fields that the config leaves out.

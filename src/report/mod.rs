@@ -6,6 +6,7 @@ mod budget;
 pub mod dry_run;
 mod glyphs;
 pub mod json;
+pub mod notices;
 pub mod output_tail;
 #[cfg(test)]
 mod samples;
@@ -14,16 +15,12 @@ pub mod status;
 pub mod summary;
 pub mod verbosity;
 
-use std::time::Duration;
-
 use crate::base::text;
 use crate::claude::usage_meter::{Certainty, Usage};
-use crate::engine::budget::LimitUsage;
 use crate::engine::outcome::Status;
 use crate::engine::record::InstanceRecord;
-use crate::engine::usage_limit::UsageLimit;
-use crate::plan::stages::Stages;
-use crate::plan::{Instance, Plan};
+pub use crate::engine::snapshot::Snapshot;
+use crate::plan::Instance;
 use glyphs::{Glyphs, Mark};
 
 /// Minimum number of columns inside the box of a title.
@@ -31,25 +28,6 @@ const BOX_COLUMNS: usize = 63;
 
 /// Maximum number of columns of a name; a longer one is truncated.
 const MAX_NAME_COLUMNS: usize = 40;
-
-/// The state of a run at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Snapshot<'a> {
-    /// The plan of the run.
-    pub plan: &'a Plan,
-    /// The stages of the plan.
-    pub stages: &'a Stages,
-    /// The record of each instance, in the plan's order.
-    pub records: &'a [InstanceRecord],
-    /// Time since the start of the run.
-    pub elapsed: Duration,
-    /// Every limit, with its usage so far.
-    pub limits: &'a [LimitUsage],
-    /// Instances that a budget denied: index and reason.
-    pub refusals: &'a [(usize, String)],
-    /// The account's usage limit, if it was reached.
-    pub usage_limit: Option<UsageLimit>,
-}
 
 impl<'a> Snapshot<'a> {
     fn instances(&self) -> impl Iterator<Item = (&'a Instance, &'a InstanceRecord)> + use<'a> {

@@ -148,12 +148,12 @@ fn skipped(view: &Snapshot, style: Style) -> String {
 fn denials(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        for denial in record.progress.denials.iter().take(MAX_DENIALS_SHOWN) {
+        for denial in record.current_progress().denials.iter().take(MAX_DENIALS_SHOWN) {
             let tool_use = format!("{} {}", denial.tool, denial.input_summary);
             lines += &list_item(&instance.name, &tool_use, MAX_LINE_COLUMNS, style);
         }
-        let unshown = record.progress.denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
-        let unshown = unshown.saturating_add(record.progress.more_denials);
+        let unshown = record.current_progress().denials.len().saturating_sub(MAX_DENIALS_SHOWN) as u64;
+        let unshown = unshown.saturating_add(record.current_progress().more_denials);
         if unshown > 0 {
             lines += &list_item(&instance.name, &format!("{unshown} more"), MAX_LINE_COLUMNS, style);
         }
@@ -165,7 +165,7 @@ fn denials(view: &Snapshot, style: Style) -> String {
 fn permission_modes(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        if let (Some(mode), Some(requested)) = (&record.progress.permission_mode, &record.progress.mode_instead_of) {
+        if let (Some(mode), Some(requested)) = (&record.current_progress().permission_mode, &record.current_progress().mode_instead_of) {
             let text = format!("{mode} instead of {requested}");
             lines += &list_item(&instance.name, &text, MAX_LINE_COLUMNS, style);
         }
@@ -176,7 +176,7 @@ fn permission_modes(view: &Snapshot, style: Style) -> String {
 fn mcp_failures(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        let servers = &record.progress.mcp_failed;
+        let servers = &record.current_progress().mcp_failed;
         if !servers.is_empty() {
             lines += &list_item(&instance.name, &servers.join(", "), MAX_LINE_COLUMNS, style);
         }
@@ -188,7 +188,7 @@ fn mcp_failures(view: &Snapshot, style: Style) -> String {
 fn background(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        let commands = &record.progress.background_stopped;
+        let commands = &record.current_progress().background_stopped;
         if !commands.is_empty() {
             let count = counted(commands.len(), "background command was", "background commands were");
             let text = format!("{}, {count} stopped: {}", record.status.word(), commands.join("; "));

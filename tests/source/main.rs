@@ -8,6 +8,7 @@ mod layers;
 mod modules;
 mod prose;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,13 @@ fn sources() -> Vec<Source> {
         let path = file.strip_prefix(&root).expect("below src").to_owned();
         Source { path, text, syntax }
     };
-    files.into_iter().map(parse).collect()
+    files.into_iter().filter(|file| !is_test(file)).map(parse).collect()
+}
+
+/// Returns true if a file has only tests, by its name or directory.
+fn is_test(file: &Path) -> bool {
+    let is_test = |name: &OsStr| ["tests.rs", "samples.rs", "simulation"].iter().any(|test| name == *test);
+    file.iter().any(is_test)
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

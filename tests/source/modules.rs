@@ -37,7 +37,7 @@ fn graph(sources: &[Source]) -> Graph {
     let mut graph: Graph =
         sources.iter().filter_map(|source| Some((module_of(&source.path)?, BTreeSet::new()))).collect();
     let modules: BTreeSet<String> = graph.keys().cloned().collect();
-    for source in sources.iter().filter(|source| !source.path.ends_with("tests.rs")) {
+    for source in sources {
         let Some(module) = module_of(&source.path) else { continue };
         let mut visitor = Imports::default();
         visitor.visit_file(&source.syntax);

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Action, Attempt, Phase};
+use super::{Attempt, AttemptAction, Phase};
 use crate::claude::protocol::request;
 use crate::claude::protocol::{Leaves, Task, ToolUse};
 use crate::config::Background;
@@ -113,7 +113,7 @@ impl Attempt {
     }
 
     /// Waits for background work, or stops it, after all turns have succeeded.
-    pub(super) fn on_all_turns_answered(&mut self, now: Duration) -> Vec<Action> {
+    pub(super) fn on_all_turns_answered(&mut self, now: Duration) -> Vec<AttemptAction> {
         if self.dialogue.turn_under_way || self.dialogue.background.is_cut_off {
             return Vec::new();
         }
@@ -144,19 +144,19 @@ impl Attempt {
     }
 
     /// Handles a change of the list of background tasks.
-    pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<Action> {
+    pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<AttemptAction> {
         self.dialogue.background.changed(commands);
         self.background_moved(now)
     }
 
     /// Handles a scheduled wake-up.
-    pub(super) fn woke_up(&mut self, now: Duration) -> Vec<Action> {
+    pub(super) fn woke_up(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.dialogue.background.wakeup = None;
         self.dialogue.background.turn_follows = true;
         self.background_moved(now)
     }
 
-    fn background_moved(&mut self, now: Duration) -> Vec<Action> {
+    fn background_moved(&mut self, now: Duration) -> Vec<AttemptAction> {
         if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
             return Vec::new();
         }
@@ -174,7 +174,7 @@ impl Attempt {
     }
 
     /// Handles the end of a wait for background work.
-    pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<Action> {
+    pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<AttemptAction> {
         let running = &mut self.dialogue.background;
         if running.follow_up_by.is_some_and(|at| at <= now) {
             running.turn_begins();
@@ -218,7 +218,7 @@ impl Attempt {
     }
 
     /// Waits for background work. stdin stays open, so that claude can be interrupted.
-    fn follow_up(&mut self) -> Vec<Action> {
+    fn follow_up(&mut self) -> Vec<AttemptAction> {
         if self.process.phase == Phase::AwaitingResult {
             self.process.phase = Phase::AwaitingBackground;
         }
@@ -226,22 +226,22 @@ impl Attempt {
         Vec::new()
     }
 
-    fn await_turn(&mut self, now: Duration) -> Vec<Action> {
+    fn await_turn(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.dialogue.background.follow_up_by.get_or_insert(now.saturating_add(FOLLOW_UP));
         self.follow_up()
     }
 
     /// Stops the commands, but still waits for agents.
-    fn stop_commands(&mut self, now: Duration) -> Vec<Action> {
+    fn stop_commands(&mut self, now: Duration) -> Vec<AttemptAction> {
         let mut effects = self.end_commands();
         let rest = if self.dialogue.background_agents > 0 { self.follow_up() } else { self.completed(now) };
         effects.extend(rest);
         effects
     }
 
-    fn end_commands(&mut self) -> Vec<Action> {
+    fn end_commands(&mut self) -> Vec<AttemptAction> {
         let tasks = self.dialogue.background.commands.iter();
-        let effects = tasks.map(|task| Action::Send(request::stop_task(&task.id))).collect();
+        let effects = tasks.map(|task| AttemptAction::Send(request::stop_task(&task.id))).collect();
         self.list_stopped_background();
         effects
     }

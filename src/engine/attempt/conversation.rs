@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::background::Running;
-use super::{Action, Attempt, Phase, Verdict};
+use super::{Attempt, AttemptAction, Phase, Verdict};
 use crate::base::text::truncate;
 use crate::claude::permissions::is_same_mode;
 use crate::claude::protocol::request;
@@ -123,7 +123,7 @@ impl Conversation {
 
 impl Attempt {
     /// Handles one decoded line of stdout.
-    pub fn event(&mut self, event: Event, now: Duration) -> Vec<Action> {
+    pub fn event(&mut self, event: Event, now: Duration) -> Vec<AttemptAction> {
         match event {
             Event::InitializeResponse { request_id, commands, prices, reports_usage }
                 if request_id == request::INITIALIZE_ID =>
@@ -204,7 +204,7 @@ impl Attempt {
     }
 
     /// Counts an oversized line of stdout. If it is a result, handles it as one that cannot be decoded.
-    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<Action> {
+    pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<AttemptAction> {
         self.progress.oversized_lines += 1;
         if is_result(head) {
             return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
@@ -213,7 +213,7 @@ impl Attempt {
     }
 
     /// Fails the turn in progress for a result that cannot be decoded: no other result follows.
-    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<Action> {
+    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::AwaitingBackground if !self.dialogue.turn_under_way => Vec::new(),
             Phase::AwaitingResult | Phase::AwaitingBackground => {
@@ -223,7 +223,7 @@ impl Attempt {
         }
     }
 
-    fn initialized(&mut self, commands: Result<Commands, InitializeError>, now: Duration) -> Vec<Action> {
+    fn initialized(&mut self, commands: Result<Commands, InitializeError>, now: Duration) -> Vec<AttemptAction> {
         if self.process.phase != Phase::Initializing {
             return Vec::new(); // a second response, or one that arrived during the stop
         }
@@ -248,20 +248,20 @@ impl Attempt {
         }
     }
 
-    fn send_turn(&mut self, now: Duration) -> Vec<Action> {
+    fn send_turn(&mut self, now: Duration) -> Vec<AttemptAction> {
         match self.turns[..self.segment_end()].get(self.progress.turns_done) {
             Some(turn) => {
                 self.process.phase = Phase::AwaitingResult;
                 self.dialogue.turns_sent = self.progress.turns_done + 1;
                 self.dialogue.begin_turn();
                 let line = if turn.command.is_some() { request::user } else { request::text };
-                vec![Action::Send(line(&turn.text))]
+                vec![AttemptAction::Send(line(&turn.text))]
             }
             None => self.completed(now),
         }
     }
 
-    fn message(&mut self, message: Message, now: Duration) -> Vec<Action> {
+    fn message(&mut self, message: Message, now: Duration) -> Vec<AttemptAction> {
         self.dialogue.has_model_output = true;
         self.progress.retry = None;
         self.dialogue.model_answered |= message.is_of_model() && !message.from_subagent;
@@ -297,7 +297,7 @@ impl Attempt {
             }
             self.dialogue.use_begins(used);
         }
-        let mut effects: Vec<Action> = message.content.into_iter().map(Action::RecordOutput).collect();
+        let mut effects: Vec<AttemptAction> = message.content.into_iter().map(AttemptAction::RecordOutput).collect();
         if ends_for_tools {
             self.dialogue.message = MessageState::ToolCalls;
             effects.extend(self.on_message_stop(now));
@@ -305,7 +305,7 @@ impl Attempt {
         effects
     }
 
-    fn on_message_stop(&mut self, now: Duration) -> Vec<Action> {
+    fn on_message_stop(&mut self, now: Duration) -> Vec<AttemptAction> {
         if self.dialogue.message != MessageState::ToolCalls {
             return Vec::new();
         }
@@ -344,7 +344,7 @@ impl Attempt {
         }
     }
 
-    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<Action> {
+    fn result(&mut self, result: TurnResult, now: Duration) -> Vec<AttemptAction> {
         // If claude begins each turn with an init, a result outside a turn is a repetition.
         if self.dialogue.sends_init_per_turn && !self.dialogue.turn_under_way {
             return Vec::new();
@@ -378,16 +378,18 @@ impl Attempt {
             TurnOutcome::Succeeded if !did_work && self.stopping.is_some() => TurnOutcome::Interrupted,
             judgement => judgement,
         };
-        self.progress.result = match result_text(&result) {
-            nothing if nothing.is_empty() && judgement == TurnOutcome::Interrupted => {
-                Some(self.dialogue.last_text.clone()).filter(|text| !text.is_empty())
-            }
-            said => Some(said),
-        };
+        let mut text = result_text(&result);
+        if text.is_empty() && judgement == TurnOutcome::Interrupted {
+            text.clone_from(&self.dialogue.last_text);
+            self.set_result(if text.is_empty() { None } else { Some(text) });
+        } else {
+            self.set_result(Some(text));
+        }
         let judgement = match judgement {
             // claude checks `--max-budget-usd` after a message: if that message was the answer, the work is done.
             TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
-                self.progress.result = Some(std::mem::take(&mut self.dialogue.last_text));
+                let answer = std::mem::take(&mut self.dialogue.last_text);
+                self.set_result(Some(answer));
                 self.dialogue.stop_reason.get_or_insert(error.into());
                 TurnOutcome::Succeeded
             }
@@ -420,7 +422,7 @@ impl Attempt {
                 self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
             }
             TurnOutcome::Failed(error) => {
-                let mut effects: Vec<Action> = limit.into_iter().collect();
+                let mut effects: Vec<AttemptAction> = limit.into_iter().collect();
                 effects.extend(self.fail(error.into(), now));
                 effects
             }
@@ -445,17 +447,17 @@ impl Attempt {
     }
 
     /// Records MCP servers that failed. With `fail_on_mcp`, fails the instance before it does any work.
-    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<Action> {
+    fn mcp_servers_failed(&mut self, mut servers: Vec<String>, now: Duration) -> Vec<AttemptAction> {
         servers.retain(|server| !self.progress.mcp_failed.contains(server));
         if servers.is_empty() {
             return Vec::new();
         }
         let error = format!("MCP server failed: {}", servers.join(", "));
         self.progress.mcp_failed.append(&mut servers);
-        let mut effects = vec![Action::Notice(error.clone())];
+        let mut effects = vec![AttemptAction::Notice(error.clone())];
         let is_active = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground);
         if self.fails_on_mcp && is_active {
-            effects.push(Action::Send(request::interrupt()));
+            effects.push(AttemptAction::Send(request::interrupt()));
             effects.extend(self.fail(Failure::new(FailureKind::Error, error), now));
         }
         effects
@@ -494,7 +496,7 @@ impl Attempt {
     }
 
     /// Records the reported permission mode. Returns a notice the first time that it differs from the requested mode.
-    fn permission_mode_reported(&mut self, mode: String) -> Option<Action> {
+    fn permission_mode_reported(&mut self, mode: String) -> Option<AttemptAction> {
         let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
         let is_news = self.progress.mode_instead_of.is_none();
         if let Some(requested) = requested.filter(|_| is_news) {
@@ -503,7 +505,7 @@ impl Attempt {
             );
             self.progress.permission_mode = Some(mode);
             self.progress.mode_instead_of = Some(requested);
-            return Some(Action::Notice(notice));
+            return Some(AttemptAction::Notice(notice));
         }
         if is_news {
             self.progress.permission_mode = Some(mode);
@@ -511,7 +513,7 @@ impl Attempt {
         None
     }
 
-    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<Action> {
+    fn retry(&mut self, retry: Retry, now: Duration) -> Vec<AttemptAction> {
         self.progress.retries += 1;
         self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
         let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
@@ -524,9 +526,9 @@ impl Attempt {
 }
 
 /// Returns the action for a result that reports a usage limit, with the end announced by an event.
-fn limit_reached(outcome: &TurnOutcome, announced: Option<Option<u64>>) -> Option<Action> {
+fn limit_reached(outcome: &TurnOutcome, announced: Option<Option<u64>>) -> Option<AttemptAction> {
     let is_limit = matches!(outcome, TurnOutcome::Failed(error) if error.kind == TurnErrorKind::UsageLimit);
-    is_limit.then(|| Action::LimitReached { resets_at_epoch_s: announced.flatten() })
+    is_limit.then(|| AttemptAction::LimitReached { resets_at_epoch_s: announced.flatten() })
 }
 
 /// Returns the error of an instance with `fail_on_denied`, which lists each denied tool once.

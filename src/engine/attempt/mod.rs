@@ -18,7 +18,8 @@ use crate::claude::tool_denials::ToolDenials;
 use crate::claude::usage_meter::{ModelUsage, Usage, UsageMeter};
 use crate::config::Background;
 use crate::engine::outcome::{ExitStatus, Failure, FailureKind};
-use crate::engine::progress::AttemptProgress;
+use crate::engine::progress::{AttemptProgress, beginning};
+use crate::plan::result_template::MAX_RESULT_BYTES;
 use crate::plan::{ConversationSegment, Instance, Turn};
 use conversation::{Conversation, MessageState};
 
@@ -38,9 +39,9 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 /// Number of bytes kept from the end of stderr.
 const STDERR_TAIL_BYTES: usize = 4096;
 
-/// An action to perform on the process or the run.
+/// An action that an attempt requests.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum AttemptAction {
     /// Write these bytes to stdin.
     Send(Vec<u8>),
     /// Close stdin once all pending input is written.
@@ -116,6 +117,8 @@ pub struct Attempt {
     meter: UsageMeter,
     /// Usage of the earlier processes of this attempt.
     used_before: Usage,
+    /// The last result whole, if it is longer than the progress keeps.
+    long_result: Option<String>,
     /// Progress that the process has reported.
     pub progress: AttemptProgress,
     /// End of its stderr output.
@@ -154,7 +157,7 @@ impl ProcessState {
 impl Attempt {
     /// Returns an attempt for a process that was spawned at `now`, and its first actions.
     #[must_use]
-    pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<Action>) {
+    pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<AttemptAction>) {
         let legs = instance.segments();
         let mut attempt = Attempt {
             turns: instance.turns.clone(),
@@ -176,11 +179,12 @@ impl Attempt {
             dialogue: Conversation::default(),
             meter: UsageMeter::new(prices),
             used_before: Usage::default(),
+            long_result: None,
             progress: AttemptProgress::default(),
             stderr_tail: Vec::new(),
         };
         attempt.skip_to_segment_start();
-        (attempt, vec![Action::Send(request::initialize())])
+        (attempt, vec![AttemptAction::Send(request::initialize())])
     }
 
     /// Sets the permission mode that claude was given. If claude reports another mode, a notice is printed.
@@ -196,19 +200,19 @@ impl Attempt {
     }
 
     /// Starts over with a new process, spawned at `now`, that runs the same turns.
-    pub fn restart(&mut self, now: Duration) -> Vec<Action> {
+    pub fn restart(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.used_before = self.used();
         self.meter = self.meter.for_next_process();
-        self.progress.result = None;
+        self.set_result(None);
         self.progress.retry = None;
         self.stderr_tail.clear();
         self.process = ProcessState::started(now);
         self.dialogue = Conversation::default();
-        vec![Action::Send(request::initialize())]
+        vec![AttemptAction::Send(request::initialize())]
     }
 
     /// Starts the next segment with a new process, spawned at `now`, in a conversation of its own.
-    pub fn start_next_segment(&mut self, now: Duration) -> Vec<Action> {
+    pub fn start_next_segment(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.leg += 1;
         self.skip_to_segment_start();
         self.restart(now)
@@ -243,7 +247,8 @@ impl Attempt {
     }
 
     /// Appends bytes to the kept end of stderr.
-    pub fn on_stderr(&mut self, bytes: &[u8]) {
+    pub fn on_stderr(&mut self, bytes: &[u8], now: Duration) {
+        self.on_output(now);
         let tail = &mut self.stderr_tail;
         tail.extend_from_slice(bytes);
         if tail.len() > STDERR_TAIL_BYTES {
@@ -252,7 +257,7 @@ impl Attempt {
     }
 
     /// Handles EOF on stdout: no result can follow.
-    pub fn on_stdout_eof(&mut self, now: Duration) -> Vec<Action> {
+    pub fn on_stdout_eof(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.process.output_open = false;
         self.pipe_closed("closed its output and lived on", now)
     }
@@ -264,26 +269,26 @@ impl Attempt {
     }
 
     /// Handles a closed stdin: claude closed it before all input was written.
-    pub fn on_stdin_closed(&mut self, now: Duration) -> Vec<Action> {
+    pub fn on_stdin_closed(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.pipe_closed("closed its input and lived on", now)
     }
 
     /// Handles the exit of the process, after it was reaped.
-    pub fn on_exit(&mut self, exit: ExitStatus, now: Duration) -> Vec<Action> {
+    pub fn on_exit(&mut self, exit: ExitStatus, now: Duration) -> Vec<AttemptAction> {
         self.process.exit = Some(exit);
         self.process.phase = Phase::Draining(now + DRAIN);
         self.finish_if_drained();
-        vec![Action::Kill] // leftover descendants
+        vec![AttemptAction::Kill] // leftover descendants
     }
 
     /// Stops the process gracefully, for this reason. A result that shows that the work was done before still counts.
-    pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<Action> {
+    pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
                 self.stopping.get_or_insert(why);
                 self.process.phase = Phase::Closing(now + self.grace);
                 self.cut_off_background();
-                vec![Action::Send(request::interrupt()), Action::CloseInput]
+                vec![AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]
             }
             // It is stopping already; prevent another turn or process.
             Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
@@ -295,7 +300,7 @@ impl Attempt {
 
     /// Stops the process after its current message, which is already paid for. If that message ends the last turn, the
     /// attempt completes.
-    pub fn stop_after_message(&mut self, why: Failure, now: Duration) -> Vec<Action> {
+    pub fn stop_after_message(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
         let goes_on = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground)
             && self.dialogue.message != MessageState::Idle;
         if goes_on {
@@ -306,7 +311,7 @@ impl Attempt {
     }
 
     /// Kills the process without a grace period.
-    pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<Action> {
+    pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::Initializing
             | Phase::AwaitingResult
@@ -340,7 +345,7 @@ impl Attempt {
     }
 
     /// Performs the actions that are due at `now`.
-    pub fn on_deadline(&mut self, now: Duration) -> Vec<Action> {
+    pub fn on_deadline(&mut self, now: Duration) -> Vec<AttemptAction> {
         if self.next_deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
@@ -356,12 +361,12 @@ impl Attempt {
                         .get_or_insert(Verdict::Failed(Failure::new(FailureKind::Error, format!("claude {how}"))));
                 }
                 self.process.phase = Phase::Terminating(now + TERMINATE_TO_KILL);
-                vec![Action::Terminate]
+                vec![AttemptAction::Terminate]
             }
             Phase::Terminating(_) => self.begin_to_kill(now),
             Phase::Killing { give_up_at, .. } if now < give_up_at => {
                 self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at };
-                vec![Action::Kill]
+                vec![AttemptAction::Kill]
             }
             Phase::Killing { .. } | Phase::Draining(_) => {
                 self.finish();
@@ -393,9 +398,9 @@ impl Attempt {
         self.idle_timeout.filter(|_| idle).map(|limit| Failure::idle_timeout(limit, cause.as_deref()))
     }
 
-    fn begin_to_kill(&mut self, now: Duration) -> Vec<Action> {
+    fn begin_to_kill(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at: now + KILL_GIVE_UP };
-        vec![Action::Kill]
+        vec![AttemptAction::Kill]
     }
 
     /// Returns true if the process has ended and its output is read, or if it was abandoned.
@@ -410,6 +415,23 @@ impl Attempt {
     #[must_use]
     pub fn exit(&self) -> Option<ExitStatus> {
         self.process.exit
+    }
+
+    /// Takes the last result, whole.
+    pub fn take_result(&mut self) -> Option<String> {
+        self.long_result.take().or_else(|| self.progress.result.clone())
+    }
+
+    /// Stores a result: in the progress as much as another instance's message can insert, the whole beside it.
+    fn set_result(&mut self, result: Option<String>) {
+        self.long_result = None;
+        self.progress.result = result;
+        if let Some(result) = &mut self.progress.result
+            && result.len() > MAX_RESULT_BYTES
+        {
+            let beginning = beginning(result);
+            self.long_result = Some(std::mem::replace(result, beginning));
+        }
     }
 
     /// Returns the usage so far.
@@ -482,21 +504,21 @@ impl Attempt {
         Verdict::Failed(Failure::new(FailureKind::Error, format!("claude {how} {when}{last_words}")))
     }
 
-    fn completed(&mut self, now: Duration) -> Vec<Action> {
+    fn completed(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.decide(Verdict::Completed, now)
     }
 
-    fn fail(&mut self, failure: Failure, now: Duration) -> Vec<Action> {
+    fn fail(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
         self.decide(Verdict::Failed(failure), now)
     }
 
     /// Sets the verdict and closes stdin, so that the process ends.
-    fn decide(&mut self, verdict: Verdict, now: Duration) -> Vec<Action> {
+    fn decide(&mut self, verdict: Verdict, now: Duration) -> Vec<AttemptAction> {
         self.process.verdict.get_or_insert(verdict);
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
                 self.process.phase = Phase::Closing(now + self.grace);
-                vec![Action::CloseInput]
+                vec![AttemptAction::CloseInput]
             }
             Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
                 Vec::new()
@@ -505,12 +527,12 @@ impl Attempt {
     }
 
     /// Handles a closed pipe. Processes usually end like this, so it gets the grace period to exit.
-    fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<Action> {
+    fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
                 self.process.phase = Phase::Closing(now + self.grace);
                 self.process.closed = Some(how);
-                vec![Action::CloseInput]
+                vec![AttemptAction::CloseInput]
             }
             Phase::Draining(_) => {
                 self.finish_if_drained();

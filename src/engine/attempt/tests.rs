@@ -49,7 +49,7 @@ fn instance(turns: &[&str]) -> Instance {
 
 fn started(turns: &[&str]) -> Attempt {
     let (attempt, effects) = Attempt::start(&instance(turns), Prices::default(), GRACE, at(0));
-    assert_eq!(effects, [Action::Send(request::initialize())]);
+    assert_eq!(effects, [AttemptAction::Send(request::initialize())]);
     attempt
 }
 
@@ -57,7 +57,7 @@ fn started(turns: &[&str]) -> Attempt {
 fn in_turn(turns: &[&str]) -> Attempt {
     let mut attempt = started(turns);
     let effects = attempt.event(answer(&[]), at(1));
-    assert_eq!(effects, [Action::Send(request::user(turns[0]))]);
+    assert_eq!(effects, [AttemptAction::Send(request::user(turns[0]))]);
     attempt
 }
 
@@ -108,7 +108,7 @@ fn end(attempt: &mut Attempt, exit: ExitStatus, now: Duration) -> Verdict {
     attempt.on_stdout_eof(now);
     attempt.on_stderr_eof();
     assert!(!attempt.is_done(), "it is over when it is reaped");
-    assert_eq!(attempt.on_exit(exit, now), [Action::Kill], "whatever it left behind is ended");
+    assert_eq!(attempt.on_exit(exit, now), [AttemptAction::Kill], "whatever it left behind is ended");
     assert!(attempt.is_done());
     attempt.verdict()
 }
@@ -128,12 +128,17 @@ fn error(verdict: &Verdict) -> &str {
 }
 
 /// Replays a recording to an instance with these turns. Returns the attempt and all its actions.
-fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<Action>) {
+fn replay(generation: &str, name: &str, turns: &[&str]) -> (Attempt, Vec<AttemptAction>) {
     replay_until(generation, name, turns, |_| false)
 }
 
 /// Replays a recording like [`replay`], up to and including the line that `is_last` accepts.
-fn replay_until(generation: &str, name: &str, turns: &[&str], is_last: fn(&str) -> bool) -> (Attempt, Vec<Action>) {
+fn replay_until(
+    generation: &str,
+    name: &str,
+    turns: &[&str],
+    is_last: fn(&str) -> bool,
+) -> (Attempt, Vec<AttemptAction>) {
     let root = env!("CARGO_MANIFEST_DIR");
     let path = format!("{root}/fixtures/recorded/{generation}/{name}.jsonl");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -169,7 +174,7 @@ fn certainty_of_all(generation: &str) -> Certainty {
 fn a_turn_of_text_is_completed_on_every_generation() {
     for generation in GENERATIONS {
         let (mut attempt, effects) = replay(generation, "text", &["hi"]);
-        assert!(effects.contains(&Action::CloseInput), "{generation}");
+        assert!(effects.contains(&AttemptAction::CloseInput), "{generation}");
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{generation}");
         let used = attempt.used();
         let certainty = certainty_of_all(generation);
@@ -184,10 +189,15 @@ fn a_turn_of_text_is_completed_on_every_generation() {
 fn the_second_turn_is_sent_when_the_first_is_answered() {
     for generation in GENERATIONS {
         let (mut attempt, effects) = replay(generation, "two_turns", &["one", "two"]);
-        let sent: Vec<&Action> = effects.iter().filter(|e| !matches!(e, Action::RecordOutput(_))).collect();
+        let sent: Vec<&AttemptAction> =
+            effects.iter().filter(|e| !matches!(e, AttemptAction::RecordOutput(_))).collect();
         assert_eq!(
             sent,
-            [&Action::Send(request::user("one")), &Action::Send(request::user("two")), &Action::CloseInput],
+            [
+                &AttemptAction::Send(request::user("one")),
+                &AttemptAction::Send(request::user("two")),
+                &AttemptAction::CloseInput
+            ],
             "{generation}"
         );
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed);
@@ -200,7 +210,7 @@ fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
         for name in ["interrupt", "interrupt_text"] {
             let mut attempt = in_turn(&["x"]);
             let stop = attempt.stop(Failure::timeout(at(10), None), at(2));
-            assert_eq!(stop, [Action::Send(request::interrupt()), Action::CloseInput]);
+            assert_eq!(stop, [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]);
             let path = format!("{}/fixtures/recorded/{generation}/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
             for line in std::fs::read_to_string(path).expect("a recording").lines() {
                 attempt.event(decode(line.as_bytes()), at(3));
@@ -270,7 +280,7 @@ fn fourth_refused_login_in_a_row_stops_the_attempt() {
     for event in [refused(1), refused(2), refused(3), overloaded, refused(5), refused(6), refused(7)] {
         assert_eq!(attempt.event(event, at(2)), []);
     }
-    assert!(attempt.event(refused(8), at(2)).contains(&Action::Send(request::interrupt())));
+    assert!(attempt.event(refused(8), at(2)).contains(&AttemptAction::Send(request::interrupt())));
     let verdict = end(&mut attempt, ExitStatus::Code(1), at(3));
     assert_eq!(reason(&verdict), Some(FailureKind::Account));
     assert!(error(&verdict).starts_with("Authentication failed"), "{verdict:?}");
@@ -292,7 +302,7 @@ fn a_used_up_plan_is_a_limit_and_a_throttle_is_not() {
 #[test]
 fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
     let announced = || Event::RateLimit { rejected: true, resets_at: Some(1_795_348_835) };
-    let reached = |resets_at_epoch_s| Action::LimitReached { resets_at_epoch_s };
+    let reached = |resets_at_epoch_s| AttemptAction::LimitReached { resets_at_epoch_s };
     let failed = |status| {
         result(|result| {
             result.is_error = true;
@@ -302,13 +312,13 @@ fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(announced(), at(2)), []);
     let effects = attempt.event(failed(429), at(3));
-    assert_eq!(effects, [reached(Some(1_795_348_835)), Action::CloseInput]);
+    assert_eq!(effects, [reached(Some(1_795_348_835)), AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Limit));
 
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(announced(), at(2)), []);
     let effects = attempt.event(failed(500), at(3));
-    assert_eq!(effects, [Action::CloseInput]);
+    assert_eq!(effects, [AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Error));
 
     // If the attempt is being stopped for another reason, the limit still applies to other instances.
@@ -323,7 +333,7 @@ fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
     for name in ["subagent", "subagent_slow", "subagent_slow_closed"] {
         let (mut attempt, effects) = replay("2.1.330", name, &["x"]);
         assert_eq!(attempt.progress.turns_done, 1, "{name}");
-        assert!(effects.contains(&Action::CloseInput), "{name}");
+        assert!(effects.contains(&AttemptAction::CloseInput), "{name}");
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{name}");
         let used = attempt.used();
         assert_eq!(used.tokens, Tokens { input: used.tokens.input, output: used.tokens.output, ..Tokens::default() });
@@ -335,7 +345,7 @@ fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
 fn a_command_that_is_not_there_costs_nothing() {
     let mut attempt = started(&["Set context", "/analyse-code src"]);
     let effects = attempt.event(answer(&["analyze-code", "compact"]), at(1));
-    assert_eq!(effects, [Action::CloseInput], "nothing is sent");
+    assert_eq!(effects, [AttemptAction::CloseInput], "nothing is sent");
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(2));
     assert_eq!(reason(&verdict), Some(FailureKind::CommandNotFound));
     assert_eq!(error(&verdict), "Command not found: /analyse-code (did you mean /analyze-code?)");
@@ -351,7 +361,7 @@ fn success_with_an_error_is_an_error_whatever_the_exit_status_says() {
         (result(|r| (r.is_error, r.text) = (true, String::new())), "claude reported an error and no reason"),
     ] {
         let mut attempt = in_turn(&["x", "y"]);
-        assert_eq!(attempt.event(event, at(2)), [Action::CloseInput], "no second turn after a failed one");
+        assert_eq!(attempt.event(event, at(2)), [AttemptAction::CloseInput], "no second turn after a failed one");
         assert_eq!(error(&end(&mut attempt, ExitStatus::Code(0), at(3))), expected);
     }
 }
@@ -382,7 +392,7 @@ fn work_that_was_done_before_the_stop_took_hold_is_done() {
 #[test]
 fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
     let mut attempt = started(&["x"]);
-    attempt.on_stderr(b"warming up\nError: no \x1b[31mcredits\x1b[0m\n\n");
+    attempt.on_stderr(b"warming up\nError: no \x1b[31mcredits\x1b[0m\n\n", at(1));
     let verdict = end(&mut attempt, ExitStatus::Code(3), at(1));
     assert_eq!(error(&verdict), "claude ended with exit status 3 before it answered: Error: no credits");
     let mut attempt = in_turn(&["x"]);
@@ -413,7 +423,7 @@ fn a_session_that_is_not_there_is_that_until_what_was_sent_has_an_effect() {
         for event in events {
             attempt.event(event, at(2));
         }
-        attempt.on_stderr(stderr.as_bytes());
+        attempt.on_stderr(stderr.as_bytes(), at(1));
         end(&mut attempt, ExitStatus::Code(1), at(3));
         assert_eq!(attempt.session_mismatch(), expected, "{shown}");
     }
@@ -424,14 +434,14 @@ fn the_ladder_is_interrupt_terminate_kill() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.next_deadline(), Some(at(100)));
     assert_eq!(attempt.on_deadline(at(99)), []);
-    assert_eq!(attempt.on_deadline(at(100)), [Action::Send(request::interrupt()), Action::CloseInput]);
+    assert_eq!(attempt.on_deadline(at(100)), [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]);
     assert_eq!(attempt.next_deadline(), Some(at(105)));
-    assert_eq!(attempt.on_deadline(at(105)), [Action::Terminate]);
+    assert_eq!(attempt.on_deadline(at(105)), [AttemptAction::Terminate]);
     assert_eq!(attempt.next_deadline(), Some(at(107)));
-    assert_eq!(attempt.on_deadline(at(107)), [Action::Kill]);
+    assert_eq!(attempt.on_deadline(at(107)), [AttemptAction::Kill]);
     assert_eq!(attempt.on_deadline(at(107)), [], "once");
     let mut unkillable = attempt.clone();
-    let kills = (108..117).filter(|&s| unkillable.on_deadline(at(s)) == [Action::Kill]).count();
+    let kills = (108..117).filter(|&s| unkillable.on_deadline(at(s)) == [AttemptAction::Kill]).count();
     assert_eq!((kills, unkillable.is_done()), (9, false));
     assert_eq!(unkillable.on_deadline(at(107) + KILL_GIVE_UP), []);
     assert!(unkillable.is_done() && unkillable.exit().is_none(), "nobody waits for ever");
@@ -456,16 +466,16 @@ fn silence_times_out_and_noise_does_not() {
 fn a_process_that_lingers_after_its_result_is_ended_and_has_completed() {
     let mut attempt = in_turn(&["x"]);
     attempt.event(good(), at(2));
-    assert_eq!(attempt.on_deadline(at(7)), [Action::Terminate]);
-    assert_eq!(attempt.on_deadline(at(9)), [Action::Kill]);
+    assert_eq!(attempt.on_deadline(at(7)), [AttemptAction::Terminate]);
+    assert_eq!(attempt.on_deadline(at(9)), [AttemptAction::Kill]);
     assert_eq!(end(&mut attempt, ExitStatus::Signal(9), at(9)), Verdict::Completed);
 }
 
 #[test]
 fn a_pipe_that_is_closed_is_a_fault_only_if_the_process_lives_on() {
     let mut attempt = in_turn(&["x"]);
-    assert_eq!(attempt.on_stdout_eof(at(2)), [Action::CloseInput]);
-    assert_eq!(attempt.on_deadline(at(7)), [Action::Terminate]);
+    assert_eq!(attempt.on_stdout_eof(at(2)), [AttemptAction::CloseInput]);
+    assert_eq!(attempt.on_deadline(at(7)), [AttemptAction::Terminate]);
     attempt.on_stderr_eof();
     attempt.on_exit(ExitStatus::Code(143), at(8));
     assert_eq!(error(&attempt.verdict()), "claude closed its output and lived on");
@@ -496,7 +506,7 @@ fn agents_in_the_background_are_part_of_the_work() {
     attempt.event(agents(1), at(50));
     attempt.event(begun(), at(50));
     assert_eq!(attempt.event(agents(0), at(60)), [], "the turn that the first one's end began is under way");
-    assert_eq!(attempt.event(unasked(), at(70)), [Action::CloseInput]);
+    assert_eq!(attempt.event(unasked(), at(70)), [AttemptAction::CloseInput]);
     // The end of the second agent begins another turn during the grace period.
     attempt.event(begun(), at(71));
     assert_eq!(attempt.next_deadline(), Some(at(100)));
@@ -546,7 +556,7 @@ fn over_budget() -> Failure {
 
 #[test]
 fn a_limit_ends_it_with_the_message_that_it_is_in() {
-    let stopped = [Action::Send(request::interrupt()), Action::CloseInput];
+    let stopped = [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput];
     // During the last message: the work is done.
     let mut attempt = in_turn(&["x"]);
     attempt.event(message_begins(), at(2));
@@ -554,7 +564,7 @@ fn a_limit_ends_it_with_the_message_that_it_is_in() {
     attempt.event(message_says(false), at(3));
     assert_eq!(attempt.event(Event::MessageStop, at(3)), []);
     assert_eq!(attempt.stop_after_message(over_budget(), at(3)), [], "its result is on the way");
-    assert_eq!(attempt.event(good(), at(3)), [Action::CloseInput]);
+    assert_eq!(attempt.event(good(), at(3)), [AttemptAction::CloseInput]);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(4)), Verdict::Completed);
     // During a message with tool calls: stop without running the tools.
     let mut attempt = in_turn(&["x"]);
@@ -602,7 +612,7 @@ fn tool_ended(id: &str, missing: Option<UnavailableTool>, of_subagent: bool) -> 
 /// A message is charged from the moment when the model is asked for it.
 #[test]
 fn a_message_that_was_asked_for_is_waited_for() {
-    let stopped = [Action::Send(request::interrupt()), Action::CloseInput];
+    let stopped = [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput];
     let ended = |id: &str| tool_ended(id, None, false);
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.clone().stop_after_message(over_budget(), at(1)), stopped, "the turn has not begun");
@@ -619,7 +629,7 @@ fn a_message_that_was_asked_for_is_waited_for() {
     for event in [message_begins(), message_says(false), Event::MessageStop] {
         assert_eq!(attempt.event(event, at(4)), []);
     }
-    assert_eq!(attempt.event(good(), at(5)), [Action::CloseInput]);
+    assert_eq!(attempt.event(good(), at(5)), [AttemptAction::CloseInput]);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(6)), Verdict::Completed);
 }
 
@@ -631,7 +641,7 @@ fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them
     }
     let mut with_the_message = attempt.clone();
     assert_eq!(with_the_message.stop_after_message(over_budget(), at(3)), []);
-    let stopped = [Action::Send(request::interrupt()), Action::CloseInput];
+    let stopped = [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput];
     assert_eq!(with_the_message.event(Event::MessageStop, at(3)), stopped);
     let mut with_another_tool = attempt.clone();
     attempt.event(Event::MessageStop, at(3));
@@ -669,11 +679,11 @@ fn an_answer_that_cost_more_than_was_left_is_an_answer() {
 fn a_result_too_long_to_read_fails_and_does_not_hang() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.long_line(b"{\"type\":\"assistant\"", 1 << 30, at(2)), []);
-    assert_eq!(attempt.long_line(b"{\"type\":\"result\",", 1 << 30, at(2)), [Action::CloseInput]);
+    assert_eq!(attempt.long_line(b"{\"type\":\"result\",", 1 << 30, at(2)), [AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(3))), Some(FailureKind::Error));
     assert_eq!(attempt.progress.oversized_lines, 2);
     let mut attempt = in_turn(&["x"]);
-    assert_eq!(attempt.event(Event::MalformedResult, at(2)), [Action::CloseInput]);
+    assert_eq!(attempt.event(Event::MalformedResult, at(2)), [AttemptAction::CloseInput]);
     attempt.on_exit(ExitStatus::Code(0), at(3));
     let failure = Failure::new(FailureKind::Error, "claude's result is JSON that zen cannot read");
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
@@ -684,7 +694,7 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     }
     assert_eq!(attempt.clone().event(Event::MalformedResult, at(3)), [], "no turn is under way");
     attempt.event(begun(), at(3));
-    assert_eq!(attempt.event(Event::MalformedResult, at(3)), [Action::CloseInput]);
+    assert_eq!(attempt.event(Event::MalformedResult, at(3)), [AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(4))), Some(FailureKind::Error));
 }
 
@@ -755,7 +765,7 @@ proptest! {
                 break;
             }
             now = attempt.next_deadline().expect("a deadline").max(now);
-            kills += attempt.on_deadline(now).iter().filter(|e| **e == Action::Kill).count();
+            kills += attempt.on_deadline(now).iter().filter(|e| **e == AttemptAction::Kill).count();
         }
         prop_assert!(attempt.exit().is_some() || attempt.is_done() || kills > 0, "the ladder comes to its end");
         if attempt.exit().is_none() {
@@ -776,12 +786,12 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
         result(|r| r.permission_denials = denials)
     };
     let mut tolerant = in_turn(&["one", "two"]);
-    assert_eq!(tolerant.event(refused(&["Write"]), at(2)), [Action::Send(request::user("two"))]);
+    assert_eq!(tolerant.event(refused(&["Write"]), at(2)), [AttemptAction::Send(request::user("two"))]);
     let strict = Instance { fail_on_denied: true, ..instance(&["one", "two"]) };
     let (mut attempt, _) = Attempt::start(&strict, Prices::default(), GRACE, at(0));
     attempt.event(answer(&[]), at(1));
     let effects = attempt.event(refused(&["Write", "Bash", "Write"]), at(2));
-    assert_eq!(effects, [Action::CloseInput], "the next turn is not sent");
+    assert_eq!(effects, [AttemptAction::CloseInput], "the next turn is not sent");
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(3));
     assert_eq!((reason(&verdict), error(&verdict)), (Some(FailureKind::Error), "Permission denied: Write, Bash"));
     assert_eq!(attempt.progress.result.as_deref(), Some("done"), "what it said is kept");
@@ -808,7 +818,7 @@ fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
             attempt.event(Event::Message(message), at(1));
             attempt.event(tool_ended("id", missing, of_subagent), at(1));
             attempt.event(tool_ended("id", missing, of_subagent), at(1));
-            assert_eq!(attempt.event(good(), at(2)), [Action::CloseInput]);
+            assert_eq!(attempt.event(good(), at(2)), [AttemptAction::CloseInput]);
             let verdict = end(&mut attempt, ExitStatus::Code(0), at(3));
             assert_eq!(error(&verdict), expected, "{tool} {missing:?}");
             let is_hopeless = matches!(&verdict, Verdict::Failed(failure) if failure.is_permanent);
@@ -838,11 +848,11 @@ fn a_permission_mode_other_than_the_requested_one_is_reported_once() {
         let effects = attempt.event(in_mode(reported), at(1));
         let notice = "claude runs in permission mode default instead of bypassPermissions: check 'permissions' in its \
                       settings files";
-        let expected_effects = if expected { vec![Action::Notice(notice.to_owned())] } else { Vec::new() };
+        let expected_effects = if expected { vec![AttemptAction::Notice(notice.to_owned())] } else { Vec::new() };
         assert_eq!(effects, expected_effects, "{requested} {reported}");
         attempt.event(good(), at(2));
         assert_eq!(attempt.event(in_mode(reported), at(3)), [], "{requested} {reported}");
-        let told = attempt.progress.for_record();
+        let told = attempt.progress.clone();
         assert_eq!(told.permission_mode.as_deref(), Some(reported));
         assert_eq!(told.mode_instead_of.as_deref(), expected.then_some(requested));
     }
@@ -888,15 +898,19 @@ fn a_denied_file_that_the_result_lists_too_is_counted_once() {
 fn turns_after_a_cleared_conversation_are_for_another_process() {
     let (mut attempt, _) =
         Attempt::start(&instance(&["one", "/clear", "two", "three"]), Prices::default(), GRACE, at(0));
-    assert_eq!(attempt.event(answer(&[]), at(1)), [Action::Send(request::user("one"))], "no /clear is asked for");
-    assert_eq!(attempt.event(good(), at(2)), [Action::CloseInput]);
+    assert_eq!(
+        attempt.event(answer(&[]), at(1)),
+        [AttemptAction::Send(request::user("one"))],
+        "no /clear is asked for"
+    );
+    assert_eq!(attempt.event(good(), at(2)), [AttemptAction::CloseInput]);
     end(&mut attempt, ExitStatus::Code(0), at(3));
     assert!(attempt.needs_next_segment());
-    assert_eq!(attempt.start_next_segment(at(4)), [Action::Send(request::initialize())]);
+    assert_eq!(attempt.start_next_segment(at(4)), [AttemptAction::Send(request::initialize())]);
     assert_eq!((attempt.progress.turns_done, attempt.next_deadline()), (2, Some(at(100))), "its time has begun before");
-    assert_eq!(attempt.event(answer(&[]), at(5)), [Action::Send(request::user("two"))]);
-    assert_eq!(attempt.event(good(), at(6)), [Action::Send(request::user("three"))]);
-    assert_eq!(attempt.event(good(), at(7)), [Action::CloseInput]);
+    assert_eq!(attempt.event(answer(&[]), at(5)), [AttemptAction::Send(request::user("two"))]);
+    assert_eq!(attempt.event(good(), at(6)), [AttemptAction::Send(request::user("three"))]);
+    assert_eq!(attempt.event(good(), at(7)), [AttemptAction::CloseInput]);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(8)), Verdict::Completed);
     assert!(!attempt.needs_next_segment());
     assert_eq!(attempt.progress.answers, ["done", "", "done", "done"]);
@@ -905,14 +919,14 @@ fn turns_after_a_cleared_conversation_are_for_another_process() {
 #[test]
 fn a_command_of_a_later_process_is_looked_for_before_the_first_turn() {
     let mut attempt = started(&["one", "/clear", "/gone"]);
-    assert_eq!(attempt.event(answer(&["clear"]), at(1)), [Action::CloseInput]);
+    assert_eq!(attempt.event(answer(&["clear"]), at(1)), [AttemptAction::CloseInput]);
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(2));
     assert_eq!(reason(&verdict), Some(FailureKind::CommandNotFound));
 }
 
 #[test]
 fn no_process_follows_one_that_is_stopped_while_it_leaves() {
-    let stops: [fn(&mut Attempt, Failure) -> Vec<Action>; 3] = [
+    let stops: [fn(&mut Attempt, Failure) -> Vec<AttemptAction>; 3] = [
         |attempt, why| attempt.stop(why, at(3)),
         |attempt, why| attempt.stop_after_message(why, at(3)),
         |attempt, why| attempt.kill(why, at(3)),
@@ -953,15 +967,15 @@ fn text_that_begins_with_a_slash_is_sent_as_text() {
         change(&mut instance.turns[0]);
         Attempt::start(&instance, Prices::default(), GRACE, at(0)).0
     };
-    let text = [Action::Send(request::user(" /tmp is full"))];
+    let text = [AttemptAction::Send(request::user(" /tmp is full"))];
     let mut prompt = begun(|turn| turn.command = None);
     assert_eq!(prompt.event(answer(&["tmp"]), at(1)), text);
     let mut command = begun(|turn| turn.may_be_path = true);
-    assert_eq!(command.event(answer(&["tmp"]), at(1)), [Action::Send(request::user("/tmp is full"))]);
+    assert_eq!(command.event(answer(&["tmp"]), at(1)), [AttemptAction::Send(request::user("/tmp is full"))]);
     // A missing command is never sent as text, which would cost tokens, even if its name is a path.
     for change in [(|turn| turn.may_be_path = true) as fn(&mut crate::plan::Turn), |_| {}] {
         let mut missing = begun(change);
-        assert_eq!(missing.event(answer(&["other"]), at(1)), [Action::CloseInput]);
+        assert_eq!(missing.event(answer(&["other"]), at(1)), [AttemptAction::CloseInput]);
     }
 }
 
@@ -1025,13 +1039,13 @@ fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
     let mut attempt = in_turn(&["x"]);
     attempt.event(begun(), at(1));
     attempt.event(good(), at(1));
-    let terminated = (2..200).find(|&seconds| goes_on(&mut attempt, seconds) == [Action::Terminate]);
+    let terminated = (2..200).find(|&seconds| goes_on(&mut attempt, seconds) == [AttemptAction::Terminate]);
     assert!(terminated.is_some_and(|seconds| (100..=106).contains(&seconds)), "{terminated:?}");
     let mut attempt = in_turn(&["x"]);
     attempt.event(begun(), at(1));
     attempt.event(good(), at(1));
     attempt.stop(Failure::interrupted("SIGTERM"), at(2));
-    let terminated = (2..50).find(|&seconds| goes_on(&mut attempt, seconds) == [Action::Terminate]);
+    let terminated = (2..50).find(|&seconds| goes_on(&mut attempt, seconds) == [AttemptAction::Terminate]);
     assert!(terminated.is_some_and(|seconds| seconds <= 7), "{terminated:?}");
 }
 
@@ -1046,7 +1060,7 @@ fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
         other => other,
     };
     let effects = attempt.event(whole, at(2));
-    assert_eq!(effects, [Action::Send(request::interrupt()), Action::CloseInput]);
+    assert_eq!(effects, [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]);
 }
 
 fn commands(ids: &[&str]) -> Event {
@@ -1055,7 +1069,7 @@ fn commands(ids: &[&str]) -> Event {
 }
 
 /// Answers the only turn of an instance while `./serve.sh` (task `s`) runs in the background.
-fn answered_with_command(background: Background) -> (Attempt, Vec<Action>) {
+fn answered_with_command(background: Background) -> (Attempt, Vec<AttemptAction>) {
     let of = Instance { background, ..instance(&["x"]) };
     let (mut attempt, _) = Attempt::start(&of, Prices::default(), GRACE, at(0));
     attempt.event(answer(&[]), at(1));
@@ -1090,7 +1104,7 @@ fn background_command_is_waited_for_and_the_turn_after_it_counts() {
         }),
         at(22),
     );
-    assert_eq!(effects, [Action::CloseInput]);
+    assert_eq!(effects, [AttemptAction::CloseInput]);
     assert_eq!(attempt.progress.result.as_deref(), Some("It is served."));
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(23)), Verdict::Completed);
     assert_eq!(attempt.progress.background_stopped, [""; 0]);
@@ -1101,7 +1115,7 @@ fn turn_that_does_not_follow_is_not_waited_for_long() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
     attempt.event(Event::TaskEnded, at(20));
     attempt.event(commands(&[]), at(20));
-    assert_eq!(attempt.on_deadline(at(25)), [Action::CloseInput]);
+    assert_eq!(attempt.on_deadline(at(25)), [AttemptAction::CloseInput]);
     // A turn that begins late still counts.
     attempt.event(begun(), at(26));
     attempt.event(result(|r| r.is_error = true), at(27));
@@ -1111,7 +1125,7 @@ fn turn_that_does_not_follow_is_not_waited_for_long() {
 #[test]
 fn background_wait_has_an_end_and_the_command_is_listed() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
-    assert_eq!(attempt.on_deadline(at(70)), [Action::Send(request::stop_task("s")), Action::CloseInput]);
+    assert_eq!(attempt.on_deadline(at(70)), [AttemptAction::Send(request::stop_task("s")), AttemptAction::CloseInput]);
     // claude lists the command once more while it ends.
     attempt.event(commands(&["s"]), at(70));
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(71)), Verdict::Completed);
@@ -1120,7 +1134,7 @@ fn background_wait_has_an_end_and_the_command_is_listed() {
 
 #[test]
 fn background_policies_decide_at_the_result() {
-    let stopped = [Action::Send(request::stop_task("s")), Action::CloseInput];
+    let stopped = [AttemptAction::Send(request::stop_task("s")), AttemptAction::CloseInput];
     let (mut attempt, effects) = answered_with_command(Background::Stop);
     assert_eq!(effects, stopped);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(11)), Verdict::Completed);
@@ -1175,12 +1189,12 @@ fn pending_wakeup_is_background_work() {
     assert_eq!(attempt.progress.awaited, ["wake-up: Look again"]);
     attempt.event(Event::WokeUp, at(40));
     attempt.event(begun(), at(40));
-    assert_eq!(attempt.event(good(), at(41)), [Action::CloseInput]);
+    assert_eq!(attempt.event(good(), at(41)), [AttemptAction::CloseInput]);
     assert_eq!((attempt.progress.turns_done, end(&mut attempt, ExitStatus::Code(0), at(42))), (1, Verdict::Completed));
     let mut attempt = wakeup();
     attempt.event(scheduled(Leaves::WakeUp), at(2));
     attempt.event(scheduled(Leaves::NoWakeUp), at(3));
-    assert_eq!(attempt.event(good(), at(3)), [Action::CloseInput], "it was cancelled");
+    assert_eq!(attempt.event(good(), at(3)), [AttemptAction::CloseInput], "it was cancelled");
 }
 
 /// 2.0 and 1.0 report that a command continues, but not when it ends: zen lists only commands alive at the end.
@@ -1193,7 +1207,7 @@ fn commands_of_older_generations_are_listed_if_they_outlive_claude() {
         attempt.event(message_uses(&["t"]), at(2));
         let ended = ToolResult { id: "t".into(), missing: None, leaves: Leaves::Command };
         attempt.event(Event::ToolResults { tools: vec![ended], of_subagent: false }, at(2));
-        assert_eq!(attempt.event(good(), at(3)), [Action::CloseInput]);
+        assert_eq!(attempt.event(good(), at(3)), [AttemptAction::CloseInput]);
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(4)), Verdict::Completed);
         attempt.left_processes();
         assert_eq!(reason(&attempt.verdict()), expected);

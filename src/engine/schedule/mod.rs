@@ -3,7 +3,7 @@
 //! Pure: takes the time, the starts and the ends as arguments; returns the instances that are ready and the time of the
 //! next check. Budgets and failure kinds are handled elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::config::DependencyCondition;
@@ -35,6 +35,8 @@ pub struct Schedule {
     blockers: Vec<usize>,
     /// Dependents of each instance.
     followers: Vec<Vec<Dependent>>,
+    /// Instance before each one in its session, if any.
+    session_before: Vec<Option<usize>>,
     state: Vec<State>,
     /// Instances that wait for no other, in config order.
     ready: BTreeSet<usize>,
@@ -43,8 +45,10 @@ pub struct Schedule {
     running: usize,
     /// Number of instances that have not ended.
     open: usize,
-    /// Earliest time of the next launch.
+    /// Earliest time of the next launch, by the delay between launches.
     next_launch: Duration,
+    /// End of the pause of all launches.
+    paused_until: Duration,
     stopped: bool,
 }
 
@@ -81,12 +85,14 @@ impl Schedule {
             pace,
             blockers,
             followers,
+            session_before: session_order(instances),
             state: vec![State::Waiting; instances.len()],
             ready,
             delayed: BTreeSet::new(),
             running: 0,
             open: instances.len(),
             next_launch: Duration::ZERO,
+            paused_until: Duration::ZERO,
             stopped: false,
         }
     }
@@ -106,7 +112,7 @@ impl Schedule {
     pub fn next_start_at(&self) -> Option<Duration> {
         let has_slot = self.pace.max_parallel.is_none_or(|max| self.running < max);
         let at = if self.ready.is_empty() { self.next_deferred_at()? } else { Duration::ZERO };
-        (has_slot && !self.stopped).then_some(at.max(self.next_launch))
+        (has_slot && !self.stopped).then_some(at.max(self.next_launch).max(self.paused_until))
     }
 
     /// Returns the earliest end of a delay, of a retry or a deferred start.
@@ -125,13 +131,13 @@ impl Schedule {
 
     /// Starts no instance before this time.
     pub fn pause_until(&mut self, at: Duration) {
-        self.next_launch = self.next_launch.max(at);
+        self.paused_until = self.paused_until.max(at);
     }
 
     /// If launches are paused until `from`, changes the end of the pause to `to`.
     pub fn move_hold(&mut self, from: Duration, to: Duration) {
-        if self.next_launch == from {
-            self.next_launch = to;
+        if self.paused_until == from {
+            self.paused_until = to;
         }
     }
 
@@ -168,6 +174,7 @@ impl Schedule {
             if self.state[instance] == State::Running {
                 self.running -= 1;
             }
+            let before = self.open_before(instance);
             self.state[instance] = State::Ended;
             self.open -= 1;
             if !self.ready.remove(&instance) {
@@ -177,16 +184,50 @@ impl Schedule {
                 if self.state[follower.instance] != State::Waiting {
                     continue;
                 }
-                self.blockers[follower.instance] -= 1;
                 if follower.needs_completed && !completed {
+                    self.blockers[follower.instance] -= 1;
                     skipped.push(Skip { instance: follower.instance, cause: instance });
                     ended.push((follower.instance, false));
-                } else if self.blockers[follower.instance] == 0 {
+                    continue;
+                }
+                if let Some(before) = before
+                    && self.session_before[follower.instance] == Some(instance)
+                    && self.wait_instead(follower.instance, before)
+                {
+                    continue;
+                }
+                self.blockers[follower.instance] -= 1;
+                if self.blockers[follower.instance] == 0 {
                     self.ready.insert(follower.instance);
                 }
             }
         }
         skipped
+    }
+
+    /// Returns the last instance before this one in its session that has not ended.
+    ///
+    /// There is one only if the instance itself never started.
+    fn open_before(&self, instance: usize) -> Option<usize> {
+        let mut before = self.session_before[instance];
+        while let Some(other) = before
+            && self.state[other] == State::Ended
+        {
+            before = self.session_before[other];
+        }
+        before
+    }
+
+    /// Makes an instance wait for `before`, which still uses the session, in place of one that ended without a start.
+    ///
+    /// Returns false if it waits for `before` already.
+    fn wait_instead(&mut self, instance: usize, before: usize) -> bool {
+        self.session_before[instance] = Some(before);
+        if self.followers[before].iter().any(|follower| follower.instance == instance) {
+            return false;
+        }
+        self.followers[before].push(Dependent { instance, needs_completed: false });
+        true
     }
 
     /// Prevents all further starts. Returns the instances that would have started.
@@ -208,6 +249,17 @@ impl Schedule {
     pub fn is_finished(&self) -> bool {
         self.open == 0
     }
+}
+
+/// Returns the instance before each one in its session, in config order.
+fn session_order(instances: &[Instance]) -> Vec<Option<usize>> {
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    let mut order = Vec::with_capacity(instances.len());
+    for (index, instance) in instances.iter().enumerate() {
+        let session = instance.invocation.session.as_ref();
+        order.push(session.and_then(|session| last.insert(&session.uuid, index)));
+    }
+    order
 }
 
 #[cfg(test)]
@@ -296,6 +348,23 @@ mod tests {
         assert_eq!(schedule.due(at(9)), None);
         assert_eq!(schedule.ended(0, false), []);
         assert_eq!(schedule.due(at(9)), Some(1));
+    }
+
+    #[test]
+    fn session_stays_exclusive_when_an_instance_between_two_others_never_starts() {
+        let four = r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"},
+            {"name": "b", "command": "x", "session_id": "s"}, {"name": "c", "command": "x", "session_id": "s"},
+            {"name": "d", "command": "x", "session_id": "s"}]}"#;
+        for order in [[1, 2], [2, 1]] {
+            let mut schedule = schedule(four, 0, None);
+            schedule.started(0, at(0));
+            for never_started in order {
+                schedule.ended(never_started, false);
+                assert_eq!(schedule.due(at(9)), None, "the first instance still uses the session");
+            }
+            schedule.ended(0, true);
+            assert_eq!(schedule.due(at(9)), Some(3));
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn progress_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord)
 fn reached_cells(view: &Snapshot, instance: &Instance, record: &InstanceRecord) -> usize {
     let by_turns = match instance.turns.len() {
         0 => 0,
-        turns => full_cells(record.progress.turns_done as u64, turns as u64, PROGRESS_CELLS),
+        turns => full_cells(record.current_progress().turns_done as u64, turns as u64, PROGRESS_CELLS),
     };
     let tokens = budget::counted_tokens(&view.plan.budget, &record.used.tokens);
     match instance.max_tokens {
@@ -272,7 +272,7 @@ fn limited(lines: Vec<String>, state: &str) -> String {
 fn retries(view: &Snapshot, style: Style) -> String {
     let mut lines = Vec::new();
     for (instance, record) in view.instances() {
-        if let Some(retry) = &record.progress.retry
+        if let Some(retry) = &record.current_progress().retry
             && record.status == Status::Running
         {
             lines.push(retry_line(&style.name(&instance.name), retry, style));
@@ -296,7 +296,7 @@ fn retry_line(name: &str, retry: &Retry, style: Style) -> String {
 fn awaited(view: &Snapshot, style: Style) -> String {
     let mut lines = Vec::new();
     for (instance, record) in view.instances() {
-        let commands = &record.progress.awaited;
+        let commands = &record.current_progress().awaited;
         if record.status == Status::Running && !commands.is_empty() {
             let count = counted(commands.len(), "background command", "background commands");
             let list = style.sanitize(&commands.join("; "), MAX_REASON_COLUMNS);

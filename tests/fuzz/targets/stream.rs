@@ -7,7 +7,7 @@ use std::time::Duration;
 use zen::base::lines::{Line, LineSplitter};
 use zen::claude::protocol::decode;
 use zen::config::Config;
-use zen::engine::attempt::{Action, Attempt, Verdict};
+use zen::engine::attempt::{Attempt, AttemptAction, Verdict};
 use zen::engine::budget::Budget;
 use zen::engine::exit_code::ExitCode;
 use zen::engine::outcome::{ExitStatus, Failure, Status};
@@ -72,20 +72,20 @@ struct Asked {
 }
 
 impl Asked {
-    fn take(&mut self, effects: Vec<Action>, recent: &mut OutputTail) {
+    fn take(&mut self, effects: Vec<AttemptAction>, recent: &mut OutputTail) {
         for effect in effects {
             match effect {
-                Action::Send(bytes) => {
+                AttemptAction::Send(bytes) => {
                     // To interrupt one that goes on by itself is tried all the same, and comes to nothing.
                     let is_turn = bytes.windows(TURN.len()).any(|window| window == TURN);
                     assert!(!(self.input_was_closed && is_turn), "a turn is sent to one whose input was closed");
                     assert!(bytes.ends_with(b"\n") && is_one_line(&bytes), "one line of JSON");
                     self.messages += 1;
                 }
-                Action::CloseInput => self.input_was_closed = true,
-                Action::Terminate | Action::Kill => self.signals += 1,
-                Action::RecordOutput(said) => recent.push(&said),
-                Action::LimitReached { .. } | Action::Notice(_) => {}
+                AttemptAction::CloseInput => self.input_was_closed = true,
+                AttemptAction::Terminate | AttemptAction::Kill => self.signals += 1,
+                AttemptAction::RecordOutput(said) => recent.push(&said),
+                AttemptAction::LimitReached { .. } | AttemptAction::Notice(_) => {}
             }
         }
     }
@@ -140,16 +140,14 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &OutputTail, now: Duration) {
         Verdict::Completed => Status::Completed,
         Verdict::Failed(failure) => Status::Failed(failure),
     };
-    let record = InstanceRecord {
-        status,
-        started: Some(Duration::ZERO),
-        ended: Some(now),
-        exit: attempt.exit(),
-        used: attempt.used(),
-        progress: attempt.progress.clone(),
-        last_output: recent.last_words(),
-        ..InstanceRecord::default()
-    };
+    let mut record = InstanceRecord::default();
+    record.status = status;
+    record.started = Some(Duration::ZERO);
+    record.ended = Some(now);
+    record.exit = attempt.exit();
+    record.used = attempt.used();
+    record.progress = attempt.progress.clone();
+    record.last_output = recent.last_words();
     let mut ledger = Budget::new(&plan.budget, &plan.instances, &plan.prices);
     ledger.started(0, Duration::ZERO);
     ledger.charge(0, &record.used);
@@ -180,7 +178,7 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &OutputTail, now: Duration) {
     assert!(report::json::report(&view, &report::json::RunMetadata::default()).len() > 2, "it can be written");
 }
 
-fn hear(attempt: &mut Attempt, line: &Line, now: Duration) -> Vec<Action> {
+fn hear(attempt: &mut Attempt, line: &Line, now: Duration) -> Vec<AttemptAction> {
     match line {
         Line::Complete(bytes) => attempt.event(decode(bytes), now),
         Line::Oversized { head, bytes } => attempt.long_line(head, *bytes, now),
