@@ -13,7 +13,7 @@ use crate::plan::InstanceId;
 impl Engine<'_> {
     /// Fails an instance that the budget denies; it is never started.
     pub(super) fn deny(&mut self, id: InstanceId, denial: Denial, now: Duration) {
-        let reason = denial.why.clone();
+        let reason = denial.reason.clone();
         self.budget.refused(id.0, denial);
         let exceeded = format!("Budget exceeded: {reason}");
         self.notice(Notice::BudgetDenied { instance: id, reason });
@@ -75,7 +75,7 @@ impl Engine<'_> {
             (UsageLimitPolicy::Wait, Some(at)) => self.schedule.pause_until(at),
             (UsageLimitPolicy::Stop, _) => {
                 let waiting = self.schedule.stop();
-                self.fail_waiting(&waiting, FailureKind::Limit, &limit.words_with_bound(now), now);
+                self.fail_waiting(&waiting, FailureKind::Limit, &limit.label_with_bound(now), now);
             }
             (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => {}
         }
@@ -84,7 +84,7 @@ impl Engine<'_> {
     /// Returns the reason why no retry follows, if a usage limit has stopped the run.
     pub(super) fn limit_that_stopped(&self, now: Duration) -> Option<String> {
         let limit = self.usage_limit.filter(|limit| limit.on_limit == UsageLimitPolicy::Stop)?;
-        Some(limit.words_with_bound(now))
+        Some(limit.label_with_bound(now))
     }
 
     /// Returns the time of the retry if the usage limit caused this failure and the run waits.

@@ -21,6 +21,7 @@ pub mod schedule;
 mod simulation;
 pub mod snapshot;
 mod stopping;
+pub mod timing;
 pub mod usage_limit;
 
 use std::collections::{BTreeMap, BTreeSet};

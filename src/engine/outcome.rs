@@ -82,8 +82,8 @@ impl Failure {
 
     /// Returns the failure of an instance that should have been retried and cannot be, with the reason.
     #[must_use]
-    pub fn with_retry_cancelled(&self, why: &str) -> Self {
-        Failure::permanent(self.reason, format!("{}; not tried again: {why}", self.error))
+    pub fn with_retry_cancelled(&self, reason: &str) -> Self {
+        Failure::permanent(self.reason, format!("{}; no retry: {reason}", self.error))
     }
 
     /// Returns the failure of an exceeded time limit. `cause` is the known cause, if any: "claude was retrying the

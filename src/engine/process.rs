@@ -12,14 +12,12 @@ use crate::engine::event::{Action, Cleanup, Launch, ProcessEvent};
 use crate::engine::notice::{Notice, Step};
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::engine::record::{NextProcess, RunningAttempt};
+use crate::engine::timing::SESSION_RETRY;
 use crate::plan::result_template::filled;
 use crate::plan::{Instance, InstanceId, Turn};
 
 /// Maximum number of session fallbacks per attempt, for conversations that were not found before the launch.
 const MAX_REFUSED_ENTRIES: u32 = 10;
-
-/// Interval between two attempts to lock a session, shared by all waiting instances.
-const SESSION_RETRY: Duration = Duration::from_secs(1);
 
 impl<'a> Engine<'a> {
     /// Handles an event of an instance's process.
@@ -309,7 +307,7 @@ impl<'a> Engine<'a> {
             let shares = other.invocation.session.as_ref().is_some_and(|other| other.uuid == session.uuid);
             if shares && record.status == Status::Pending {
                 let error = format!(
-                    "claude has not kept the conversation of session {}, and {} needs it: make claude's directory writable",
+                    "claude has not saved the conversation of session {}, and {} needs it: make claude's directory writable",
                     session.name, other.name
                 );
                 return Some(Failure::permanent(FailureKind::Error, error));

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::outcome::{Failure, FailureKind};
+use crate::engine::timing::MAX_RETRY_DELAY;
 use crate::plan::RetryPolicy;
-
-/// Upper bound of the delay, unless the initial delay is longer.
-const MAX_DELAY: Duration = Duration::from_secs(600);
 
 impl RetryPolicy {
     /// Returns the delay before the next attempt after this failure, with `made` retries before it. Returns `None` if
@@ -28,7 +26,7 @@ impl RetryPolicy {
             | FailureKind::Halted => false,
         };
         let doubled = self.initial_delay.saturating_mul(2_u32.saturating_pow(made));
-        (may_pass && made < self.max_retries).then(|| doubled.min(MAX_DELAY.max(self.initial_delay)))
+        (may_pass && made < self.max_retries).then(|| doubled.min(MAX_RETRY_DELAY.max(self.initial_delay)))
     }
 }
 

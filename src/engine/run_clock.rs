@@ -5,14 +5,7 @@
 
 use std::time::Duration;
 
-/// Overrun of a wait that counts as a pause: zen was stopped, frozen or starved.
-const LEAST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Longest wait while instances run. It bounds the error of a pause, which may have begun during the wait.
-pub const MAX_WAIT: Duration = Duration::from_secs(1);
-
-/// Longest wait while none runs. Only waits for a time of day remain, which passes while the machine is suspended.
-pub const MAX_IDLE_WAIT: Duration = Duration::from_secs(30);
+use crate::engine::timing::MIN_PAUSE;
 
 /// Number of pauses kept one by one; later ones are added to the last.
 const MAX_PAUSES: usize = 1000;
@@ -52,7 +45,7 @@ impl RunClock {
     /// Records a wait from `before` to `after` with a timeout of `limit`. Returns the pause in it, if there was one.
     pub fn on_wait(&mut self, limit: Duration, before: Reading, after: Reading) -> Option<Duration> {
         let took = after.monotonic.saturating_sub(before.monotonic);
-        let overrun = Some(took.saturating_sub(limit)).filter(|&overrun| overrun >= LEAST_PAUSE);
+        let overrun = Some(took.saturating_sub(limit)).filter(|&overrun| overrun >= MIN_PAUSE);
         self.add_pause(overrun.unwrap_or_default(), after)
     }
 
@@ -66,7 +59,7 @@ impl RunClock {
         let suspended = boot.saturating_sub(now.monotonic.saturating_sub(self.start.monotonic));
         // The two clocks are read one after the other, so they always differ slightly.
         let suspension = suspended.saturating_sub(self.suspended);
-        let suspension = Some(suspension).filter(|&suspension| suspension >= LEAST_PAUSE).unwrap_or_default();
+        let suspension = Some(suspension).filter(|&suspension| suspension >= MIN_PAUSE).unwrap_or_default();
         self.suspended += suspension;
         self.stopped += stopped;
         Some(stopped + suspension).filter(|pause| !pause.is_zero())

@@ -52,7 +52,7 @@ impl Engine<'_> {
                     let error = last.failure.with_retry_cancelled(&interrupted.error).error;
                     Failure::new(FailureKind::Interrupted, error)
                 }
-                None => Failure::new(FailureKind::Interrupted, format!("{} before it started", interrupted.error)),
+                None => Failure::new(FailureKind::Interrupted, format!("{} before the start", interrupted.error)),
             };
             self.end(InstanceId(index), Status::Failed(failure), now);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::text;
 use crate::base::timestamp;
+use crate::engine::timing::{AFTER_RESET, FIRST_LIMIT_PAUSE, MAX_LIMIT_PAUSE};
 
 /// Effect of a usage limit on the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,14 +51,6 @@ pub const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// The windows of an account are five hours and seven days. A later time is an error, such as milliseconds for seconds.
 const MAX_RESET_AHEAD_S: u64 = 8 * 86_400;
 
-/// Margin after the reset time, because clocks differ.
-const AFTER_RESET: Duration = Duration::from_secs(60);
-
-/// Minimum pause, even if the reset time is near or past. It doubles each time the run hits the limit again.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Bound of the doubled pause, and the pause at a limit without a reset time.
-const MAX_PAUSE: Duration = Duration::from_secs(900);
-
 /// A usage limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageLimit {
@@ -101,25 +94,25 @@ impl UsageLimit {
         let past = Duration::from_millis(now_epoch_ms.saturating_sub(reset_ms));
         let times_before = before.map_or(0, |before| before.consecutive_hits + u32::from(waiting.is_none()));
         let pause = match resets_at_epoch_s {
-            Some(_) => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(times_before)).min(MAX_PAUSE),
-            None => MAX_PAUSE,
+            Some(_) => FIRST_LIMIT_PAUSE.saturating_mul(2_u32.saturating_pow(times_before)).min(MAX_LIMIT_PAUSE),
+            None => MAX_LIMIT_PAUSE,
         };
         let until_reset = match resets_at_epoch_s {
             Some(_) => left + AFTER_RESET.saturating_sub(past),
             None => Duration::ZERO,
         };
-        let goes_on_at = now.saturating_add(until_reset.max(pause));
+        let resumes_at = now.saturating_add(until_reset.max(pause));
         let held_until = waiting.and_then(|waiting| waiting.resumes_at);
-        let goes_on_at = goes_on_at.max(held_until.unwrap_or_default());
+        let resumes_at = resumes_at.max(held_until.unwrap_or_default());
         let waited_before = before.map_or(Duration::ZERO, |before| before.waited_blindly);
         let waited_blindly = match (left, waiting) {
-            (Duration::ZERO, None) => waited_before + (goes_on_at - now),
+            (Duration::ZERO, None) => waited_before + (resumes_at - now),
             (Duration::ZERO, Some(_)) => waited_before,
             _ => Duration::ZERO,
         };
         // A stopped run cannot resume: no instance is left to start.
         let has_stopped = before.is_some_and(|before| before.on_limit == UsageLimitPolicy::Stop);
-        let is_too_long = left > policy.max_wait || waited_blindly > policy.max_wait.max(MAX_PAUSE);
+        let is_too_long = left > policy.max_wait || waited_blindly > policy.max_wait.max(MAX_LIMIT_PAUSE);
         let (on_limit, passed_max_wait) = match policy.on_limit {
             UsageLimitPolicy::Wait if has_stopped => {
                 (UsageLimitPolicy::Stop, before.and_then(|before| before.passed_max_wait))
@@ -132,7 +125,7 @@ impl UsageLimit {
             on_limit,
             remaining: left,
             reached: now,
-            resumes_at: (on_limit == UsageLimitPolicy::Wait).then_some(goes_on_at),
+            resumes_at: (on_limit == UsageLimitPolicy::Wait).then_some(resumes_at),
             consecutive_hits: times_before,
             passed_max_wait,
             waited_blindly,
@@ -166,7 +159,7 @@ impl UsageLimit {
                 let now_epoch_s = reset.saturating_sub(self.left(now).as_secs());
                 format!("usage limit until {}", timestamp::minute_utc(reset, now_epoch_s))
             }
-            None => "usage limit, until when claude does not say".to_owned(),
+            None => "usage limit, reset time unknown".to_owned(),
         }
     }
 
@@ -174,45 +167,45 @@ impl UsageLimit {
     ///
     /// For example "usage limit until 14:30 UTC, longer than --limit-wait-max (6h00m)".
     #[must_use]
-    pub fn words_with_bound(&self, now: Duration) -> String {
+    pub fn label_with_bound(&self, now: Duration) -> String {
         self.with_bound(self.label(now))
     }
 
-    fn with_bound(&self, words: String) -> String {
+    fn with_bound(&self, label: String) -> String {
         match self.passed_max_wait {
-            Some(max) => format!("{words}, longer than --limit-wait-max ({})", text::format_duration(max)),
-            None => words,
+            Some(max) => format!("{label}, longer than --limit-wait-max ({})", text::format_duration(max)),
+            None => label,
         }
     }
 
     /// Returns the label with the effect on the run: "usage limit until 14:30 UTC (in 2h13m): …".
     #[must_use]
     pub fn describe(&self, now: Duration) -> String {
-        let words = self.words_with_time_left(now);
+        let label = self.label_with_time_left(now);
         match (self.on_limit, self.resumes_at) {
             (UsageLimitPolicy::Wait, Some(at)) if at > now => {
-                format!("{words}: the run goes on in {}", text::format_duration(at - now))
+                format!("{label}: the run resumes in {}", text::format_duration(at - now))
             }
-            (UsageLimitPolicy::Wait, _) => format!("{words}: the run has gone on"),
-            (UsageLimitPolicy::Stop, _) => format!("{words}: what has not started does not start"),
-            (UsageLimitPolicy::Fail, _) => words,
+            (UsageLimitPolicy::Wait, _) => format!("{label}: the run has resumed"),
+            (UsageLimitPolicy::Stop, _) => format!("{label}: no further instances start"),
+            (UsageLimitPolicy::Fail, _) => label,
         }
     }
 
     /// Returns the description for the end of the run, when nothing resumes or starts any more.
     #[must_use]
     pub fn describe_final(&self, now: Duration) -> String {
-        let words = self.words_with_time_left(now);
+        let label = self.label_with_time_left(now);
         match (self.on_limit, self.resumes_at) {
-            (UsageLimitPolicy::Wait, Some(at)) if at <= now => format!("{words}: the run has gone on"),
-            (UsageLimitPolicy::Stop, _) => format!("{words}: nothing more was started"),
-            (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => words,
+            (UsageLimitPolicy::Wait, Some(at)) if at <= now => format!("{label}: the run has resumed"),
+            (UsageLimitPolicy::Stop, _) => format!("{label}: no further instances were started"),
+            (UsageLimitPolicy::Wait | UsageLimitPolicy::Fail, _) => label,
         }
     }
 
-    fn words_with_time_left(&self, now: Duration) -> String {
+    fn label_with_time_left(&self, now: Duration) -> String {
         match self.left(now) {
-            Duration::ZERO => self.words_with_bound(now),
+            Duration::ZERO => self.label_with_bound(now),
             left => self.with_bound(format!("{} (in {})", self.label(now), text::format_duration(left))),
         }
     }
@@ -255,9 +248,9 @@ mod tests {
         let far = reached(None, 90_001, UsageLimitPolicy::Wait);
         assert_eq!((far.on_limit, far.resumes_at), (UsageLimitPolicy::Stop, None));
         let words = "usage limit until 2026-11-23 11:31 UTC (in 25h00m), longer than --limit-wait-max (25h00m)";
-        assert_eq!(far.describe(s(100)), format!("{words}: what has not started does not start"));
+        assert_eq!(far.describe(s(100)), format!("{words}: no further instances start"));
         assert_eq!(
-            far.words_with_bound(s(100)),
+            far.label_with_bound(s(100)),
             "usage limit until 2026-11-23 11:31 UTC, longer than --limit-wait-max (25h00m)"
         );
         // A nearer reset time that is reported later does not restart the run.
@@ -277,7 +270,7 @@ mod tests {
         assert_eq!(reached(None, eight_days, UsageLimitPolicy::Stop).resets_at_epoch_s, Some(NOW_S + 691_200));
         let slip = UsageLimit::reached(None, Some(NOW_S * 1000), policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
         assert_eq!((slip.resets_at_epoch_s, slip.resumes_at), (None, Some(s(1000))));
-        assert_eq!(slip.describe(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+        assert_eq!(slip.describe(s(100)), "usage limit, reset time unknown: the run resumes in 15m00s");
     }
 
     #[test]
@@ -302,16 +295,16 @@ mod tests {
 
     #[test]
     fn the_run_goes_on_a_minute_after_the_reset() {
-        let goes_on_in =
+        let resumes_in =
             |in_s| reached(None, in_s, UsageLimitPolicy::Wait).resumes_at.map(|at| (at - s(100)).as_secs());
-        assert_eq!(goes_on_in(3600), Some(3660));
-        assert_eq!(goes_on_in(-30), Some(30));
-        assert_eq!(goes_on_in(-58), Some(5), "never at once");
-        assert_eq!(goes_on_in(-86_400), Some(5));
+        assert_eq!(resumes_in(3600), Some(3660));
+        assert_eq!(resumes_in(-30), Some(30));
+        assert_eq!(resumes_in(-58), Some(5), "never at once");
+        assert_eq!(resumes_in(-86_400), Some(5));
         assert_eq!(reached(None, 3600, UsageLimitPolicy::Stop).resumes_at, None);
         let unknown = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
         assert_eq!(unknown.resumes_at, Some(s(1000)));
-        assert_eq!(unknown.describe(s(100)), "usage limit, until when claude does not say: the run goes on in 15m00s");
+        assert_eq!(unknown.describe(s(100)), "usage limit, reset time unknown: the run resumes in 15m00s");
     }
 
     #[test]
@@ -352,21 +345,18 @@ mod tests {
     #[test]
     fn it_is_told_with_the_time_and_what_is_left_of_it() {
         let stop = reached(None, 7_980, UsageLimitPolicy::Stop);
-        assert_eq!(
-            stop.describe(s(100)),
-            "usage limit until 12:43 UTC (in 2h13m): what has not started does not start"
-        );
-        assert_eq!(stop.describe(s(9_000)), "usage limit until 12:43 UTC: what has not started does not start");
+        assert_eq!(stop.describe(s(100)), "usage limit until 12:43 UTC (in 2h13m): no further instances start");
+        assert_eq!(stop.describe(s(9_000)), "usage limit until 12:43 UTC: no further instances start");
         let wait = reached(None, 86_400, UsageLimitPolicy::Wait);
         assert_eq!(
             wait.describe(s(160)),
-            "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run goes on in 24h00m"
+            "usage limit until 2026-11-23 10:30 UTC (in 23h59m): the run resumes in 24h00m"
         );
         assert!(wait.is_active(s(160)) && !wait.is_active(s(100 + 86_460)));
         assert_eq!(wait.label(s(100 + 86_460)), "usage limit until 10:30 UTC");
-        assert_eq!(stop.describe_final(s(9_000)), "usage limit until 12:43 UTC: nothing more was started");
+        assert_eq!(stop.describe_final(s(9_000)), "usage limit until 12:43 UTC: no further instances were started");
         assert_eq!(wait.describe_final(s(160)), "usage limit until 2026-11-23 10:30 UTC (in 23h59m)");
-        assert_eq!(wait.describe_final(s(100 + 86_460)), "usage limit until 10:30 UTC: the run has gone on");
+        assert_eq!(wait.describe_final(s(100 + 86_460)), "usage limit until 10:30 UTC: the run has resumed");
         let fail = reached(None, 60, UsageLimitPolicy::Fail);
         assert_eq!(fail.describe(s(100)), "usage limit until 10:31 UTC (in 60.0s)");
         assert!(fail.is_active(s(159)) && !fail.is_active(s(160)));

@@ -34,7 +34,7 @@ pub fn line(notice: &Notice, view: &Snapshot, style: Style) -> String {
             ("🚫 ", format!("BLOCK MODE: Budget exceeded for instance {name}: {reason}. Skipping."))
         }
         Notice::BudgetReached(message) => {
-            ("🚫 ", format!("BLOCK MODE: {message}. What shares it ends with the message that it is in."))
+            ("🚫 ", format!("BLOCK MODE: {message}. Instances that share it stop after their current message."))
         }
         Notice::BudgetExceeded(message) => ("⚠️  ", format!("WARN MODE: {message}")),
         _ => return format!("zen: {}\n", style.sanitize(&message(notice, view, style), MAX_MESSAGE_COLUMNS)),
@@ -50,7 +50,7 @@ fn message(notice: &Notice, view: &Snapshot, style: Style) -> String {
             format!("{} waits: {}", name(*id), view.records[id.0].blocked_on.as_deref().unwrap_or_default())
         }
         Notice::EmptyResult { instance, source } => {
-            format!("{}: the result of {} is empty, and is passed on like that", name(*instance), name(*source))
+            format!("{}: the result of {} is empty and is inserted as an empty text", name(*instance), name(*source))
         }
         Notice::Retry { instance, error, number, delay } => {
             let delay = text::format_duration(*delay);
@@ -67,29 +67,29 @@ fn message(notice: &Notice, view: &Snapshot, style: Style) -> String {
         Notice::StageEnded(stage) => stages::ended(view, *stage),
         Notice::UsageLimit(limit) => limit.describe(view.elapsed),
         Notice::AccountRefused(id) => {
-            format!("the API refused the account of {}: instances that have not started do not start", name(*id))
+            format!("the API refused the account of {}: no further instances of this account start", name(*id))
         }
-        Notice::Halted { reason, mode: HaltMode::Soon } => format!("{reason}: starting nothing more"),
+        Notice::Halted { reason, mode: HaltMode::Soon } => format!("{reason}: no further instances start"),
         Notice::Halted { reason, mode: HaltMode::Now } => format!("{reason}: stopping all instances"),
         Notice::Stopping(signal) => format!("received {signal}: stopping all instances (send it again to kill them)"),
         Notice::Suspending => "received SIGTSTP: stopping all instances until zen is continued".to_owned(),
         Notice::Continued(pause) => {
-            format!("continued after {}: deadlines are moved by that", text::format_duration(*pause))
+            format!("continued after {}: all deadlines are moved by this time", text::format_duration(*pause))
         }
         Notice::Paused(pause) => {
-            format!("was not running for {}: deadlines are moved by that", text::format_duration(*pause))
+            format!("the run was suspended for {}: all deadlines are moved by this time", text::format_duration(*pause))
         }
         Notice::SessionNotSaved(id) => {
             let session = view.plan.instances[*id].invocation.session.as_ref();
             let session = session.map_or("", |session| session.name.as_str());
             format!(
-                "{}: claude has not kept the conversation of session {session}: the next run begins without it",
+                "{}: claude has not saved the conversation of session {session}: the next run starts without it",
                 name(*id)
             )
         }
         Notice::Instance(id, message) => format!("{}: {message}", name(*id)),
         Notice::NoSessionLocks(error) => no_session_locks(error),
-        Notice::FilesIncomplete(error) => format!("the run's files are incomplete: {error}"),
+        Notice::FilesIncomplete(error) => format!("incomplete files: {error}"),
         Notice::OutputFailed { missing, error } => format!("{missing}: standard output: {error}"),
         Notice::Step(id, step) => {
             format!("{} {}: {}", text::format_duration(view.elapsed), name(*id), step_text(*id, step, view))
@@ -100,16 +100,16 @@ fn message(notice: &Notice, view: &Snapshot, style: Style) -> String {
 
 fn step_text(id: InstanceId, step: &Step, view: &Snapshot) -> String {
     match step {
-        Step::Cleared => "the conversation is cleared: a new one begins".to_owned(),
+        Step::Cleared => "conversation cleared: starting a new one".to_owned(),
         Step::Spawned { pid } => format!("started, pid {pid}"),
         Step::Answered { turn, answer } => {
             let turns = &view.plan.instances[id].turns;
             let text = turns.get(*turn).map_or("", |turn| turn.text.as_str());
             format!("turn {} of {}: {text} -> {answer}", turn + 1, turns.len())
         }
-        Step::Terminated => "it does not end: SIGTERM".to_owned(),
+        Step::Terminated => "still running: sent SIGTERM".to_owned(),
         Step::Killed => "SIGKILL".to_owned(),
-        Step::Exited(exit) => format!("its process ended with {exit}"),
+        Step::Exited(exit) => format!("process exited: {exit}"),
         Step::Skipped(reason) => format!("skipped: {reason}"),
         Step::Ended(status) => (*status).to_owned(),
     }

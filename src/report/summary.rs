@@ -165,7 +165,9 @@ fn denials(view: &Snapshot, style: Style) -> String {
 fn permission_modes(view: &Snapshot, style: Style) -> String {
     let mut lines = String::new();
     for (instance, record) in view.instances() {
-        if let (Some(mode), Some(requested)) = (&record.current_progress().permission_mode, &record.current_progress().mode_instead_of) {
+        if let (Some(mode), Some(requested)) =
+            (&record.current_progress().permission_mode, &record.current_progress().mode_instead_of)
+        {
             let text = format!("{mode} instead of {requested}");
             lines += &list_item(&instance.name, &text, MAX_LINE_COLUMNS, style);
         }

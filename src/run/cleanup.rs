@@ -7,22 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::children::Children;
 use crate::engine::run_clock::RunClock;
+use crate::engine::timing::{CLEANUP_GIVE_UP, CLEANUP_INTERVAL, REAPER_GIVE_UP, REAPER_LIMIT};
 use crate::plan::InstanceId;
 use crate::system::clock;
 use crate::system::process_tree::{self, ProcInfo};
 use crate::system::signals::Signals;
-
-/// Time limit of an instance's reaper, which may be stopped or traced, before zen kills its descendants itself.
-const REAPER_LIMIT: Duration = Duration::from_secs(1);
-
-/// Time after which a reaper that has not exited is killed; its children are reparented to zen.
-const REAPER_GIVE_UP: Duration = Duration::from_secs(4);
-
-/// Interval between killing processes and checking that they are gone.
-const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-
-/// Time after which the cleanup is abandoned: a process may belong to another user or hang in the kernel.
-const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// Cleanup in progress of the processes that an instance has started.
 pub(super) struct OrphanCleanup {
@@ -94,14 +83,15 @@ impl Children {
         if child.is_reaped && alive.is_empty() {
             return Some(Survivors { pids: Vec::new(), had_descendants });
         }
-        if now >= began + GIVE_UP {
+        if now >= began + CLEANUP_GIVE_UP {
             return Some(Survivors { pids: self.give_up(alive), had_descendants });
         }
         if !child.is_reaped && now >= began + REAPER_GIVE_UP {
             child.process.kill_reaper();
         }
         process_tree::kill_all(&alive);
-        child.cleanup = Some(OrphanCleanup { next_check: now + CHECK_INTERVAL, began, killed: alive, had_descendants });
+        child.cleanup =
+            Some(OrphanCleanup { next_check: now + CLEANUP_INTERVAL, began, killed: alive, had_descendants });
         None
     }
 
@@ -157,7 +147,7 @@ impl Children {
     ///
     /// Returns the processes that could not be killed; `None` if the system does not list them.
     pub(super) fn kill_orphans(&self, signals: &mut Signals, run_clock: &RunClock) -> Option<Vec<i32>> {
-        let give_up = run_clock.elapsed(clock::read()) + GIVE_UP;
+        let give_up = run_clock.elapsed(clock::read()) + CLEANUP_GIVE_UP;
         loop {
             while let Some(pid) = process_tree::peek_exited_child() {
                 process_tree::reap(pid);
@@ -168,7 +158,7 @@ impl Children {
                 return Some(orphans);
             }
             process_tree::kill_all(&process_tree::trees(&orphans));
-            let timeout = PollTimeout::try_from(CHECK_INTERVAL).unwrap_or(PollTimeout::ZERO);
+            let timeout = PollTimeout::try_from(CLEANUP_INTERVAL).unwrap_or(PollTimeout::ZERO);
             let _ = poll(&mut [PollFd::new(signals.fd(), PollFlags::POLLIN)], timeout);
             signals.drain();
         }

@@ -186,9 +186,9 @@ fn launch_error(spec: &SpawnSpec, error: &io::Error) -> LaunchError {
     // ENOENT does not distinguish between the directory, the program and its interpreter.
     let program = spec.program.display();
     let message = if !spec.cwd.is_dir() {
-        format!("its directory {} is not there any more", spec.cwd.display())
+        format!("directory {} no longer exists", spec.cwd.display())
     } else if error.kind() == ErrorKind::NotFound && spec.program.exists() {
-        format!("{program} could not be started: the interpreter that it names is not there")
+        format!("{program} could not be started: its interpreter does not exist")
     } else {
         format!("{program} could not be started: {}", error_text(error))
     };

@@ -22,7 +22,8 @@ use crate::claude::usage_meter::ModelUsage;
 use crate::engine::event::{Action, Cleanup, Event, Launch, Now, ProcessEvent, StopSignal};
 use crate::engine::exit_code::ExitCode;
 use crate::engine::notice::Notice;
-use crate::engine::run_clock::{self, RunClock};
+use crate::engine::run_clock::RunClock;
+use crate::engine::timing;
 use crate::engine::{Engine, RunPolicy};
 use crate::plan::{InstanceId, Plan};
 use crate::system::child::ReadOutcome;
@@ -141,7 +142,7 @@ impl<'a> Supervisor<'a> {
     /// Waits until a pipe is ready, a signal arrives, or a deadline expires. Returns the ready pipes.
     fn wait(&mut self) -> Vec<(InstanceId, Pipe)> {
         let now = self.now();
-        let longest = if self.children.is_empty() { run_clock::MAX_IDLE_WAIT } else { run_clock::MAX_WAIT };
+        let longest = if self.children.is_empty() { timing::MAX_IDLE_WAIT } else { timing::MAX_WAIT };
         let deadlines =
             [self.engine.next_deadline(now), self.children.next_cleanup(), self.reporter.next_deadline(&self.engine)];
         let next = deadlines.into_iter().flatten().min();

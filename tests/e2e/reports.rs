@@ -232,9 +232,7 @@ fn concise_prints_reports_and_detailed_prints_each_step() {
     }
     for arguments in [&["--verbose"][..], &["-v"], &["--log-level", "detailed"], &["-q", "-v"]] {
         let outcome = run(arguments);
-        for expected in
-            [" a: started, pid ", " b: its process ended with exit status 3", " a: completed", "zen: b failed: "]
-        {
+        for expected in [" a: started, pid ", " b: process exited: exit status 3", " a: completed", "zen: b failed: "] {
             assert!(outcome.stderr.contains(expected), "{expected}\n{}", outcome.dump());
             assert!(!outcome.stdout.contains(expected), "{expected}\n{}", outcome.dump());
         }
@@ -385,7 +383,7 @@ fn two_hundred_instances_are_reported_in_a_page() {
         "✗ Failed: 200/200 instances",
         "- n0: Stopped by SIGINT\n",
         "- n1: Stopped by SIGINT\n",
-        "- n2: Stopped by SIGINT before it started\n",
+        "- n2: Stopped by SIGINT before the start\n",
         "- 188 more that had not started\n",
     ] {
         assert!(outcome.stdout.contains(expected), "{expected}\n{}", outcome.dump());
@@ -533,7 +531,7 @@ fn spawn_error_is_reported_with_its_reason() {
     write_program(&claude, "#!/nonexistent/node\n");
     let config = sandbox.prompts(&["x"]);
     let outcome = sandbox.run(&config, &["--claude", claude.to_str().expect("UTF-8")]).expect_code(2);
-    let why = "could not be started: the interpreter that it names is not there";
+    let why = "could not be started: its interpreter does not exist";
     assert_eq!(outcome.stderr, format!("zen: a failed: {} {why}\n", claude.display()));
     assert_eq!(outcome.instance("a")["reason"], "spawn");
     let variables: Value = (0..60).map(|i| (format!("A{i}"), Value::from("x".repeat(120_000)))).collect();

@@ -382,7 +382,7 @@ fn report_json_has_its_fields_for_every_kind_of_end() {
         ("skipped", "skipped", Value::Null, json!("depends on failed, which failed"), 0),
         ("timed-out", "failed", json!("timeout"), json!("Timeout after 0.5s"), 1),
         ("interrupted", "failed", json!("interrupted"), json!("Stopped by SIGTERM"), 1),
-        ("not-started", "failed", json!("interrupted"), json!("Stopped by SIGTERM before it started"), 0),
+        ("not-started", "failed", json!("interrupted"), json!("Stopped by SIGTERM before the start"), 0),
     ];
     for (name, status, reason, error, attempts) in expected {
         let instance = outcome.instance(name);
@@ -518,7 +518,7 @@ fn unusable_log_dir_is_rejected_before_the_start() {
 /// Everything went well, and one line says that files are missing.
 fn hold_to_one_complaint(outcome: &RunOutput, why: &str) {
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.dump());
-    let is_it = outcome.stderr.starts_with("zen: the run's files are incomplete: /") && outcome.stderr.contains(why);
+    let is_it = outcome.stderr.starts_with("zen: incomplete files: /") && outcome.stderr.contains(why);
     assert!(is_it, "{}", outcome.dump());
     assert!(outcome.stdout.contains("✓ Successful: 3/3 instances"), "{}", outcome.dump());
     assert!(outcome.stdout.ends_with("Exit code: 0 (every instance completed)\n"), "{}", outcome.dump());
@@ -568,7 +568,7 @@ fn deleted_run_directory_stops_no_instance() {
         !directory.exists()
     });
     let outcome = run.outcome().expect_code(2);
-    let is_complaint = |line: &str| line.starts_with("zen: the run's files are incomplete: /");
+    let is_complaint = |line: &str| line.starts_with("zen: incomplete files: /");
     assert!(outcome.stderr.lines().all(is_complaint), "{}", outcome.dump());
     assert!(outcome.stderr.lines().count() <= 3, "one for each kind of file\n{}", outcome.dump());
     assert!(outcome.stdout.ends_with("Exit code: 2 (report.json is incomplete)\n"), "{}", outcome.dump());

@@ -114,7 +114,7 @@ fn a_signal_ends_the_wait() {
     expect_waiting(&second);
     second.signal(Signal::SIGINT);
     let outcome = second.outcome().expect_code(130);
-    assert_eq!((outcome.reason("b"), outcome.error("b")), ("interrupted", "Stopped by SIGINT before it started"));
+    assert_eq!((outcome.reason("b"), outcome.error("b")), ("interrupted", "Stopped by SIGINT before the start"));
     assert_eq!(outcome.instance("b")["blocked_on"], json!(null));
     assert_eq!(two.second.claude_log(), Vec::<Value>::new());
     two.first.open_gate("gate");
@@ -280,7 +280,7 @@ fn session_that_claude_did_not_keep_is_reported() {
     fs::create_dir_all(sandbox.path("home/.claude")).expect("a directory");
     fs::write(sandbox.path("home/.claude/projects"), "").expect("a file");
     let run = |instances: Value| sandbox.run(&sandbox.config(&json!({ "instances": instances }).to_string()), &[]);
-    let what = "claude has not kept the conversation of session diary";
+    let what = "claude has not saved the conversation of session diary";
     let outcome = run(json!([in_session("a", "[[say One.]]")])).expect_code(0);
     assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run begins")), "{}", outcome.dump());
     assert_eq!(outcome.instance("a")["session_kept"], false, "{}", outcome.dump());

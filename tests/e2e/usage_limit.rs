@@ -28,7 +28,7 @@ fn pending_instances_do_not_start_by_default() {
         {"name": "behind", "prompt": "x", "depends_on": ["running"]},
     ]);
     let run = sandbox.start(&config(&sandbox, instances), &["--max-parallel", "2"]);
-    wait_until("word of the limit", || run.stderr().contains("what has not started does not start"));
+    wait_until("word of the limit", || run.stderr().contains("no further instances start"));
     sandbox.open_gate("go-on");
     let outcome = run.outcome().expect_code(75);
     assert_eq!(outcome.instance("running")["result"], "done all the same", "what runs goes on to its end");
@@ -51,7 +51,7 @@ fn pending_instances_do_not_start_by_default() {
     let line =
         outcome.stdout.lines().rfind(|line| line.starts_with("Usage limit until ")).expect("a line of the summary");
     assert!(outcome.stdout.ends_with("\nExit code: 75 (try again later: the usage limit was reached)\n"));
-    assert!(line.contains(" UTC (in ") && line.ends_with("nothing more was started"), "{line}");
+    assert!(line.contains(" UTC (in ") && line.ends_with("no further instances were started"), "{line}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn waiting_instances_start_after_the_reset() {
     assert_eq!(a["attempts"], failed.len() + 1, "{}", outcome.dump());
     assert!(outcome.took >= Duration::from_secs(5), "it waited {:?}", outcome.took);
     let report = outcome.stdout.lines().find(|line| line.starts_with("Usage limit until ")).expect("a line");
-    assert!(report.contains(": the run goes on in "), "{report}");
+    assert!(report.contains(": the run resumes in "), "{report}");
     assert_eq!(outcome.status("b"), "completed");
 }
 
@@ -86,10 +86,10 @@ fn reset_beyond_the_maximum_wait_stops_the_run() {
     let outcome = sandbox.run(&config, &["--max-parallel", "1", "--on-limit", "wait"]).expect_code(75);
     assert_eq!((outcome.reason("a"), outcome.reason("b")), ("limit", "limit"), "{}", outcome.dump());
     let bound = ", longer than --limit-wait-max (6h00m)";
-    assert!(outcome.stderr.contains(&format!("{bound}: what has not started does not start\n")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(&format!("{bound}: no further instances start\n")), "{}", outcome.stderr);
     assert!(outcome.error("b").starts_with("not started: usage limit until "), "{}", outcome.error("b"));
     assert!(outcome.error("b").ends_with(bound), "{}", outcome.error("b"));
-    assert!(outcome.stdout.contains(&format!("{bound}: nothing more was started\n")), "{}", outcome.dump());
+    assert!(outcome.stdout.contains(&format!("{bound}: no further instances were started\n")), "{}", outcome.dump());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_reset_in_years_counts_as_unknown() {
     sandbox.command("work", &used_up(1_700_000_000_000));
     let config = config(&sandbox, json!([{"name": "a", "command": "/work"}, {"name": "b", "prompt": "x"}]));
     let run = sandbox.start(&config, &["--max-parallel", "1", "--on-limit", "wait"]);
-    let expected = "zen: usage limit, until when claude does not say: the run goes on in 15m00s\n";
+    let expected = "zen: usage limit, reset time unknown: the run resumes in 15m00s\n";
     wait_until("word of the wait", || run.stderr().contains(expected));
     run.signal(nix::sys::signal::Signal::SIGINT);
     let outcome = run.outcome().expect_code(130);
@@ -124,7 +124,7 @@ fn instance_over_budget_after_the_reset_fails_with_budget() {
     let outcome = run.outcome().expect_code(3);
     assert_eq!((outcome.status("beside"), outcome.reason("limited")), ("completed", "budget"));
     let error = outcome.error("limited");
-    assert!(error.contains("; not tried again: Budget exceeded: Estimated 5010 tokens would exceed"), "{error}");
+    assert!(error.contains("; no retry: Budget exceeded: Estimated 5010 tokens would exceed"), "{error}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn usage_limit_ends_the_wait_for_a_retry() {
     let outcome = run.outcome().expect_code(2);
     assert_eq!(outcome.reason("a"), "limit", "{}", outcome.dump());
     for name in ["a", "late"] {
-        let expected = "it broke; not tried again: usage limit until ";
+        let expected = "it broke; no retry: usage limit until ";
         assert!(outcome.error(name).starts_with(expected), "{}", outcome.dump());
     }
 }

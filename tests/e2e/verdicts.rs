@@ -148,7 +148,7 @@ fn refused_account_stops_its_instances() {
             assert_failed(&outcome, name, "account", "not started: the API refused the account of a");
         }
         assert_eq!(outcome.status("other"), "completed", "it has an account of its own\n{dump}");
-        let message = "zen: the API refused the account of a: instances that have not started do not start\n";
+        let message = "zen: the API refused the account of a: no further instances of this account start\n";
         assert_eq!(outcome.stderr.matches(message).count(), 1, "{dump}");
     }
 }
@@ -185,7 +185,7 @@ fn halt_soon_starts_nothing_more() {
     let text = json!({"instances": instances, "halt": "soon,fail=1"}).to_string();
     let run = sandbox.start(&sandbox.config(&text), &["--max-parallel", "2"]);
     wait_until("the halt", || {
-        run.stderr().contains("zen: 1 instance failed (--halt soon,fail=1): starting nothing more\n")
+        run.stderr().contains("zen: 1 instance failed (--halt soon,fail=1): no further instances start\n")
     });
     sandbox.open_gate("go-on");
     let outcome = run.outcome().expect_code(2);

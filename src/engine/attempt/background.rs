@@ -11,10 +11,7 @@ use crate::claude::protocol::request;
 use crate::claude::protocol::{Leaves, Task, ToolUse};
 use crate::config::Background;
 use crate::engine::outcome::{Failure, FailureKind};
-
-/// Time limit for the start of the turn that follows the end of a command. claude takes 40 ms. If the limit is
-/// exceeded, stdin is closed, and a later turn still counts.
-const FOLLOW_UP: Duration = Duration::from_secs(5);
+use crate::engine::timing::FOLLOW_UP;
 
 /// Tools that can leave background work: those that run commands, and the one that schedules a wake-up.
 const TOOLS: [&str; 3] = ["Bash", "Monitor", WAKEUP];
@@ -108,18 +105,18 @@ impl Running {
 impl Attempt {
     /// Returns true if background work must end before the instance completes.
     pub(super) fn needs_background_work(&self) -> bool {
-        let waits = self.background == Background::Wait && !self.dialogue.background.is_empty();
-        self.dialogue.background_agents > 0 || waits
+        let waits = self.background == Background::Wait && !self.conversation.background.is_empty();
+        self.conversation.background_agents > 0 || waits
     }
 
     /// Waits for background work, or stops it, after all turns have succeeded.
     pub(super) fn on_all_turns_answered(&mut self, now: Duration) -> Vec<AttemptAction> {
-        if self.dialogue.turn_under_way || self.dialogue.background.is_cut_off {
+        if self.conversation.turn_under_way || self.conversation.background.is_cut_off {
             return Vec::new();
         }
         self.progress.awaited.clear();
-        let running = &mut self.dialogue.background;
-        if running.is_empty() && self.dialogue.background_agents == 0 {
+        let running = &mut self.conversation.background;
+        if running.is_empty() && self.conversation.background_agents == 0 {
             return if running.turn_follows { self.await_turn(now) } else { self.completed(now) };
         }
         if running.is_empty() {
@@ -132,32 +129,32 @@ impl Attempt {
             Background::Wait if !is_wait_over => self.follow_up(),
             Background::Wait | Background::Stop => self.stop_commands(now),
             // Agents are part of the instance's work, and they may start or stop commands.
-            Background::Fail if self.dialogue.background_agents > 0 => self.follow_up(),
+            Background::Fail if self.conversation.background_agents > 0 => self.follow_up(),
             Background::Fail => {
-                let labels = self.dialogue.background.labels();
-                let mut effects = self.end_commands();
+                let labels = self.conversation.background.labels();
+                let mut actions = self.end_commands();
                 let error = format!("Unfinished: still running in the background: {}", labels.join("; "));
-                effects.extend(self.fail(Failure::new(FailureKind::Unfinished, error), now));
-                effects
+                actions.extend(self.fail(Failure::new(FailureKind::Unfinished, error), now));
+                actions
             }
         }
     }
 
     /// Handles a change of the list of background tasks.
     pub(super) fn background_changed(&mut self, commands: Vec<Task>, now: Duration) -> Vec<AttemptAction> {
-        self.dialogue.background.changed(commands);
+        self.conversation.background.changed(commands);
         self.background_moved(now)
     }
 
     /// Handles a scheduled wake-up.
     pub(super) fn woke_up(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.dialogue.background.wakeup = None;
-        self.dialogue.background.turn_follows = true;
+        self.conversation.background.wakeup = None;
+        self.conversation.background.turn_follows = true;
         self.background_moved(now)
     }
 
     fn background_moved(&mut self, now: Duration) -> Vec<AttemptAction> {
-        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
+        if self.process.phase != Phase::AwaitingBackground || self.conversation.turn_under_way {
             return Vec::new();
         }
         self.on_all_turns_answered(now)
@@ -165,17 +162,17 @@ impl Attempt {
 
     /// Returns the next time at which [`background_is_due`](Self::background_is_due) must be called.
     pub(super) fn background_deadline(&self) -> Option<Duration> {
-        if self.process.phase != Phase::AwaitingBackground || self.dialogue.turn_under_way {
+        if self.process.phase != Phase::AwaitingBackground || self.conversation.turn_under_way {
             return None;
         }
-        let running = &self.dialogue.background;
+        let running = &self.conversation.background;
         let wait_until = running.wait_until.filter(|_| !running.is_wait_over && !running.is_empty());
         running.follow_up_by.into_iter().chain(wait_until).min()
     }
 
     /// Handles the end of a wait for background work.
     pub(super) fn background_is_due(&mut self, now: Duration) -> Vec<AttemptAction> {
-        let running = &mut self.dialogue.background;
+        let running = &mut self.conversation.background;
         if running.follow_up_by.is_some_and(|at| at <= now) {
             running.turn_begins();
         }
@@ -184,14 +181,14 @@ impl Attempt {
 
     /// Marks awaited work as cut off, and lists it as stopped. The instance has then not completed.
     pub(super) fn cut_off_background(&mut self) {
-        let running = &mut self.dialogue.background;
+        let running = &mut self.conversation.background;
         running.is_cut_off |= self.background != Background::Stop && !running.is_empty();
         self.list_stopped_background();
     }
 
     /// Lists the commands that end with their process as stopped.
     pub(super) fn list_stopped_background(&mut self) {
-        let running = &mut self.dialogue.background;
+        let running = &mut self.conversation.background;
         let labels = running.labels();
         running.stopped.extend(running.commands.drain(..).map(|task| task.id));
         running.wakeup = None;
@@ -206,7 +203,7 @@ impl Attempt {
     /// Handles processes that were alive after claude had ended: background commands, if claude does not report their
     /// end.
     pub fn left_processes(&mut self) {
-        let unreported = std::mem::take(&mut self.dialogue.background.unreported);
+        let unreported = std::mem::take(&mut self.conversation.background.unreported);
         if unreported.is_empty() {
             return;
         }
@@ -222,27 +219,27 @@ impl Attempt {
         if self.process.phase == Phase::AwaitingResult {
             self.process.phase = Phase::AwaitingBackground;
         }
-        self.progress.awaited = self.dialogue.background.labels();
+        self.progress.awaited = self.conversation.background.labels();
         Vec::new()
     }
 
     fn await_turn(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.dialogue.background.follow_up_by.get_or_insert(now.saturating_add(FOLLOW_UP));
+        self.conversation.background.follow_up_by.get_or_insert(now.saturating_add(FOLLOW_UP));
         self.follow_up()
     }
 
     /// Stops the commands, but still waits for agents.
     fn stop_commands(&mut self, now: Duration) -> Vec<AttemptAction> {
-        let mut effects = self.end_commands();
-        let rest = if self.dialogue.background_agents > 0 { self.follow_up() } else { self.completed(now) };
-        effects.extend(rest);
-        effects
+        let mut actions = self.end_commands();
+        let rest = if self.conversation.background_agents > 0 { self.follow_up() } else { self.completed(now) };
+        actions.extend(rest);
+        actions
     }
 
     fn end_commands(&mut self) -> Vec<AttemptAction> {
-        let tasks = self.dialogue.background.commands.iter();
-        let effects = tasks.map(|task| AttemptAction::Send(request::stop_task(&task.id))).collect();
+        let tasks = self.conversation.background.commands.iter();
+        let actions = tasks.map(|task| AttemptAction::Send(request::stop_task(&task.id))).collect();
         self.list_stopped_background();
-        effects
+        actions
     }
 }

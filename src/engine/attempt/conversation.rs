@@ -7,6 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use super::background::Running;
+use super::shutdown::Shutdown;
 use super::{Attempt, AttemptAction, Phase, Verdict};
 use crate::base::text::truncate;
 use crate::claude::permissions::is_same_mode;
@@ -140,18 +141,18 @@ impl Attempt {
                 self.progress.session_id = session_id.or(self.progress.session_id.take());
                 self.progress.model = model.or(self.progress.model.take());
                 self.on_turn_start(now);
-                let mut effects = self.mcp_servers_failed(mcp_failed, now);
-                effects.extend(permission_mode.and_then(|mode| self.permission_mode_reported(mode)));
-                effects
+                let mut actions = self.mcp_servers_failed(mcp_failed, now);
+                actions.extend(permission_mode.and_then(|mode| self.permission_mode_reported(mode)));
+                actions
             }
             Event::Message(message) => self.message(*message, now),
             Event::MessageDelta { tokens, uses_tools, ended, paused } => {
                 self.meter.update_streaming(tokens);
-                self.dialogue.paused = paused;
+                self.conversation.paused = paused;
                 if ended {
                     self.meter.stream_ended();
                 }
-                self.dialogue.message = match (uses_tools, ended) {
+                self.conversation.message = match (uses_tools, ended) {
                     (true, _) => MessageState::ToolCalls,
                     (false, true) => MessageState::Final,
                     (false, false) => MessageState::Streaming,
@@ -160,7 +161,7 @@ impl Attempt {
             }
             Event::MessageStop => self.on_message_stop(now),
             Event::CompactionBegins => {
-                self.dialogue.message = MessageState::Requested;
+                self.conversation.message = MessageState::Requested;
                 Vec::new()
             }
             Event::ToolResults { tools, of_subagent } => {
@@ -173,20 +174,20 @@ impl Attempt {
                 if !rejected {
                     return Vec::new();
                 }
-                self.dialogue.limit_rejected = Some(resets_at);
+                self.conversation.limit_rejected = Some(resets_at);
                 self.progress.limit_resets_at = resets_at;
                 Vec::new()
             }
             Event::BackgroundTasks { agents, commands } => {
-                self.dialogue.background_agents = agents;
+                self.conversation.background_agents = agents;
                 self.background_changed(commands, now)
             }
             Event::CommandInBackground { task_id, tool_use_id } => {
-                self.dialogue.background.name(task_id, &tool_use_id);
+                self.conversation.background.name(task_id, &tool_use_id);
                 Vec::new()
             }
             Event::TaskEnded => {
-                self.dialogue.background.turn_follows = true;
+                self.conversation.background.turn_follows = true;
                 Vec::new()
             }
             Event::WokeUp => self.woke_up(now),
@@ -198,7 +199,7 @@ impl Attempt {
                 self.progress.invalid_lines += 1;
                 Vec::new()
             }
-            Event::MalformedResult => self.unread_result("is JSON that zen cannot read", now),
+            Event::MalformedResult => self.unread_result("is JSON that zen cannot decode", now),
             Event::InitializeResponse { .. } | Event::Other => Vec::new(),
         }
     }
@@ -207,17 +208,17 @@ impl Attempt {
     pub fn long_line(&mut self, head: &[u8], bytes: u64, now: Duration) -> Vec<AttemptAction> {
         self.progress.oversized_lines += 1;
         if is_result(head) {
-            return self.unread_result(&format!("is a line of {bytes} bytes, which is longer than zen reads"), now);
+            return self.unread_result(&format!("is a line of {bytes} bytes, which is over the limit"), now);
         }
         Vec::new()
     }
 
     /// Fails the turn in progress for a result that cannot be decoded: no other result follows.
-    fn unread_result(&mut self, why: &str, now: Duration) -> Vec<AttemptAction> {
+    fn unread_result(&mut self, problem: &str, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
-            Phase::AwaitingBackground if !self.dialogue.turn_under_way => Vec::new(),
+            Phase::AwaitingBackground if !self.conversation.turn_under_way => Vec::new(),
             Phase::AwaitingResult | Phase::AwaitingBackground => {
-                self.fail(Failure::new(FailureKind::Error, format!("claude's result {why}")), now)
+                self.fail(Failure::new(FailureKind::Error, format!("claude's result {problem}")), now)
             }
             _ => Vec::new(),
         }
@@ -229,7 +230,7 @@ impl Attempt {
         }
         let commands = match commands {
             Ok(commands) => {
-                self.dialogue.initialized = true;
+                self.conversation.initialized = true;
                 commands
             }
             Err(error) => {
@@ -252,8 +253,8 @@ impl Attempt {
         match self.turns[..self.segment_end()].get(self.progress.turns_done) {
             Some(turn) => {
                 self.process.phase = Phase::AwaitingResult;
-                self.dialogue.turns_sent = self.progress.turns_done + 1;
-                self.dialogue.begin_turn();
+                self.conversation.turns_sent = self.progress.turns_done + 1;
+                self.conversation.begin_turn();
                 let line = if turn.command.is_some() { request::user } else { request::text };
                 vec![AttemptAction::Send(line(&turn.text))]
             }
@@ -262,21 +263,21 @@ impl Attempt {
     }
 
     fn message(&mut self, message: Message, now: Duration) -> Vec<AttemptAction> {
-        self.dialogue.has_model_output = true;
+        self.conversation.has_model_output = true;
         self.progress.retry = None;
-        self.dialogue.model_answered |= message.is_of_model() && !message.from_subagent;
+        self.conversation.model_answered |= message.is_of_model() && !message.from_subagent;
         if message.is_of_model() {
-            self.dialogue.refused_logins = 0;
+            self.conversation.refused_logins = 0;
         }
         if !message.from_subagent {
-            self.dialogue.api_error.clone_from(&message.error);
+            self.conversation.api_error.clone_from(&message.error);
         }
         if let Some(id) = &message.id {
             self.meter.message(id, &message.model, message.tokens, message.from_subagent);
         }
         if message.is_start && !message.from_subagent {
-            self.dialogue.message = MessageState::Streaming;
-            self.dialogue.tools_ended_early = false;
+            self.conversation.message = MessageState::Streaming;
+            self.conversation.tools_ended_early = false;
             self.meter.stream_begins();
         }
         let text = message.content.iter().rev().find_map(|said| match said {
@@ -284,34 +285,36 @@ impl Attempt {
             _ => None,
         });
         if let Some(text) = text {
-            self.dialogue.last_text.clone_from(text);
+            self.conversation.last_text.clone_from(text);
         }
         // A message that was not streamed comes whole, and no `MessageStop` follows it.
-        let is_whole = self.dialogue.message == MessageState::Requested && !message.is_start && !message.from_subagent;
+        let is_whole =
+            self.conversation.message == MessageState::Requested && !message.is_start && !message.from_subagent;
         let ends_for_tools = is_whole && !message.tools.is_empty();
         for used in message.tools {
-            self.dialogue.background.tool_used(&used);
+            self.conversation.background.tool_used(&used);
             if !message.from_subagent {
-                self.dialogue.tool_begins(&used.id);
-                self.dialogue.tools_ended_early = false;
+                self.conversation.tool_begins(&used.id);
+                self.conversation.tools_ended_early = false;
             }
-            self.dialogue.use_begins(used);
+            self.conversation.use_begins(used);
         }
-        let mut effects: Vec<AttemptAction> = message.content.into_iter().map(AttemptAction::RecordOutput).collect();
+        let mut actions: Vec<AttemptAction> = message.content.into_iter().map(AttemptAction::RecordOutput).collect();
         if ends_for_tools {
-            self.dialogue.message = MessageState::ToolCalls;
-            effects.extend(self.on_message_stop(now));
+            self.conversation.message = MessageState::ToolCalls;
+            actions.extend(self.on_message_stop(now));
         }
-        effects
+        actions
     }
 
     fn on_message_stop(&mut self, now: Duration) -> Vec<AttemptAction> {
-        if self.dialogue.message != MessageState::ToolCalls {
+        if self.conversation.message != MessageState::ToolCalls {
             return Vec::new();
         }
-        let is_asked_already = std::mem::take(&mut self.dialogue.tools_ended_early) && self.dialogue.turn_under_way;
-        self.dialogue.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
-        self.dialogue.stop_reason.take().map_or_else(Vec::new, |why| self.stop(why, now))
+        let is_asked_already =
+            std::mem::take(&mut self.conversation.tools_ended_early) && self.conversation.turn_under_way;
+        self.conversation.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
+        self.conversation.stop_reason.take().map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 
     /// Records the end of tool calls and counts denied ones.
@@ -319,87 +322,89 @@ impl Attempt {
     /// When all calls have ended, claude asks the model for the next message.
     fn tools_ended(&mut self, ended: Vec<ToolResult>, of_subagent: bool) {
         // Background tasks that have ended by now are reported in the next request, and begin no turn.
-        self.dialogue.background.turn_follows &= of_subagent;
+        self.conversation.background.turn_follows &= of_subagent;
         for ToolResult { id, missing, leaves } in ended {
-            self.dialogue.tools_at_work.remove(&id);
+            self.conversation.tools_at_work.remove(&id);
             let is_listed_anyway = missing == Some(UnavailableTool::Denied(IsListed::ByResult)) && !of_subagent;
-            self.dialogue.background.tool_ended(&id, leaves);
-            if missing == Some(UnavailableTool::DeniedFile) && self.dialogue.denied_files.len() < MAX_OPEN_USES {
-                self.dialogue.denied_files.insert(id.clone());
+            self.conversation.background.tool_ended(&id, leaves);
+            if missing == Some(UnavailableTool::DeniedFile) && self.conversation.denied_files.len() < MAX_OPEN_USES {
+                self.conversation.denied_files.insert(id.clone());
             }
-            if let (Some(used), Some(missing)) = (self.dialogue.use_ends(&id), missing)
-                && self.withheld.has(&used.tool, missing)
+            if let (Some(used), Some(missing)) = (self.conversation.use_ends(&id), missing)
+                && self.tool_denials.has(&used.tool, missing)
                 && !is_listed_anyway
             {
                 self.progress.deny(Denial { tool: used.tool, input_summary: used.input_summary });
             }
         }
-        if of_subagent || !self.dialogue.tools_at_work.is_empty() {
+        if of_subagent || !self.conversation.tools_at_work.is_empty() {
             return;
         }
-        match self.dialogue.message {
-            MessageState::Idle if self.dialogue.turn_under_way => self.dialogue.message = MessageState::Requested,
-            MessageState::Streaming | MessageState::ToolCalls => self.dialogue.tools_ended_early = true,
+        match self.conversation.message {
+            MessageState::Idle if self.conversation.turn_under_way => {
+                self.conversation.message = MessageState::Requested
+            }
+            MessageState::Streaming | MessageState::ToolCalls => self.conversation.tools_ended_early = true,
             MessageState::Idle | MessageState::Requested | MessageState::Final => {}
         }
     }
 
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<AttemptAction> {
         // If claude begins each turn with an init, a result outside a turn is a repetition.
-        if self.dialogue.sends_init_per_turn && !self.dialogue.turn_under_way {
+        if self.conversation.sends_init_per_turn && !self.conversation.turn_under_way {
             return Vec::new();
         }
-        self.dialogue.has_model_output = true;
+        self.conversation.has_model_output = true;
         if result.was_streaming() {
             self.meter.mark_truncated();
         }
         self.meter.settle(result.settlement.clone());
         self.progress.retry = None;
         for (at, denial) in result.permission_denials.iter().enumerate() {
-            if result.denied_ids.get(at).is_none_or(|id| !self.dialogue.denied_files.contains(id)) {
+            if result.denied_ids.get(at).is_none_or(|id| !self.conversation.denied_files.contains(id)) {
                 self.progress.deny(denial.clone());
             }
         }
-        self.dialogue.denied_files.clear();
+        self.conversation.denied_files.clear();
         self.progress.session_id = result.session_id.clone().or(self.progress.session_id.take());
-        if self.dialogue.turns_sent == 0 || self.process.verdict.is_some() {
+        if self.conversation.turns_sent == 0 || self.process.verdict.is_some() {
             return Vec::new(); // no turn that was sent is waiting for a result
         }
-        let unasked = result.is_unsolicited || self.progress.turns_done == self.dialogue.turns_sent;
-        self.dialogue.turn_under_way = false;
-        self.dialogue.tools_at_work.clear();
-        let is_answered = std::mem::replace(&mut self.dialogue.message, MessageState::Idle) == MessageState::Final;
-        let limit_rejected = self.dialogue.limit_rejected.take();
-        let judgement = self.judge(&result, limit_rejected, is_answered);
-        let did_work = result.used_model || self.dialogue.model_answered;
-        self.dialogue.model_answered = false;
-        let judgement = match judgement {
+        let unasked = result.is_unsolicited || self.progress.turns_done == self.conversation.turns_sent;
+        self.conversation.turn_under_way = false;
+        self.conversation.tools_at_work.clear();
+        let is_answered = std::mem::replace(&mut self.conversation.message, MessageState::Idle) == MessageState::Final;
+        let limit_rejected = self.conversation.limit_rejected.take();
+        let outcome = self.classify_result(&result, limit_rejected, is_answered);
+        let did_work = result.used_model || self.conversation.model_answered;
+        self.conversation.model_answered = false;
+        let outcome = match outcome {
             TurnOutcome::Succeeded if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
             TurnOutcome::Succeeded if !did_work && self.stopping.is_some() => TurnOutcome::Interrupted,
-            judgement => judgement,
+            outcome => outcome,
         };
         let mut text = result_text(&result);
-        if text.is_empty() && judgement == TurnOutcome::Interrupted {
-            text.clone_from(&self.dialogue.last_text);
+        if text.is_empty() && outcome == TurnOutcome::Interrupted {
+            text.clone_from(&self.conversation.last_text);
             self.set_result(if text.is_empty() { None } else { Some(text) });
         } else {
             self.set_result(Some(text));
         }
-        let judgement = match judgement {
+        let outcome = match outcome {
             // claude checks `--max-budget-usd` after a message: if that message was the answer, the work is done.
             TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
-                let answer = std::mem::take(&mut self.dialogue.last_text);
+                let answer = std::mem::take(&mut self.conversation.last_text);
                 self.set_result(Some(answer));
-                self.dialogue.stop_reason.get_or_insert(error.into());
+                self.conversation.stop_reason.get_or_insert(error.into());
                 TurnOutcome::Succeeded
             }
             TurnOutcome::Succeeded if self.fails_on_denied && !self.progress.denials.is_empty() => {
                 TurnOutcome::Failed(denied(&self.progress.denials))
             }
-            judgement => judgement,
+            outcome => outcome,
         };
-        let limit = limit_reached(&judgement, limit_rejected);
-        match judgement {
+        let limit = limit_reached(&outcome, limit_rejected);
+        match outcome {
             // Counts even if an interrupt was sent or the process has exited: the work was done.
             TurnOutcome::Succeeded => {
                 if !unasked {
@@ -408,9 +413,9 @@ impl Attempt {
                     self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
                 }
                 let all_answered = self.progress.turns_done == self.segment_end();
-                match self.dialogue.stop_reason.take() {
-                    Some(why) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
-                        self.stop(why, now)
+                match self.conversation.stop_reason.take() {
+                    Some(failure) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
+                        self.stop(failure, now)
                     }
                     _ if all_answered => self.on_all_turns_answered(now),
                     _ if !unasked && self.process.phase == Phase::AwaitingResult => self.send_turn(now),
@@ -419,12 +424,12 @@ impl Attempt {
             }
             TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => limit.into_iter().collect(),
             TurnOutcome::Interrupted => {
-                self.fail(Failure::new(FailureKind::Error, "claude says that it was interrupted, and not by zen"), now)
+                self.fail(Failure::new(FailureKind::Error, "claude reports an interrupt that zen did not send"), now)
             }
             TurnOutcome::Failed(error) => {
-                let mut effects: Vec<AttemptAction> = limit.into_iter().collect();
-                effects.extend(self.fail(error.into(), now));
-                effects
+                let mut actions: Vec<AttemptAction> = limit.into_iter().collect();
+                actions.extend(self.fail(error.into(), now));
+                actions
             }
         }
     }
@@ -433,14 +438,14 @@ impl Attempt {
     ///
     /// claude begins such a turn to pass the results of background agents to the model.
     fn on_turn_start(&mut self, now: Duration) {
-        self.dialogue.turn_under_way = true;
-        self.dialogue.message = MessageState::Requested;
-        self.dialogue.sends_init_per_turn = true;
-        self.dialogue.background.turn_begins();
+        self.conversation.turn_under_way = true;
+        self.conversation.message = MessageState::Requested;
+        self.conversation.sends_init_per_turn = true;
+        self.conversation.background.turn_begins();
         self.progress.awaited.clear();
         let has_answered = self.process.verdict == Some(Verdict::Completed) && self.stopping.is_none();
         let has_time = now < self.started.saturating_add(self.timeout);
-        if has_answered && has_time && matches!(self.process.phase, Phase::Closing(_)) {
+        if has_answered && has_time && matches!(self.process.phase, Phase::Ending(Shutdown::Closing(_))) {
             self.process.verdict = None;
             self.process.phase = Phase::AwaitingBackground;
         }
@@ -454,28 +459,33 @@ impl Attempt {
         }
         let error = format!("MCP server failed: {}", servers.join(", "));
         self.progress.mcp_failed.append(&mut servers);
-        let mut effects = vec![AttemptAction::Notice(error.clone())];
+        let mut actions = vec![AttemptAction::Notice(error.clone())];
         let is_active = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground);
         if self.fails_on_mcp && is_active {
-            effects.push(AttemptAction::Send(request::interrupt()));
-            effects.extend(self.fail(Failure::new(FailureKind::Error, error), now));
+            actions.push(AttemptAction::Send(request::interrupt()));
+            actions.extend(self.fail(Failure::new(FailureKind::Error, error), now));
         }
-        effects
+        actions
     }
 
     /// Classifies a result by its fields and by earlier events of this process.
-    fn judge(&mut self, result: &TurnResult, limit_rejected: Option<Option<u64>>, is_answered: bool) -> TurnOutcome {
+    fn classify_result(
+        &mut self,
+        result: &TurnResult,
+        limit_rejected: Option<Option<u64>>,
+        is_answered: bool,
+    ) -> TurnOutcome {
         let facts = TurnFacts {
             limit_rejected,
-            api_error: self.dialogue.api_error.as_deref(),
-            paused: std::mem::take(&mut self.dialogue.paused),
-            safety_stops_before: self.dialogue.safety_stops,
+            api_error: self.conversation.api_error.as_deref(),
+            paused: std::mem::take(&mut self.conversation.paused),
+            safety_stops_before: self.conversation.safety_stops,
         };
-        let judgement = classify(result, facts);
-        self.dialogue.safety_stops = result.safety_stops;
+        let outcome = classify(result, facts);
+        self.conversation.safety_stops = result.safety_stops;
         // 1.0 and 2.0 report a complete but empty answer like an interruption.
         let is_empty_answer = is_answered && result.terminal_reason.is_none() && self.stopping.is_none();
-        if judgement == TurnOutcome::Interrupted && is_empty_answer { TurnOutcome::Succeeded } else { judgement }
+        if outcome == TurnOutcome::Interrupted && is_empty_answer { TurnOutcome::Succeeded } else { outcome }
     }
 
     /// Returns true if the current turn is a command that claude answers without a model.
@@ -515,13 +525,14 @@ impl Attempt {
 
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<AttemptAction> {
         self.progress.retries += 1;
-        self.dialogue.refused_logins = if is_refused_login(&retry) { self.dialogue.refused_logins + 1 } else { 0 };
-        let refused = self.dialogue.refused_logins >= MAX_REFUSED_LOGINS;
+        self.conversation.refused_logins =
+            if is_refused_login(&retry) { self.conversation.refused_logins + 1 } else { 0 };
+        let refused = self.conversation.refused_logins >= MAX_REFUSED_LOGINS;
         let refused = refused.then(|| refused_logins(&retry).into());
         self.progress.retry = Some(retry);
-        self.dialogue.message = MessageState::Idle; // the API refused the request, which costs nothing
-        let why = refused.or_else(|| self.dialogue.stop_reason.take());
-        why.map_or_else(Vec::new, |failure| self.stop(failure, now))
+        self.conversation.message = MessageState::Idle; // the API refused the request, which costs nothing
+        let reason = refused.or_else(|| self.conversation.stop_reason.take());
+        reason.map_or_else(Vec::new, |failure| self.stop(failure, now))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod background;
 mod conversation;
+mod shutdown;
 
 use std::time::Duration;
 
@@ -22,19 +23,7 @@ use crate::engine::progress::{AttemptProgress, beginning};
 use crate::plan::result_template::MAX_RESULT_BYTES;
 use crate::plan::{ConversationSegment, Instance, Turn};
 use conversation::{Conversation, MessageState};
-
-/// Delay between SIGTERM and SIGKILL.
-pub const TERMINATE_TO_KILL: Duration = Duration::from_secs(2);
-
-/// Interval at which SIGKILL is repeated, for a process that is blocked in the kernel.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
-
-/// Time after the first SIGKILL at which a process is abandoned. It belongs to another user, or is blocked in the
-/// kernel.
-pub const KILL_GIVE_UP: Duration = Duration::from_secs(10);
-
-/// Time that the pipes may stay open after the process has ended. A process that cannot be killed may hold them.
-pub const DRAIN: Duration = Duration::from_secs(2);
+use shutdown::Shutdown;
 
 /// Number of bytes kept from the end of stderr.
 const STDERR_TAIL_BYTES: usize = 4096;
@@ -70,16 +59,8 @@ enum Phase {
     AwaitingResult,
     /// All turns are answered, and background work continues: agents are running, or one has ended and a turn follows.
     AwaitingBackground,
-    /// Stdin is closed; the process should exit before the deadline.
-    Closing(Duration),
-    /// SIGTERM was sent; SIGKILL follows at the deadline.
-    Terminating(Duration),
-    /// SIGKILL was sent. It is repeated at `again_at`; the process is abandoned at `give_up_at`.
-    Killing { again_at: Duration, give_up_at: Duration },
-    /// The process has ended; its pipes may stay open until the deadline.
-    Draining(Duration),
-    /// The process has ended and its output is read, or it was abandoned.
-    Done,
+    /// The process is being ended, or has ended.
+    Ending(Shutdown),
 }
 
 /// Result of an attempt.
@@ -96,8 +77,8 @@ pub enum Verdict {
 pub struct Attempt {
     turns: Vec<Turn>,
     /// Segments of the turns, and the index of the one that this process runs.
-    legs: Vec<ConversationSegment>,
-    leg: usize,
+    segments: Vec<ConversationSegment>,
+    segment: usize,
     grace: Duration,
     timeout: Duration,
     idle_timeout: Option<Duration>,
@@ -106,14 +87,14 @@ pub struct Attempt {
     startup_timeout: Duration,
     fails_on_denied: bool,
     fails_on_mcp: bool,
-    withheld: ToolDenials,
+    tool_denials: ToolDenials,
     /// Permission mode that claude was given, if it must be compared with the reported mode.
     requested_mode: Option<String>,
     started: Duration,
     /// Reason for the stop in progress. It becomes the verdict unless a result decides first.
     stopping: Option<Failure>,
     process: ProcessState,
-    dialogue: Conversation,
+    conversation: Conversation,
     meter: UsageMeter,
     /// Usage of the earlier processes of this attempt.
     used_before: Usage,
@@ -158,11 +139,11 @@ impl Attempt {
     /// Returns an attempt for a process that was spawned at `now`, and its first actions.
     #[must_use]
     pub fn start(instance: &Instance, prices: Prices, grace: Duration, now: Duration) -> (Self, Vec<AttemptAction>) {
-        let legs = instance.segments();
+        let segments = instance.segments();
         let mut attempt = Attempt {
             turns: instance.turns.clone(),
-            legs,
-            leg: 0,
+            segments,
+            segment: 0,
             grace,
             timeout: instance.timeout,
             idle_timeout: instance.idle_timeout,
@@ -171,12 +152,12 @@ impl Attempt {
             startup_timeout: instance.startup_timeout,
             fails_on_denied: instance.fail_on_denied,
             fails_on_mcp: instance.fails_on_mcp,
-            withheld: ToolDenials::from(&instance.invocation),
+            tool_denials: ToolDenials::from(&instance.invocation),
             requested_mode: None,
             started: now,
             stopping: None,
             process: ProcessState::started(now),
-            dialogue: Conversation::default(),
+            conversation: Conversation::default(),
             meter: UsageMeter::new(prices),
             used_before: Usage::default(),
             long_result: None,
@@ -194,7 +175,7 @@ impl Attempt {
 
     /// Skips to the last turn. This attempt continues an earlier one, in which the other turns were answered.
     pub fn skip_to_last_turn(&mut self) {
-        self.leg = self.legs.len().saturating_sub(1);
+        self.segment = self.segments.len().saturating_sub(1);
         self.progress.turns_done = self.turns.len().saturating_sub(1);
         self.progress.answers.resize(self.progress.turns_done, String::new());
     }
@@ -207,13 +188,13 @@ impl Attempt {
         self.progress.retry = None;
         self.stderr_tail.clear();
         self.process = ProcessState::started(now);
-        self.dialogue = Conversation::default();
+        self.conversation = Conversation::default();
         vec![AttemptAction::Send(request::initialize())]
     }
 
     /// Starts the next segment with a new process, spawned at `now`, in a conversation of its own.
     pub fn start_next_segment(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.leg += 1;
+        self.segment += 1;
         self.skip_to_segment_start();
         self.restart(now)
     }
@@ -226,18 +207,18 @@ impl Attempt {
 
     /// Returns true if the current segment is not the last one.
     fn has_next_segment(&self) -> bool {
-        self.leg + 1 < self.legs.len()
+        self.segment + 1 < self.segments.len()
     }
 
     /// Returns the index after the last turn of the current segment.
     fn segment_end(&self) -> usize {
-        self.legs.get(self.leg).map_or(self.turns.len(), |leg| leg.turns.end)
+        self.segments.get(self.segment).map_or(self.turns.len(), |segment| segment.turns.end)
     }
 
     /// Skips the turns before the current segment. A turn that clears the conversation is not sent: the process starts
     /// a new one.
     fn skip_to_segment_start(&mut self) {
-        self.progress.turns_done = self.legs.get(self.leg).map_or(0, |leg| leg.turns.start);
+        self.progress.turns_done = self.segments.get(self.segment).map_or(0, |segment| segment.turns.start);
         self.progress.answers.resize(self.progress.turns_done, String::new());
     }
 
@@ -259,7 +240,7 @@ impl Attempt {
     /// Handles EOF on stdout: no result can follow.
     pub fn on_stdout_eof(&mut self, now: Duration) -> Vec<AttemptAction> {
         self.process.output_open = false;
-        self.pipe_closed("closed its output and lived on", now)
+        self.pipe_closed("closed stdout and kept running", now)
     }
 
     /// Handles EOF on stderr.
@@ -270,29 +251,29 @@ impl Attempt {
 
     /// Handles a closed stdin: claude closed it before all input was written.
     pub fn on_stdin_closed(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.pipe_closed("closed its input and lived on", now)
+        self.pipe_closed("closed stdin and kept running", now)
     }
 
     /// Handles the exit of the process, after it was reaped.
     pub fn on_exit(&mut self, exit: ExitStatus, now: Duration) -> Vec<AttemptAction> {
         self.process.exit = Some(exit);
-        self.process.phase = Phase::Draining(now + DRAIN);
+        self.process.phase = Phase::Ending(Shutdown::draining(now));
         self.finish_if_drained();
         vec![AttemptAction::Kill] // leftover descendants
     }
 
     /// Stops the process gracefully, for this reason. A result that shows that the work was done before still counts.
-    pub fn stop(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
+    pub fn stop(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
-                self.stopping.get_or_insert(why);
-                self.process.phase = Phase::Closing(now + self.grace);
+                self.stopping.get_or_insert(failure);
+                self.process.phase = Phase::Ending(Shutdown::Closing(now + self.grace));
                 self.cut_off_background();
                 vec![AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]
             }
             // It is stopping already; prevent another turn or process.
-            Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
-                self.stopping.get_or_insert(why);
+            Phase::Ending(_) => {
+                self.stopping.get_or_insert(failure);
                 Vec::new()
             }
         }
@@ -300,33 +281,30 @@ impl Attempt {
 
     /// Stops the process after its current message, which is already paid for. If that message ends the last turn, the
     /// attempt completes.
-    pub fn stop_after_message(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
-        let goes_on = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground)
-            && self.dialogue.message != MessageState::Idle;
-        if goes_on {
-            self.dialogue.stop_reason.get_or_insert(why);
+    pub fn stop_after_message(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
+        let may_finish = matches!(self.process.phase, Phase::AwaitingResult | Phase::AwaitingBackground)
+            && self.conversation.message != MessageState::Idle;
+        if may_finish {
+            self.conversation.stop_reason.get_or_insert(failure);
             return Vec::new();
         }
-        self.stop(why, now)
+        self.stop(failure, now)
     }
 
     /// Kills the process without a grace period.
-    pub fn kill(&mut self, why: Failure, now: Duration) -> Vec<AttemptAction> {
+    pub fn kill(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
-            Phase::Initializing
-            | Phase::AwaitingResult
-            | Phase::AwaitingBackground
-            | Phase::Closing(_)
-            | Phase::Terminating(_) => {
-                self.stopping.get_or_insert(why);
-                self.cut_off_background();
-                self.begin_to_kill(now)
-            }
-            Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
+            Phase::Ending(Shutdown::Killing { .. } | Shutdown::Draining(_) | Shutdown::Done) => {
                 if self.has_next_segment() {
-                    self.stopping.get_or_insert(why);
+                    self.stopping.get_or_insert(failure);
                 }
                 Vec::new()
+            }
+            _ => {
+                self.stopping.get_or_insert(failure);
+                self.cut_off_background();
+                self.process.phase = Phase::Ending(Shutdown::killing(now));
+                vec![AttemptAction::Kill]
             }
         }
     }
@@ -338,9 +316,7 @@ impl Attempt {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
                 self.time_limits().into_iter().chain([self.background_deadline()]).flatten().min()
             }
-            Phase::Closing(at) | Phase::Terminating(at) | Phase::Draining(at) => Some(at),
-            Phase::Killing { again_at, give_up_at } => Some(again_at.min(give_up_at)),
-            Phase::Done => None,
+            Phase::Ending(shutdown) => shutdown.deadline(),
         }
     }
 
@@ -354,26 +330,23 @@ impl Attempt {
                 Some(failure) => self.stop(failure, now),
                 None => self.background_is_due(now),
             },
-            Phase::Closing(_) => {
-                if let Some(how) = self.process.closed {
-                    self.process
-                        .verdict
-                        .get_or_insert(Verdict::Failed(Failure::new(FailureKind::Error, format!("claude {how}"))));
-                }
-                self.process.phase = Phase::Terminating(now + TERMINATE_TO_KILL);
-                vec![AttemptAction::Terminate]
-            }
-            Phase::Terminating(_) => self.begin_to_kill(now),
-            Phase::Killing { give_up_at, .. } if now < give_up_at => {
-                self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at };
-                vec![AttemptAction::Kill]
-            }
-            Phase::Killing { .. } | Phase::Draining(_) => {
-                self.finish();
-                Vec::new()
-            }
-            Phase::Done => Vec::new(),
+            Phase::Ending(shutdown) => self.escalate(shutdown, now),
         }
+    }
+
+    /// Performs the next step of the shutdown.
+    fn escalate(&mut self, shutdown: Shutdown, now: Duration) -> Vec<AttemptAction> {
+        if let (Shutdown::Closing(_), Some(pipe)) = (shutdown, self.process.closed) {
+            let failure = Failure::new(FailureKind::Error, format!("claude {pipe}"));
+            self.process.verdict.get_or_insert(Verdict::Failed(failure));
+        }
+        let (next, action) = shutdown.next(now);
+        if next == Shutdown::Done {
+            self.finish();
+        } else {
+            self.process.phase = Phase::Ending(next);
+        }
+        action.into_iter().collect()
     }
 
     /// Returns the deadlines of the timeout, the startup timeout and the idle timeout.
@@ -398,17 +371,12 @@ impl Attempt {
         self.idle_timeout.filter(|_| idle).map(|limit| Failure::idle_timeout(limit, cause.as_deref()))
     }
 
-    fn begin_to_kill(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.process.phase = Phase::Killing { again_at: now + KILL_AGAIN, give_up_at: now + KILL_GIVE_UP };
-        vec![AttemptAction::Kill]
-    }
-
     /// Returns true if the process has ended and its output is read, or if it was abandoned.
     ///
     /// An abandoned process has no exit status.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.process.phase == Phase::Done
+        self.process.phase == Phase::Ending(Shutdown::Done)
     }
 
     /// Returns the exit status of the process, if it has ended.
@@ -455,16 +423,16 @@ impl Attempt {
         if self.stopping.is_some() {
             return None;
         }
-        let Conversation { sends_init_per_turn: announces_turns, has_model_output: has_effect, .. } = self.dialogue;
+        let Conversation { sends_init_per_turn: announces_turns, has_model_output: has_effect, .. } = self.conversation;
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let errors = self.progress.result.as_deref().unwrap_or("");
         // 2.0 accepts input while it looks up the session: a turn may have begun when it reports that there is none.
-        let says = |what: fn(&str) -> bool| {
-            (what(&stderr) && !(announces_turns && has_effect)) || (what(errors) && !announces_turns)
+        let reports = |pattern: fn(&str) -> bool| {
+            (pattern(&stderr) && !(announces_turns && has_effect)) || (pattern(errors) && !announces_turns)
         };
-        if says(session::is_in_use) {
+        if reports(session::is_in_use) {
             Some(true)
-        } else if says(session::is_missing) {
+        } else if reports(session::is_missing) {
             Some(false)
         } else {
             None
@@ -483,19 +451,20 @@ impl Attempt {
             (None, None) => {}
         }
         let all_answered = self.progress.turns_done == self.segment_end();
-        let is_cut_off = self.dialogue.background.is_cut_off;
-        if all_answered && self.dialogue.background_agents == 0 && !is_cut_off && !self.dialogue.turn_under_way {
+        let is_cut_off = self.conversation.background.is_cut_off;
+        if all_answered && self.conversation.background_agents == 0 && !is_cut_off && !self.conversation.turn_under_way
+        {
             return Verdict::Completed;
         }
         let how = match self.process.exit {
             Some(ExitStatus::Code(0)) | None => "ended".to_owned(),
             Some(exit) => format!("ended with {exit}"),
         };
-        let when = match (self.dialogue.initialized, all_answered) {
-            (false, _) => "before it answered",
+        let when = match (self.conversation.initialized, all_answered) {
+            (false, _) => "before it answered initialize",
             (true, false) => "without a result",
-            (true, true) if self.dialogue.background_agents == 0 => "while its background commands were running",
-            (true, true) => "while its agents were at work",
+            (true, true) if self.conversation.background_agents == 0 => "while its background commands were running",
+            (true, true) => "while its agents were running",
         };
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
         let last_words = stderr.lines().rev().find(|line| !line.trim().is_empty());
@@ -517,12 +486,10 @@ impl Attempt {
         self.process.verdict.get_or_insert(verdict);
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
-                self.process.phase = Phase::Closing(now + self.grace);
+                self.process.phase = Phase::Ending(Shutdown::Closing(now + self.grace));
                 vec![AttemptAction::CloseInput]
             }
-            Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Draining(_) | Phase::Done => {
-                Vec::new()
-            }
+            Phase::Ending(_) => Vec::new(),
         }
     }
 
@@ -530,29 +497,31 @@ impl Attempt {
     fn pipe_closed(&mut self, how: &'static str, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {
             Phase::Initializing | Phase::AwaitingResult | Phase::AwaitingBackground => {
-                self.process.phase = Phase::Closing(now + self.grace);
+                self.process.phase = Phase::Ending(Shutdown::Closing(now + self.grace));
                 self.process.closed = Some(how);
                 vec![AttemptAction::CloseInput]
             }
-            Phase::Draining(_) => {
+            Phase::Ending(_) => {
                 self.finish_if_drained();
                 Vec::new()
             }
-            Phase::Closing(_) | Phase::Terminating(_) | Phase::Killing { .. } | Phase::Done => Vec::new(),
         }
     }
 
     fn finish_if_drained(&mut self) {
-        if matches!(self.process.phase, Phase::Draining(_)) && !self.process.output_open && !self.process.stderr_open {
+        if matches!(self.process.phase, Phase::Ending(Shutdown::Draining(_)))
+            && !self.process.output_open
+            && !self.process.stderr_open
+        {
             self.finish();
         }
     }
 
     fn finish(&mut self) {
-        self.process.phase = Phase::Done;
+        self.process.phase = Phase::Ending(Shutdown::Done);
         self.cut_off_background();
         // Requests in flight, of claude or its agents, may have been served, and their usage is not reported.
-        if self.dialogue.message != MessageState::Idle || self.dialogue.background_agents > 0 {
+        if self.conversation.message != MessageState::Idle || self.conversation.background_agents > 0 {
             self.meter.mark_truncated();
         }
         self.meter.process_ended();

@@ -8,6 +8,7 @@ use crate::claude::slash_commands;
 use crate::claude::tokens::Tokens;
 use crate::claude::tool_denials::UnavailableTool;
 use crate::claude::usage_meter::{Certainty, ReportedUsage};
+use crate::engine::timing::{DRAIN, KILL_GIVE_UP};
 use crate::plan::Turn;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -48,16 +49,16 @@ fn instance(turns: &[&str]) -> Instance {
 }
 
 fn started(turns: &[&str]) -> Attempt {
-    let (attempt, effects) = Attempt::start(&instance(turns), Prices::default(), GRACE, at(0));
-    assert_eq!(effects, [AttemptAction::Send(request::initialize())]);
+    let (attempt, actions) = Attempt::start(&instance(turns), Prices::default(), GRACE, at(0));
+    assert_eq!(actions, [AttemptAction::Send(request::initialize())]);
     attempt
 }
 
 /// Returns an attempt that waits for the result of its first turn.
 fn in_turn(turns: &[&str]) -> Attempt {
     let mut attempt = started(turns);
-    let effects = attempt.event(answer(&[]), at(1));
-    assert_eq!(effects, [AttemptAction::Send(request::user(turns[0]))]);
+    let actions = attempt.event(answer(&[]), at(1));
+    assert_eq!(actions, [AttemptAction::Send(request::user(turns[0]))]);
     attempt
 }
 
@@ -143,7 +144,7 @@ fn replay_until(
     let path = format!("{root}/fixtures/recorded/{generation}/{name}.jsonl");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let mut attempt = started(turns);
-    let mut effects = Vec::new();
+    let mut actions = Vec::new();
     // Not every recording begins with an `initialize` response, and none with a response to zen's request.
     let is_answer = |line: &str| line.contains("\"commands\":[");
     let initialized =
@@ -153,16 +154,16 @@ fn replay_until(
             }
             other => panic!("no answer: {other:?}"),
         });
-    effects.extend(attempt.event(initialized, at(1)));
+    actions.extend(attempt.event(initialized, at(1)));
     for line in text.lines().filter(|line| !is_answer(line)) {
         let event = decode(line.as_bytes());
         assert_ne!(event, Event::Invalid, "{line}");
-        effects.extend(attempt.event(event, at(2)));
+        actions.extend(attempt.event(event, at(2)));
         if is_last(line) {
             break;
         }
     }
-    (attempt, effects)
+    (attempt, actions)
 }
 
 /// Returns the certainty of a usage without cut-off messages. Older generations do not report all their own calls.
@@ -173,8 +174,8 @@ fn certainty_of_all(generation: &str) -> Certainty {
 #[test]
 fn a_turn_of_text_is_completed_on_every_generation() {
     for generation in GENERATIONS {
-        let (mut attempt, effects) = replay(generation, "text", &["hi"]);
-        assert!(effects.contains(&AttemptAction::CloseInput), "{generation}");
+        let (mut attempt, actions) = replay(generation, "text", &["hi"]);
+        assert!(actions.contains(&AttemptAction::CloseInput), "{generation}");
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{generation}");
         let used = attempt.used();
         let certainty = certainty_of_all(generation);
@@ -188,9 +189,9 @@ fn a_turn_of_text_is_completed_on_every_generation() {
 #[test]
 fn the_second_turn_is_sent_when_the_first_is_answered() {
     for generation in GENERATIONS {
-        let (mut attempt, effects) = replay(generation, "two_turns", &["one", "two"]);
+        let (mut attempt, actions) = replay(generation, "two_turns", &["one", "two"]);
         let sent: Vec<&AttemptAction> =
-            effects.iter().filter(|e| !matches!(e, AttemptAction::RecordOutput(_))).collect();
+            actions.iter().filter(|e| !matches!(e, AttemptAction::RecordOutput(_))).collect();
         assert_eq!(
             sent,
             [
@@ -311,14 +312,14 @@ fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
     };
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(announced(), at(2)), []);
-    let effects = attempt.event(failed(429), at(3));
-    assert_eq!(effects, [reached(Some(1_795_348_835)), AttemptAction::CloseInput]);
+    let actions = attempt.event(failed(429), at(3));
+    assert_eq!(actions, [reached(Some(1_795_348_835)), AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Limit));
 
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(announced(), at(2)), []);
-    let effects = attempt.event(failed(500), at(3));
-    assert_eq!(effects, [AttemptAction::CloseInput]);
+    let actions = attempt.event(failed(500), at(3));
+    assert_eq!(actions, [AttemptAction::CloseInput]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(4))), Some(FailureKind::Error));
 
     // If the attempt is being stopped for another reason, the limit still applies to other instances.
@@ -331,9 +332,9 @@ fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
 #[test]
 fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
     for name in ["subagent", "subagent_slow", "subagent_slow_closed"] {
-        let (mut attempt, effects) = replay("2.1.330", name, &["x"]);
+        let (mut attempt, actions) = replay("2.1.330", name, &["x"]);
         assert_eq!(attempt.progress.turns_done, 1, "{name}");
-        assert!(effects.contains(&AttemptAction::CloseInput), "{name}");
+        assert!(actions.contains(&AttemptAction::CloseInput), "{name}");
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{name}");
         let used = attempt.used();
         assert_eq!(used.tokens, Tokens { input: used.tokens.input, output: used.tokens.output, ..Tokens::default() });
@@ -344,8 +345,8 @@ fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
 #[test]
 fn a_command_that_is_not_there_costs_nothing() {
     let mut attempt = started(&["Set context", "/analyse-code src"]);
-    let effects = attempt.event(answer(&["analyze-code", "compact"]), at(1));
-    assert_eq!(effects, [AttemptAction::CloseInput], "nothing is sent");
+    let actions = attempt.event(answer(&["analyze-code", "compact"]), at(1));
+    assert_eq!(actions, [AttemptAction::CloseInput], "nothing is sent");
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(2));
     assert_eq!(reason(&verdict), Some(FailureKind::CommandNotFound));
     assert_eq!(error(&verdict), "Command not found: /analyse-code (did you mean /analyze-code?)");
@@ -394,7 +395,7 @@ fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
     let mut attempt = started(&["x"]);
     attempt.on_stderr(b"warming up\nError: no \x1b[31mcredits\x1b[0m\n\n", at(1));
     let verdict = end(&mut attempt, ExitStatus::Code(3), at(1));
-    assert_eq!(error(&verdict), "claude ended with exit status 3 before it answered: Error: no credits");
+    assert_eq!(error(&verdict), "claude ended with exit status 3 before it answered initialize: Error: no credits");
     let mut attempt = in_turn(&["x"]);
     let verdict = end(&mut attempt, ExitStatus::Signal(11), at(2));
     assert_eq!(error(&verdict), "claude ended with signal 11 without a result");
@@ -478,7 +479,7 @@ fn a_pipe_that_is_closed_is_a_fault_only_if_the_process_lives_on() {
     assert_eq!(attempt.on_deadline(at(7)), [AttemptAction::Terminate]);
     attempt.on_stderr_eof();
     attempt.on_exit(ExitStatus::Code(143), at(8));
-    assert_eq!(error(&attempt.verdict()), "claude closed its output and lived on");
+    assert_eq!(error(&attempt.verdict()), "claude closed stdout and kept running");
 }
 
 #[test]
@@ -526,7 +527,7 @@ fn agents_that_are_stopped_at_work_have_not_done_it() {
     attempt.event(Event::BackgroundTasks { agents: 1, commands: Vec::new() }, at(2));
     attempt.event(good(), at(3));
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(4));
-    assert_eq!(error(&verdict), "claude ended while its agents were at work");
+    assert_eq!(error(&verdict), "claude ended while its agents were running");
     assert_eq!(attempt.used().tokens_certainty, Certainty::AtLeast);
 }
 
@@ -685,7 +686,7 @@ fn a_result_too_long_to_read_fails_and_does_not_hang() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.event(Event::MalformedResult, at(2)), [AttemptAction::CloseInput]);
     attempt.on_exit(ExitStatus::Code(0), at(3));
-    let failure = Failure::new(FailureKind::Error, "claude's result is JSON that zen cannot read");
+    let failure = Failure::new(FailureKind::Error, "claude's result is JSON that zen cannot decode");
     assert_eq!(attempt.verdict(), Verdict::Failed(failure));
     // The result of a turn that claude began itself.
     let mut attempt = in_turn(&["x"]);
@@ -724,7 +725,7 @@ proptest! {
         for input in inputs {
             now += Duration::from_millis(700);
             let reaped = attempt.exit().is_some();
-            let effects = match input {
+            let actions = match input {
                 Input::Event(kind) => attempt.event(match kind {
                     0 => answer(&[]),
                     1 => good(),
@@ -749,7 +750,7 @@ proptest! {
                     attempt.on_deadline(now)
                 }
             };
-            prop_assert!(effects.len() <= 2);
+            prop_assert!(actions.len() <= 2);
             prop_assert!(attempt.is_done() || attempt.next_deadline().is_some(), "it would be waited for for ever");
         }
         // A copy of the attempt with a process that cannot be killed.
@@ -790,14 +791,14 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
     let strict = Instance { fail_on_denied: true, ..instance(&["one", "two"]) };
     let (mut attempt, _) = Attempt::start(&strict, Prices::default(), GRACE, at(0));
     attempt.event(answer(&[]), at(1));
-    let effects = attempt.event(refused(&["Write", "Bash", "Write"]), at(2));
-    assert_eq!(effects, [AttemptAction::CloseInput], "the next turn is not sent");
+    let actions = attempt.event(refused(&["Write", "Bash", "Write"]), at(2));
+    assert_eq!(actions, [AttemptAction::CloseInput], "the next turn is not sent");
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(3));
     assert_eq!((reason(&verdict), error(&verdict)), (Some(FailureKind::Error), "Permission denied: Write, Bash"));
     assert_eq!(attempt.progress.result.as_deref(), Some("done"), "what it said is kept");
 }
 
-/// claude reports a withheld tool as unknown or disabled, in the main conversation and in subagents.
+/// claude reports a tool_denials tool as unknown or disabled, in the main conversation and in subagents.
 #[test]
 fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
     let mut config = Instance { fail_on_denied: true, ..instance(&["x"]) };
@@ -845,11 +846,11 @@ fn a_permission_mode_other_than_the_requested_one_is_reported_once() {
     ] {
         let mut attempt = in_turn(&["one", "two"]);
         attempt.expect_permission_mode(requested);
-        let effects = attempt.event(in_mode(reported), at(1));
+        let actions = attempt.event(in_mode(reported), at(1));
         let notice = "claude runs in permission mode default instead of bypassPermissions: check 'permissions' in its \
                       settings files";
         let expected_effects = if expected { vec![AttemptAction::Notice(notice.to_owned())] } else { Vec::new() };
-        assert_eq!(effects, expected_effects, "{requested} {reported}");
+        assert_eq!(actions, expected_effects, "{requested} {reported}");
         attempt.event(good(), at(2));
         assert_eq!(attempt.event(in_mode(reported), at(3)), [], "{requested} {reported}");
         let told = attempt.progress.clone();
@@ -1059,8 +1060,8 @@ fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
         Event::Message(message) => Event::Message(Box::new(Message { is_start: false, ..*message })),
         other => other,
     };
-    let effects = attempt.event(whole, at(2));
-    assert_eq!(effects, [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]);
+    let actions = attempt.event(whole, at(2));
+    assert_eq!(actions, [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput]);
 }
 
 fn commands(ids: &[&str]) -> Event {
@@ -1081,14 +1082,14 @@ fn answered_with_command(background: Background) -> (Attempt, Vec<AttemptAction>
     attempt.event(Event::CommandInBackground { task_id: "s".into(), tool_use_id: "t".into() }, at(2));
     let ended = ToolResult { id: "t".into(), missing: None, leaves: Leaves::Command };
     attempt.event(Event::ToolResults { tools: vec![ended], of_subagent: false }, at(2));
-    let effects = attempt.event(good(), at(10));
-    (attempt, effects)
+    let actions = attempt.event(good(), at(10));
+    (attempt, actions)
 }
 
 #[test]
 fn background_command_is_waited_for_and_the_turn_after_it_counts() {
-    let (mut attempt, effects) = answered_with_command(Background::Wait);
-    assert_eq!(effects, []);
+    let (mut attempt, actions) = answered_with_command(Background::Wait);
+    assert_eq!(actions, []);
     assert_eq!(attempt.progress.awaited, ["./serve.sh"]);
     assert_eq!(attempt.next_deadline(), Some(at(70)), "background_wait after the result");
     attempt.event(Event::TaskEnded, at(20));
@@ -1097,14 +1098,14 @@ fn background_command_is_waited_for_and_the_turn_after_it_counts() {
     attempt.event(begun(), at(21));
     assert_eq!(attempt.progress.awaited, [""; 0]);
     assert_eq!(attempt.next_deadline(), Some(at(100)), "only the timeout ends a turn");
-    let effects = attempt.event(
+    let actions = attempt.event(
         result(|r| {
             r.is_unsolicited = true;
             r.text = "It is served.".into();
         }),
         at(22),
     );
-    assert_eq!(effects, [AttemptAction::CloseInput]);
+    assert_eq!(actions, [AttemptAction::CloseInput]);
     assert_eq!(attempt.progress.result.as_deref(), Some("It is served."));
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(23)), Verdict::Completed);
     assert_eq!(attempt.progress.background_stopped, [""; 0]);
@@ -1135,12 +1136,12 @@ fn background_wait_has_an_end_and_the_command_is_listed() {
 #[test]
 fn background_policies_decide_at_the_result() {
     let stopped = [AttemptAction::Send(request::stop_task("s")), AttemptAction::CloseInput];
-    let (mut attempt, effects) = answered_with_command(Background::Stop);
-    assert_eq!(effects, stopped);
+    let (mut attempt, actions) = answered_with_command(Background::Stop);
+    assert_eq!(actions, stopped);
     assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(11)), Verdict::Completed);
     assert_eq!(attempt.progress.background_stopped, ["./serve.sh"]);
-    let (mut attempt, effects) = answered_with_command(Background::Fail);
-    assert_eq!(effects, stopped);
+    let (mut attempt, actions) = answered_with_command(Background::Fail);
+    assert_eq!(actions, stopped);
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(11));
     assert_eq!(reason(&verdict), Some(FailureKind::Unfinished));
     assert_eq!(error(&verdict), "Unfinished: still running in the background: ./serve.sh");

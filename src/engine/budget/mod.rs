@@ -15,14 +15,11 @@ use crate::claude::pricing::Prices;
 use crate::claude::tokens::Tokens;
 use crate::claude::usage_meter::{ModelUsage, Usage};
 use crate::config::{BudgetConfig, BudgetType, Enforcement, TokenBasis};
+use crate::engine::timing::FIRST_MESSAGE_WAIT;
 use crate::plan::Instance;
 
 /// Estimate in tokens of an instance without an own estimate, before one is learned.
 const DEFAULT_ESTIMATE_TOKENS: u64 = 1_000;
-
-/// Time limit of the wait for a first message, before an instance without an estimate is launched. claude starts in 0.3
-/// to 1.5 s, and a model answers within seconds; a hung instance must not block the others.
-pub const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(20);
 
 /// Decision on an instance that is ready to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub enum Admission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// Message with the reason, in the wording of the specification.
-    pub why: String,
+    pub reason: String,
     /// True if the overall budget denies it. All later instances are then denied as well.
     is_overall: bool,
 }
@@ -286,7 +283,7 @@ impl Budget {
 
     fn refusal(&self, instance: usize) -> Option<Denial> {
         if self.overall_refused.is_some_and(|first| instance > first) {
-            return Some(Denial { why: "Overall budget exceeded".to_owned(), is_overall: true });
+            return Some(Denial { reason: "Overall budget exceeded".to_owned(), is_overall: true });
         }
         let account = &self.accounts[instance];
         account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
@@ -298,7 +295,7 @@ impl Budget {
                 (limit.used.saturating_add(expected) > limit.cap, expected)
             };
             let is_overall = limit.scope == Scope::Overall;
-            (is_over && Self::is_final(limit)).then(|| Denial { why: limit.would_exceed(estimate), is_overall })
+            (is_over && Self::is_final(limit)).then(|| Denial { reason: limit.would_exceed(estimate), is_overall })
         })
     }
 
@@ -313,7 +310,7 @@ impl Budget {
         if refusal.is_overall && self.overall_refused.is_none_or(|first| instance < first) {
             self.overall_refused = Some(instance);
         }
-        self.refusals.push((instance, refusal.why));
+        self.refusals.push((instance, refusal.reason));
     }
 
     /// Reserves the estimate of an instance that starts at `now`.
@@ -383,7 +380,7 @@ impl Budget {
                 Enforcement::Block => limit.members.iter().copied().filter(|&m| self.accounts[m].is_running).collect(),
                 Enforcement::Warn => Vec::new(),
             };
-            reached.push(LimitReached { message: limit.told(self.enforcement), is_own: limit.is_own(), stop });
+            reached.push(LimitReached { message: limit.message(self.enforcement), is_own: limit.is_own(), stop });
         }
         reached
     }
@@ -450,18 +447,18 @@ impl Limit {
     /// Returns "Estimated 6000 tokens would exceed overall budget of 10000 (currently at 6000)", worded as in the
     /// original program.
     fn would_exceed(&self, estimate: u64) -> String {
-        let whose = match &self.scope {
+        let scope = match &self.scope {
             Scope::Overall => "overall",
             Scope::Command(command) => command,
             Scope::Instance(_) => "its own",
         };
         match self.unit {
             Unit::Tokens => format!(
-                "Estimated {estimate} tokens would exceed {whose} budget of {} (currently at {})",
+                "Estimated {estimate} tokens would exceed {scope} budget of {} (currently at {})",
                 self.cap, self.used
             ),
             Unit::Micros => format!(
-                "Estimated {} would exceed {whose} cost budget of {} (currently at {})",
+                "Estimated {} would exceed {scope} cost budget of {} (currently at {})",
                 text::dollars(estimate),
                 text::dollars(self.cap),
                 text::dollars(self.used)
@@ -470,8 +467,8 @@ impl Limit {
     }
 
     /// Returns "Overall budget reached: 10,120 / 10,000 tokens".
-    fn told(&self, enforcement: Enforcement) -> String {
-        let whose = match &self.scope {
+    fn message(&self, enforcement: Enforcement) -> String {
+        let scope = match &self.scope {
             Scope::Overall => "Overall budget".to_owned(),
             Scope::Command(command) => format!("Budget of {command}"),
             Scope::Instance(_) => "Its own max_tokens_per_command".to_owned(),
@@ -485,7 +482,7 @@ impl Limit {
             Unit::Micros => text::dollars(amount),
         };
         let unit = if self.unit == Unit::Tokens { " tokens" } else { "" };
-        format!("{whose} {what}: {} / {}{unit}", amount(self.used), amount(self.cap))
+        format!("{scope} {what}: {} / {}{unit}", amount(self.used), amount(self.cap))
     }
 }
 

@@ -263,9 +263,6 @@ fn session_order(instances: &[Instance]) -> Vec<Option<usize>> {
 }
 
 #[cfg(test)]
-mod diamond;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::planned;

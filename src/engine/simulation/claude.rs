@@ -44,14 +44,55 @@ fn delay(random: &mut Random) -> Duration {
     }
 }
 
+/// Behavior of an instance in a run without faults.
+#[derive(Clone, Copy)]
+pub(super) struct Script {
+    /// Number of attempts that fail before one completes.
+    pub(super) failures: u32,
+    /// True if a failure is permanent.
+    pub(super) is_permanent: bool,
+    /// Duration of an attempt.
+    pub(super) duration: Duration,
+    /// Delay of the first message; `None` if there is none.
+    pub(super) first_message: Option<Duration>,
+}
+
+/// Tokens that a scripted attempt uses.
+pub(super) const SCRIPTED_TOKENS: u64 = 1_000;
+
+/// Returns the turn of a script in attempt number `attempt`, counted from 1.
+pub(super) fn scripted_turn(script: &Script, attempt: u32, serial: &mut u64) -> Deeds {
+    *serial += 1;
+    let tokens = Tokens { input: SCRIPTED_TOKENS, ..Tokens::default() };
+    let mut deeds = vec![(Duration::ZERO, Deed::Print(init(), 0))];
+    if let Some(after) = script.first_message {
+        let start = message_start(format!("message {serial}"), tokens, Vec::new());
+        deeds.push((after, Deed::Print(start, SCRIPTED_TOKENS)));
+    }
+    let rest = if script.first_message.is_some() { 0 } else { SCRIPTED_TOKENS };
+    let result = result(tokens, |result| {
+        if attempt <= script.failures {
+            fail(result, "failed");
+            result.api_error_status = Some(if script.is_permanent { 400 } else { 500 });
+        }
+    });
+    deeds.push((script.duration, Deed::Print(result, rest)));
+    deeds
+}
+
 /// Returns the response to `initialize`.
-pub(super) fn initialize(random: &mut Random) -> Deeds {
-    let commands = match random.below(40) {
-        0 => Err(InitializeError::NoReason),
-        _ => Ok(Commands::new(vec!["clear".to_owned(), "x".to_owned()])),
-    };
+pub(super) fn ready() -> Event {
+    response(Ok(Commands::new(vec!["clear".to_owned(), "x".to_owned()])))
+}
+
+fn response(commands: Result<Commands, InitializeError>) -> Event {
     let request_id = request::INITIALIZE_ID.to_owned();
-    let response = Event::InitializeResponse { request_id, commands, prices: Vec::new(), reports_usage: true };
+    Event::InitializeResponse { request_id, commands, prices: Vec::new(), reports_usage: true }
+}
+
+/// Returns a random response to `initialize`.
+pub(super) fn initialize(random: &mut Random) -> Deeds {
+    let response = if random.one_in(40) { response(Err(InitializeError::NoReason)) } else { ready() };
     let after = delay(random);
     match random.below(40) {
         0 => vec![(after, Deed::Exit(ExitStatus::Code(1)))],
@@ -124,17 +165,9 @@ fn message(deeds: &mut Deeds, at: &mut Duration, random: &mut Random, serial: &m
     let (input, output) = (1 + random.below(1_500) as u64, 1 + random.below(500) as u64);
     let tool = ToolUse { id: format!("tool {serial}"), tool: "Bash".to_owned(), input_summary: "ls".to_owned() };
     let uses_tools = random.one_in(2);
-    let start = Message {
-        id: Some(format!("message {serial}")),
-        model: "m".to_owned(),
-        tokens: Tokens { input, ..Tokens::default() },
-        from_subagent: false,
-        is_start: true,
-        content: Vec::new(),
-        tools: if uses_tools { vec![tool.clone()] } else { Vec::new() },
-        error: None,
-    };
-    deeds.push((*at, Deed::Print(Event::Message(Box::new(start)), input)));
+    let tools = if uses_tools { vec![tool.clone()] } else { Vec::new() };
+    let start = message_start(format!("message {serial}"), Tokens { input, ..Tokens::default() }, tools);
+    deeds.push((*at, Deed::Print(start, input)));
     *at += ms(random, 2_000);
     let tokens = Tokens { output, ..Tokens::default() };
     deeds.push((*at, Deed::Print(Event::MessageDelta { tokens, uses_tools, ended: true, paused: false }, output)));
@@ -145,6 +178,19 @@ fn message(deeds: &mut Deeds, at: &mut Duration, random: &mut Random, serial: &m
         deeds.push((*at, Deed::Print(Event::ToolResults { tools: vec![result], of_subagent: false }, 0)));
     }
     Tokens { input, output, ..Tokens::default() }
+}
+
+fn message_start(id: String, tokens: Tokens, tools: Vec<ToolUse>) -> Event {
+    Event::Message(Box::new(Message {
+        id: Some(id),
+        model: "m".to_owned(),
+        tokens,
+        from_subagent: false,
+        is_start: true,
+        content: Vec::new(),
+        tools,
+        error: None,
+    }))
 }
 
 fn init() -> Event {

@@ -1,6 +1,7 @@
 //! Simulation of whole runs: the real engine, a fake runner and a virtual clock. Random plans, faults at every step.
 
 mod claude;
+mod diamond;
 mod plans;
 mod world;
 

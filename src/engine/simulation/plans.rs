@@ -72,7 +72,8 @@ fn vary(instance: &mut Instance, index: usize, random: &mut Random) {
     }
 }
 
-fn policy(random: &mut Random) -> RunPolicy {
+/// Returns a random policy.
+pub(super) fn policy(random: &mut Random) -> RunPolicy {
     let on_limit = [UsageLimitPolicy::Wait, UsageLimitPolicy::Stop, UsageLimitPolicy::Fail][random.below(3)];
     let halt = ["soon,fail=1", "now,fail=1", "soon,fail=50%", "now,fail=2"][random.below(4)];
     RunPolicy {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Random;
-use super::claude::{self, Deed, Deeds};
+use super::claude::{self, Deed, Deeds, Script};
 use crate::claude::session::{OpenMode, SessionEntry};
 use crate::config::{DependencyCondition, Enforcement};
 use crate::engine::event::{Action, Cleanup, Event, Launch, Now, ProcessEvent, StopSignal};
@@ -77,6 +77,8 @@ pub(super) struct World<'a> {
     last_launch: Option<Duration>,
     is_stopped: bool,
     seen: BTreeSet<&'static str>,
+    /// Behavior of each instance, if it is not random. Nothing else then fails.
+    scripts: Option<&'a [Script]>,
 }
 
 impl<'a> World<'a> {
@@ -100,9 +102,31 @@ impl<'a> World<'a> {
             last_launch: None,
             is_stopped: false,
             seen: BTreeSet::new(),
+            scripts: None,
         };
         world.plan_disturbances();
         world
+    }
+
+    /// Returns a world without faults, in which each instance follows its script.
+    pub(super) fn scripted(plan: &'a Plan, policy: RunPolicy, scripts: &'a [Script], seed: u64) -> Self {
+        let world = World::new(plan, policy, Random(seed), seed);
+        World { schedule: BTreeMap::new(), scripts: Some(scripts), ..world }
+    }
+
+    /// Returns true with a probability of 1 in `n`, and never without faults.
+    fn fault(&mut self, n: usize) -> bool {
+        self.scripts.is_none() && self.random.one_in(n)
+    }
+
+    /// Returns the number of attempts of each instance.
+    pub(super) fn attempts(&self) -> &[u32] {
+        &self.attempts
+    }
+
+    /// Returns the final status of each instance.
+    pub(super) fn statuses(&self) -> Vec<Status> {
+        self.engine.snapshot(&[], self.now).records.iter().map(|record| record.status.clone()).collect()
     }
 
     fn plan_disturbances(&mut self) {
@@ -135,7 +159,7 @@ impl<'a> World<'a> {
 
     /// Runs the plan to its end.
     pub(super) fn run(&mut self) {
-        if self.random.one_in(20) {
+        if self.fault(20) {
             let id = InstanceId(self.random.below(self.plan.instances.len()));
             self.handle(Event::MissingCommands(vec![(id, "Command not found: /x".to_owned())]));
         }
@@ -198,7 +222,8 @@ impl<'a> World<'a> {
             Action::Spawn(launch) => return Some((launch.instance, self.spawn(&launch))),
             Action::Write(id, bytes) => self.write(id, &bytes),
             Action::CloseStdin(id) => {
-                let deeds = claude::exit_after(&mut self.random, 8, ExitStatus::Code(0));
+                let ignores_one_in = if self.scripts.is_some() { usize::MAX } else { 8 };
+                let deeds = claude::exit_after(&mut self.random, ignores_one_in, ExitStatus::Code(0));
                 self.react(id, deeds);
             }
             Action::Terminate(id) => {
@@ -227,7 +252,7 @@ impl<'a> World<'a> {
         let has_session = self.plan.instances[id].invocation.session.is_some();
         if launch.entry.is_none() {
             self.check_launch(id);
-            if has_session && self.random.one_in(10) {
+            if has_session && self.fault(10) {
                 self.seen.insert("busy");
                 return ProcessEvent::SessionBusy;
             }
@@ -237,7 +262,7 @@ impl<'a> World<'a> {
             self.attempts[id] += 1;
             self.last_launch = Some(self.now);
         }
-        if self.random.one_in(25) {
+        if self.fault(25) {
             self.seen.insert("spawn failed");
             let is_permanent = self.random.one_in(2);
             return ProcessEvent::SpawnFailed { error: "no".to_owned(), is_permanent };
@@ -247,11 +272,11 @@ impl<'a> World<'a> {
             number: self.serial,
             is_alive: true,
             is_cleaning: false,
-            is_unkillable: self.random.one_in(40),
+            is_unkillable: self.fault(40),
             has_stdout: true,
         };
         self.processes.insert(id, process);
-        if self.random.one_in(15) {
+        if self.fault(15) {
             let after = Duration::from_millis(self.random.below(60_000) as u64);
             self.react(id, vec![(after, Deed::Exit(ExitStatus::Signal(9)))]);
         }
@@ -270,10 +295,17 @@ impl<'a> World<'a> {
 
     fn write(&mut self, id: InstanceId, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
+        let script = self.scripts.map(|scripts| &scripts[id.0]);
         let deeds = if text.contains("\"initialize\"") {
-            claude::initialize(&mut self.random)
+            match script {
+                Some(_) => vec![(Duration::ZERO, Deed::Print(claude::ready(), 0))],
+                None => claude::initialize(&mut self.random),
+            }
         } else if text.contains("\"user\"") {
-            claude::turn(&mut self.random, &mut self.serial)
+            match script {
+                Some(script) => claude::scripted_turn(script, self.attempts[id], &mut self.serial),
+                None => claude::turn(&mut self.random, &mut self.serial),
+            }
         } else {
             Vec::new() // an interrupt that comes too late, or the end of a task
         };
@@ -304,9 +336,9 @@ impl<'a> World<'a> {
     fn cleaned(&mut self, id: InstanceId) -> ProcessEvent<'static> {
         let has_session = self.plan.instances[id].invocation.session.is_some();
         ProcessEvent::Cleaned(Cleanup {
-            survivors: if self.random.one_in(20) { vec![7] } else { Vec::new() },
-            had_descendants: self.random.one_in(10),
-            is_conversation_saved: if has_session { Some(!self.random.one_in(8)) } else { None },
+            survivors: if self.fault(20) { vec![7] } else { Vec::new() },
+            had_descendants: self.fault(10),
+            is_conversation_saved: if has_session { Some(!self.fault(8)) } else { None },
         })
     }
 

@@ -344,7 +344,11 @@ impl<'a> InstanceReport<'a> {
         let (exit_status, exit_signal) = exit(record.exit);
         let (answers, result, last_output) = match run.omitted {
             Some(_) => (&[][..], None, &[][..]),
-            None => (&record.current_progress().answers[..], record.current_progress().result.as_deref(), &record.last_output[..]),
+            None => (
+                &record.current_progress().answers[..],
+                record.current_progress().result.as_deref(),
+                &record.last_output[..],
+            ),
         };
         InstanceReport {
             name: &instance.name,

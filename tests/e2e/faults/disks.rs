@@ -127,7 +127,7 @@ fn expect_incomplete(outcome: &RunOutput, files: &str) {
 /// Each kind of file has one line.
 fn expect_complaints(outcome: &RunOutput, files: &[&str], why: &str) {
     let complaints: Vec<&str> =
-        outcome.stderr.lines().filter_map(|line| line.strip_prefix("zen: the run's files are incomplete: /")).collect();
+        outcome.stderr.lines().filter_map(|line| line.strip_prefix("zen: incomplete files: /")).collect();
     assert_eq!(complaints.len(), files.len(), "{}", outcome.dump());
     for file in files {
         let count = complaints.iter().filter(|line| line.ends_with(&format!("{file}: {why}"))).count();

@@ -44,7 +44,12 @@ fn killed_by_a_signal_before_initialize() {
     let outcome = run(&sandbox, &SIGNALS.iter().map(dies).collect::<Vec<_>>(), &[]).expect_code(2);
     for signal in SIGNALS {
         let (name, number) = (signal.as_str(), signal as i32);
-        expect_failed(&outcome, name, "error", &format!("claude ended with signal {number} before it answered"));
+        expect_failed(
+            &outcome,
+            name,
+            "error",
+            &format!("claude ended with signal {number} before it answered initialize"),
+        );
         assert_eq!(outcome.instance(name)["exit_signal"], number);
         assert_eq!(outcome.total_tokens(name), 0);
         expect_ended_at(&outcome, name, AT_ONCE);
@@ -144,7 +149,7 @@ fn ends_well_without_a_result() {
     let unasked = with(at_start(bad("never asked"), "[[exit 0]]"), "name", json!("unasked"));
     let outcome = run(&sandbox, &[bad("[[say Begun.]] [[exit 0]]"), unasked], &[]).expect_code(2);
     expect_failed(&outcome, "bad", "error", "claude ended without a result");
-    expect_failed(&outcome, "unasked", "error", "claude ended before it answered");
+    expect_failed(&outcome, "unasked", "error", "claude ended before it answered initialize");
     for name in ["bad", "unasked"] {
         assert_eq!(outcome.instance(name)["exit_status"], 0);
         expect_ended_at(&outcome, name, AT_ONCE);
@@ -165,7 +170,7 @@ fn exits_at_start_with_a_message() {
     let sandbox = Sandbox::new();
     let words = "[[stderr Checking the licence.]] [[stderr The licence has expired.]] [[exit 3]]";
     let outcome = run(&sandbox, &[at_start(bad("never asked"), words)], &[]).expect_code(2);
-    let error = "claude ended with exit status 3 before it answered: The licence has expired.";
+    let error = "claude ended with exit status 3 before it answered initialize: The licence has expired.";
     expect_failed(&outcome, "bad", "error", error);
     assert_eq!(outcome.instance("bad")["exit_status"], 3);
     assert!(outcome.stdout.contains(&format!("- bad: {error}\n    Checking the licence.")), "{}", outcome.dump());

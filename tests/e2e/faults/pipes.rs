@@ -13,7 +13,7 @@ use harness::Sandbox;
 fn closes_stdout_and_lives_on() {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &[bad("[[say Begun.]] [[close stdout]] [[hang]]")], &[]).expect_code(2);
-    expect_failed(&outcome, "bad", "error", "claude closed its output and lived on");
+    expect_failed(&outcome, "bad", "error", "claude closed stdout and kept running");
     expect_ended_at(&outcome, "bad", GRACE);
 }
 
@@ -61,7 +61,7 @@ fn closes_stdin_before_its_next_turn() {
     let sandbox = Sandbox::new();
     let closes = with(bad("never read"), "pre_commands", json!(["[[close stdin]] [[say First.]]"]));
     let outcome = run(&sandbox, &[closes], &[]).expect_code(2);
-    expect_failed(&outcome, "bad", "error", "claude closed its input and lived on");
+    expect_failed(&outcome, "bad", "error", "claude closed stdin and kept running");
     expect_ended_at(&outcome, "bad", GRACE);
     assert_eq!(outcome.instance("bad")["turns_done"], 1);
 }

@@ -103,7 +103,7 @@ fn prints_deeply_nested_json() {
     let outcome = run(&sandbox, &[bad(&format!("{nests} [[say Fine.]]")), result], &[]).expect_code(2);
     expect_completed(&outcome, "bad");
     assert_eq!(outcome.total_tokens("bad"), 120);
-    expect_failed(&outcome, "result", "error", "claude's result is JSON that zen cannot read");
+    expect_failed(&outcome, "result", "error", "claude's result is JSON that zen cannot decode");
     expect_ended_at(&outcome, "result", Duration::ZERO);
 }
 

@@ -51,7 +51,7 @@ fn claude_is_replaced_by_a_failing_program() {
     sandbox.open_gate("gate");
     let outcome = zen.outcome().expect_code(2);
     expect_undisturbed(&outcome);
-    let error = "claude ended with exit status 9 before it answered: update under way";
+    let error = "claude ended with exit status 9 before it answered initialize: update under way";
     expect_failed(&outcome, "later", "error", error);
     expect_failed(&outcome, "later-too", "error", error);
 }

@@ -188,6 +188,6 @@ fn real_session_that_is_not_kept_is_reported() {
         assert_eq!(outcome.instance("a")["session_kept"], false, "{}", real.dump(&outcome));
         let outcome = run(json!([of("a"), of("b")])).expect_code(2);
         let error = outcome.error("a");
-        assert!(error.contains("has not kept the conversation of session diary"), "{}", real.dump(&outcome));
+        assert!(error.contains("has not saved the conversation of session diary"), "{}", real.dump(&outcome));
     });
 }

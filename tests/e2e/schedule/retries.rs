@@ -138,8 +138,7 @@ fn budget_counts_all_attempts() {
     let outcome = sandbox.run(&sandbox.config(&text), &[]).expect_code(2);
     // Three attempts have used 600 each, which is what a fourth one is expected to use.
     assert_eq!(outcome.instance("a")["attempts"], 3, "{}", outcome.dump());
-    let expected =
-        "it broke; not tried again: Budget exceeded: Estimated 600 tokens would exceed overall budget of 2000";
+    let expected = "it broke; no retry: Budget exceeded: Estimated 600 tokens would exceed overall budget of 2000";
     assert!(outcome.error("a").starts_with(expected), "{}", outcome.dump());
 
     // What it has announced is its own limit, and for all its attempts. The third goes over it, and is not about to end.
@@ -163,7 +162,7 @@ fn signal_ends_the_wait_for_a_retry() {
     run.signal(Signal::SIGTERM);
     let outcome = run.outcome().expect_code(143);
     assert_eq!(outcome.reason("a"), "interrupted");
-    assert_eq!(outcome.error("a"), "it broke; not tried again: Stopped by SIGTERM");
+    assert_eq!(outcome.error("a"), "it broke; no retry: Stopped by SIGTERM");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_tree_that_is_frozen_as_a_whole_misses_no_deadline() {
     signal_all(Signal::SIGSTOP);
     sleep(PAUSE);
     signal_all(Signal::SIGCONT);
-    wait_until("word of it", || zen.stderr().contains("zen: was not running for "));
+    wait_until("word of it", || zen.stderr().contains("zen: the run was suspended for "));
     sandbox.open_gate("gate");
     expect_deadlines_moved(&zen.outcome().expect_code(0));
 }
