@@ -34,7 +34,7 @@ fn next_at(ledger: &mut Budget, ready: &[usize], now: Duration) -> Option<(usize
 }
 
 fn refuses(instance: usize, why: &str, is_overall: bool) -> Option<(usize, Admission)> {
-    Some((instance, Admission::Deny(Denial { why: why.to_owned(), is_overall })))
+    Some((instance, Admission::Deny(Denial { reason: why.to_owned(), is_overall })))
 }
 
 fn runs_to(ledger: &mut Budget, instance: usize, used: &Usage) {
