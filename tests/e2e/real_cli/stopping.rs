@@ -101,7 +101,7 @@ fn real_ctrl_c_twice_while_a_tool_runs() {
         let run = start_holding(real, 300);
         let held = holding(real);
         run.signal(Signal::SIGINT);
-        wait_until("word of the first", || run.stderr().contains("once more"));
+        wait_until("word of the first", || run.stderr().contains("send it again to kill them"));
         run.signal(Signal::SIGINT);
         let outcome = run.outcome().expect_code(130);
         let dump = real.dump(&outcome);

@@ -84,7 +84,7 @@ fn in_the_grace_of_a_stop() {
     let zen = sandbox.start(&config(&sandbox, &of_each_generation(&format!("[[deaf]] {SPENDS}"))), &["--grace", "300"]);
     wait_until("the tools", || has_logged(&sandbox, "tool", 3));
     zen.signal(nix::sys::signal::Signal::SIGTERM);
-    wait_until("word of it", || zen.stderr().contains("once more"));
+    wait_until("word of it", || zen.stderr().contains("send it again to kill them"));
     kill(&sandbox, zen);
 }
 

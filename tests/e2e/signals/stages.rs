@@ -49,7 +49,7 @@ impl Stage {
         let mut sent = Instant::now();
         zen.signal(signal);
         if times == 2 {
-            wait_until("word of the first", || zen.stderr().contains("once more"));
+            wait_until("word of the first", || zen.stderr().contains("send it again to kill them"));
             sent = Instant::now();
             zen.signal(signal);
         }
@@ -249,7 +249,7 @@ fn two_different_ones() {
     let zen = sandbox.start(&config(&sandbox, &stage.instances), stage.arguments);
     wait_until("the stage", || (stage.is_reached)(&sandbox, &zen));
     zen.signal(Signal::SIGTERM);
-    wait_until("word of the first", || zen.stderr().contains("SIGTERM came"));
+    wait_until("word of the first", || zen.stderr().contains("received SIGTERM"));
     zen.signal(Signal::SIGINT);
     let outcome = zen.outcome().expect_code(143);
     assert_eq!(outcome.report["stopped_by"], "SIGTERM");
