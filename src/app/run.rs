@@ -22,7 +22,9 @@ use crate::report::Style;
 use crate::report::json::RunMetadata;
 use crate::report::notices::no_session_locks;
 use crate::report::verbosity::LogLevel;
-use crate::run::{LaunchSettings, ReportSettings, Resources, Settings, Supervisor, delayed_start, epoch_ms};
+use crate::run::{
+    LaunchSettings, Locks, ReportSettings, Resources, Settings, Sinks, Supervisor, delayed_start, epoch_ms,
+};
 use crate::system::allocator;
 use crate::system::child::raise_descriptor_limit;
 use crate::system::file_lock::{Holder, Lock};
@@ -170,7 +172,8 @@ fn launch(
         },
     };
     let Streams { stdout, stderr, .. } = streams;
-    let resources = Resources { directory, lock, session_locks, stdout, stderr };
+    let resources =
+        Resources { sinks: Sinks { directory, stdout, stderr }, locks: Locks { run: lock, sessions: session_locks } };
     let supervisor = Supervisor::new(&prepared.plan, settings, resources).map_err(SetupError::Signals)?;
     drop(waited); // the supervisor handles the signals from here on
     Ok(supervisor.run())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::config::Enforcement;
 use crate::engine::budget::{Denial, LimitReached};
+use crate::engine::event::Now;
 use crate::engine::notice::Notice;
 use crate::engine::outcome::{Failure, FailureKind, Status};
 use crate::engine::usage_limit::{UsageLimit, UsageLimitPolicy};
@@ -63,7 +64,12 @@ impl Engine<'_> {
             return;
         }
         let before = self.usage_limit;
-        let limit = UsageLimit::reached(before, resets_at_epoch_s, self.policy.limit_policy, now, self.epoch_ms);
+        let limit = UsageLimit::reached(
+            before,
+            resets_at_epoch_s,
+            self.policy.limit_policy,
+            Now { elapsed: now, epoch_ms: self.epoch_ms },
+        );
         self.usage_limit = Some(limit);
         self.changes += 1;
         let is_known =

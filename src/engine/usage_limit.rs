@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::text;
 use crate::base::timestamp;
+use crate::engine::event::Now;
 use crate::engine::timing::{AFTER_RESET, FIRST_LIMIT_PAUSE, MAX_LIMIT_PAUSE};
 
 /// Effect of a usage limit on the run.
@@ -74,15 +75,12 @@ pub struct UsageLimit {
 
 impl UsageLimit {
     /// Creates the limit that was reached at `now`, after the limit `before`.
-    ///
-    /// `now_epoch_ms` is the same time on the wall clock, in milliseconds since 1970.
     #[must_use]
     pub fn reached(
         before: Option<UsageLimit>,
         resets_at_epoch_s: Option<u64>,
         policy: Policy,
-        now: Duration,
-        now_epoch_ms: u64,
+        Now { elapsed: now, epoch_ms: now_epoch_ms }: Now,
     ) -> Self {
         let latest_reset_s = (now_epoch_ms / 1000).saturating_add(MAX_RESET_AHEAD_S);
         let resets_at_epoch_s = resets_at_epoch_s.filter(|&reset| reset <= latest_reset_s);
@@ -178,6 +176,12 @@ impl UsageLimit {
         }
     }
 
+    /// Returns the description at the time at which the limit was reached.
+    #[must_use]
+    pub fn announcement(&self) -> String {
+        self.describe(self.reached)
+    }
+
     /// Returns the label with the effect on the run: "usage limit until 14:30 UTC (in 2h13m): …".
     #[must_use]
     pub fn describe(&self, now: Duration) -> String {
@@ -238,7 +242,12 @@ mod tests {
 
     /// Returns a limit that was reached 100 s into the run.
     fn reached(before: Option<UsageLimit>, in_s: i64, on_limit: UsageLimitPolicy) -> UsageLimit {
-        UsageLimit::reached(before, Some(NOW_S.saturating_add_signed(in_s)), policy(on_limit), s(100), NOW_S * 1000)
+        UsageLimit::reached(
+            before,
+            Some(NOW_S.saturating_add_signed(in_s)),
+            policy(on_limit),
+            Now { elapsed: s(100), epoch_ms: NOW_S * 1000 },
+        )
     }
 
     #[test]
@@ -268,7 +277,12 @@ mod tests {
     fn a_reset_of_more_than_eight_days_ahead_counts_as_unknown() {
         let eight_days = 8 * 86_400;
         assert_eq!(reached(None, eight_days, UsageLimitPolicy::Stop).resets_at_epoch_s, Some(NOW_S + 691_200));
-        let slip = UsageLimit::reached(None, Some(NOW_S * 1000), policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
+        let slip = UsageLimit::reached(
+            None,
+            Some(NOW_S * 1000),
+            policy(UsageLimitPolicy::Wait),
+            Now { elapsed: s(100), epoch_ms: NOW_S * 1000 },
+        );
         assert_eq!((slip.resets_at_epoch_s, slip.resumes_at), (None, Some(s(1000))));
         assert_eq!(slip.describe(s(100)), "usage limit, reset time unknown: the run resumes in 15m00s");
     }
@@ -276,20 +290,35 @@ mod tests {
     #[test]
     fn a_limit_without_a_reset_is_not_waited_for_without_end() {
         let mut now = s(100);
-        let mut limit = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+        let mut limit = UsageLimit::reached(
+            None,
+            None,
+            policy(UsageLimitPolicy::Wait),
+            Now { elapsed: now, epoch_ms: NOW_S * 1000 },
+        );
         let mut waits = 1;
         while let Some(at) = limit.resumes_at {
             // Two instances that hit the limit at once cause one wait.
-            let again = UsageLimit::reached(Some(limit), None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            let again = UsageLimit::reached(
+                Some(limit),
+                None,
+                policy(UsageLimitPolicy::Wait),
+                Now { elapsed: now, epoch_ms: NOW_S * 1000 },
+            );
             assert_eq!(again.resumes_at, limit.resumes_at);
             now = at;
-            limit = UsageLimit::reached(Some(again), None, policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            limit = UsageLimit::reached(
+                Some(again),
+                None,
+                policy(UsageLimitPolicy::Wait),
+                Now { elapsed: now, epoch_ms: NOW_S * 1000 },
+            );
             waits += 1;
             assert!(waits < 1_000, "it waits without end");
         }
         assert_eq!((limit.on_limit, waits), (UsageLimitPolicy::Stop, 1 + 90_000 / 900));
         let short = Policy { on_limit: UsageLimitPolicy::Wait, max_wait: s(5) };
-        let first = UsageLimit::reached(None, None, short, s(100), NOW_S * 1000);
+        let first = UsageLimit::reached(None, None, short, Now { elapsed: s(100), epoch_ms: NOW_S * 1000 });
         assert_eq!(first.resumes_at, Some(s(1000)), "the first wait is made");
     }
 
@@ -302,7 +331,12 @@ mod tests {
         assert_eq!(resumes_in(-58), Some(5), "never at once");
         assert_eq!(resumes_in(-86_400), Some(5));
         assert_eq!(reached(None, 3600, UsageLimitPolicy::Stop).resumes_at, None);
-        let unknown = UsageLimit::reached(None, None, policy(UsageLimitPolicy::Wait), s(100), NOW_S * 1000);
+        let unknown = UsageLimit::reached(
+            None,
+            None,
+            policy(UsageLimitPolicy::Wait),
+            Now { elapsed: s(100), epoch_ms: NOW_S * 1000 },
+        );
         assert_eq!(unknown.resumes_at, Some(s(1000)));
         assert_eq!(unknown.describe(s(100)), "usage limit, reset time unknown: the run resumes in 15m00s");
     }
@@ -324,8 +358,12 @@ mod tests {
         let first = reached(None, 3600, UsageLimitPolicy::Wait);
         let second = reached(Some(first), 1800, UsageLimitPolicy::Wait);
         assert_eq!((second.resumes_at, second.resets_at_epoch_s), (first.resumes_at, first.resets_at_epoch_s));
-        let third =
-            UsageLimit::reached(Some(second), None, policy(UsageLimitPolicy::Wait), s(200), (NOW_S + 100) * 1000);
+        let third = UsageLimit::reached(
+            Some(second),
+            None,
+            policy(UsageLimitPolicy::Wait),
+            Now { elapsed: s(200), epoch_ms: (NOW_S + 100) * 1000 },
+        );
         assert_eq!((third.resumes_at, third.consecutive_hits), (first.resumes_at, 0));
     }
 
@@ -335,8 +373,12 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..10 {
             let now = limit.resumes_at.expect("it waits");
-            limit =
-                UsageLimit::reached(Some(limit), Some(NOW_S - 100), policy(UsageLimitPolicy::Wait), now, NOW_S * 1000);
+            limit = UsageLimit::reached(
+                Some(limit),
+                Some(NOW_S - 100),
+                policy(UsageLimitPolicy::Wait),
+                Now { elapsed: now, epoch_ms: NOW_S * 1000 },
+            );
             pauses.push((limit.resumes_at.expect("it waits") - now).as_secs());
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 900, 900, 900]);
@@ -366,7 +408,12 @@ mod tests {
     fn no_time_is_too_far_off() {
         for seconds in [0, u64::MAX] {
             for on_limit in [UsageLimitPolicy::Wait, UsageLimitPolicy::Stop, UsageLimitPolicy::Fail] {
-                let limit = UsageLimit::reached(None, Some(seconds), policy(on_limit), s(100), NOW_S * 1000);
+                let limit = UsageLimit::reached(
+                    None,
+                    Some(seconds),
+                    policy(on_limit),
+                    Now { elapsed: s(100), epoch_ms: NOW_S * 1000 },
+                );
                 assert!(!limit.describe(s(100)).is_empty());
             }
         }

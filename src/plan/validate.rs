@@ -97,7 +97,7 @@ pub(super) fn tool_warnings(entry: &InstanceConfig, instance: &Instance) -> Vec<
     let Invocation { allowed_tools, disallowed_tools, .. } = &instance.invocation;
     let allowed = allowed_tools.as_deref().unwrap_or_default();
     let allowed_set: HashSet<&String> = allowed.iter().collect();
-    let allowed_warnings = allowed.iter().filter_map(allowed_tool_warning).take(MAX_SUGGESTIONS);
+    let allowed_warnings = allowed.iter().filter_map(|tool| allowed_tool_warning(tool)).take(MAX_SUGGESTIONS);
     let mut warnings = Vec::new();
     for warning in allowed_warnings {
         warnings.push(tool_warning(entry, instance, "allowed_tools", warning));
@@ -115,7 +115,7 @@ pub(super) fn tool_warnings(entry: &InstanceConfig, instance: &Instance) -> Vec<
     warnings
 }
 
-fn allowed_tool_warning(tool: &String) -> Option<ToolWarning> {
+fn allowed_tool_warning(tool: &str) -> Option<ToolWarning> {
     tool_lint::typo_warning(tool).or_else(|| tool_lint::runner_warning(tool))
 }
 

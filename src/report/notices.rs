@@ -65,7 +65,7 @@ fn message(notice: &Notice, view: &Snapshot, style: Style) -> String {
             format!("{} failed: {error} (attempt {attempts})", name(*instance))
         }
         Notice::StageEnded(stage) => stages::ended(view, *stage),
-        Notice::UsageLimit(limit) => limit.describe(view.elapsed),
+        Notice::UsageLimit(limit) => limit.announcement(),
         Notice::AccountRefused(id) => {
             format!("the API refused the account of {}: no further instances of this account start", name(*id))
         }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
+use super::Locks;
 pub(super) use super::sessions::SessionAccess;
 use super::sessions::Sessions;
 use crate::claude::argv::{arguments, tool_policy_arguments};
@@ -19,7 +20,6 @@ use crate::system::child::{Process, SpawnSpec};
 use crate::system::file_lock::Lock;
 use crate::system::locate::{self, ConversationState};
 use crate::system::process_tree::{INSTANCE_VARIABLE, RUN_VARIABLE};
-use crate::system::session_locks::SessionLocks;
 use crate::system::{error_text, is_transient};
 
 /// Descriptors reserved for the report, for reading /proc, and for wait-timeout, which needs four.
@@ -69,15 +69,10 @@ pub(super) struct LaunchError {
 }
 
 impl<'a> Launcher<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        settings: LaunchSettings,
-        run: String,
-        lock: Option<Lock>,
-        session_locks: Option<SessionLocks>,
-    ) -> Self {
-        let sessions = Sessions::new(session_locks);
-        Launcher { plan, settings, run, lock, sessions, conversations: HashMap::new() }
+    /// Returns the launcher of the run of this name.
+    pub(super) fn new(plan: &'a Plan, settings: LaunchSettings, run: String, locks: Locks) -> Self {
+        let sessions = Sessions::new(locks.sessions);
+        Launcher { plan, settings, run, lock: locks.run, sessions, conversations: HashMap::new() }
     }
 
     /// Locks the session of an instance, if it has one.

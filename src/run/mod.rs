@@ -59,16 +59,28 @@ pub struct Settings {
 
 /// Open files and streams of a run.
 pub struct Resources {
+    /// Output and files.
+    pub sinks: Sinks,
+    /// Locks.
+    pub locks: Locks,
+}
+
+/// Output and files of a run.
+pub struct Sinks {
     /// Directory of the run's files, if it keeps any.
     pub directory: Option<RunDirectory>,
-    /// Lock of the run, held until zen exits.
-    pub lock: Option<Lock>,
-    /// Locks of the sessions; `None` if the plan has no session, or if locking failed.
-    pub session_locks: Option<SessionLocks>,
     /// Standard output.
     pub stdout: Output,
     /// Standard error.
     pub stderr: Output,
+}
+
+/// Locks of a run.
+pub struct Locks {
+    /// Lock of the run, held until zen exits.
+    pub run: Option<Lock>,
+    /// Locks of the sessions; `None` if the plan has no session, or if locking failed.
+    pub sessions: Option<SessionLocks>,
 }
 
 /// A run in progress.
@@ -88,13 +100,12 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     /// Returns the system's error if the signal handlers cannot be installed.
     pub fn new(plan: &'a Plan, settings: Settings, resources: Resources) -> std::io::Result<Self> {
-        let Resources { directory, lock, session_locks, stdout, stderr } = resources;
         let run = settings.reports.metadata.run.clone();
         Ok(Supervisor {
             engine: Engine::new(plan, settings.policy, &settings.earlier_usage),
             children: Children::new(&run),
-            launcher: Launcher::new(plan, settings.launch, run, lock, session_locks),
-            reporter: Reporter::new(plan, settings.reports, directory, stdout, stderr),
+            launcher: Launcher::new(plan, settings.launch, run, resources.locks),
+            reporter: Reporter::new(plan, settings.reports, resources.sinks),
             signals: Signals::install()?,
             clock: RunClock::new(clock::read()),
             missing_commands: settings.missing_commands,

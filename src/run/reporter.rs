@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use super::Sinks;
 use crate::base::text;
 use crate::claude::protocol::ContentBlock;
 use crate::engine::Engine;
@@ -89,13 +90,8 @@ struct JsonThrottle {
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        mut settings: ReportSettings,
-        mut directory: Option<RunDirectory>,
-        stdout: Output,
-        stderr: Output,
-    ) -> Self {
+    pub(super) fn new(plan: &'a Plan, mut settings: ReportSettings, sinks: Sinks) -> Self {
+        let Sinks { mut directory, stdout, stderr } = sinks;
         let count = plan.instances.len();
         if let Some(directory) = &mut directory {
             directory.start_report_thread();

@@ -166,7 +166,8 @@ impl Attempt {
             return None;
         }
         let running = &self.conversation.background;
-        let wait_until = running.wait_until.filter(|_| !running.is_wait_over && !running.is_empty());
+        let is_waiting = !running.is_wait_over && !running.is_empty();
+        let wait_until = if is_waiting { running.wait_until } else { None };
         running.follow_up_by.into_iter().chain(wait_until).min()
     }
 

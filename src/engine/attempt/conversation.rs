@@ -43,6 +43,16 @@ pub(super) enum MessageState {
     Final,
 }
 
+impl MessageState {
+    fn after_delta(uses_tools: bool, has_ended: bool) -> Self {
+        match (uses_tools, has_ended) {
+            (true, _) => MessageState::ToolCalls,
+            (false, true) => MessageState::Final,
+            (false, false) => MessageState::Streaming,
+        }
+    }
+}
+
 /// State of the conversation with one claude process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
@@ -152,11 +162,7 @@ impl Attempt {
                 if ended {
                     self.meter.stream_ended();
                 }
-                self.conversation.message = match (uses_tools, ended) {
-                    (true, _) => MessageState::ToolCalls,
-                    (false, true) => MessageState::Final,
-                    (false, false) => MessageState::Streaming,
-                };
+                self.conversation.message = MessageState::after_delta(uses_tools, ended);
                 Vec::new()
             }
             Event::MessageStop => self.on_message_stop(now),
@@ -178,19 +184,9 @@ impl Attempt {
                 self.progress.limit_resets_at = resets_at;
                 Vec::new()
             }
-            Event::BackgroundTasks { agents, commands } => {
-                self.conversation.background_agents = agents;
-                self.background_changed(commands, now)
+            Event::BackgroundTasks { .. } | Event::CommandInBackground { .. } | Event::TaskEnded | Event::WokeUp => {
+                self.background_event(event, now)
             }
-            Event::CommandInBackground { task_id, tool_use_id } => {
-                self.conversation.background.name(task_id, &tool_use_id);
-                Vec::new()
-            }
-            Event::TaskEnded => {
-                self.conversation.background.turn_follows = true;
-                Vec::new()
-            }
-            Event::WokeUp => self.woke_up(now),
             Event::ConversationReset => {
                 self.meter.conversation_reset();
                 Vec::new()
@@ -202,6 +198,22 @@ impl Attempt {
             Event::MalformedResult => self.unread_result("is JSON that zen cannot decode", now),
             Event::InitializeResponse { .. } | Event::Other => Vec::new(),
         }
+    }
+
+    fn background_event(&mut self, event: Event, now: Duration) -> Vec<AttemptAction> {
+        match event {
+            Event::BackgroundTasks { agents, commands } => {
+                self.conversation.background_agents = agents;
+                return self.background_changed(commands, now);
+            }
+            Event::CommandInBackground { task_id, tool_use_id } => {
+                self.conversation.background.name(task_id, &tool_use_id);
+            }
+            Event::TaskEnded => self.conversation.background.turn_follows = true,
+            Event::WokeUp => return self.woke_up(now),
+            _ => {}
+        }
+        Vec::new()
     }
 
     /// Counts an oversized line of stdout. If it is a result, handles it as one that cannot be decoded.
@@ -349,11 +361,39 @@ impl Attempt {
         }
     }
 
+    /// Handles the result of a turn.
     fn result(&mut self, result: TurnResult, now: Duration) -> Vec<AttemptAction> {
         // If claude begins each turn with an init, a result outside a turn is a repetition.
         if self.conversation.sends_init_per_turn && !self.conversation.turn_under_way {
             return Vec::new();
         }
+        self.record_result(&result);
+        if self.conversation.turns_sent == 0 || self.process.verdict.is_some() {
+            return Vec::new(); // no turn that was sent is waiting for a result
+        }
+        let is_unsolicited = result.is_unsolicited || self.progress.turns_done == self.conversation.turns_sent;
+        self.conversation.turn_under_way = false;
+        self.conversation.tools_at_work.clear();
+        let limit_rejected = self.conversation.limit_rejected.take();
+        let outcome = self.turn_outcome(&result, limit_rejected, is_unsolicited);
+        let limit = limit_reached(&outcome, limit_rejected);
+        match outcome {
+            // Counts even if an interrupt was sent or the process has exited: the work was done.
+            TurnOutcome::Succeeded => self.turn_succeeded(is_unsolicited, now),
+            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => limit.into_iter().collect(),
+            TurnOutcome::Interrupted => {
+                self.fail(Failure::new(FailureKind::Error, "claude reports an interrupt that zen did not send"), now)
+            }
+            TurnOutcome::Failed(error) => {
+                let mut actions: Vec<AttemptAction> = limit.into_iter().collect();
+                actions.extend(self.fail(error.into(), now));
+                actions
+            }
+        }
+    }
+
+    /// Records the usage, the denials and the session of a result.
+    fn record_result(&mut self, result: &TurnResult) {
         self.conversation.has_model_output = true;
         if result.was_streaming() {
             self.meter.mark_truncated();
@@ -367,30 +407,31 @@ impl Attempt {
         }
         self.conversation.denied_files.clear();
         self.progress.session_id = result.session_id.clone().or(self.progress.session_id.take());
-        if self.conversation.turns_sent == 0 || self.process.verdict.is_some() {
-            return Vec::new(); // no turn that was sent is waiting for a result
-        }
-        let unasked = result.is_unsolicited || self.progress.turns_done == self.conversation.turns_sent;
-        self.conversation.turn_under_way = false;
-        self.conversation.tools_at_work.clear();
+    }
+
+    /// Returns the outcome of a turn by its result and by earlier events, and stores its text.
+    fn turn_outcome(
+        &mut self,
+        result: &TurnResult,
+        limit_rejected: Option<Option<u64>>,
+        is_unsolicited: bool,
+    ) -> TurnOutcome {
         let is_answered = std::mem::replace(&mut self.conversation.message, MessageState::Idle) == MessageState::Final;
-        let limit_rejected = self.conversation.limit_rejected.take();
-        let outcome = self.classify_result(&result, limit_rejected, is_answered);
-        let did_work = result.used_model || self.conversation.model_answered;
-        self.conversation.model_answered = false;
+        let outcome = self.classify_result(result, limit_rejected, is_answered);
+        let did_work = std::mem::take(&mut self.conversation.model_answered) || result.used_model;
         let outcome = match outcome {
-            TurnOutcome::Succeeded if !did_work && !unasked && !self.is_local_turn() => self.did_no_work(&result),
+            TurnOutcome::Succeeded if !did_work && !is_unsolicited && !self.is_local_turn() => self.did_no_work(result),
             TurnOutcome::Succeeded if !did_work && self.stopping.is_some() => TurnOutcome::Interrupted,
             outcome => outcome,
         };
-        let mut text = result_text(&result);
+        let mut text = result_text(result);
         if text.is_empty() && outcome == TurnOutcome::Interrupted {
             text.clone_from(&self.conversation.last_text);
             self.set_result(if text.is_empty() { None } else { Some(text) });
         } else {
             self.set_result(Some(text));
         }
-        let outcome = match outcome {
+        match outcome {
             // claude checks `--max-budget-usd` after a message: if that message was the answer, the work is done.
             TurnOutcome::Failed(error) if is_answered && error.kind == TurnErrorKind::Budget => {
                 let answer = std::mem::take(&mut self.conversation.last_text);
@@ -402,35 +443,24 @@ impl Attempt {
                 TurnOutcome::Failed(denied(&self.progress.denials))
             }
             outcome => outcome,
-        };
-        let limit = limit_reached(&outcome, limit_rejected);
-        match outcome {
-            // Counts even if an interrupt was sent or the process has exited: the work was done.
-            TurnOutcome::Succeeded => {
-                if !unasked {
-                    self.progress.turns_done += 1;
-                    let answer = self.progress.result.as_deref().unwrap_or_default();
-                    self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
-                }
-                let all_answered = self.progress.turns_done == self.segment_end();
-                match self.conversation.stop_reason.take() {
-                    Some(failure) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
-                        self.stop(failure, now)
-                    }
-                    _ if all_answered => self.on_all_turns_answered(now),
-                    _ if !unasked && self.process.phase == Phase::AwaitingResult => self.send_turn(now),
-                    _ => Vec::new(),
-                }
+        }
+    }
+
+    /// Counts a turn that succeeded, and sends the next one or ends the attempt.
+    fn turn_succeeded(&mut self, is_unsolicited: bool, now: Duration) -> Vec<AttemptAction> {
+        if !is_unsolicited {
+            self.progress.turns_done += 1;
+            let answer = self.progress.result.as_deref().unwrap_or_default();
+            self.progress.answers.push(truncate(answer, MAX_ANSWER_COLUMNS, "...").into_owned());
+        }
+        let all_answered = self.progress.turns_done == self.segment_end();
+        match self.conversation.stop_reason.take() {
+            Some(failure) if !all_answered || self.has_next_segment() || self.needs_background_work() => {
+                self.stop(failure, now)
             }
-            TurnOutcome::Interrupted | TurnOutcome::Failed(_) if self.stopping.is_some() => limit.into_iter().collect(),
-            TurnOutcome::Interrupted => {
-                self.fail(Failure::new(FailureKind::Error, "claude reports an interrupt that zen did not send"), now)
-            }
-            TurnOutcome::Failed(error) => {
-                let mut actions: Vec<AttemptAction> = limit.into_iter().collect();
-                actions.extend(self.fail(error.into(), now));
-                actions
-            }
+            _ if all_answered => self.on_all_turns_answered(now),
+            _ if !is_unsolicited && self.process.phase == Phase::AwaitingResult => self.send_turn(now),
+            _ => Vec::new(),
         }
     }
 
@@ -507,9 +537,13 @@ impl Attempt {
 
     /// Records the reported permission mode. Returns a notice the first time that it differs from the requested mode.
     fn permission_mode_reported(&mut self, mode: String) -> Option<AttemptAction> {
-        let requested = self.requested_mode.clone().filter(|requested| !is_same_mode(requested, &mode));
-        let is_news = self.progress.mode_instead_of.is_none();
-        if let Some(requested) = requested.filter(|_| is_news) {
+        if self.progress.mode_instead_of.is_some() {
+            return None;
+        }
+        let requested = self.requested_mode.clone();
+        if let Some(requested) = requested
+            && !is_same_mode(&requested, &mode)
+        {
             let notice = format!(
                 "claude runs in permission mode {mode} instead of {requested}: check 'permissions' in its settings files"
             );
@@ -517,9 +551,7 @@ impl Attempt {
             self.progress.mode_instead_of = Some(requested);
             return Some(AttemptAction::Notice(notice));
         }
-        if is_news {
-            self.progress.permission_mode = Some(mode);
-        }
+        self.progress.permission_mode = Some(mode);
         None
     }
 

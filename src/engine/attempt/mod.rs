@@ -368,7 +368,7 @@ impl Attempt {
         if startup {
             return Some(Failure::startup_timeout(self.startup_timeout));
         }
-        self.idle_timeout.filter(|_| idle).map(|limit| Failure::idle_timeout(limit, cause.as_deref()))
+        if idle { Some(Failure::idle_timeout(self.idle_timeout?, cause.as_deref())) } else { None }
     }
 
     /// Returns true if the process has ended and its output is read, or if it was abandoned.

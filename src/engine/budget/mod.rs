@@ -229,7 +229,7 @@ impl Budget {
     pub fn expect_as_before(&mut self, instance: usize, used: &ModelUsage) {
         let earlier = self.counted(&used.tokens, used.micros);
         let account = &mut self.accounts[instance];
-        account.earlier = Some(earlier).filter(|_| !account.has_own_estimate);
+        account.earlier = if account.has_own_estimate { None } else { Some(earlier) };
     }
 
     /// Returns the end of the wait for a first message, if there is one now.
@@ -396,7 +396,7 @@ impl Budget {
     pub fn dollars_left(&self, instance: usize) -> Option<u64> {
         let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
         let left = limits.filter(|limit| limit.unit == Unit::Micros).map(|limit| limit.cap.saturating_sub(limit.used));
-        left.min().filter(|_| self.enforcement == Enforcement::Block)
+        if self.enforcement == Enforcement::Block { left.min() } else { None }
     }
 
     /// Returns true if the usage of an enforced limit exceeds it. Own limits of instances are estimates and are

@@ -20,7 +20,7 @@ const MAX_INSTANCES: usize = 7;
 pub(super) fn random(random: &mut Random) -> (Plan, RunPolicy) {
     static BASE: OnceLock<Plan> = OnceLock::new();
     let base = BASE.get_or_init(|| {
-        let instances = vec![r#"{"command": "x"}"#; MAX_INSTANCES].join(",");
+        let instances = [r#"{"command": "x"}"#; MAX_INSTANCES].join(",");
         planned(&format!(r#"{{"instances": [{instances}]}}"#))
     });
     let mut plan = base.clone();

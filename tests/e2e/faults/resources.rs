@@ -115,7 +115,7 @@ fn processes_run_out() {
     let sandbox = Sandbox::new();
     let instances: Vec<Value> = (0..30).map(|i| instance(&format!("i{i}"), "[[wait 2s]]")).collect();
     let config = sandbox.config(&json!({ "instances": instances }).to_string());
-    let mut command = as_user(&sandbox, user, &sandbox.zen_on(&config, &["--timeout", "60"]), &fake_claude());
+    let mut command = as_user(&sandbox, user, &sandbox.zen_on(&config, &["--timeout", "60"]), fake_claude());
     // SAFETY: one system call, before exec.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NPROC, 24, 24)?)) };
     let outcome = sandbox.started(&mut command).outcome().expect_code(2);

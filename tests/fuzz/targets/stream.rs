@@ -9,6 +9,7 @@ use zen::claude::protocol::decode;
 use zen::config::Config;
 use zen::engine::attempt::{Attempt, AttemptAction, Verdict};
 use zen::engine::budget::Budget;
+use zen::engine::event::Now;
 use zen::engine::exit_code::ExitCode;
 use zen::engine::outcome::{ExitStatus, Failure, Status};
 use zen::engine::record::InstanceRecord;
@@ -152,7 +153,7 @@ fn report(plan: &Plan, attempt: &Attempt, recent: &OutputTail, now: Duration) {
     ledger.started(0, Duration::ZERO);
     ledger.charge(0, &record.used);
     let policy = Policy { on_limit: UsageLimitPolicy::Wait, max_wait: Duration::MAX };
-    let limit = |reset| UsageLimit::reached(None, Some(reset), policy, now, EPOCH_MS);
+    let limit = |reset| UsageLimit::reached(None, Some(reset), policy, Now { elapsed: now, epoch_ms: EPOCH_MS });
     let usage_limit = record.progress.limit_resets_at.map(limit);
     let (limits, records, stages) = (ledger.limits(), [record], Stages::new(&plan.instances));
     let view = Snapshot {

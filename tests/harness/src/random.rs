@@ -9,6 +9,12 @@ pub struct Random {
     state: u64,
 }
 
+impl Default for Random {
+    fn default() -> Self {
+        Random::new()
+    }
+}
+
 impl Random {
     /// Another one each time, unless `ZEN_TEST_SEED` says which.
     pub fn new() -> Self {

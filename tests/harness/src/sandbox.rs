@@ -48,6 +48,12 @@ pub struct RunOutput {
     pub report: Value,
 }
 
+impl Default for Sandbox {
+    fn default() -> Self {
+        Sandbox::new()
+    }
+}
+
 impl Sandbox {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("zen-test-").tempdir().expect("a temporary directory");
