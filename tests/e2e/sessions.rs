@@ -282,7 +282,7 @@ fn session_that_claude_did_not_keep_is_reported() {
     let run = |instances: Value| sandbox.run(&sandbox.config(&json!({ "instances": instances }).to_string()), &[]);
     let what = "claude has not saved the conversation of session diary";
     let outcome = run(json!([in_session("a", "[[say One.]]")])).expect_code(0);
-    assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run begins")), "{}", outcome.dump());
+    assert!(outcome.stderr.contains(&format!("zen: a: {what}: the next run starts")), "{}", outcome.dump());
     assert_eq!(outcome.instance("a")["session_kept"], false, "{}", outcome.dump());
     // The other one would go on without what was said.
     let outcome = run(json!([in_session("a", "[[say One.]]"), in_session("b", "[[say Two.]]")])).expect_code(2);

@@ -59,7 +59,7 @@ fn claude_is_replaced_by_a_failing_program() {
 #[test]
 fn claude_is_replaced_by_an_invalid_program() {
     const NO_INTERPRETER: &str = "#!/no/such/interpreter\n";
-    for (body, mode, why) in [("nothing", 0o644, "Permission denied"), (NO_INTERPRETER, 0o755, "the interpreter")] {
+    for (body, mode, why) in [("nothing", 0o644, "Permission denied"), (NO_INTERPRETER, 0o755, "its interpreter")] {
         let sandbox = Sandbox::new();
         let zen = start_on_own_claude(&sandbox);
         replace_claude(&sandbox, body, mode);

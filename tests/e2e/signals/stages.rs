@@ -264,7 +264,7 @@ fn between_launches(first: &str, times: usize, look: impl Fn(&Stopped) + Sync) {
     };
     stage.stop(times, |stopped| {
         for name in ["b", "c"] {
-            stopped.expect_interrupted(name, "Stopped by SIGNAL before it started");
+            stopped.expect_interrupted(name, "Stopped by SIGNAL before the start");
             assert!(stopped.outcome.instance(name)["pid"].is_null());
             assert!(stopped.outcome.instance(name)["started_at"].is_null());
         }
