@@ -31,6 +31,7 @@ test:
 	$(CARGO) test --quiet --workspace -- --test-threads 6 --skip ::real_ $(LONG_TESTS:%=--skip %)
 
 long:
+	ZEN_SIMULATED_RUNS=100000 $(CARGO) test --quiet --lib engine::simulation
 	$(CARGO) test --quiet --test e2e --test fuzz_corpora -- --test-threads 4 --skip ::real_ $(LONG_TESTS)
 
 real: real-claude

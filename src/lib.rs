@@ -21,13 +21,20 @@
 //!
 //! `base`, `claude`, `config`, `plan`, `engine`, `report` and `cli` are pure: time, text and events come in as arguments.
 //!
+//! # The loop and the engine
+//!
+//! [`run::Supervisor`] has the loop: it turns what happens to processes, signals and the clock into an
+//! [`engine::event::Event`], passes it to [`engine::Engine::handle`], and performs the [`engine::event::Action`]s that come
+//! back. All decisions are in the engine, so that `engine/simulation` runs whole nights without a process.
+//!
 //! # A token count, from the socket to the report
 //!
-//! 1. [`run`] polls; [`system::child`] reads the bytes of a claude's standard output.
+//! 1. [`run`] polls (`run/children`); [`system::child`] reads the bytes of a claude's standard output.
 //! 2. [`base::lines`] cuts them into lines; [`claude::protocol`] decodes a line to an event.
 //! 3. [`engine::attempt`] takes the event; [`claude::usage_meter`] counts each message once.
-//! 4. [`run`] charges the new total to [`engine::budget`], which returns the instances that must stop.
-//! 5. [`engine::record`] holds the total of the instance; [`report`] prints it.
+//! 4. The engine (`engine/limits`) stores the new total in the [`engine::record`] and charges it to [`engine::budget`], which
+//!    returns the instances that must stop.
+//! 5. [`report`] prints the records of an [`engine::snapshot`].
 //!
 //! # A config line, from the file to claude's arguments
 //!
@@ -39,10 +46,11 @@
 //! # A deadline, from the clock to SIGKILL
 //!
 //! 1. [`engine::attempt`] returns the time at which it must be called next; [`run`] polls no longer than that.
-//! 2. When the timeout has passed, the attempt sends `interrupt` on standard input. SIGTERM follows after the grace period,
-//!    and SIGKILL two seconds later. Each is a phase of the attempt with a deadline of its own.
-//! 3. [`run`] applies these actions through [`system::child`] and [`system::process_tree`], which finds the descendants
-//!    wherever they went. The reaper of each instance (`system::reaper`) does the same if zen itself is killed.
+//! 2. When the timeout has passed, the attempt sends `interrupt` on standard input and closes it. SIGTERM follows after the
+//!    grace period, and SIGKILL two seconds later: the steps of `engine/attempt/shutdown`, with the delays of
+//!    [`engine::timing`].
+//! 3. [`run`] performs these actions through [`system::child`] and [`system::process_tree`], which finds the descendants
+//!    wherever they went (`run/cleanup`). The reaper of each instance (`system::reaper`) does the same if zen itself is killed.
 
 #![warn(missing_docs)]
 

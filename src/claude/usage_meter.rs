@@ -110,6 +110,16 @@ impl UsageMeter {
         self.prices.learn(model, price);
     }
 
+    /// Applies what the response to `initialize` reports about usage and prices.
+    pub fn configure(&mut self, reports_usage: bool, prices: Vec<(String, Price)>) {
+        if !reports_usage {
+            self.mark_hidden_calls();
+        }
+        for (model, price) in prices {
+            self.set_price(&model, price);
+        }
+    }
+
     /// Marks this claude as one that does not report all its calls.
     ///
     /// 2.0 warms up subagents in every process; 1.0 and 2.0 find titles and file names with a small model. Calls that

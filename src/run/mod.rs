@@ -1,7 +1,7 @@
 //! The loop of a run: passes events to the engine, and performs the actions that it returns.
 //!
 //! Each pass launches the instances that are due, polls with a timeout, and then handles in a fixed order: signals,
-//! pipes, exited children, deadlines. [`Supervisor::perform`] is the one place that performs actions. `children` owns
+//! pipes, exited children, deadlines. `Supervisor::perform` is the one place that performs actions. `children` owns
 //! the processes, `launcher` starts them, `reporter` writes all output and files.
 
 mod children;

@@ -12,7 +12,7 @@ use crate::system::process_tree;
 use crate::system::process_tree::ProcInfo;
 
 /// Maximum number of searches for processes that were forked while the others were being stopped.
-const MAX_LOOKS: u32 = 100;
+const MAX_LOOKS: u32 = 1000;
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Stops these processes and all their descendants with SIGSTOP.

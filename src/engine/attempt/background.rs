@@ -89,9 +89,14 @@ impl Running {
 
     /// Returns a label for each command and for the wake-up.
     fn labels(&self) -> Vec<String> {
-        let command = |task: &Task| self.names.get(&task.id).unwrap_or(&task.description).clone();
-        let wakeup = self.wakeup.as_ref().map(|prompt| format!("wake-up: {prompt}"));
-        self.commands.iter().map(command).chain(wakeup).collect()
+        let mut labels = Vec::new();
+        for task in &self.commands {
+            labels.push(self.names.get(&task.id).unwrap_or(&task.description).clone());
+        }
+        if let Some(prompt) = &self.wakeup {
+            labels.push(format!("wake-up: {prompt}"));
+        }
+        labels
     }
 
     fn changed(&mut self, commands: Vec<Task>) {

@@ -139,12 +139,7 @@ impl Attempt {
             Event::InitializeResponse { request_id, commands, prices, reports_usage }
                 if request_id == request::INITIALIZE_ID =>
             {
-                if !reports_usage {
-                    self.meter.mark_hidden_calls();
-                }
-                for (model, price) in prices {
-                    self.meter.set_price(&model, price);
-                }
+                self.meter.configure(reports_usage, prices);
                 self.initialized(commands, now)
             }
             Event::Init { session_id, model, permission_mode, mcp_failed } => {
@@ -250,15 +245,16 @@ impl Attempt {
                 return self.fail(Failure::new(FailureKind::Error, error), now);
             }
         };
-        let turns = self.turns.iter().skip(self.progress.turns_done).filter(|turn| !turn.clears());
-        let mut called = turns.filter_map(|turn| Some((turn.command.as_deref()?, turn.may_be_path)));
-        match called.find(|(name, _)| !commands.contains(name)) {
-            Some((name, is_path)) => {
-                let failure = Failure::new(FailureKind::CommandNotFound, commands.not_found(name, is_path).to_string());
-                self.fail(failure, now)
+        for turn in self.turns.iter().skip(self.progress.turns_done) {
+            if let Some(name) = turn.command.as_deref()
+                && !turn.clears()
+                && !commands.contains(name)
+            {
+                let error = commands.not_found(name, turn.may_be_path).to_string();
+                return self.fail(Failure::new(FailureKind::CommandNotFound, error), now);
             }
-            None => self.send_turn(now),
         }
+        self.send_turn(now)
     }
 
     fn send_turn(&mut self, now: Duration) -> Vec<AttemptAction> {
@@ -292,12 +288,12 @@ impl Attempt {
             self.conversation.tools_ended_early = false;
             self.meter.stream_begins();
         }
-        let text = message.content.iter().rev().find_map(|said| match said {
-            ContentBlock::Text(text) if !message.from_subagent => Some(text),
-            _ => None,
-        });
-        if let Some(text) = text {
-            self.conversation.last_text.clone_from(text);
+        for block in &message.content {
+            if let ContentBlock::Text(text) = block
+                && !message.from_subagent
+            {
+                self.conversation.last_text.clone_from(text);
+            }
         }
         // A message that was not streamed comes whole, and no `MessageStop` follows it.
         let is_whole =
@@ -326,7 +322,7 @@ impl Attempt {
         let is_asked_already =
             std::mem::take(&mut self.conversation.tools_ended_early) && self.conversation.turn_under_way;
         self.conversation.message = if is_asked_already { MessageState::Requested } else { MessageState::Idle };
-        self.conversation.stop_reason.take().map_or_else(Vec::new, |failure| self.stop(failure, now))
+        self.stop_if(self.conversation.stop_reason.clone(), now)
     }
 
     /// Records the end of tool calls and counts denied ones.
@@ -555,16 +551,22 @@ impl Attempt {
         None
     }
 
+    /// Stops the process if there is a reason.
+    fn stop_if(&mut self, reason: Option<Failure>, now: Duration) -> Vec<AttemptAction> {
+        let Some(failure) = reason else { return Vec::new() };
+        self.conversation.stop_reason = None;
+        self.stop(failure, now)
+    }
+
     fn retry(&mut self, retry: Retry, now: Duration) -> Vec<AttemptAction> {
         self.progress.retries += 1;
         self.conversation.refused_logins =
             if is_refused_login(&retry) { self.conversation.refused_logins + 1 } else { 0 };
-        let refused = self.conversation.refused_logins >= MAX_REFUSED_LOGINS;
-        let refused = refused.then(|| refused_logins(&retry).into());
+        let is_refused = self.conversation.refused_logins >= MAX_REFUSED_LOGINS;
+        let refused = if is_refused { Some(refused_logins(&retry).into()) } else { None };
         self.progress.retry = Some(retry);
         self.conversation.message = MessageState::Idle; // the API refused the request, which costs nothing
-        let reason = refused.or_else(|| self.conversation.stop_reason.take());
-        reason.map_or_else(Vec::new, |failure| self.stop(failure, now))
+        self.stop_if(refused.or(self.conversation.stop_reason.clone()), now)
     }
 }
 

@@ -467,9 +467,12 @@ impl Attempt {
             (true, true) => "while its agents were running",
         };
         let stderr = String::from_utf8_lossy(&self.stderr_tail);
-        let last_words = stderr.lines().rev().find(|line| !line.trim().is_empty());
-        let last_words =
-            last_words.map_or_else(String::new, |line| format!(": {}", crate::base::text::sanitize_line(line)));
+        let mut last_words = String::new();
+        for line in stderr.lines() {
+            if !line.trim().is_empty() {
+                last_words = format!(": {}", crate::base::text::sanitize_line(line));
+            }
+        }
         Verdict::Failed(Failure::new(FailureKind::Error, format!("claude {how} {when}{last_words}")))
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Pure: counts whole tokens and micro-dollars, takes the time as an argument, and handles no processes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::text;
@@ -153,6 +153,11 @@ impl Amounts {
 }
 
 impl InstanceBudget {
+    /// Returns true if a limit covers the instance and it has no own estimate.
+    fn needs_estimate(&self) -> bool {
+        !self.has_own_estimate && !self.limits.is_empty()
+    }
+
     /// Returns the estimate for an attempt that starts now. Its dollars are proportional to its tokens, since their
     /// price is not known yet.
     fn expected(&self, largest_first: Option<Amounts>) -> Amounts {
@@ -189,17 +194,19 @@ impl Budget {
     #[must_use]
     pub fn new(budget: &BudgetConfig, instances: &[Instance], prices: &Prices) -> Self {
         let limits = limits(budget, instances);
-        let account = |instance: &Instance| InstanceBudget {
-            limits: Vec::new(),
-            estimate: estimate(instance, prices),
-            has_own_estimate: instance.max_tokens.is_some(),
-            earlier: None,
-            used: Amounts::default(),
-            used_before: Amounts::default(),
-            reserved: Amounts::default(),
-            is_running: false,
-        };
-        let mut accounts: Vec<InstanceBudget> = instances.iter().map(account).collect();
+        let mut accounts = Vec::with_capacity(instances.len());
+        for instance in instances {
+            accounts.push(InstanceBudget {
+                limits: Vec::new(),
+                estimate: estimate(instance, prices),
+                has_own_estimate: instance.max_tokens.is_some(),
+                earlier: None,
+                used: Amounts::default(),
+                used_before: Amounts::default(),
+                reserved: Amounts::default(),
+                is_running: false,
+            });
+        }
         for (l, limit) in limits.iter().enumerate() {
             for &member in &limit.members {
                 accounts[member].limits.push(l);
@@ -221,8 +228,7 @@ impl Budget {
     /// Returns true if a limit is enforced and an instance without an own estimate is covered by it.
     #[must_use]
     pub fn learns_estimates(&self) -> bool {
-        let is_unannounced = |account: &InstanceBudget| !account.has_own_estimate && !account.limits.is_empty();
-        self.enforcement == Enforcement::Block && self.accounts.iter().any(is_unannounced)
+        self.enforcement == Enforcement::Block && self.accounts.iter().any(InstanceBudget::needs_estimate)
     }
 
     /// Sets the usage of an earlier run as the estimate, unless the instance has its own.
@@ -257,14 +263,15 @@ impl Budget {
             }
             let account = &self.accounts[instance];
             let expected = account.expected(self.largest_first);
-            let has_room = account.limits.iter().all(|&l| {
+            let mut has_room = true;
+            for &l in &account.limits {
                 let limit = &self.limits[l];
                 let taken = limit.used.saturating_add(limit.committed).saturating_add(reserved[l]);
                 let fits = taken.saturating_add(expected.of(limit.unit)) <= limit.cap;
                 // If nothing is running or reserved, waiting cannot free more of the limit.
                 let is_waited_for = limit.running > 0 || reserved[l] > 0;
-                limit.is_own() || fits || !is_waited_for
-            });
+                has_room &= limit.is_own() || fits || !is_waited_for;
+            }
             if has_room && !self.waits_for_first_message(account, now) {
                 return Some((instance, Admission::Admit));
             }
@@ -286,7 +293,8 @@ impl Budget {
             return Some(Denial { reason: "Overall budget exceeded".to_owned(), is_overall: true });
         }
         let account = &self.accounts[instance];
-        account.limits.iter().map(|&l| &self.limits[l]).find_map(|limit| {
+        for &l in &account.limits {
+            let limit = &self.limits[l];
             // An own estimate covers all attempts: the next attempt gets what the earlier ones have left.
             let (is_over, estimate) = if limit.is_own() {
                 (limit.used >= limit.cap, account.estimate.of(limit.unit))
@@ -294,9 +302,12 @@ impl Budget {
                 let expected = account.minimum(self.largest_first).of(limit.unit);
                 (limit.used.saturating_add(expected) > limit.cap, expected)
             };
-            let is_overall = limit.scope == Scope::Overall;
-            (is_over && Self::is_final(limit)).then(|| Denial { reason: limit.would_exceed(estimate), is_overall })
-        })
+            if is_over && Self::is_final(limit) {
+                let is_overall = limit.scope == Scope::Overall;
+                return Some(Denial { reason: limit.would_exceed(estimate), is_overall });
+            }
+        }
+        None
     }
 
     /// Returns true if the usage of a limit can only grow. Dollars are estimates while an instance runs, and claude may
@@ -394,24 +405,30 @@ impl Budget {
     /// Returns the most micro-dollars that an instance may still use, if a limit in dollars is enforced.
     #[must_use]
     pub fn dollars_left(&self, instance: usize) -> Option<u64> {
-        let limits = self.accounts[instance].limits.iter().map(|&l| &self.limits[l]);
-        let left = limits.filter(|limit| limit.unit == Unit::Micros).map(|limit| limit.cap.saturating_sub(limit.used));
-        if self.enforcement == Enforcement::Block { left.min() } else { None }
+        if self.enforcement != Enforcement::Block {
+            return None;
+        }
+        let mut left = None;
+        for &l in &self.accounts[instance].limits {
+            let limit = &self.limits[l];
+            if limit.unit == Unit::Micros {
+                left = Some(limit.cap.saturating_sub(limit.used).min(left.unwrap_or(u64::MAX)));
+            }
+        }
+        left
     }
 
     /// Returns true if the usage of an enforced limit exceeds it. Own limits of instances are estimates and are
     /// ignored.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
-        let is_over = |limit: &Limit| !limit.is_own() && limit.used > limit.cap;
-        self.enforcement == Enforcement::Block && self.limits.iter().any(is_over)
+        self.enforcement == Enforcement::Block && self.limits.iter().any(Limit::is_exceeded)
     }
 
     /// Returns all limits with their usage; the own limits of instances come last.
     #[must_use]
     pub fn limits(&self) -> Vec<LimitUsage> {
-        let state = |l: &Limit| LimitUsage { scope: l.scope.clone(), unit: l.unit, cap: l.cap, used: l.used };
-        self.limits.iter().map(state).collect()
+        self.limits.iter().map(Limit::usage).collect()
     }
 
     /// Returns the denied instances with the reasons, in order of denial.
@@ -440,6 +457,19 @@ impl Budget {
 }
 
 impl Limit {
+    fn new(scope: Scope, unit: Unit, cap: u64, members: Vec<usize>) -> Self {
+        Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members, running: 0 }
+    }
+
+    fn usage(&self) -> LimitUsage {
+        LimitUsage { scope: self.scope.clone(), unit: self.unit, cap: self.cap, used: self.used }
+    }
+
+    /// Returns true if the usage exceeds the limit. The own limit of an instance is an estimate and never exceeded.
+    fn is_exceeded(&self) -> bool {
+        !self.is_own() && self.used > self.cap
+    }
+
     fn is_own(&self) -> bool {
         matches!(self.scope, Scope::Instance(_))
     }
@@ -488,41 +518,48 @@ impl Limit {
 
 /// Returns the limits in force. A limit of a kind that `budget_type` leaves out is dropped.
 fn limits(budget: &BudgetConfig, instances: &[Instance]) -> Vec<Limit> {
-    let counts = |unit: Unit| match budget.budget_type {
+    let mut limits = Vec::new();
+    for (unit, cap) in [(Unit::Tokens, budget.overall_tokens), (Unit::Micros, budget.overall_micros)] {
+        if let Some(cap) = cap {
+            limits.push(Limit::new(Scope::Overall, unit, cap, (0..instances.len()).collect()));
+        }
+    }
+    for (unit, caps) in [(Unit::Tokens, &budget.command_tokens), (Unit::Micros, &budget.command_micros)] {
+        for (command, &cap) in caps {
+            limits.push(Limit::new(Scope::Command(command.clone()), unit, cap, members(instances, command)));
+        }
+    }
+    limits.retain(|limit| counts(budget, limit.unit));
+    // An instance's `max_tokens_per_command` limits it too, but only if the user has set any limit.
+    let blocks = budget.enforcement.unwrap_or_default() == Enforcement::Block;
+    if blocks && counts(budget, Unit::Tokens) && !limits.is_empty() {
+        for (index, instance) in instances.iter().enumerate() {
+            if let Some(cap) = instance.max_tokens {
+                limits.push(Limit::new(Scope::Instance(index), Unit::Tokens, cap, vec![index]));
+            }
+        }
+    }
+    limits
+}
+
+/// Returns true if `budget_type` includes limits in this unit.
+fn counts(budget: &BudgetConfig, unit: Unit) -> bool {
+    match budget.budget_type {
         None | Some(BudgetType::Mixed) => true,
         Some(BudgetType::Tokens) => unit == Unit::Tokens,
         Some(BudgetType::Cost) => unit == Unit::Micros,
-    };
-    let overall = [(Unit::Tokens, budget.overall_tokens), (Unit::Micros, budget.overall_micros)];
-    let overall = overall.into_iter().filter_map(|(unit, cap)| Some((Scope::Overall, unit, cap?)));
-    let of_command = |limits: &BTreeMap<String, u64>, unit: Unit| -> Vec<(Scope, Unit, u64)> {
-        limits.iter().map(|(command, &cap)| (Scope::Command(command.clone()), unit, cap)).collect()
-    };
-    let by_command = of_command(&budget.command_tokens, Unit::Tokens);
-    let by_command = by_command.into_iter().chain(of_command(&budget.command_micros, Unit::Micros));
-    let mut limits: Vec<Limit> = overall
-        .chain(by_command)
-        .filter(|(_, unit, _)| counts(*unit))
-        .map(|(scope, unit, cap)| {
-            let is_member = |instance: &Instance| match &scope {
-                Scope::Command(command) => instance.budget_command.as_ref() == Some(command),
-                Scope::Overall | Scope::Instance(_) => true,
-            };
-            let members = (0..instances.len()).filter(|&i| is_member(&instances[i])).collect();
-            Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members, running: 0 }
-        })
-        .collect();
-    // An instance's `max_tokens_per_command` limits it too, but only if the user has set any limit.
-    let blocks = budget.enforcement.unwrap_or_default() == Enforcement::Block;
-    if blocks && counts(Unit::Tokens) && !limits.is_empty() {
-        let own = |(i, instance): (usize, &Instance)| {
-            let (scope, unit) = (Scope::Instance(i), Unit::Tokens);
-            let cap = instance.max_tokens?;
-            Some(Limit { scope, unit, cap, used: 0, committed: 0, was_reached: false, members: vec![i], running: 0 })
-        };
-        limits.extend(instances.iter().enumerate().filter_map(own));
     }
-    limits
+}
+
+/// Returns the instances that run this command.
+fn members(instances: &[Instance], command: &str) -> Vec<usize> {
+    let mut members = Vec::new();
+    for (index, instance) in instances.iter().enumerate() {
+        if instance.budget_command.as_deref() == Some(command) {
+            members.push(index);
+        }
+    }
+    members
 }
 
 /// Returns the estimate of an instance. Its tokens are priced as 60 % input and 40 % output.

@@ -104,7 +104,7 @@ impl Schedule {
             self.ready.insert(instance);
         }
         let is_time = self.next_start_at().is_some_and(|at| at <= now);
-        self.ready.iter().copied().filter(move |_| is_time)
+        self.ready.iter().copied().take(if is_time { usize::MAX } else { 0 })
     }
 
     /// Returns the time at which [`ready`](Self::ready) returns an instance, unless another one ends earlier.

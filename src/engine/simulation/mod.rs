@@ -32,24 +32,45 @@ fn runs() -> u64 {
     std::env::var("ZEN_SIMULATED_RUNS").map_or(3_000, |runs| runs.parse().expect("a number of runs"))
 }
 
-#[test]
-fn random_runs_end_with_balanced_books_and_start_nothing_that_must_not_start() {
-    let first = std::env::var("ZEN_FIRST_SEED").map_or(0, |seed| seed.parse().expect("a seed"));
-    let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for seed in first..first + runs() {
+/// Number of runs that covered each event.
+type Coverage = BTreeMap<&'static str, u64>;
+
+fn simulate(seeds: impl Iterator<Item = u64>) -> Coverage {
+    let mut coverage = Coverage::new();
+    for seed in seeds {
         let mut random = Random(seed);
         let (plan, policy) = plans::random(&mut random);
         let mut world = World::new(&plan, policy, random, seed);
         world.run();
         for event in world.coverage() {
-            *seen.entry(event).or_default() += 1;
+            *coverage.entry(event).or_default() += 1;
         }
     }
+    coverage
+}
+
+#[test]
+fn random_runs_end_with_balanced_books_and_start_nothing_that_must_not_start() {
+    let first = std::env::var("ZEN_FIRST_SEED").map_or(0, |seed| seed.parse().expect("a seed"));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut total = Coverage::new();
+    std::thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for worker in 0..threads as u64 {
+            let seeds = (first + worker..first + runs()).step_by(threads);
+            workers.push(scope.spawn(move || simulate(seeds)));
+        }
+        for worker in workers {
+            for (event, count) in worker.join().expect("the seed is in the message above") {
+                *total.entry(event).or_default() += count;
+            }
+        }
+    });
     if runs() < 1_000 {
         return;
     }
     // Guards against a simulation that covers nothing.
     for event in world::COVERED {
-        assert!(seen.get(event).copied().unwrap_or(0) >= 10, "{event} in too few runs: {seen:?}");
+        assert!(total.get(event).copied().unwrap_or(0) >= 10, "{event} in too few runs: {total:?}");
     }
 }

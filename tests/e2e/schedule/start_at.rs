@@ -40,8 +40,7 @@ fn config_is_checked_before_the_wait() {
         assert!(outcome.stderr.starts_with(expected), "{}", outcome.dump());
     }
     let outcome = sandbox.run(&config, &["--start-at", "half past ten"]).expect_code(1);
-    let expected =
-        "zen: --start-at: 'half past ten' is not a start time such as 2h, 30m, 45s, 14:30, 1am or 10:30pm\n";
+    let expected = "zen: --start-at: 'half past ten' is not a start time such as 2h, 30m, 45s, 14:30, 1am or 10:30pm\n";
     assert_eq!(outcome.stderr, expected);
 }
 
