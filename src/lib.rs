@@ -27,6 +27,23 @@
 //! [`engine::event::Event`], passes it to [`engine::Engine::handle`], and performs the [`engine::event::Action`]s that come
 //! back. All decisions are in the engine, so that `engine/simulation` runs whole nights without a process.
 //!
+//! # A launch, from the plan to the process
+//!
+//! 1. [`engine::schedule`] lists the instances that may start now: dependencies, sessions, slots, delays.
+//! 2. [`engine::budget`] admits or denies the first of them. `Engine::launch` joins both and requests the process.
+//! 3. [`run`] (`run/launcher`) locks the session and spawns it.
+//!
+//! # A result, from claude to the verdict
+//!
+//! 1. `engine/attempt/conversation` takes the result of a turn; [`claude::turn_outcome`] classifies it.
+//! 2. The next turn is sent. After the last one, `engine/attempt/background` waits for background work.
+//! 3. When the process has ended, `engine/process` reads the verdict; `engine/ending` retries or ends the instance.
+//!
+//! # A signal, from the handler to the notice
+//!
+//! [`system::signals`] records it, [`run`] passes it on, `engine/stopping` stops the instances, and [`report::notices`] has the
+//! text.
+//!
 //! # A token count, from the socket to the report
 //!
 //! 1. [`run`] polls (`run/children`); [`system::child`] reads the bytes of a claude's standard output.

@@ -1,4 +1,4 @@
-//! Exit codes of zen, with the table that `--help` and the man page print.
+//! Exit codes of zen, with the table that `--help` and the man page print. `Engine::exit_code` chooses one.
 
 /// Exit code of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Usage limit of the account: its reset time, and the time at which a waiting run resumes.
 //!
-//! Pure: the run's clock and the wall clock are arguments. It does not parse claude's messages about limits.
+//! Pure: the run's clock and the wall clock are arguments. Its effects on a run are in `limits.rs`.
 
 use std::time::Duration;
 

@@ -108,7 +108,7 @@ fn step_text(id: InstanceId, step: &Step, view: &Snapshot) -> String {
             format!("turn {} of {}: {text} -> {answer}", turn + 1, turns.len())
         }
         Step::Terminated => "still running: sent SIGTERM".to_owned(),
-        Step::Killed => "SIGKILL".to_owned(),
+        Step::Killed => "sent SIGKILL".to_owned(),
         Step::Exited(exit) => format!("process exited: {exit}"),
         Step::Skipped(reason) => format!("skipped: {reason}"),
         Step::Ended(status) => (*status).to_owned(),
@@ -119,4 +119,89 @@ fn step_text(id: InstanceId, step: &Step, view: &Snapshot) -> String {
 #[must_use]
 pub fn no_session_locks(reason: &impl Display) -> String {
     format!("no locks for sessions: {reason}: concurrent runs in one session are not detected")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::samples::{Cases, Run, planned};
+    use super::*;
+    use crate::engine::event::Now;
+    use crate::engine::outcome::ExitStatus;
+    use crate::engine::record::InstanceRecord;
+    use crate::engine::usage_limit::{Policy, UsageLimit, UsageLimitPolicy};
+
+    const ASCII: Style = Style { unicode: false, colour: false };
+
+    fn run() -> Run {
+        let plan = planned(
+            r#"{"instances": [{"name": "lint", "prompt": "Lint.", "session_id": "diary"},
+                {"name": "test\u001b[31m", "command": "/test", "depends_on": ["lint"]}]}"#,
+        );
+        let mut records = vec![InstanceRecord::default(); 2];
+        records[0].blocked_on = Some("session diary is in use by another run".to_owned());
+        Run::new((plan, records), 61_000)
+    }
+
+    fn notices() -> Vec<Notice> {
+        let (lint, test) = (InstanceId(0), InstanceId(1));
+        let delay = Duration::from_secs(90);
+        let text = |text: &str| text.to_owned();
+        let limit = |on_limit| {
+            let policy = Policy { on_limit, max_wait: Duration::from_secs(3600) };
+            let now = Now { elapsed: delay, epoch_ms: 1_700_000_000_000 };
+            Notice::UsageLimit(UsageLimit::reached(None, Some(1_700_001_800), policy, now))
+        };
+        vec![
+            Notice::WaitsForSession(lint),
+            Notice::EmptyResult { instance: test, source: lint },
+            Notice::Retry { instance: lint, error: text("API Error: 500"), number: Some((1, 3)), delay },
+            Notice::Retry { instance: lint, error: text("You've hit your limit"), number: None, delay },
+            Notice::Failed { instance: lint, error: text("Timeout after 10s"), attempts: 1 },
+            Notice::Failed { instance: test, error: text("Timeout after 10s"), attempts: 3 },
+            Notice::BudgetDenied { instance: test, reason: text("Overall budget exceeded") },
+            Notice::BudgetReached(text("Overall budget reached: 10,120 / 10,000 tokens")),
+            Notice::BudgetExceeded(text("Overall budget exceeded: 10,120 / 10,000 tokens")),
+            Notice::StageEnded(0),
+            limit(UsageLimitPolicy::Wait),
+            limit(UsageLimitPolicy::Stop),
+            limit(UsageLimitPolicy::Fail),
+            Notice::AccountRefused(lint),
+            Notice::Halted { reason: text("1 instance failed (--halt soon,fail=1)"), mode: HaltMode::Soon },
+            Notice::Halted { reason: text("2 instances failed (--halt now,fail=2)"), mode: HaltMode::Now },
+            Notice::Stopping("SIGINT"),
+            Notice::Suspending,
+            Notice::Continued(delay),
+            Notice::Paused(delay),
+            Notice::SessionNotSaved(lint),
+            Notice::Instance(lint, text("MCP server failed: github")),
+            Notice::NoSessionLocks(text("Permission denied")),
+            Notice::FilesIncomplete(text("/logs/report.json: No space left on device")),
+            Notice::OutputFailed { missing: "no summary", error: text("Input/output error") },
+            Notice::Step(lint, Step::Cleared),
+            Notice::Step(lint, Step::Spawned { pid: 42 }),
+            Notice::Step(lint, Step::Answered { turn: 0, answer: text("Done.") }),
+            Notice::Step(lint, Step::Terminated),
+            Notice::Step(lint, Step::Killed),
+            Notice::Step(lint, Step::Exited(ExitStatus::Code(1))),
+            Notice::Step(test, Step::Skipped(text("depends on lint, which failed"))),
+            Notice::Step(lint, Step::Ended("completed")),
+        ]
+    }
+
+    #[test]
+    fn every_notice_has_one_line_without_control_characters() {
+        let run = run();
+        let (mut silent, mut detailed) = (String::new(), String::new());
+        for notice in notices() {
+            let line = line(&notice, &run.snapshot(), ASCII);
+            assert!(line.ends_with('\n') && !line.trim_end().contains(char::is_control), "{line:?}");
+            if level(&notice) == LogLevel::Detailed { &mut detailed } else { &mut silent }.push_str(&line);
+        }
+        let mut cases = Cases::default();
+        cases.add("notices", &silent);
+        cases.add("steps, with --log-level detailed", &detailed);
+        cases.assert("notices.txt");
+    }
 }

@@ -92,6 +92,27 @@ fn reset_beyond_the_maximum_wait_stops_the_run() {
     assert!(outcome.stdout.contains(&format!("{bound}: no further instances were started\n")), "{}", outcome.dump());
 }
 
+/// Nothing starts after `--halt`, so a retry after the reset would never come.
+#[test]
+fn limit_after_halt_does_not_keep_the_run_waiting() {
+    let sandbox = Sandbox::new();
+    let instances = json!([
+        {"name": "limited", "prompt": format!("{} {}", sandbox.gate("go-on"), used_up(3600))},
+        {"name": "bad", "prompt": "[[error it broke]]"},
+    ]);
+    let options = ["--halt", "soon,fail=1", "--on-limit", "wait", "--limit-wait-max", "7200"];
+    let run = sandbox.start(&config(&sandbox, instances), &options);
+    wait_until("the halt", || run.stderr().contains("1 instance failed (--halt soon,fail=1)"));
+    sandbox.open_gate("go-on");
+    let outcome = run.outcome().expect_code(2);
+    assert_eq!(outcome.reason("limited"), "limit", "{}", outcome.dump());
+    assert!(
+        outcome.error("limited").ends_with("no retry: 1 instance failed (--halt soon,fail=1)"),
+        "{}",
+        outcome.dump()
+    );
+}
+
 #[test]
 fn a_reset_in_years_counts_as_unknown() {
     let sandbox = Sandbox::new();

@@ -1,7 +1,7 @@
 //! Launch order: dependencies, sessions, slots and the delay between launches.
 //!
 //! Pure: takes the time, the starts and the ends as arguments; returns the instances that are ready and the time of the
-//! next check. Budgets and failure kinds are handled elsewhere.
+//! next check. `Engine::launch` picks the first of them that the budget admits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! Simulation of whole runs: the real engine, a fake runner and a virtual clock. Random plans, faults at every step.
+//!
+//! To add a fault: of claude in `claude.rs`; of the machine, a signal or a pause in `world.rs` (`plan_disturbances`,
+//! `fault`), with its name in `COVERED`.
 
 mod claude;
 mod diamond;

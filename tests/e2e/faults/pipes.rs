@@ -32,9 +32,9 @@ fn closes_its_pipes_before_initialize() {
     let outcome = run(&sandbox, &instances, &[]).expect_code(2);
     for (name, ladder) in [("stdout", GRACE), ("all", GRACE), ("all-and-deaf", GRACE + TERMINATE_TO_KILL)] {
         // If claude closes its input before zen writes `initialize`, zen may see that first.
-        let is_input = name != "stdout" && outcome.error(name).contains("input");
-        let closed = if is_input { "input" } else { "output" };
-        expect_failed(&outcome, name, "error", &format!("claude closed its {closed} and lived on"));
+        let is_input = name != "stdout" && outcome.error(name).contains("stdin");
+        let closed = if is_input { "stdin" } else { "stdout" };
+        expect_failed(&outcome, name, "error", &format!("claude closed {closed} and kept running"));
         expect_ended_at(&outcome, name, ladder);
         assert_eq!(outcome.total_tokens(name), 0);
     }
