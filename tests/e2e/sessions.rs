@@ -106,20 +106,26 @@ fn cleared_session_is_locked_as_a_whole() {
     }
 }
 
-/// The middle one never starts, because its command is missing; the last one must still wait for the first.
+/// The middle one is skipped while the first one runs; the last one must still wait for the first.
 #[test]
 fn session_stays_exclusive_when_an_instance_between_two_others_never_starts() {
     let sandbox = Sandbox::new();
     let gate = format!("{} [[say One.]]", sandbox.gate("gate"));
-    let missing = json!({"name": "b", "command": "/missing", "session_id": "diary"});
-    let instances =
-        json!([in_session("a", &gate), missing, in_session("c", "[[say Two.]]"), {"name": "d", "prompt": "x"}]);
+    let skipped = json!({"name": "b", "prompt": "x", "session_id": "diary", "depends_on": ["bad"]});
+    let instances = json!([
+        in_session("a", &gate),
+        skipped,
+        in_session("c", "[[say Two.]]"),
+        {"name": "bad", "prompt": "[[error it broke]]"},
+        {"name": "d", "prompt": "x", "depends_on": [{"name": "bad", "when": "done"}]},
+    ]);
     let run = sandbox.start(&sandbox.config(&json!({ "instances": instances }).to_string()), &[]);
-    // If c were not held back, it would start before d.
-    wait_until("d to complete", || run.report()["instances"][3]["status"] == "completed");
+    // If c did not wait, it would start before d.
+    wait_until("d to complete", || run.report()["instances"][4]["status"] == "completed");
     assert_eq!(run.report()["instances"][2]["status"], "pending", "{}", run.report());
     sandbox.open_gate("gate");
     let outcome = run.outcome().expect_code(2);
+    assert_eq!(outcome.status("b"), "skipped");
     assert_eq!((outcome.status("a"), outcome.status("c")), ("completed", "completed"), "{}", outcome.dump());
 }
 
