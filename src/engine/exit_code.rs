@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_stands_in_the_table_and_the_table_has_no_other() {
+    fn table_lists_exactly_the_exit_codes() {
         let codes = [
             ExitCode::Completed,
             ExitCode::NotLaunched,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_signal_failed_try_later_timed_out_budget_wins() {
+    fn exit_code_precedence_is_signal_failed_retry_timeout_budget() {
         let order = [
             ExitCode::Signal(2),
             ExitCode::Failed,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_128_and_its_number() {
+    fn signal_exit_code_is_128_plus_the_number() {
         assert_eq!(ExitCode::Signal(2).number(), 130);
         assert_eq!(ExitCode::Signal(15).number(), 143);
     }

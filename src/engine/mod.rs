@@ -73,6 +73,8 @@ pub struct Engine<'a> {
     records: Vec<InstanceRecord>,
     /// Instances with an attempt in progress.
     running: BTreeSet<InstanceId>,
+    /// Time of the last launch.
+    launched_at: Duration,
     /// Time of the next attempt to lock a session, shared by all instances that wait for one.
     next_session_attempt: Duration,
     /// Actions of the transition in progress.
@@ -106,6 +108,7 @@ impl<'a> Engine<'a> {
             stages: Stages::new(&plan.instances),
             records: vec![InstanceRecord::default(); plan.instances.len()],
             running: BTreeSet::new(),
+            launched_at: Duration::ZERO,
             next_session_attempt: Duration::ZERO,
             actions: Vec::new(),
             changes: 0,
@@ -123,6 +126,7 @@ impl<'a> Engine<'a> {
             match self.budget.admit_first(self.schedule.ready(now), now) {
                 Some((index, Admission::Admit)) => {
                     self.is_budget_blocked = false;
+                    self.launched_at = now;
                     self.request_first_process(InstanceId(index));
                     break;
                 }
@@ -213,9 +217,11 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Stores the last lines of output of an instance that has ended.
+    /// Stores the last lines of output of an instance, if it has ended.
     pub fn set_last_output(&mut self, id: InstanceId, lines: Vec<String>) {
-        self.records[id].last_output = lines;
+        if self.records[id].status.has_ended() {
+            self.records[id].last_output = lines;
+        }
     }
 
     /// Removes the surviving processes that are not in `alive`: they have exited since.

@@ -247,13 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_error_the_beginning_is_kept() {
+    fn long_error_is_truncated() {
         let failure = Failure::new(FailureKind::Error, "\u{e9}".repeat(1_000_000));
         assert!(failure.error.len() < 10_010 && failure.error.ends_with("\u{e9} [...]"), "{}", failure.error.len());
     }
 
     #[test]
-    fn each_reason_has_its_exit_code() {
+    fn each_failure_kind_has_an_exit_code() {
         for (reason, code) in [
             (FailureKind::CommandNotFound, 2),
             (FailureKind::Error, 2),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn with_several_the_order_of_the_design_decides() {
+    fn most_severe_failure_determines_the_exit_code() {
         let all = [
             failed(FailureKind::Budget),
             failed(FailureKind::Timeout),
@@ -284,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_depended_on_a_timed_out_one_does_not_change_the_code() {
+    fn skipped_instances_do_not_change_the_exit_code() {
         assert_eq!(exit_code(&[failed(FailureKind::Timeout), Status::Skipped("x".into())]).number(), 4);
     }
 
     #[test]
-    fn a_timeout_is_told_in_the_seed_s_words() {
+    fn timeout_error_uses_the_wording_of_the_seed() {
         assert_eq!(Failure::timeout(Duration::from_secs(10), None).error, "Timeout after 10s");
         assert_eq!(Failure::timeout(Duration::from_millis(500), None).error, "Timeout after 0.5s");
         assert_eq!(Failure::timeout(Duration::from_secs(14), Some("x")).error, "Timeout after 14s, while x");

@@ -117,16 +117,17 @@ impl<'a> Engine<'a> {
     }
 
     fn on_spawned(&mut self, id: InstanceId, pid: u32, entry: SessionEntry, now: Duration) {
-        self.step(id, Step::Spawned { pid });
         self.changes += 1;
         self.records[id].pid = Some(pid);
         let Some(running) = &mut self.records[id].running else {
-            self.begin_launch(id, now);
-            return self.begin_attempt(id, entry, now);
+            self.begin_launch(id);
+            self.begin_attempt(id, entry, now);
+            return self.step(id, Step::Spawned { pid });
         };
         let next = running.next_process.take();
         running.entry = entry;
         running.is_conversation_saved = None;
+        running.is_abandoned = false;
         match next {
             Some(NextProcess::Segment) => self.with_attempt(id, now, |attempt| attempt.start_next_segment(now)),
             Some(NextProcess::Retry) | None => self.with_attempt(id, now, |attempt| attempt.restart(now)),
@@ -134,19 +135,22 @@ impl<'a> Engine<'a> {
         if let Some(running) = &mut self.records[id].running {
             running.answers_logged = running.attempt.progress.turns_done;
         }
+        // Another instance may have stopped the run since the process was requested.
+        self.with_attempt(id, now, |attempt| attempt.resume_stop(now));
     }
 
     fn on_spawn_failed(&mut self, id: InstanceId, failure: Failure, now: Duration) {
         if self.records[id].running.is_none() {
-            self.begin_launch(id, now);
+            self.begin_launch(id);
         }
         // The usage of earlier processes of this attempt stays charged.
         self.charge(id, now);
         self.handle_failure(id, failure, now);
     }
 
-    /// Records that an attempt of an instance begins.
-    fn begin_launch(&mut self, id: InstanceId, now: Duration) {
+    /// Records that an attempt of an instance began at the time of its launch.
+    fn begin_launch(&mut self, id: InstanceId) {
+        let now = self.launched_at;
         self.budget.started(id.0, now);
         self.schedule.started(id.0, now);
         let record = &mut self.records[id];
@@ -177,6 +181,7 @@ impl<'a> Engine<'a> {
             attempt.skip_to_last_turn();
         }
         self.records[id].running = Some(Box::new(RunningAttempt::new(attempt, entry)));
+        self.records[id].exit = None;
         self.running.insert(id);
         for action in actions {
             self.pass_on(id, action, now);

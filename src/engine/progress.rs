@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_denials_are_kept_and_the_others_counted() {
+    fn first_hundred_denials_are_kept_and_the_rest_counted() {
         let mut progress = AttemptProgress::default();
         (0..250).for_each(|i| progress.deny(Denial { tool: format!("T{i}"), input_summary: String::new() }));
         assert_eq!((progress.denials.len(), progress.more_denials), (MAX_DENIALS, 150));

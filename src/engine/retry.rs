@@ -37,7 +37,7 @@ mod tests {
     const THREE: RetryPolicy = RetryPolicy { max_retries: 3, initial_delay: Duration::from_secs(5) };
 
     #[test]
-    fn what_may_pass_is_tried_again_and_nothing_else() {
+    fn only_transient_failures_are_retried() {
         for (reason, is_retried) in [
             (FailureKind::Error, true),
             (FailureKind::Timeout, true),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_doubles_up_to_a_bound() {
+    fn retry_delay_doubles_up_to_a_bound() {
         let delays = |count, first_s| {
             let retries = RetryPolicy { max_retries: count, initial_delay: Duration::from_secs(first_s) };
             let delay = |made| retries.delay_after(&Failure::new(FailureKind::Error, "x"), made).map(|d| d.as_secs());

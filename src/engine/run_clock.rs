@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_takes_much_longer_than_asked_is_a_pause() {
+    fn overlong_wait_is_a_pause() {
         // Timeout, start and end of the wait, suspension until then; the pause, and the run time after it.
         for (limit, began, ended, suspended, pause, elapsed) in [
             (1, 10, 10, 0, None, 10),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_a_pause_however_short_it_is() {
+    fn short_stop_is_a_pause() {
         let mut clock = RunClock::new(reading(0, 0));
         assert_eq!(clock.on_stop(reading(5, 0), reading(6, 0)), Some(s(1)));
         assert_eq!(clock.elapsed(reading(6, 0)), s(5));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_become_times_of_day_by_the_pauses_before_them() {
+    fn pauses_before_a_moment_move_its_time_of_day() {
         let mut pauses = Pauses::default();
         assert_eq!(pauses.with_pauses(s(9)), s(9));
         pauses.add(s(5), s(100));

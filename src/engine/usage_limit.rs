@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_beyond_the_longest_wait_stops_the_run() {
+    fn reset_beyond_the_maximum_wait_stops_the_run() {
         let near = reached(None, 90_000, UsageLimitPolicy::Wait);
         assert_eq!((near.on_limit, near.resumes_at), (UsageLimitPolicy::Wait, Some(s(100 + 90_060))));
         let far = reached(None, 90_001, UsageLimitPolicy::Wait);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_of_more_than_eight_days_ahead_counts_as_unknown() {
+    fn reset_over_eight_days_ahead_counts_as_unknown() {
         let eight_days = 8 * 86_400;
         assert_eq!(reached(None, eight_days, UsageLimitPolicy::Stop).resets_at_epoch_s, Some(NOW_S + 691_200));
         let slip = UsageLimit::reached(
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_without_a_reset_is_not_waited_for_without_end() {
+    fn wait_without_a_reset_time_is_bounded() {
         let mut now = s(100);
         let mut limit = UsageLimit::reached(
             None,
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_run_goes_on_a_minute_after_the_reset() {
+    fn run_resumes_a_minute_after_the_reset() {
         let resumes_in =
             |in_s| reached(None, in_s, UsageLimitPolicy::Wait).resumes_at.map(|at| (at - s(100)).as_secs());
         assert_eq!(resumes_in(3600), Some(3660));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_brings_the_end_nearer() {
+    fn pause_moves_the_end_of_the_wait_nearer() {
         let mut limit = reached(None, 3600, UsageLimitPolicy::Wait);
         assert_eq!(limit.on_pause(s(60)), Some((s(100 + 3660), s(40 + 3660))));
         assert_eq!((limit.left(s(100)), limit.resumes_at), (s(3540), Some(s(3700))));
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_run_into_it_side_by_side_wait_for_the_latest_end() {
+    fn concurrent_hits_wait_for_the_latest_reset() {
         let first = reached(None, 3600, UsageLimitPolicy::Wait);
         let second = reached(Some(first), 1800, UsageLimitPolicy::Wait);
         assert_eq!((second.resumes_at, second.resets_at_epoch_s), (first.resumes_at, first.resets_at_epoch_s));
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_there_again_is_asked_ever_less_often() {
+    fn repeated_hits_double_the_pause() {
         let mut limit = reached(None, -100, UsageLimitPolicy::Wait);
         let mut pauses = Vec::new();
         for _ in 0..10 {
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_with_the_time_and_what_is_left_of_it() {
+    fn description_has_the_reset_time_and_the_time_left() {
         let stop = reached(None, 7_980, UsageLimitPolicy::Stop);
         assert_eq!(stop.describe(s(100)), "usage limit until 12:43 UTC (in 2h13m): no further instances start");
         assert_eq!(stop.describe(s(9_000)), "usage limit until 12:43 UTC: no further instances start");
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_too_far_off() {
+    fn extreme_reset_times_do_not_overflow() {
         for seconds in [0, u64::MAX] {
             for on_limit in [UsageLimitPolicy::Wait, UsageLimitPolicy::Stop, UsageLimitPolicy::Fail] {
                 let limit = UsageLimit::reached(

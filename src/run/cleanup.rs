@@ -61,7 +61,7 @@ impl Children {
     /// zen kills the rest: descendants of a reaper that does not exit, and orphans of a reaper that was killed. Returns
     /// the result once the cleanup has ended.
     pub(super) fn clean(&mut self, id: InstanceId, now: Duration) -> Option<Survivors> {
-        let orphans = self.orphans();
+        let orphans = if self.processes.get(&id)?.is_reaped { self.orphans() } else { Vec::new() };
         let child = self.processes.get_mut(&id)?;
         let last = child.cleanup.take();
         let began = last.as_ref().map_or(now, |last| last.began);

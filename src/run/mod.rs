@@ -29,11 +29,11 @@ use crate::plan::{InstanceId, Plan};
 use crate::system::child::ReadOutcome;
 use crate::system::clock;
 use crate::system::file_lock::Lock;
+use crate::system::job_control;
 use crate::system::output::Output;
 use crate::system::run_dir::RunDirectory;
 use crate::system::session_locks::SessionLocks;
 use crate::system::signals::Signals;
-use crate::system::suspension;
 use children::{Children, Pipe};
 use cleanup::Survivors;
 pub use launcher::LaunchSettings;
@@ -186,9 +186,9 @@ impl<'a> Supervisor<'a> {
     fn suspend(&mut self) {
         self.reporter.notice(&Notice::Suspending, &self.engine, self.now());
         let before = clock::read();
-        let stopped = suspension::stop_all(&self.children.roots());
-        suspension::stop_self(Signal::SIGTSTP);
-        suspension::continue_all(&stopped);
+        let stopped = job_control::stop_all(&self.children.roots());
+        job_control::stop_self(Signal::SIGTSTP);
+        job_control::continue_all(&stopped);
         if let Some(pause) = self.clock.on_stop(before, clock::read()) {
             self.on_pause(pause, Notice::Continued(pause));
         }

@@ -381,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_report_and_the_last_one_are_not_printed_within_a_second() {
+    fn final_report_within_a_second_of_an_interval_report_is_short() {
         for (last, now, interval, is_whole) in [
             (None, 300, 5_000, true),
             (Some(5_000), 5_000, 5_000, false),

@@ -291,6 +291,12 @@ impl Attempt {
         self.stop(failure, now)
     }
 
+    /// Stops a process that was spawned after the attempt had been stopped.
+    pub fn resume_stop(&mut self, now: Duration) -> Vec<AttemptAction> {
+        let failure = self.stopping.clone().or_else(|| self.conversation.stop_reason.clone());
+        failure.map_or_else(Vec::new, |failure| self.stop(failure, now))
+    }
+
     /// Kills the process without a grace period.
     pub fn kill(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
         match self.process.phase {

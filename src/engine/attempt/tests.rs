@@ -172,7 +172,7 @@ fn certainty_of_all(generation: &str) -> Certainty {
 }
 
 #[test]
-fn a_turn_of_text_is_completed_on_every_generation() {
+fn text_turn_completes_on_every_generation() {
     for generation in GENERATIONS {
         let (mut attempt, actions) = replay(generation, "text", &["hi"]);
         assert!(actions.contains(&AttemptAction::CloseInput), "{generation}");
@@ -187,7 +187,7 @@ fn a_turn_of_text_is_completed_on_every_generation() {
 }
 
 #[test]
-fn the_second_turn_is_sent_when_the_first_is_answered() {
+fn second_turn_is_sent_after_the_first_result() {
     for generation in GENERATIONS {
         let (mut attempt, actions) = replay(generation, "two_turns", &["one", "two"]);
         let sent: Vec<&AttemptAction> =
@@ -206,7 +206,7 @@ fn the_second_turn_is_sent_when_the_first_is_answered() {
 }
 
 #[test]
-fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
+fn interrupted_turn_keeps_its_cost_and_reason() {
     for generation in GENERATIONS {
         for name in ["interrupt", "interrupt_text"] {
             let mut attempt = in_turn(&["x"]);
@@ -227,7 +227,7 @@ fn an_interrupted_turn_keeps_its_cost_and_its_reason() {
 
 /// The expected usage is that of the recordings' scripts. The result of 2.0 adds its two warm-up calls.
 #[test]
-fn what_came_after_a_retry_is_on_the_books() {
+fn usage_after_a_retry_is_charged() {
     for (generation, tokens) in [("2.1.330", (100, 20)), ("2.0.76", (300, 60)), ("1.0.128", (100, 20))] {
         let (mut attempt, _) = replay(generation, "retry", &["x"]);
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{generation}");
@@ -237,7 +237,7 @@ fn what_came_after_a_retry_is_on_the_books() {
 }
 
 #[test]
-fn a_compaction_between_turns_is_counted_once() {
+fn compaction_between_turns_is_counted_once() {
     for (generation, input) in [("2.1.330", 300), ("2.0.76", 500), ("1.0.128", 300)] {
         let (mut attempt, _) = replay(generation, "compact", &["x", "/compact", "y"]);
         assert_eq!(end(&mut attempt, ExitStatus::Code(0), at(3)), Verdict::Completed, "{generation}");
@@ -246,7 +246,7 @@ fn a_compaction_between_turns_is_counted_once() {
 }
 
 #[test]
-fn a_compaction_that_was_cut_off_may_have_been_served() {
+fn interrupted_compaction_makes_usage_a_lower_bound() {
     for generation in ["2.1.330", "2.0.76"] {
         let (mut attempt, _) =
             replay_until(generation, "compact", &["x", "/compact"], |line| line.contains("\"compacting\""));
@@ -257,7 +257,7 @@ fn a_compaction_that_was_cut_off_may_have_been_served() {
 }
 
 #[test]
-fn a_session_that_was_not_there_takes_no_certainty_from_the_next_process() {
+fn missing_session_does_not_make_later_usage_uncertain() {
     let (mut attempt, _) = replay("2.1.330", "missing_session", &["x"]);
     end(&mut attempt, ExitStatus::Code(1), at(3));
     assert_eq!(attempt.used().tokens_certainty, Certainty::Exact);
@@ -266,7 +266,7 @@ fn a_session_that_was_not_there_takes_no_certainty_from_the_next_process() {
 }
 
 #[test]
-fn an_interruption_that_is_not_zen_s_is_a_failure() {
+fn interrupt_not_sent_by_zen_is_a_failure() {
     for generation in GENERATIONS {
         let (mut attempt, _) = replay(generation, "interrupt", &["x"]);
         assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(0), at(3))), Some(FailureKind::Error), "{generation}");
@@ -289,7 +289,7 @@ fn fourth_refused_login_in_a_row_stops_the_attempt() {
 }
 
 #[test]
-fn a_used_up_plan_is_a_limit_and_a_throttle_is_not() {
+fn exhausted_plan_is_a_usage_limit_and_a_throttle_is_not() {
     let (mut attempt, _) = replay("2.1.330", "limit", &["x"]);
     assert_eq!(reason(&end(&mut attempt, ExitStatus::Code(1), at(3))), Some(FailureKind::Limit));
     assert!(attempt.progress.limit_resets_at.is_some());
@@ -330,7 +330,7 @@ fn announced_usage_limit_has_no_effect_before_a_result_reports_it() {
 }
 
 #[test]
-fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
+fn result_of_an_unsolicited_turn_does_not_answer_the_next_turn() {
     for name in ["subagent", "subagent_slow", "subagent_slow_closed"] {
         let (mut attempt, actions) = replay("2.1.330", name, &["x"]);
         assert_eq!(attempt.progress.turns_done, 1, "{name}");
@@ -343,7 +343,7 @@ fn a_turn_that_claude_begins_itself_is_not_the_next_turn_s_result() {
 }
 
 #[test]
-fn a_command_that_is_not_there_costs_nothing() {
+fn missing_command_costs_nothing() {
     let mut attempt = started(&["Set context", "/analyse-code src"]);
     let actions = attempt.event(answer(&["analyze-code", "compact"]), at(1));
     assert_eq!(actions, [AttemptAction::CloseInput], "nothing is sent");
@@ -354,7 +354,7 @@ fn a_command_that_is_not_there_costs_nothing() {
 }
 
 #[test]
-fn success_with_an_error_is_an_error_whatever_the_exit_status_says() {
+fn success_result_with_an_error_fails_with_any_exit_status() {
     for (event, expected) in [
         (result(|r| r.is_error = true), "done"),
         (result(|r| r.subtype = "error_max_turns".into()), "error_max_turns: done"),
@@ -368,7 +368,7 @@ fn success_with_an_error_is_an_error_whatever_the_exit_status_says() {
 }
 
 #[test]
-fn a_good_result_counts_whatever_follows() {
+fn success_result_counts_after_any_exit() {
     for exit in [ExitStatus::Code(1), ExitStatus::Signal(9)] {
         let mut attempt = in_turn(&["x"]);
         attempt.event(good(), at(2));
@@ -378,7 +378,7 @@ fn a_good_result_counts_whatever_follows() {
 }
 
 #[test]
-fn work_that_was_done_before_the_stop_took_hold_is_done() {
+fn result_after_a_stop_completes_if_the_work_was_done() {
     let mut attempt = in_turn(&["x"]);
     attempt.stop(Failure::timeout(at(10), None), at(10));
     attempt.event(good(), at(10));
@@ -391,7 +391,7 @@ fn work_that_was_done_before_the_stop_took_hold_is_done() {
 }
 
 #[test]
-fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
+fn exit_without_a_result_reports_the_status_and_the_end_of_stderr() {
     let mut attempt = started(&["x"]);
     attempt.on_stderr(b"warming up\nError: no \x1b[31mcredits\x1b[0m\n\n", at(1));
     let verdict = end(&mut attempt, ExitStatus::Code(3), at(1));
@@ -405,7 +405,7 @@ fn an_end_without_a_result_is_told_with_how_and_with_the_last_words() {
 
 /// On a busy machine, 2.0 begins a turn of another session while it looks for its own (seen with 2.0.76).
 #[test]
-fn a_session_that_is_not_there_is_that_until_what_was_sent_has_an_effect() {
+fn missing_session_is_reported_only_before_any_model_output() {
     const MISSING: &str = "No conversation found with session ID: 47bf9a27-8fad-8e41-8e37-d8049bb89972";
     let no_such_session = || result(|result| (result.is_error, result.text) = (true, MISSING.into()));
     let quoted = || result(|result| result.text = MISSING.into());
@@ -431,7 +431,7 @@ fn a_session_that_is_not_there_is_that_until_what_was_sent_has_an_effect() {
 }
 
 #[test]
-fn the_ladder_is_interrupt_terminate_kill() {
+fn shutdown_sends_interrupt_then_sigterm_then_sigkill() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.next_deadline(), Some(at(100)));
     assert_eq!(attempt.on_deadline(at(99)), []);
@@ -451,7 +451,7 @@ fn the_ladder_is_interrupt_terminate_kill() {
 }
 
 #[test]
-fn silence_times_out_and_noise_does_not() {
+fn idle_timeout_ends_silent_attempts_only() {
     let quiet = Instance { idle_timeout: Some(at(10)), ..instance(&["x"]) };
     let (mut attempt, _) = Attempt::start(&quiet, Prices::default(), GRACE, at(0));
     for second in 1..50 {
@@ -464,7 +464,7 @@ fn silence_times_out_and_noise_does_not() {
 }
 
 #[test]
-fn a_process_that_lingers_after_its_result_is_ended_and_has_completed() {
+fn process_that_lingers_after_its_result_completes() {
     let mut attempt = in_turn(&["x"]);
     attempt.event(good(), at(2));
     assert_eq!(attempt.on_deadline(at(7)), [AttemptAction::Terminate]);
@@ -473,7 +473,7 @@ fn a_process_that_lingers_after_its_result_is_ended_and_has_completed() {
 }
 
 #[test]
-fn a_pipe_that_is_closed_is_a_fault_only_if_the_process_lives_on() {
+fn closed_pipe_fails_only_if_the_process_keeps_running() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.on_stdout_eof(at(2)), [AttemptAction::CloseInput]);
     assert_eq!(attempt.on_deadline(at(7)), [AttemptAction::Terminate]);
@@ -483,7 +483,7 @@ fn a_pipe_that_is_closed_is_a_fault_only_if_the_process_lives_on() {
 }
 
 #[test]
-fn pipes_that_somebody_holds_are_waited_for_within_a_bound() {
+fn wait_for_open_pipes_after_the_exit_is_bounded() {
     let mut attempt = in_turn(&["x"]);
     attempt.on_exit(ExitStatus::Code(0), at(2));
     assert!(!attempt.is_done());
@@ -496,7 +496,7 @@ fn pipes_that_somebody_holds_are_waited_for_within_a_bound() {
 }
 
 #[test]
-fn agents_in_the_background_are_part_of_the_work() {
+fn background_agents_are_awaited() {
     let agents = |agents| Event::BackgroundTasks { agents, commands: Vec::new() };
     let unasked = || result(|r| r.is_unsolicited = true);
     let mut attempt = in_turn(&["x"]);
@@ -516,7 +516,7 @@ fn agents_in_the_background_are_part_of_the_work() {
 }
 
 #[test]
-fn agents_that_are_stopped_at_work_have_not_done_it() {
+fn stopped_background_agents_fail_the_instance() {
     let mut attempt = in_turn(&["x"]);
     attempt.event(Event::BackgroundTasks { agents: 1, commands: Vec::new() }, at(2));
     attempt.event(good(), at(3));
@@ -556,7 +556,7 @@ fn over_budget() -> Failure {
 }
 
 #[test]
-fn a_limit_ends_it_with_the_message_that_it_is_in() {
+fn budget_stops_after_the_current_message() {
     let stopped = [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput];
     // During the last message: the work is done.
     let mut attempt = in_turn(&["x"]);
@@ -612,7 +612,7 @@ fn tool_ended(id: &str, missing: Option<UnavailableTool>, of_subagent: bool) -> 
 
 /// A message is charged from the moment when the model is asked for it.
 #[test]
-fn a_message_that_was_asked_for_is_waited_for() {
+fn budget_stop_waits_for_a_requested_message() {
     let stopped = [AttemptAction::Send(request::interrupt()), AttemptAction::CloseInput];
     let ended = |id: &str| tool_ended(id, None, false);
     let mut attempt = in_turn(&["x"]);
@@ -635,7 +635,7 @@ fn a_message_that_was_asked_for_is_waited_for() {
 }
 
 #[test]
-fn a_message_is_asked_for_too_when_the_tools_ended_before_the_one_that_used_them() {
+fn message_counts_as_requested_if_tools_ended_before_its_end() {
     let mut attempt = in_turn(&["x"]);
     for event in [begun(), message_begins(), message_uses(&["a"]), message_says(true), tool_ended("a", None, false)] {
         attempt.event(event, at(2));
@@ -664,7 +664,7 @@ fn says(text: &str) -> Event {
 
 /// claude reports an error if its answer has exceeded claude's own budget.
 #[test]
-fn an_answer_that_cost_more_than_was_left_is_an_answer() {
+fn answer_that_exceeds_the_dollar_limit_completes() {
     let fence = || result(|r| (r.subtype, r.text) = ("error_max_budget_usd".into(), String::new()));
     for (uses_tools, reason_of_it) in [(false, None), (true, Some(FailureKind::Budget))] {
         let mut attempt = in_turn(&["x"]);
@@ -677,7 +677,7 @@ fn an_answer_that_cost_more_than_was_left_is_an_answer() {
 }
 
 #[test]
-fn a_result_too_long_to_read_fails_and_does_not_hang() {
+fn oversized_result_fails_the_turn() {
     let mut attempt = in_turn(&["x"]);
     assert_eq!(attempt.long_line(b"{\"type\":\"assistant\"", 1 << 30, at(2)), []);
     assert_eq!(attempt.long_line(b"{\"type\":\"result\",", 1 << 30, at(2)), [AttemptAction::CloseInput]);
@@ -716,7 +716,7 @@ proptest! {
     ///
     /// A stop leads to a kill in time, and a completed attempt has an answer to each of its turns.
     #[test]
-    fn it_always_ends(inputs in proptest::collection::vec(prop_oneof![
+    fn attempt_ends_after_any_sequence_of_events(inputs in proptest::collection::vec(prop_oneof![
         (0_u8..10).prop_map(Input::Event), Just(Input::OutputEnded), Just(Input::StderrEnded), Just(Input::Refused),
         Just(Input::Exited), Just(Input::Stop), Just(Input::Kill), Just(Input::Deadline),
     ], 0..40)) {
@@ -781,7 +781,7 @@ proptest! {
 }
 
 #[test]
-fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
+fn fail_on_denied_fails_the_instance_and_sends_no_further_turn() {
     let refused = |tools: &[&str]| {
         let denials = tools.iter().map(|tool| Denial { tool: (*tool).to_owned(), input_summary: "x".into() }).collect();
         result(|r| r.permission_denials = denials)
@@ -800,7 +800,7 @@ fn a_refused_tool_is_a_failure_where_it_may_not_be_and_nothing_more_is_sent() {
 
 /// claude reports a tool_denials tool as unknown or disabled, in the main conversation and in subagents.
 #[test]
-fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
+fn use_of_an_unavailable_tool_is_a_denial() {
     let mut config = Instance { fail_on_denied: true, ..instance(&["x"]) };
     config.invocation.allowed_tools = Some(vec!["Read".into()]);
     for (tool, missing, expected) in [
@@ -832,7 +832,7 @@ fn a_tool_that_is_withheld_is_refused_when_it_is_used() {
 }
 
 #[test]
-fn a_permission_mode_other_than_the_requested_one_is_reported_once() {
+fn differing_permission_mode_is_reported_once() {
     let in_mode = |mode: &str| Event::Init {
         session_id: None,
         model: None,
@@ -860,7 +860,7 @@ fn a_permission_mode_other_than_the_requested_one_is_reported_once() {
 }
 
 #[test]
-fn a_file_that_settings_deny_is_a_denial() {
+fn file_denied_by_settings_is_a_denial() {
     for tool in ["Read", "Write"] {
         let strict = Instance { fail_on_denied: true, ..instance(&["x"]) };
         let (mut attempt, _) = Attempt::start(&strict, Prices::default(), GRACE, at(0));
@@ -877,7 +877,7 @@ fn a_file_that_settings_deny_is_a_denial() {
 
 /// 2.1 reports a denied file in the tool result and again in the turn's result.
 #[test]
-fn a_denied_file_that_the_result_lists_too_is_counted_once() {
+fn denied_file_also_listed_by_the_result_counts_once() {
     for (listed, expected) in [("id", 1), ("other", 2)] {
         let mut attempt = in_turn(&["x"]);
         let Event::Message(mut message) = message_uses(&["id"]) else { unreachable!() };
@@ -896,7 +896,7 @@ fn a_denied_file_that_the_result_lists_too_is_counted_once() {
 }
 
 #[test]
-fn turns_after_a_cleared_conversation_are_for_another_process() {
+fn turns_after_a_clear_run_in_another_process() {
     let (mut attempt, _) =
         Attempt::start(&instance(&["one", "/clear", "two", "three"]), Prices::default(), GRACE, at(0));
     assert_eq!(
@@ -918,7 +918,7 @@ fn turns_after_a_cleared_conversation_are_for_another_process() {
 }
 
 #[test]
-fn a_command_of_a_later_process_is_looked_for_before_the_first_turn() {
+fn commands_of_later_segments_are_checked_before_the_first_turn() {
     let mut attempt = started(&["one", "/clear", "/gone"]);
     assert_eq!(attempt.event(answer(&["clear"]), at(1)), [AttemptAction::CloseInput]);
     let verdict = end(&mut attempt, ExitStatus::Code(0), at(2));
@@ -926,7 +926,7 @@ fn a_command_of_a_later_process_is_looked_for_before_the_first_turn() {
 }
 
 #[test]
-fn no_process_follows_one_that_is_stopped_while_it_leaves() {
+fn stop_during_the_exit_prevents_the_next_process() {
     let stops: [fn(&mut Attempt, Failure) -> Vec<AttemptAction>; 3] = [
         |attempt, why| attempt.stop(why, at(3)),
         |attempt, why| attempt.stop_after_message(why, at(3)),
@@ -962,7 +962,7 @@ fn no_process_follows_one_that_is_stopped_while_it_leaves() {
 }
 
 #[test]
-fn text_that_begins_with_a_slash_is_sent_as_text() {
+fn text_with_a_leading_slash_is_sent_as_text() {
     let begun = |change: fn(&mut crate::plan::Turn)| {
         let mut instance = instance(&["/tmp is full"]);
         change(&mut instance.turns[0]);
@@ -981,7 +981,7 @@ fn text_that_begins_with_a_slash_is_sent_as_text() {
 }
 
 #[test]
-fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
+fn result_of_an_interrupted_turn_is_the_last_text() {
     let diagnostic = "[ede_diagnostic] result_type=user last_content_type=n/a stop_reason=null";
     for (said, errors, expected) in [
         (Some("half of it"), &[diagnostic][..], Some("half of it")),
@@ -1004,7 +1004,7 @@ fn what_an_interrupted_turn_came_to_is_what_the_model_said() {
 
 /// claude may send results for turns that were not sent, and begin turns after its last answer.
 #[test]
-fn only_turns_that_were_sent_are_answered() {
+fn result_without_a_sent_turn_is_ignored() {
     // `initialize` was never answered: a result after the interrupt does not answer the instance's turn.
     let mut attempt = started(&["x"]);
     attempt.stop(Failure::timeout(at(1), None), at(1));
@@ -1029,7 +1029,7 @@ fn only_turns_that_were_sent_are_answered() {
 }
 
 #[test]
-fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
+fn endless_unsolicited_turns_end_at_the_timeout() {
     let unasked = || result(|result| result.is_unsolicited = true);
     let goes_on = |attempt: &mut Attempt, seconds| {
         attempt.event(begun(), at(seconds));
@@ -1052,7 +1052,7 @@ fn one_that_begins_turns_for_ever_is_stopped_all_the_same() {
 
 /// A message comes whole without `--include-partial-messages`, or from a claude that does not stream.
 #[test]
-fn a_message_that_was_not_streamed_ends_for_a_budget_too() {
+fn budget_stops_after_an_unstreamed_message() {
     let mut attempt = in_turn(&["x"]);
     attempt.event(begun(), at(1));
     assert_eq!(attempt.stop_after_message(Failure::new(FailureKind::Budget, "over"), at(1)), []);
@@ -1087,7 +1087,7 @@ fn answered_with_command(background: Background) -> (Attempt, Vec<AttemptAction>
 }
 
 #[test]
-fn background_command_is_waited_for_and_the_turn_after_it_counts() {
+fn background_command_is_awaited_and_its_turn_counts() {
     let (mut attempt, actions) = answered_with_command(Background::Wait);
     assert_eq!(actions, []);
     assert_eq!(attempt.progress.awaited, ["./serve.sh"]);
@@ -1112,7 +1112,7 @@ fn background_command_is_waited_for_and_the_turn_after_it_counts() {
 }
 
 #[test]
-fn turn_that_does_not_follow_is_not_waited_for_long() {
+fn wait_for_a_follow_up_turn_is_bounded() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
     attempt.event(Event::TaskEnded, at(20));
     attempt.event(commands(&[]), at(20));
@@ -1124,7 +1124,7 @@ fn turn_that_does_not_follow_is_not_waited_for_long() {
 }
 
 #[test]
-fn background_wait_has_an_end_and_the_command_is_listed() {
+fn background_wait_ends_and_lists_the_command() {
     let (mut attempt, _) = answered_with_command(Background::Wait);
     assert_eq!(attempt.on_deadline(at(70)), [AttemptAction::Send(request::stop_task("s")), AttemptAction::CloseInput]);
     // claude lists the command once more while it ends.

@@ -1,5 +1,5 @@
-//! Budget of a run: usage against limits. It admits, defers or denies instances before they start, and stops or warns
-//! about them while they run.
+//! Budget of a run: usage against limits. It picks the next instance to launch among those that are ready
+//! ([`Budget::admit_first`]): it admits, defers or denies them. It stops or warns about running ones.
 //!
 //! An instance without `max_tokens_per_command` has a learned estimate: the usage of an earlier run, or else the
 //! largest first message of this run. Until one of them is known, launches wait for the first message of a launched

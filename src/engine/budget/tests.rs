@@ -47,7 +47,7 @@ const BLOCK: &str = r#"{"budget": {"overall_budget": 10000, "enforcement_mode": 
     {"command": "/help", "max_tokens_per_command": 3000}]}"#;
 
 #[test]
-fn the_seed_s_overall_budget_blocks_with_the_seed_s_words() {
+fn overall_budget_denies_in_the_wording_of_the_seed() {
     let mut ledger = ledger(BLOCK);
     assert_eq!(next(&mut ledger, &[0, 1, 2]), Some((0, Admission::Admit)));
     assert_eq!(next(&mut ledger, &[1]), None, "it waits: the first may still leave it enough");
@@ -60,7 +60,7 @@ fn the_seed_s_overall_budget_blocks_with_the_seed_s_words() {
 }
 
 #[test]
-fn one_that_used_less_leaves_room() {
+fn unused_estimate_is_released_at_the_end() {
     let mut ledger = ledger(BLOCK);
     next(&mut ledger, &[0]);
     runs_to(&mut ledger, 0, &tokens(4000));
@@ -69,7 +69,7 @@ fn one_that_used_less_leaves_room() {
 }
 
 #[test]
-fn a_smaller_one_behind_one_that_waits_starts_if_it_leaves_that_one_enough() {
+fn smaller_instance_may_pass_a_waiting_one_if_enough_is_left() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_budget": 10000, "command_budgets": {"/a": 4000}}, "instances": [
             {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a", "max_tokens_per_command": 3000},
@@ -85,7 +85,7 @@ fn a_smaller_one_behind_one_that_waits_starts_if_it_leaves_that_one_enough() {
 }
 
 #[test]
-fn a_command_s_budget_is_summed_over_those_that_run_it() {
+fn command_budget_sums_all_instances_of_the_command() {
     let mut ledger = ledger(
         r#"{"budget": {"command_budgets": {"/analyze-code": 10000}}, "instances": [
             {"command": "/analyze-code a", "max_tokens_per_command": 4000},
@@ -104,7 +104,7 @@ fn a_command_s_budget_is_summed_over_those_that_run_it() {
 }
 
 #[test]
-fn another_attempt_takes_what_the_first_has_left_of_what_was_announced() {
+fn retry_is_expected_to_use_the_rest_of_the_own_estimate() {
     let mut ledger = ledger(BLOCK);
     next(&mut ledger, &[0]);
     runs_to(&mut ledger, 0, &tokens(5000));
@@ -113,7 +113,7 @@ fn another_attempt_takes_what_the_first_has_left_of_what_was_announced() {
 }
 
 #[test]
-fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
+fn dollar_estimate_of_a_retry_is_proportional_to_its_tokens() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_cost_budget": 1.3}, "instances": [
             {"command": "/a", "max_tokens_per_command": 60000}, {"command": "/b", "max_tokens_per_command": 60000}]}"#,
@@ -128,7 +128,7 @@ fn dollars_of_another_attempt_go_with_the_tokens_that_are_left() {
 }
 
 #[test]
-fn another_attempt_of_one_that_announced_nothing_takes_as_much_as_the_first() {
+fn retry_without_an_own_estimate_is_expected_to_use_as_much_again() {
     let mut ledger = ledger(r#"{"budget": {"overall_budget": 2500}, "instances": [{"command": "/a"}]}"#);
     next(&mut ledger, &[0]);
     runs_to(&mut ledger, 0, &tokens(2000));
@@ -137,7 +137,7 @@ fn another_attempt_of_one_that_announced_nothing_takes_as_much_as_the_first() {
 }
 
 #[test]
-fn whom_a_command_s_budget_refuses_holds_back_nobody_else() {
+fn denial_by_a_command_budget_affects_no_other_instance() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_cost_budget": 1, "command_budgets": {"/a": 500}},
             "instances": [{"command": "/b"}, {"command": "/a"}, {"command": "/b"}]}"#,
@@ -152,7 +152,7 @@ fn whom_a_command_s_budget_refuses_holds_back_nobody_else() {
 }
 
 #[test]
-fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
+fn dollar_estimate_is_60_percent_input_and_40_percent_output() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_cost_budget": 5.0, "budget_type": "cost"}, "instances": [
             {"command": "/help", "max_tokens_per_command": 20000}, {"command": "/help", "max_tokens_per_command": 20000}]}"#,
@@ -168,7 +168,7 @@ fn dollars_are_estimated_as_three_fifths_input_and_two_fifths_output() {
 }
 
 #[test]
-fn a_limit_that_is_reached_names_those_that_share_it_once() {
+fn reached_limit_lists_its_running_members_once() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_budget": 10000}, "instances": [{"command": "/a"}, {"command": "/b"}, {"command": "/c"}]}"#,
     );
@@ -183,7 +183,7 @@ fn a_limit_that_is_reached_names_those_that_share_it_once() {
 }
 
 #[test]
-fn a_limit_that_only_an_estimate_had_reached_can_be_reached_again() {
+fn limit_reached_by_an_estimate_can_be_reached_again() {
     let mut ledger =
         ledger(r#"{"budget": {"overall_cost_budget": 5}, "instances": [{"command": "/a"}, {"command": "/b"}]}"#);
     next(&mut ledger, &[0]);
@@ -196,7 +196,7 @@ fn a_limit_that_only_an_estimate_had_reached_can_be_reached_again() {
 }
 
 #[test]
-fn what_an_instance_announced_is_its_own_limit_where_there_is_a_budget() {
+fn own_estimate_limits_the_instance_if_there_is_a_budget() {
     let mut with = ledger(
         r#"{"budget": {"overall_budget": 10000}, "instances": [
             {"command": "/a", "max_tokens_per_command": 100}, {"command": "/b"}]}"#,
@@ -212,7 +212,7 @@ fn what_an_instance_announced_is_its_own_limit_where_there_is_a_budget() {
 }
 
 #[test]
-fn warn_says_each_crossing_once_and_stops_nobody() {
+fn warn_mode_reports_each_limit_once_and_stops_no_instance() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_budget": 100, "enforcement_mode": "warn"}, "instances": [
             {"command": "/a", "max_tokens_per_command": 6000}, {"command": "/b"}]}"#,
@@ -228,7 +228,7 @@ fn warn_says_each_crossing_once_and_stops_nobody() {
 }
 
 #[test]
-fn budget_type_says_which_limits_count_and_token_basis_which_tokens() {
+fn budget_type_selects_limits_and_token_basis_selects_tokens() {
     let config = |kind: &str| {
         format!(
             r#"{{"budget": {{"overall_budget": 100, "overall_cost_budget": 1, "budget_type": "{kind}",
@@ -259,7 +259,7 @@ const NOTHING_ANNOUNCED: &str = r#"{"budget": {"overall_budget": 50000}, "instan
     {"command": "/a"}, {"command": "/a"}, {"command": "/a"}, {"command": "/a"}, {"command": "/a"}]}"#;
 
 #[test]
-fn launches_without_an_estimate_wait_for_the_first_message() {
+fn launches_without_an_estimate_wait_for_a_first_message() {
     let mut ledger = ledger(NOTHING_ANNOUNCED);
     let at = Duration::from_secs;
     assert_eq!(next_at(&mut ledger, &[0, 1], at(0)), Some((0, Admission::Admit)));
@@ -280,7 +280,7 @@ fn launches_without_an_estimate_wait_for_the_first_message() {
 }
 
 #[test]
-fn nothing_is_waited_for_without_a_limit_or_another_running_instance() {
+fn no_wait_without_a_limit_or_a_running_instance() {
     let at = Duration::from_secs(1);
     for budget in ["", r#""budget": {"overall_budget": 50000, "enforcement_mode": "warn"},"#] {
         let mut ledger = ledger(&format!(r#"{{{budget} "instances": [{{"command": "/a"}}, {{"command": "/b"}}]}}"#));
@@ -295,7 +295,7 @@ fn nothing_is_waited_for_without_a_limit_or_another_running_instance() {
 }
 
 #[test]
-fn an_announced_estimate_is_waited_for_by_nobody_and_not_learned_over() {
+fn own_estimate_causes_no_wait_and_is_not_replaced() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_budget": 50000}, "instances": [
             {"command": "/a"}, {"command": "/a", "max_tokens_per_command": 3000}, {"command": "/a"}]}"#,
@@ -311,7 +311,7 @@ fn an_announced_estimate_is_waited_for_by_nobody_and_not_learned_over() {
 }
 
 #[test]
-fn an_earlier_run_is_an_estimate_that_lets_wait_and_does_not_refuse() {
+fn estimate_from_an_earlier_run_delays_but_does_not_deny() {
     let at = Duration::ZERO;
     let mut ledger = ledger(NOTHING_ANNOUNCED);
     for (instance, used) in [(0, 30_000), (1, 30_000), (2, 2_000), (3, 70_000)] {
@@ -336,7 +336,7 @@ fn an_earlier_run_is_an_estimate_that_lets_wait_and_does_not_refuse() {
 }
 
 #[test]
-fn dollars_are_learned_and_cached_tokens_are_left_out_as_the_basis_says() {
+fn learned_estimates_follow_the_token_basis() {
     let mut ledger = ledger(
         r#"{"budget": {"overall_cost_budget": 1, "overall_budget": 5000, "token_basis": "uncached"}, "instances": [
             {"command": "/a"}, {"command": "/a"}]}"#,
@@ -352,7 +352,7 @@ fn dollars_are_learned_and_cached_tokens_are_left_out_as_the_basis_says() {
 }
 
 #[test]
-fn a_limit_that_is_exceeded_is_so_in_block_mode_only() {
+fn only_block_mode_reports_an_exceeded_limit() {
     for (mode, expected) in [("block", true), ("warn", false)] {
         let mut ledger = ledger(&format!(
             r#"{{"budget": {{"command_budgets": {{"/a": 5000}}, "enforcement_mode": "{mode}"}},

@@ -1,7 +1,7 @@
 //! Launch order: dependencies, sessions, slots and the delay between launches.
 //!
 //! Pure: takes the time, the starts and the ends as arguments; returns the instances that are ready and the time of the
-//! next check. `Engine::launch` picks the first of them that the budget admits.
+//! next check. `Budget::admit_first` picks among them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -175,6 +175,7 @@ impl Schedule {
                 self.running -= 1;
             }
             let before = self.open_before(instance);
+            self.session_before[instance] = before;
             self.state[instance] = State::Ended;
             self.open -= 1;
             if !self.ready.remove(&instance) {
@@ -290,7 +291,7 @@ mod tests {
         {"name": "c", "command": "x"}]}"#;
 
     #[test]
-    fn instance_i_starts_at_i_times_the_delay() {
+    fn instance_i_starts_after_i_startup_delays() {
         let mut schedule = schedule(THREE, 5, None);
         for (i, start) in [(0, at(0)), (1, at(5)), (2, at(10))] {
             assert_eq!(schedule.next_start_at(), Some(start));
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_hold_back_and_an_end_frees_one() {
+    fn max_parallel_limits_running_instances() {
         let mut schedule = schedule(THREE, 0, Some(2));
         schedule.started(0, at(0));
         schedule.started(1, at(0));
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_skips_all_that_need_it_and_nobody_else() {
+    fn failure_skips_exactly_the_dependents_that_need_completion() {
         let mut schedule = schedule(
             r#"{"instances": [{"name": "a", "command": "x"}, {"name": "b", "command": "x", "depends_on": ["a"]},
                 {"name": "c", "command": "x", "depends_on": ["b"]}, {"name": "d", "command": "x"},
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn one_session_runs_one_after_the_other_whatever_became_of_the_first() {
+    fn instances_of_one_session_run_one_after_another() {
         let mut schedule = schedule(
             r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"},
                 {"name": "b", "command": "x", "session_id": "s"}, {"name": "c", "command": "x"}]}"#,
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_tried_again_takes_no_slot_and_holds_what_waits_for_it() {
+    fn retry_delay_occupies_no_slot_and_keeps_dependents_waiting() {
         let mut schedule = schedule(
             r#"{"instances": [{"name": "a", "command": "x", "session_id": "s"},
                 {"name": "b", "command": "x", "session_id": "s"}, {"name": "c", "command": "x", "depends_on": ["a"]},
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_put_off_takes_no_slot_and_keeps_nobody_else_back() {
+    fn deferred_instance_occupies_no_slot_and_delays_no_other() {
         let mut schedule = schedule(THREE, 5, Some(1));
         assert_eq!(schedule.due(at(0)), Some(0));
         schedule.defer_until(0, at(1));
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_is_held_nothing_starts() {
+    fn no_launch_while_launches_are_paused() {
         let mut schedule = schedule(THREE, 5, None);
         schedule.started(0, at(0));
         schedule.pause_until(at(3600));
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_tells_who_never_started() {
+    fn stop_returns_the_instances_that_never_started() {
         let mut schedule = schedule(THREE, 5, None);
         schedule.started(0, at(0));
         assert_eq!(schedule.stop(), [1, 2]);
@@ -445,7 +446,7 @@ mod tests {
         ///
         /// Inputs are arbitrary acyclic graphs, outcomes and numbers of slots.
         #[test]
-        fn everybody_starts_or_is_skipped(
+        fn every_instance_starts_or_is_skipped(
             edges in proptest::collection::vec((1_usize..12, 0_usize..12, any::<bool>()), 0..30),
             completes in proptest::collection::vec(any::<bool>(), 12),
             max_parallel in proptest::option::of(1_usize..4),

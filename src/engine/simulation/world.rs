@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::Random;
 use super::claude::{self, Deed, Deeds, Script};
 use crate::claude::session::{OpenMode, SessionEntry};
+use crate::config::halt::HaltMode;
 use crate::config::{DependencyCondition, Enforcement};
 use crate::engine::event::{Action, Cleanup, Event, Launch, Now, ProcessEvent, StopSignal};
 use crate::engine::exit_code::ExitCode;
+use crate::engine::notice::Notice;
 use crate::engine::outcome::{ExitStatus, FailureKind, Status};
 use crate::engine::{Engine, RunPolicy};
 use crate::plan::{InstanceId, Plan};
@@ -76,6 +78,8 @@ pub(super) struct World<'a> {
     ended_attempts: Vec<u32>,
     last_launch: Option<Duration>,
     is_stopped: bool,
+    /// True if `--halt now` has stopped the run.
+    is_halted_now: bool,
     seen: BTreeSet<&'static str>,
     /// Behavior of each instance, if it is not random. Nothing else then fails.
     scripts: Option<&'a [Script]>,
@@ -101,6 +105,7 @@ impl<'a> World<'a> {
             ended_attempts: vec![0; count],
             last_launch: None,
             is_stopped: false,
+            is_halted_now: false,
             seen: BTreeSet::new(),
             scripts: None,
         };
@@ -242,6 +247,7 @@ impl<'a> World<'a> {
                 assert!(!process.is_alive || process.is_unkillable, "seed {}: left alive", self.seed);
                 self.ended_attempts[instance] += 1;
             }
+            Action::Notice(Notice::Halted { mode: HaltMode::Now, .. }) => self.is_halted_now = true,
             Action::RecordOutput(..) | Action::Notice(_) => {}
         }
         None
@@ -302,6 +308,7 @@ impl<'a> World<'a> {
                 None => claude::initialize(&mut self.random),
             }
         } else if text.contains("\"user\"") {
+            assert!(!self.is_halted_now, "seed {}: a turn after --halt now", self.seed);
             match script {
                 Some(script) => claude::scripted_turn(script, self.attempts[id], &mut self.serial),
                 None => claude::turn(&mut self.random, &mut self.serial),
