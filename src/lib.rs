@@ -30,7 +30,8 @@
 //! # A launch, from the plan to the process
 //!
 //! 1. [`engine::schedule`] lists the instances that may start now: dependencies, sessions, slots, delays.
-//! 2. [`engine::budget`] admits or denies the first of them. `Engine::launch` joins both and requests the process.
+//! 2. `Budget::admit_first` picks the first of them that the budget admits or denies; one that waits blocks no later one.
+//!    `Engine::launch` joins both and requests the process.
 //! 3. [`run`] (`run/launcher`) locks the session and spawns it.
 //!
 //! # A result, from claude to the verdict
@@ -43,6 +44,11 @@
 //!
 //! [`system::signals`] records it, [`run`] passes it on, `engine/stopping` stops the instances, and [`report::notices`] has the
 //! text.
+//!
+//! # A missing slash command, from the config to the failure
+//!
+//! Before a run, `preflight/missing_commands` asks claude for its commands; `engine/ending` fails the instances that lack one.
+//! Without claude, `preflight/command_files` lists the files that define commands.
 //!
 //! # A token count, from the socket to the report
 //!
@@ -62,7 +68,8 @@
 //!
 //! # A deadline, from the clock to SIGKILL
 //!
-//! 1. [`engine::attempt`] returns the time at which it must be called next; [`run`] polls no longer than that.
+//! 1. All deadlines are times on [`engine::run_clock`], which leaves out pauses: Ctrl-Z, and a suspended machine.
+//!    [`engine::attempt`] returns the time at which it must be called next; [`run`] polls no longer than that.
 //! 2. When the timeout has passed, the attempt sends `interrupt` on standard input and closes it. SIGTERM follows after the
 //!    grace period, and SIGKILL two seconds later: the steps of `engine/attempt/shutdown`, with the delays of
 //!    [`engine::timing`].

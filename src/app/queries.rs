@@ -15,7 +15,7 @@ use crate::cli::examples;
 use crate::cli::flags::{Options, Query};
 use crate::config;
 use crate::preflight::claude_program::{ClaudeError, find_claude};
-use crate::preflight::command_scan::{self, Excess, Scan};
+use crate::preflight::command_files::{self, Excess, Scan};
 use crate::preflight::query::{self, ProbeCommand, QueryError};
 use crate::preflight::workspace;
 use crate::system::output;
@@ -82,7 +82,7 @@ fn catalog(options: &Options) -> Result<(CommandCatalog, Vec<String>), Vec<Strin
             None
         }
     };
-    let Scan { files, excesses } = command_scan::find(&workspace);
+    let Scan { files, excesses } = command_files::find(&workspace);
     for Excess { path, bound } in excesses.into_iter().take(MAX_NOTES) {
         notes.push(format!("{} {bound}", workspace::display_path(&path)));
     }

@@ -17,7 +17,7 @@ use crate::engine::schedule::LaunchPolicy;
 use crate::engine::usage_limit;
 use crate::plan::{InstanceId, Plan};
 use crate::preflight::workspace::foreign_log_directory;
-use crate::preflight::{PreparedRun, earlier_runs, prepare, probe};
+use crate::preflight::{PreparedRun, earlier_runs, missing_commands, prepare};
 use crate::report::Style;
 use crate::report::json::RunMetadata;
 use crate::report::notices::no_session_locks;
@@ -112,10 +112,12 @@ fn wait_for_start(
 
 /// Queries claude for missing commands of the plan. If a query fails, its commands are checked when the instances
 /// start.
-fn find_missing_commands(prepared: &PreparedRun) -> probe::Findings {
+fn find_missing_commands(prepared: &PreparedRun) -> missing_commands::Findings {
     match &prepared.claude {
-        Some(claude) => probe::missing_commands(&prepared.plan.instances, claude, probe::RUN_LIMIT),
-        None => probe::Findings::default(),
+        Some(claude) => {
+            missing_commands::missing_commands(&prepared.plan.instances, claude, missing_commands::RUN_LIMIT)
+        }
+        None => missing_commands::Findings::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::base::text;
 use crate::cli::flags::{ConfigSource, Options};
 use crate::config::{BudgetConfig, BudgetType, Config, ConfigError, Diagnostic, MAX_CONFIG_BYTES, MAX_MISTAKES};
 use crate::plan::{Defaults, HostFiles, Plan, PlanProblem, plan};
-use crate::preflight::command_scan;
+use crate::preflight::command_files;
 use crate::preflight::workspace::{self, display_path};
 use crate::system::error_text;
 
@@ -236,6 +236,6 @@ impl HostFiles for Machine {
     }
 
     fn has_command_file(&self, directory: &Path, name: &str) -> bool {
-        command_scan::find(directory).files.iter().any(|file| file.name == name)
+        command_files::find(directory).files.iter().any(|file| file.name == name)
     }
 }

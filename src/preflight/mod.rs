@@ -2,10 +2,10 @@
 //! problems at once, and starts no instance.
 
 pub mod claude_program;
-pub mod command_scan;
+pub mod command_files;
 pub mod earlier_runs;
 pub mod load_config;
-pub mod probe;
+pub mod missing_commands;
 pub mod query;
 pub mod settings_scan;
 pub mod state_dir;
@@ -23,7 +23,7 @@ use crate::config::diagnostic::instance_label;
 use crate::config::{Diagnostic, MAX_MISTAKES, Position};
 use crate::plan::{Instance, Plan, PlanProblem};
 use crate::preflight::load_config::{Mistakes, Override};
-use crate::preflight::probe::MissingCommand;
+use crate::preflight::missing_commands::MissingCommand;
 use crate::preflight::settings_scan::Reader;
 use crate::preflight::workspace::Remark;
 
@@ -169,7 +169,7 @@ fn check_plan(plan: &Plan, abilities: Capabilities, messages: &mut Messages) -> 
 
 /// Returns the missing commands that a dry run finds, as mistakes of the config, and those it could not check.
 fn commands_problems(config_name: &str, plan: &Plan, claude: &Path) -> Vec<String> {
-    let findings = probe::missing_commands(&plan.instances, claude, probe::DRY_RUN_LIMIT);
+    let findings = missing_commands::missing_commands(&plan.instances, claude, missing_commands::DRY_RUN_LIMIT);
     let mut missing = Vec::new();
     for command in findings.missing.iter().take(MAX_MISTAKES) {
         missing.push(diagnostic(command, &plan.instances[command.instance]));
@@ -203,7 +203,7 @@ mod tests {
 
     use super::claude_program::ClaudeError;
     use super::load_config::LoadError;
-    use super::probe::Unchecked;
+    use super::missing_commands::Unchecked;
     use super::query::QueryError;
     use super::settings_scan::{PermissionRule, SettingsError, UnusableSettings};
     use super::tool_checks::ToolError;

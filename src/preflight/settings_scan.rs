@@ -14,7 +14,7 @@ use nix::libc;
 use crate::claude::command_catalog::CommandFile;
 use crate::claude::{extra_args, settings};
 use crate::plan::Instance;
-use crate::preflight::command_scan::{Bound, Excess, Scan, Scanner};
+use crate::preflight::command_files::{Bound, Excess, Scan, Scanner};
 use crate::system::error_text;
 use crate::system::locate::{canonical, user_config_dir};
 

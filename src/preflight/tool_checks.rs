@@ -13,7 +13,7 @@ use crate::claude::permissions::{self, UnsupportedRule};
 use crate::claude::settings::{RuleOverlap, argument_with_effect, effect, is_understood};
 use crate::config::MAX_MISTAKES;
 use crate::plan::Instance;
-use crate::preflight::command_scan::Excess;
+use crate::preflight::command_files::Excess;
 use crate::preflight::settings_scan::{Command, PermissionRule, Reader, SettingsError, UnusableSettings};
 use crate::preflight::workspace::display_path;
 

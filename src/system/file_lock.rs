@@ -1,4 +1,5 @@
-//! Lock file for one run at a time, by flock(2). The kernel releases it when the last process that has it open exits.
+//! Lock file for one run at a time, by flock(2); `app/setup` takes it, one for each config and workspace. The kernel
+//! releases it when the last process that has it open exits.
 //! Instances do not inherit it; their reapers do, and hold it until the last process of the run is gone.
 
 use std::fmt::{self, Display, Formatter};

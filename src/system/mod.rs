@@ -9,6 +9,7 @@ pub mod directory;
 #[cfg(target_os = "linux")]
 mod exec_image;
 pub mod file_lock;
+pub mod job_control;
 pub mod local_time;
 pub mod locate;
 pub mod output;
@@ -21,7 +22,6 @@ pub mod report_writer;
 pub mod run_dir;
 pub mod session_locks;
 pub mod signals;
-pub mod suspension;
 
 /// Returns true if a spawn error may be temporary.
 ///

@@ -13,8 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::write;
 
+use super::job_control::stop_self;
 use super::signals::{Signals, is_termination};
-use super::suspension::stop_self;
 
 /// Maximum size of the buffer for a slow reader, in bytes. A report has a few thousand.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;

@@ -1,5 +1,6 @@
-//! Processes that were reparented to zen, and their descendants. Searches the process tree from zen down, so that
-//! unrelated processes cost nothing. Requires Linux; other systems list no processes.
+//! Processes that were reparented to zen, and their descendants, also those that called setsid(2): zen is their subreaper.
+//! Searches the process tree from zen down, so that unrelated processes cost nothing. Requires Linux; other systems list no
+//! processes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -4,6 +4,9 @@
 //! Everything outside `[[verb …]]` is ignored, and so is a `[[` that no lowercase verb follows (`[[ -f x ]]`, `[[1]]`).
 //! A tool call ends its message: whatever follows it, except for another tool call, belongs to the message after the
 //! tool's result. This file knows no HTTP, no process and no clock.
+//!
+//! To add a verb: for both programs, here and in `loopback/wire.rs`; for the fake claude alone, in `do_other` of
+//! `bin/fake-claude/verbs.rs`, with a row in its table.
 
 use serde_json::{Map, Value};
 use std::fmt;

@@ -6,7 +6,6 @@
 
 mod commands;
 mod control;
-mod faults;
 mod generation;
 mod inbox;
 mod local;
@@ -25,6 +24,7 @@ mod subagent;
 mod templates;
 mod tools;
 mod turn;
+mod verbs;
 
 use commands::Command;
 use generation::Generation;
@@ -94,7 +94,7 @@ pub enum Stop {
 }
 
 fn main() {
-    if let Some(status) = faults::run_escapee() {
+    if let Some(status) = verbs::run_escapee() {
         std::process::exit(status);
     }
     signals::block();

@@ -1,4 +1,4 @@
-//! Everything that a real claude, or what it starts, may do wrong: one verb each, obeyed where it stands in the script.
+//! Verbs of the fake claude alone: what a real claude, or a process that it starts, may do wrong, and what a test asks for.
 //!
 //! | verb | what happens |
 //! | --- | --- |
@@ -25,6 +25,7 @@
 //! | `stop-reading` | never reads standard input again |
 //! | `stderr TEXT` | a line there |
 //! | `echo-env NAME…`, `recall` | says these variables; says what the user had said in this session |
+//! | `swell KIND COUNT SIZE` | COUNT events of a kind that zen keeps something of, each of SIZE |
 //! | `side in= out= …` | tokens of the small side model, in `modelUsage` only |
 
 use crate::message::End;
