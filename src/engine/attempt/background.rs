@@ -122,7 +122,11 @@ impl Attempt {
         self.progress.awaited.clear();
         let running = &mut self.conversation.background;
         if running.is_empty() && self.conversation.background_agents == 0 {
-            return if running.turn_follows { self.await_turn(now) } else { self.completed(now) };
+            return if running.turn_follows {
+                self.await_turn(now)
+            } else {
+                self.decide(super::Verdict::Completed, now)
+            };
         }
         if running.is_empty() {
             return self.follow_up();
@@ -237,7 +241,11 @@ impl Attempt {
     /// Stops the commands, but still waits for agents.
     fn stop_commands(&mut self, now: Duration) -> Vec<AttemptAction> {
         let mut actions = self.end_commands();
-        let rest = if self.conversation.background_agents > 0 { self.follow_up() } else { self.completed(now) };
+        let rest = if self.conversation.background_agents > 0 {
+            self.follow_up()
+        } else {
+            self.decide(super::Verdict::Completed, now)
+        };
         actions.extend(rest);
         actions
     }

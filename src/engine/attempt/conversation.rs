@@ -266,7 +266,7 @@ impl Attempt {
                 let line = if turn.command.is_some() { request::user } else { request::text };
                 vec![AttemptAction::Send(line(&turn.text))]
             }
-            None => self.completed(now),
+            None => self.decide(Verdict::Completed, now),
         }
     }
 

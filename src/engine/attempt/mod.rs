@@ -482,10 +482,6 @@ impl Attempt {
         Verdict::Failed(Failure::new(FailureKind::Error, format!("claude {how} {when}{last_words}")))
     }
 
-    fn completed(&mut self, now: Duration) -> Vec<AttemptAction> {
-        self.decide(Verdict::Completed, now)
-    }
-
     fn fail(&mut self, failure: Failure, now: Duration) -> Vec<AttemptAction> {
         self.decide(Verdict::Failed(failure), now)
     }
