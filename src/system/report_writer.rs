@@ -16,6 +16,10 @@ const STACK_BYTES: usize = 128 * 1024;
 /// Maximum time that the end of a run waits for the disk.
 const FINISH_LIMIT: Duration = Duration::from_secs(30);
 
+/// Time that the final report still has after a signal. A disk that responds needs milliseconds: without it, a complete
+/// report would count as lost.
+const CUT_SHORT_LIMIT: Duration = Duration::from_millis(500);
+
 /// Interval at which that wait checks for an interruption.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -96,9 +100,9 @@ impl ReportWriter {
         self.shared.state().error.take()
     }
 
-    /// Writes the final report and waits for it: at most 30 seconds, or until `is_cut_short` returns true.
+    /// Writes the final report and waits for it: at most 30 seconds, or half a second after `is_cut_short` returns true.
     pub fn finish(&self, report: FinalReport, mut is_cut_short: impl FnMut() -> bool) -> Outcome {
-        let give_up = Instant::now() + FINISH_LIMIT;
+        let mut give_up = Instant::now() + FINISH_LIMIT;
         self.hand_over(Job::Finish(report));
         let mut state = self.shared.state();
         loop {
@@ -106,7 +110,10 @@ impl ReportWriter {
                 return outcome;
             }
             drop(state);
-            if Instant::now() >= give_up || is_cut_short() {
+            if is_cut_short() {
+                give_up = give_up.min(Instant::now() + CUT_SHORT_LIMIT);
+            }
+            if Instant::now() >= give_up {
                 return Outcome::Lost(io::Error::other("the disk did not respond in time"));
             }
             let wait = self.shared.changed.wait_timeout(self.shared.state(), POLL_INTERVAL);
