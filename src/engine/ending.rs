@@ -117,7 +117,7 @@ impl Engine<'_> {
         self.notice(Notice::Failed { instance: id, error: failure.error.clone(), attempts });
     }
 
-    /// Skips an instance, because `cause` did not complete; `first` is the instance whose failure began this.
+    /// Skips an instance because `cause` did not complete. `first` is the instance that failed first.
     fn skip(&mut self, id: InstanceId, cause: InstanceId, first: InstanceId, now: Duration) {
         let plan = self.plan;
         let (needed, failed) = (&plan.instances[cause].name, &plan.instances[first].name);

@@ -8,15 +8,6 @@ use crate::engine::notice::Notice;
 use crate::engine::outcome::ExitStatus;
 use crate::plan::InstanceId;
 
-/// A moment on both clocks of a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Now {
-    /// Time since the start of the run, without its pauses.
-    pub elapsed: Duration,
-    /// Wall-clock time, in milliseconds since 1970.
-    pub epoch_ms: u64,
-}
-
 /// An event of a run.
 #[derive(Debug)]
 pub enum Event<'a> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Engine;
 use crate::config::Enforcement;
 use crate::engine::budget::{Denial, LimitReached};
-use crate::engine::event::Now;
 use crate::engine::notice::Notice;
 use crate::engine::outcome::{Failure, FailureKind, Status};
+use crate::engine::run_clock::Now;
 use crate::engine::usage_limit::{UsageLimit, UsageLimitPolicy};
 use crate::plan::InstanceId;
 

@@ -238,7 +238,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Handles an attempt whose process has ended: reads the verdict, or requests the next process.
+    /// Handles an attempt after the end of its process: reads the verdict, or requests the next process.
     pub(super) fn settle(&mut self, id: InstanceId, now: Duration) {
         let Some(running) = &mut self.records[id].running else { return };
         if !running.attempt.is_done() || running.is_cleaning || running.next_process.is_some() {

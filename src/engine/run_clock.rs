@@ -10,6 +10,15 @@ use crate::engine::timing::MIN_PAUSE;
 /// Number of pauses kept one by one; later ones are added to the last.
 const MAX_PAUSES: usize = 1000;
 
+/// A moment on both clocks of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Time since the start of the run, without its pauses.
+    pub elapsed: Duration,
+    /// Wall-clock time, in milliseconds since 1970.
+    pub epoch_ms: u64,
+}
+
 /// Simultaneous readings of two system clocks, each with an epoch of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {

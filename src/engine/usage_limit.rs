@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::text;
 use crate::base::timestamp;
-use crate::engine::event::Now;
+use crate::engine::run_clock::Now;
 use crate::engine::timing::{AFTER_RESET, FIRST_LIMIT_PAUSE, MAX_LIMIT_PAUSE};
 
 /// Effect of a usage limit on the run.

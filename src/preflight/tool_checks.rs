@@ -28,7 +28,7 @@ pub enum ToolError {
     Settings(PathBuf, SettingsError),
     /// Skills and commands that this claude lets run shell commands of their own.
     CallableCommands,
-    /// A command whose file is not understood, and whose shell commands this claude would run.
+    /// A command with a file that zen cannot parse, and with shell commands that this claude would run.
     ObscureCommand(String),
     /// An agent with a permission mode that this claude does not restrict.
     LenientAgent(PermissionRule),
@@ -41,7 +41,7 @@ pub enum ToolError {
         /// Name of the command.
         command: String,
     },
-    /// A result in the arguments of a command whose file may be beyond a bound of the scan.
+    /// A result in the arguments of a command. Its file may be beyond a bound of the scan.
     ResultInUncheckedCommand {
         /// The bound.
         excess: Excess,

@@ -127,9 +127,9 @@ mod tests {
 
     use super::super::samples::{Cases, Run, planned};
     use super::*;
-    use crate::engine::event::Now;
     use crate::engine::outcome::ExitStatus;
     use crate::engine::record::InstanceRecord;
+    use crate::engine::run_clock::Now;
     use crate::engine::usage_limit::{Policy, UsageLimit, UsageLimitPolicy};
 
     const ASCII: Style = Style { unicode: false, colour: false };

@@ -78,7 +78,7 @@ impl Children {
         self.processes.insert(id, child);
     }
 
-    /// Removes the process of an instance whose attempt has ended.
+    /// Removes the process of an instance after its attempt has ended.
     pub(super) fn remove(&mut self, id: InstanceId) {
         self.processes.remove(&id);
     }
@@ -184,7 +184,7 @@ impl Children {
 
     /// Reaps every exited child: reapers of instances, and orphans that were reparented to zen.
     ///
-    /// Returns the instances whose process has exited, with its exit status.
+    /// Returns the instances with an exited process, and its exit status.
     pub(super) fn reap(&mut self) -> Vec<(InstanceId, ExitStatus)> {
         let mut exited = Vec::new();
         while let Some(pid) = process_tree::peek_exited_child() {

@@ -45,7 +45,7 @@ impl Children {
         self.processes.values().filter_map(|child| Some(child.cleanup.as_ref()?.next_check)).min()
     }
 
-    /// Returns the instances whose cleanup is due.
+    /// Returns the instances with a cleanup that is due.
     pub(super) fn due_cleanups(&self, now: Duration) -> Vec<InstanceId> {
         let mut due = Vec::new();
         for (&id, child) in &self.processes {

@@ -19,9 +19,10 @@ use nix::sys::signal::Signal;
 use crate::base::lines::Line;
 use crate::claude::protocol::decode;
 use crate::claude::usage_meter::ModelUsage;
-use crate::engine::event::{Action, Cleanup, Event, Launch, Now, ProcessEvent, StopSignal};
+use crate::engine::event::{Action, Cleanup, Event, Launch, ProcessEvent, StopSignal};
 use crate::engine::exit_code::ExitCode;
 use crate::engine::notice::Notice;
+use crate::engine::run_clock::Now;
 use crate::engine::run_clock::RunClock;
 use crate::engine::timing;
 use crate::engine::{Engine, RunPolicy};
@@ -251,7 +252,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Continues the cleanups whose next check is due.
+    /// Continues the cleanups that are due.
     fn clean_due(&mut self) {
         let now = self.now();
         for id in self.children.due_cleanups(now) {

@@ -102,7 +102,7 @@ fn item(term: &str, text: &str) -> String {
     format!(".TP\n{term}\n{}", roff(text))
 }
 
-/// Formats an example, whose lines are indented by four spaces.
+/// Formats an example with its lines indented by four spaces.
 fn example(block: &str) -> String {
     let mut lines = String::new();
     for line in block.lines() {

@@ -853,9 +853,9 @@ fn differing_permission_mode_is_reported_once() {
         assert_eq!(actions, expected_effects, "{requested} {reported}");
         attempt.event(good(), at(2));
         assert_eq!(attempt.event(in_mode(reported), at(3)), [], "{requested} {reported}");
-        let told = attempt.progress.clone();
-        assert_eq!(told.permission_mode.as_deref(), Some(reported));
-        assert_eq!(told.mode_instead_of.as_deref(), expected.then_some(requested));
+        let progress = &attempt.progress;
+        assert_eq!(progress.permission_mode.as_deref(), Some(reported));
+        assert_eq!(progress.mode_instead_of.as_deref(), expected.then_some(requested));
     }
 }
 

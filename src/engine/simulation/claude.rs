@@ -12,6 +12,9 @@ use crate::claude::tokens::Tokens;
 use crate::claude::usage_meter::{ModelUsage, ReportedUsage};
 use crate::engine::outcome::ExitStatus;
 
+/// Wall-clock time at the start of each run.
+pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
+
 /// Something that a fake process does.
 #[derive(Debug)]
 pub(super) enum Deed {
@@ -138,7 +141,7 @@ pub(super) fn turn(random: &mut Random, serial: &mut u64) -> Deeds {
         }
     }
     if random.one_in(40) {
-        let ahead = [None, Some(super::world::EPOCH_MS / 1000 + random.below(40_000) as u64)][random.below(2)];
+        let ahead = [None, Some(EPOCH_MS / 1000 + random.below(40_000) as u64)][random.below(2)];
         deeds.push((at, Deed::Print(Event::RateLimit { rejected: true, resets_at: ahead }, 0)));
         deeds.push((at, Deed::Print(result(total, limited), 0)));
         return deeds;

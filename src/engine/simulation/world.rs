@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Random;
-use super::claude::{self, Deed, Deeds, Script};
+use super::claude::{self, Deed, Deeds, EPOCH_MS, Script};
 use crate::claude::session::{OpenMode, SessionEntry};
 use crate::config::halt::HaltMode;
 use crate::config::{DependencyCondition, Enforcement};
-use crate::engine::event::{Action, Cleanup, Event, Launch, Now, ProcessEvent, StopSignal};
+use crate::engine::event::{Action, Cleanup, Event, Launch, ProcessEvent, StopSignal};
 use crate::engine::exit_code::ExitCode;
 use crate::engine::notice::Notice;
 use crate::engine::outcome::{ExitStatus, FailureKind, Status};
+use crate::engine::run_clock::Now;
 use crate::engine::{Engine, RunPolicy};
 use crate::plan::{InstanceId, Plan};
-
-/// Wall-clock time at the start of each run.
-pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 
 /// Bound on the passes of one run: a run that needs more does not end.
 const MAX_PASSES: u32 = 100_000;
