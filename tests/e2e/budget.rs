@@ -237,8 +237,11 @@ fn ten_parallel_instances_without_estimates_keep_the_limit() {
     let outcome = sandbox.run(&sandbox.config(&config.to_string()), &[]).expect_code(3);
     assert_eq!(limit(&outcome, "overall")["used"], 38_100, "{}", outcome.dump());
     assert_eq!(starts(&sandbox), 3);
-    let why = "Estimated 12700 tokens would exceed overall budget of 50000 (currently at 38100)";
-    assert_eq!(budget_error(&outcome, "i3"), format!("Budget exceeded: {why}"));
+    // zen may read the start of the third message, with its input and one token of output, before its end.
+    let errors = [38_100, 37_901].map(|used| {
+        format!("Budget exceeded: Estimated 12700 tokens would exceed overall budget of 50000 (currently at {used})")
+    });
+    assert!(errors.iter().any(|error| *error == budget_error(&outcome, "i3")), "{}", outcome.dump());
 }
 
 /// Its requests fail, so no first message comes.

@@ -552,7 +552,7 @@ impl Attempt {
     }
 
     /// Stops the process if there is a reason.
-    fn stop_if(&mut self, reason: Option<Failure>, now: Duration) -> Vec<AttemptAction> {
+    pub(super) fn stop_if(&mut self, reason: Option<Failure>, now: Duration) -> Vec<AttemptAction> {
         let Some(failure) = reason else { return Vec::new() };
         self.conversation.stop_reason = None;
         self.stop(failure, now)

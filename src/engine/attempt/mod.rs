@@ -293,8 +293,7 @@ impl Attempt {
 
     /// Stops a process that was spawned after the attempt had been stopped.
     pub fn resume_stop(&mut self, now: Duration) -> Vec<AttemptAction> {
-        let failure = self.stopping.clone().or_else(|| self.conversation.stop_reason.clone());
-        failure.map_or_else(Vec::new, |failure| self.stop(failure, now))
+        self.stop_if(self.stopping.clone(), now)
     }
 
     /// Kills the process without a grace period.
